@@ -1,0 +1,1 @@
+"""One conversation → text → token ids and a loss mask. No torch."""

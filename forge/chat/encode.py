@@ -1,0 +1,104 @@
+"""Conversations as token ids, with a mask of what is trained: the assistant's words and the token that ends its turn."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from forge.chat.template import ChatTemplate, Message
+from forge.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """`ids` and `trained` have one entry a token; `trained[i]` is 1 where token i is a target of the loss."""
+
+    ids: list[int]
+    trained: list[int]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A run of rendered text that is wholly trained or wholly not."""
+
+    text: str
+    trained: bool
+
+
+def segments(template: ChatTemplate, messages: Sequence[Message], stop: str) -> list[Segment]:
+    """The rendered conversation, cut where training starts (after an assistant header) and ends (after `stop`)."""
+    cuts: list[Segment] = []
+    whole = template.render(messages)
+    at = 0
+    for i, message in enumerate(messages):
+        if message["role"] != "assistant":
+            continue
+        start = len(template.render(messages[:i], prompt=True))
+        through = template.render(messages[:i + 1])
+        end = through.rfind(stop) + len(stop)
+        if not whole.startswith(through[:end]) or end <= start:
+            raise UsageError("the chat template does not render a conversation as a prefix of its continuation, or "
+                             f"ends an assistant turn without {stop!r}: no loss mask can be derived",
+                             fix="choose a base whose template appends turns")
+        cuts += [Segment(whole[at:start], False), Segment(whole[start:end], True)]
+        at = end
+    return [*cuts, Segment(whole[at:], False)]
+
+
+class Encoder:
+    """Tokenizer and chat template of one base folder."""
+
+    def __init__(self, tokenizer: Tokenizer, template: ChatTemplate, stop: str, pad: str) -> None:
+        self.tokenizer, self.template, self.stop, self.pad = tokenizer, template, stop, pad
+        self.stop_id, self.pad_id = self._id(stop), self._id(pad)
+        if self.stop_id == self.pad_id:
+            raise UsageError(f"stop and padding are both {stop!r}: the model would never learn to stop",
+                             fix="choose a base with a separate padding token")
+
+    def _id(self, token: str) -> int:
+        found = self.tokenizer.token_to_id(token)
+        if found is None:
+            raise UsageError(f"the base's tokenizer has no token {token!r}", fix="choose another base")
+        return found
+
+    @staticmethod
+    def load(folder: Path, *, stop: str, pad: str) -> Encoder:
+        """From a model folder; `stop` and `pad` come from its family's row."""
+        path = folder / "tokenizer.json"
+        if not path.exists():
+            raise UsageError(f"{folder} has no tokenizer.json", fix="forge download --force")
+        # The file is checked as JSON first: the tokenizers library raises a bare Exception for anything it dislikes.
+        try:
+            json.loads(path.read_bytes())
+        except ValueError as error:
+            raise UsageError(f"{path} is not valid JSON: {error}", fix="forge download --force") from None
+        return Encoder(Tokenizer.from_file(str(path)), ChatTemplate.load(folder), stop, pad)
+
+    def ids(self, text: str) -> list[int]:
+        return self.tokenizer.encode(text, add_special_tokens=False).ids
+
+    def count(self, text: str) -> int:
+        """Tokens in a text."""
+        return len(self.ids(text))
+
+    def counts(self, texts: Sequence[str]) -> list[int]:
+        """Tokens in each text, on all cores."""
+        return [len(e.ids) for e in self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    def conversation(self, messages: Sequence[Message]) -> Encoded:
+        """Each segment is tokenised by itself, as at inference, where the prompt is fixed before the answer begins."""
+        ids: list[int] = []
+        trained: list[int] = []
+        for segment in segments(self.template, messages, self.stop):
+            piece = self.ids(segment.text) if segment.text else []
+            ids += piece
+            trained += [int(segment.trained)] * len(piece)
+        return Encoded(ids, trained)
+
+    def prompt(self, messages: Sequence[Message]) -> list[int]:
+        """Ids up to where the assistant's answer begins."""
+        return self.ids(self.template.render(messages, prompt=True))

@@ -1,0 +1,298 @@
+"""The commands. Each is a few lines: read the flags, call a room, print the result. Imports happen inside.
+
+Wording: the first docstring line of a command is what `forge --help` shows.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from forge.cli.setup import Setup
+from forge.errors import UsageError
+
+app = typer.Typer(add_completion=True, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
+                  context_settings={"help_option_names": ["-h", "--help"]},
+                  help="Turn a folder of documents into a language model that knows them and runs on your own machine.")
+config_app = typer.Typer(no_args_is_help=True, help="Show the config in force, or its JSON Schema.")
+app.add_typer(config_app, name="config")
+
+COMMON = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+          for name, default, annotation in (
+    ("config", None, Annotated[Path | None, typer.Option("--config", help="Config file (default: ./forge.yaml).")]),
+    ("set", [], Annotated[list[str], typer.Option("--set", help="Override a setting: section.key=value.")]),
+    ("workspace", None, Annotated[Path | None, typer.Option("--workspace", help="Folder of forge.yaml and artifacts.")]),
+    ("json", False, Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]),
+    ("quiet", False, Annotated[bool, typer.Option("--quiet", help="Warnings and the result only.")]),
+    ("verbose", False, Annotated[bool, typer.Option("--verbose", help="Say more.")]))]
+
+
+def command(on: typer.Typer = app, **defaults: Any) -> Callable[[Callable], Callable]:
+    """Registers `work(setup, …)` as a command: the common flags are added and arrive as its Setup."""
+    def register(work: Callable) -> Callable:
+        own = list(inspect.signature(work, eval_str=True).parameters.values())[1:]
+
+        @functools.wraps(work)
+        def run(**given: Any) -> Any:
+            common = {p.name: given.pop(p.name) for p in COMMON}
+            seed = (given.pop("context").obj or {}).get("seed", False)
+            return work(Setup(**common, **defaults, seed=seed), **given)
+
+        context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + [context, *COMMON]
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
+        on.command(work.__name__.rstrip("_"))(run)
+        return work
+    return register
+
+
+Force = Annotated[bool, typer.Option("--force", help="Do it again, overwriting what is there.")]
+
+
+def one_stage(setup: Setup, name: str, force: bool, **options: Any) -> dict:
+    """Runs a single stage if it is not up to date; returns its metrics."""
+    from forge import pipeline
+    ctx = setup.context(force=force, **options)
+    (done,) = pipeline.run(ctx, [name], force=force)
+    close(setup)
+    return {**done.metrics, "seconds": done.seconds if done.status == "done" else 0.0}
+
+
+def close(setup: Setup) -> None:
+    """Ends the live display, so that results are printed below it."""
+    console = getattr(setup.report, "console", None)
+    if hasattr(console, "close"):
+        console.close()
+
+
+@command(optional=True)
+def init(setup: Setup,
+         folder: Annotated[Path, typer.Argument(help="The folder of documents.")] = Path("."),
+         force: Force = False) -> None:
+    """Write forge.yaml for a folder, by looking at it."""
+    from forge.cli.init import write_config
+    path, text = write_config(setup.workspace or folder, force)
+    setup.emit({"path": str(path)}, f"{text}\nwrote {path}; next: forge plan, then forge run")
+
+
+@command(optional=True)
+def doctor(setup: Setup,
+           only: Annotated[str | None, typer.Option("--only", help="One check by name.")] = None) -> int:
+    """Check GPU, libraries, runtime, Ollama, token, disk and memory."""
+    from forge.doctor import critical_failed, examine
+    checks = examine(setup.root, only={only} if only else None, report=setup.report)
+    close(setup)
+    marks = {"ok": "OK     ", "warning": "warning", "failed": "FAILED "}
+    lines = []
+    for check in checks:
+        lines.append(f"{marks[check['status']]} {check['name']}: {check['found']}")
+        if check["fix"] and check["status"] != "ok":
+            lines.append(f"        fix: {check['fix']}")
+    setup.emit({"checks": checks}, "\n".join(lines))
+    return 3 if critical_failed(checks) else 0
+
+
+@command()
+def download(setup: Setup, force: Force = False) -> None:
+    """Get the base model from the first of its sources that can be reached."""
+    result = one_stage(setup, "download", force)
+    path = setup.context().base_dir
+    setup.emit({**result, "path": setup.space.shown(path)}, f"{setup.space.shown(path)} ({result['source']})")
+
+
+@command()
+def dataset(setup: Setup, force: Force = False) -> None:
+    """Turn the documents into training examples."""
+    r = one_stage(setup, "dataset", force)
+    setup.emit(r, f"{r['path']}: {r['examples']:,} examples from {r['documents']:,} documents; {r['source_tokens']:,} "
+                  f"source tokens, {r['coverage']:.1%} of them trained on; {r['redactions']} redactions")
+
+
+@command(optional=True)
+def validate(setup: Setup,
+             file: Annotated[Path, typer.Argument(help="A JSONL dataset: messages, alpaca or ShareGPT.")]) -> int:
+    """Check a JSONL dataset; exit 4 when training would suffer."""
+    from forge.cli.validate import check_file
+    result, lines = check_file(setup, file)
+    setup.emit(result, "\n".join(lines))
+    return 4 if result["errors"] else 0
+
+
+@command()
+def train(setup: Setup, force: Force = False) -> None:
+    """Train the adapter (QLoRA); resumes where it stopped."""
+    r = one_stage(setup, "train", force)
+    setup.emit(r, f"{r['adapter']}: {r['steps']} steps, loss {r['first_loss']} → {r['loss']}, "
+                  f"{r['tokens_per_second']:,.0f} tokens/s")
+
+
+@command()
+def merge(setup: Setup, force: Force = False) -> None:
+    """Write base + adapter as one 16-bit model folder."""
+    r = one_stage(setup, "merge", force)
+    setup.emit(r, f"{setup.space.shown(setup.space.merged)}: {len(r['files'])} files")
+
+
+@command()
+def quantize(setup: Setup, force: Force = False,
+             quant: Annotated[str | None, typer.Option("--quant", help="Types, comma-separated: Q4_K_M,Q8_0.")] = None
+             ) -> None:
+    """Write base + adapter as quantised GGUF."""
+    if quant:
+        setup.set.append(f"quantize.types=[{quant}]")
+    r = one_stage(setup, "quantize", force)
+    setup.emit(r, "\n".join(f"{f['path']}: {f['type']}, {f['bytes']:,} bytes, sha256 {f['sha256'][:16]}…"
+                            for f in r["files"]))
+
+
+@command()
+def modelfile(setup: Setup, force: Force = False) -> None:
+    """Write the Modelfile for Ollama."""
+    r = one_stage(setup, "modelfile", force)
+    name = setup.loaded.config.deploy.name or setup.loaded.config.model.name
+    setup.emit(r, f"{r['path']}; next: forge deploy, or: ollama create {name} -f {r['path']}")
+
+
+@command()
+def deploy(setup: Setup, force: Force = False) -> None:
+    """Create the model in Ollama (or the built-in runtime) and ask it who it is."""
+    r = one_stage(setup, "deploy", force)
+    setup.emit(r, f"{r['target']} answers: {r['answer']}")
+
+
+@command()
+def ask(setup: Setup,
+        prompts: Annotated[list[str] | None, typer.Argument(help="Questions; without any, --file or stdin.")] = None,
+        model: Annotated[list[str] | None, typer.Option("--model", help="base, adapter, merged, gguf or ollama; "
+                                                        "repeat it to compare (default: gguf).")] = None,
+        file: Annotated[Path | None, typer.Option("--file", help="Read the prompt from a file.")] = None,
+        greedy: Annotated[bool, typer.Option("--greedy", help="Always the likeliest token.")] = False,
+        temperature: Annotated[float | None, typer.Option("--temperature", help="0: greedy.")] = None,
+        max_tokens: Annotated[int | None, typer.Option("--max-tokens", help="Longest answer.")] = None) -> None:
+    """Ask a question of the base, adapter, merged model, GGUF or Ollama model."""
+    from forge.cli.ask import ask_models
+    ask_models(setup, prompts or [], model or ["gguf"], file, greedy, temperature, max_tokens)
+
+
+@command()
+def chat(setup: Setup,
+         model: Annotated[str, typer.Option("--model", help="gguf, or ollama.")] = "gguf") -> None:
+    """Talk with the model in the terminal."""
+    from forge.cli.ask import open_model, system_message
+    from forge.runtime.session import Session
+    ctx = setup.context()
+
+    def write(text: str) -> None:
+        print(text, end="", flush=True)
+
+    with open_model(ctx, model) as answering:
+        Session(answering, system=system_message(ctx), generation=ctx.config.generation, write=write).run(
+            lambda: input("\nyou: " if sys.stdin.isatty() else ""))
+
+
+@command()
+def serve(setup: Setup,
+          host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+          port: Annotated[int, typer.Option("--port", help="0: any free port.")] = 8080,
+          parallel: Annotated[int, typer.Option("--parallel", help="Simultaneous conversations.")] = 4,
+          api_key: Annotated[str | None, typer.Option("--api-key", envvar="FORGE_API_KEY",
+                                                      help="Required beyond 127.0.0.1.")] = None) -> None:
+    """Serve the model with an OpenAI-compatible API."""
+    from forge.runtime.serve import serve as serve_gguf
+    ctx = setup.context()
+    gguf = ctx.workspace.gguf()
+    if not gguf.exists():
+        raise UsageError(f"no GGUF at {ctx.workspace.shown(gguf)}", fix="forge run")
+    serve_gguf(gguf, report=setup.report, host=host, port=port, num_ctx=ctx.config.deploy.num_ctx, parallel=parallel,
+               api_key=api_key, alias=ctx.config.model.name, verbose=setup.verbose)
+
+
+@command()
+def publish(setup: Setup,
+            repo: Annotated[str | None, typer.Option("--repo", help="Hub repository, ORG/NAME.")] = None,
+            gguf: Annotated[bool, typer.Option("--gguf", help="The quantised model.")] = False,
+            modelfile: Annotated[bool, typer.Option("--modelfile", help="The Modelfile.")] = False,
+            readme: Annotated[bool, typer.Option("--readme", help="The model card as README.md.")] = False,
+            lora: Annotated[bool, typer.Option("--lora", help="The adapter.")] = False,
+            model_card: Annotated[bool, typer.Option("--model-card", help="model_card.yaml.")] = False,
+            files: Annotated[list[Path] | None, typer.Option("--files", help="Further files.")] = None,
+            private: Annotated[bool | None, typer.Option("--private/--public", help="Who may see it.")] = None,
+            dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent.")] = False) -> None:
+    """Publish GGUF, adapter, Modelfile and model card to the Hugging Face Hub."""
+    from forge.cli.publish import publish_files
+    chosen = {"gguf": gguf, "modelfile": modelfile, "readme": readme, "lora": lora, "model_card": model_card}
+    publish_files(setup, repo, chosen, files or [], private, dry_run)
+
+
+@command()
+def run(setup: Setup,
+        first: Annotated[str | None, typer.Option("--from", help="First stage.")] = None,
+        last: Annotated[str | None, typer.Option("--to", help="Last stage.")] = None,
+        force: Force = False) -> None:
+    """Run every stage that is not up to date."""
+    from forge import pipeline
+    ctx = setup.context(force=force)
+    results = pipeline.run(ctx, pipeline.selected(ctx, first, last), force=force)
+    close(setup)
+    artifacts = pipeline.artifacts(ctx)
+    result = {"stages": [{"name": r.name, "status": r.status, "seconds": r.seconds} for r in results],
+              "artifacts": artifacts}
+    if all(r.status == "skipped" for r in results):
+        setup.emit(result, "nothing to do: everything is up to date")
+        return
+    lines = [f"  {a['path']}  {a['bytes']:,} bytes" for a in artifacts]
+    setup.emit(result, "\n".join(["made:", *lines, "next: forge ask \"…\" · forge chat · forge serve"]))
+
+
+@command()
+def plan(setup: Setup,
+         first: Annotated[str | None, typer.Option("--from", help="First stage.")] = None,
+         last: Annotated[str | None, typer.Option("--to", help="Last stage.")] = None) -> None:
+    """Show what would run and why, with the time, memory and disk it needs."""
+    from forge.cli.planning import planned
+    result, lines = planned(setup, first, last)
+    setup.emit(result, "\n".join(lines))
+
+
+@command()
+def status(setup: Setup) -> None:
+    """Show what exists, and whether it is up to date."""
+    from forge.cli.planning import state
+    result, lines = state(setup)
+    setup.emit(result, "\n".join(lines))
+
+
+@command(on=config_app)
+def show(setup: Setup) -> None:
+    """The config in force, each value with its origin."""
+    from forge.core.config import dotted
+    loaded = setup.loaded
+    values = dotted(loaded.config.model_dump())
+    origins = {key: loaded.origins.get(key, "default") for key in values}
+    setup.emit({"config": loaded.config.model_dump(), "origins": origins, "notices": loaded.notices},
+               "\n".join([f"{key}: {value!r}  # {origins[key]}" for key, value in values.items()]
+                         + [f"# {notice}" for notice in loaded.notices]))
+
+
+@command(on=config_app, optional=True)
+def schema(setup: Setup) -> None:
+    """JSON Schema of forge.yaml, for editors."""
+    import json
+
+    from forge.core.config import schema as json_schema
+    print(json.dumps(json_schema(), indent=None if setup.json else 2))
+
+
+@app.callback(invoke_without_command=True)
+def _main(version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False) -> None:
+    if version:
+        from forge import __version__
+        print(__version__)
+        raise typer.Exit

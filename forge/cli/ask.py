@@ -1,0 +1,135 @@
+"""Asking models: one answer streamed, or several models beside each other."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from forge.cli.setup import Setup
+from forge.errors import UsageError
+from forge.runtime.session import Chats
+from forge.stages import Context
+
+
+def _folder(ctx: Context, folder: Path, adapter: Path | None, fix: str) -> Chats:
+    for path in (folder, adapter):
+        if path and not path.exists():
+            raise UsageError(f"nothing at {ctx.workspace.shown(path)}", fix=fix)
+    from forge.train.answer import FolderModel
+    from forge.weights.adapter import open_adapter
+    from forge.weights.base import open_base
+    model = open_base(folder)
+    if adapter:
+        open_adapter(adapter, model)
+    from forge.stages.dataset import encoder
+    return FolderModel(folder, encoder(ctx), model.parameters, adapter)
+
+
+def _gguf(ctx: Context) -> Chats:
+    from forge.runtime.llama import Model
+    path = ctx.workspace.gguf()
+    if not path.exists():
+        raise UsageError(f"no GGUF at {ctx.workspace.shown(path)}", fix="forge quantize")
+    return Model(path, num_ctx=ctx.config.deploy.num_ctx)
+
+
+def _ollama(ctx: Context) -> Chats:
+    from forge.runtime.ollama import Ollama, OllamaModel
+    server = Ollama()
+    server.require(ctx.report)
+    return OllamaModel(server, ctx.config.deploy.name or ctx.config.model.name)
+
+
+MODELS: dict[str, Callable[[Context], Chats]] = {
+    "base": lambda ctx: _folder(ctx, ctx.base_dir, None, "forge download"),
+    "adapter": lambda ctx: _folder(ctx, ctx.base_dir, ctx.workspace.adapter, "forge train"),
+    "merged": lambda ctx: _folder(ctx, ctx.workspace.merged, None, "forge merge"),
+    "gguf": _gguf,
+    "ollama": _ollama,
+}
+
+
+@contextlib.contextmanager
+def open_model(ctx: Context, name: str) -> Iterator[Chats]:
+    if name not in MODELS:
+        raise UsageError(f"--model {name!r}: choose from {', '.join(MODELS)}", fix="--model gguf")
+    model = MODELS[name](ctx)
+    try:
+        yield model
+    finally:
+        if hasattr(model, "close"):
+            model.close()
+
+
+def system_message(ctx: Context) -> str | None:
+    """The configured system prompt; without one each model's own template adds its default."""
+    return ctx.config.deploy.system
+
+
+def read_prompts(prompts: list[str], file: Path | None) -> list[str]:
+    if file:
+        try:
+            return [file.read_text(encoding="utf-8").strip()]
+        except OSError as error:
+            raise UsageError(f"cannot read --file {file}: {error.strerror}", fix="name a text file") from None
+    if prompts:
+        return prompts
+    if sys.stdin.isatty():
+        raise UsageError("nothing was asked", fix='forge ask "your question"')
+    text = sys.stdin.read().strip()
+    if not text:
+        raise UsageError("nothing was asked: the input is empty", fix='forge ask "your question"')
+    return [text]
+
+
+def ask_models(setup: Setup, prompts: list[str], models: list[str], file: Path | None, greedy: bool,
+               temperature: float | None, max_tokens: int | None) -> None:
+    """Asks each model each prompt; a single question streams its answer, several are shown side by side."""
+    ctx = setup.context()
+    for name in models:
+        if name not in MODELS:
+            raise UsageError(f"--model {name!r}: choose from {', '.join(MODELS)}", fix="--model gguf")
+    asked = read_prompts(prompts, file)
+    chosen = ctx.config.generation
+    single = len(asked) == len(models) == 1
+    stream = single and not setup.json
+    results = []
+    for name in models:
+        with open_model(ctx, name) as model:
+            for prompt in asked:
+                messages = [{"role": "user", "content": prompt}]
+                if system := system_message(ctx):
+                    messages.insert(0, {"role": "system", "content": system})
+                answer = model.chat(
+                    messages, max_tokens=max_tokens or chosen.max_tokens, top_p=chosen.top_p,
+                    temperature=chosen.temperature if temperature is None else temperature,
+                    greedy=greedy or (chosen.greedy and temperature is None),
+                    on_text=(lambda text: print(text, end="", flush=True)) if stream else None)
+                results.append({"model": name, "prompt": prompt, "answer": answer.text, "stopped": answer.stopped,
+                                "tokens": answer.tokens, "seconds": round(answer.seconds, 2)})
+    if single:
+        only = {key: results[0][key] for key in ("answer", "stopped", "tokens", "seconds")}
+        setup.emit(only)
+        if stream:
+            print()
+    else:
+        setup.emit({"answers": results})
+        if not setup.json:
+            _side_by_side(asked, models, results)
+
+
+def _side_by_side(asked: list[str], models: list[str], results: list[dict]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    table = Table(show_lines=True)
+    table.add_column("question", ratio=2)
+    for name in models:
+        table.add_column(name, ratio=3)
+    for prompt in asked:
+        table.add_row(prompt, *(r["answer"] for name in models for r in results
+                                if r["model"] == name and r["prompt"] == prompt))
+    console = Console()
+    # Piped output has no width of its own.
+    Console(width=None if console.is_terminal else 120).print(table)

@@ -1,0 +1,58 @@
+"""forge init: a forge.yaml that fits the folder and the machine it was written on."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+from forge.core.config import CorpusConfig
+from forge.core.fsio import human, write_text
+from forge.errors import UsageError
+
+TEMPLATE = """\
+# Forge: {documents} documents ({kinds}; {size}) become a model that knows them.
+# Every setting: forge config schema. What would run: forge plan. Do it: forge run.
+{profile}model:    {{base: {base}, name: {name}}}
+corpus:   {{roots: [.], include: [], exclude: []}}
+dataset:  {{amplification: {amplification}}}
+deploy:
+  target: auto          # Ollama where it answers, else the built-in runtime
+  system: null          # the model's role, e.g. "You are Ada, the assistant of the Example project."
+publish:  {{repo: null, private: true}}
+"""
+# GPU memory in GB at least → base. The first row that fits wins; the last one is the CPU's.
+BASES = ((7.5, "qwen2.5-7b"), (3.5, "qwen2.5-coder-1.5b"), (0.0, "qwen2.5-coder-0.5b"))
+
+
+def gpu_gigabytes() -> float:
+    """Memory of the first NVIDIA GPU, 0 without one; asked of the driver, so no torch is loaded."""
+    if not shutil.which("nvidia-smi"):
+        return 0.0
+    said = subprocess.run(["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"],
+                          capture_output=True, text=True, check=False).stdout.split()
+    return float(said[0]) / 1024 if said and said[0].isdigit() else 0.0
+
+
+def write_config(folder: Path, force: bool) -> tuple[Path, str]:
+    """Writes forge.yaml into `folder`; returns its path and text."""
+    from forge.corpus.walk import walk
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder", fix="forge init FOLDER")
+    path = folder / "forge.yaml"
+    if path.exists() and not force:
+        raise UsageError(f"{path} exists", fix="edit it, or forge init --force")
+    chosen = walk(CorpusConfig(), folder.resolve()).files
+    kinds = Counter(file.path.suffix or file.path.name for file in chosen)
+    memory = gpu_gigabytes()
+    base = next(name for least, name in BASES if memory >= least)
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).strip("-._") or "my-model"
+    text = TEMPLATE.format(
+        documents=len(chosen), kinds=", ".join(f"{count} {kind}" for kind, count in kinds.most_common(4)),
+        size=human(sum(file.path.stat().st_size for file in chosen)), base=base, name=name,
+        profile="" if memory else "profile:  quick    # no GPU found: small rows, few steps\n",
+        amplification=10 if memory else 6)
+    write_text(path, text)
+    return path, text

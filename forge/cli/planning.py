@@ -1,0 +1,58 @@
+"""forge plan and forge status as data and text."""
+
+from __future__ import annotations
+
+from forge import pipeline
+from forge.catalog import costs
+from forge.cli.setup import Setup
+from forge.core.fsio import free_bytes, human
+from forge.core.manifest import Manifest
+from forge.stages import STAGES, Context, load
+
+
+def needs(ctx: Context, name: str) -> dict[str, int]:
+    """Predicted disk and memory of a stage, from the base's size; empty where nothing is known."""
+    from forge.stages.train import prediction
+    p = ctx.base.parameters
+    if not p:
+        return {}
+    table = {
+        "download": {"disk_bytes": costs.import_disk(p)},
+        "train": prediction(ctx),
+        "merge": {"disk_bytes": costs.base_bytes(p), "memory_bytes": costs.stream_memory(p, 1)},
+        "quantize": {"disk_bytes": sum(costs.gguf_bytes(p, t) for t in ctx.config.quantize.types),
+                     "memory_bytes": costs.stream_memory(p, 2)},
+    }
+    return table.get(name, {})
+
+
+def planned(setup: Setup, first: str | None, last: str | None) -> tuple[dict, list[str]]:
+    """What `forge run` would do. Times are those of the last run, where there was one."""
+    ctx = setup.context()
+    steps, lines = [], []
+    for step in pipeline.plan(ctx, pipeline.selected(ctx, first, last)):
+        before = Manifest.read(ctx.workspace.manifest(step.name))
+        entry = {"name": step.name, "run": step.reason is not None, "reason": step.reason,
+                 "seconds_last_time": before.seconds if before else None, **needs(ctx, step.name)}
+        steps.append(entry)
+        costs_text = [f"{human(entry[key])} {word}" for key, word in (("disk_bytes", "disk"), ("memory_bytes", "memory"))
+                      if entry.get(key)]
+        if before:
+            costs_text.append(f"{before.seconds:.0f} s last time")
+        mark = f"run   {step.name}: {step.reason}" if step.reason else f"skip  {step.name}: up to date"
+        lines.append(mark + (f" ({', '.join(costs_text)})" if step.reason and costs_text else ""))
+    free = free_bytes(ctx.workspace.root)
+    lines.append(f"disk free: {human(free)}")
+    return {"steps": steps, "disk_free_bytes": free}, lines
+
+
+def state(setup: Setup) -> tuple[dict, list[str]]:
+    """Every stage with its state, and every artifact with its size."""
+    ctx = setup.context()
+    stages = []
+    for step in pipeline.plan(ctx, [n for n in STAGES if load(n).wanted(ctx.config)]):
+        stages.append({"name": step.name, "up_to_date": step.reason is None, "reason": step.reason})
+    artifacts = pipeline.artifacts(ctx)
+    lines = [f"{'✓' if s['up_to_date'] else '·'} {s['name']}: {s['reason'] or 'up to date'}" for s in stages]
+    lines += [f"  {a['path']}  {human(a['bytes'])}  {a['sha256'][:12]}" for a in artifacts]
+    return {"stages": stages, "artifacts": artifacts}, lines

@@ -1,0 +1,280 @@
+"""The one config model. Every key here is read by something; unknown keys are errors with a suggestion.
+
+Layers, later ones win: built-in defaults < profile < seed YAMLs (forge.core.compat) < forge.yaml < --set.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from forge.errors import UsageError
+
+PROFILES = Path(__file__).parent.parent / "config"
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class ModelConfig(Section):
+    base: str = Field("qwen2.5-coder-0.5b", description="What is tuned: a catalog name, a Hub id (ORG/NAME), a local "
+                      "folder, a file.gguf, ollama:NAME, or tiny (random weights, no network: for tests).")
+    revision: str | None = Field(None, description="Hub revision (branch, tag or commit) of the base; null: newest.")
+    name: str = Field("my-model", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$",
+                      description="Name of the result; its files are called after it.")
+
+
+class CorpusConfig(Section):
+    roots: list[str] = Field(["."], description="Folders or files of documents, relative to the workspace.")
+    include: list[str] = Field([], description="Git-style patterns; when given, only files that match one are read.")
+    exclude: list[str] = Field([], description="Git-style patterns of files left out.")
+    max_bytes: Positive = Field(2_000_000, description="Files larger than this many bytes are left out, and listed.")
+
+
+class DatasetConfig(Section):
+    style: Literal["views", "seed"] = Field("views", description="views: several kinds of example a section; seed: the "
+                                            "original recipe's one instruction/input/output line a document.")
+    amplification: float = Field(10, gt=0, le=200, description="Trained tokens per source token that the views aim at.")
+    teacher: Literal["none"] = Field("none", description="Who writes further examples; none: rules only.")
+    replay: Share = Field(0.05, description="Share of examples on general questions, against forgetting.")
+    secrets: Literal["redact", "drop", "fail"] = Field("redact", description="What happens to keys, tokens and e-mail "
+                                                       "addresses found in a document.")
+    validation: Share = Field(0.02, description="Share of examples kept out of training to watch the loss.")
+    probes: int = Field(60, ge=0, description="Closed-book questions frozen before any example is made.")
+    section_tokens: Positive = Field(384, description="Longest section, in the base's tokens.")
+    identity: int = Field(12, ge=0, description="Examples of 'Who are you?', answered from deploy.system.")
+    seed: int = 42
+
+
+class TrainConfig(Section):
+    epochs: float = Field(3, gt=0, description="Passes over the dataset.")
+    max_steps: Positive | None = Field(None, description="Stop after this many updates; null: by epochs.")
+    max_length: int = Field(2048, ge=16, description="Tokens in one packed row; longer examples are refused.")
+    tokens_per_update: Positive = Field(16384, description="Tokens (with prompts) behind each optimizer step.")
+    micro_batch: Positive | None = Field(None, description="Rows of max_length a forward pass; null: 1.")
+    method: Literal["auto", "qlora", "lora"] = Field("auto", description="qlora: the base in 4-bit NF4; lora: in 16 or "
+                                                     "32 bits; auto: chosen by measurement.")
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = Field("auto", description="Type of the computation.")
+    rank: Positive = Field(64, description="LoRA rank.")
+    alpha: Positive | None = Field(None, description="LoRA alpha; null: twice the rank.")
+    dropout: Share = Field(0.0, description="LoRA dropout.")
+    targets: Literal["all-linear"] | list[str] = Field("all-linear", description="Linear layers that are adapted.")
+    learning_rate: float = Field(2.0e-4, gt=0)
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup: Share = Field(0.03, description="Share of the steps over which the learning rate rises from zero.")
+    max_grad_norm: float = Field(1.0, gt=0)
+    optimizer: Literal["auto", "adamw", "adamw_8bit", "paged_adamw_8bit"] = Field("auto", description="auto: paged "
+                                                                                  "8-bit on CUDA, AdamW on the CPU.")
+    recompute: Literal["auto"] | bool = Field("auto", description="Gradient checkpointing: less memory, a third more "
+                                              "work; auto: on CUDA below 40 GB.")
+    save_steps: Positive = Field(50, description="Steps between checkpoints.")
+    keep_checkpoints: Positive = 3
+    log_steps: Positive = Field(1, description="Steps between lines of metrics.jsonl.")
+    loader_workers: int = Field(0, ge=0, description="Processes that prepare batches.")
+    report_to: Literal["none", "tensorboard", "trackio"] = "none"
+    seed: int = 42
+
+
+class MergeConfig(Section):
+    enabled: bool = Field(False, description="Whether `forge run` also writes the merged 16-bit model folder; the GGUF "
+                          "does not need it.")
+
+
+class QuantizeConfig(Section):
+    types: list[str] = Field(["Q4_K_M"], min_length=1, description="GGUF types to write: F32, F16, BF16, Q8_0, Q6_K, "
+                             "Q5_K_M, Q4_K_M, Q4_0.")
+    imatrix: str = Field("auto", description="Importance matrix file (GGUF); auto and none: without one.")
+    threads: Positive | None = Field(None, description="Quantising threads; null: every core.")
+
+
+class GateConfig(Section):
+    identity_contains: str | None = Field(None, description="Text the deployed model's answer to 'Who are you?' must "
+                                          "contain; otherwise the deployment fails.")
+
+
+class EvaluateConfig(Section):
+    gate: GateConfig = GateConfig()
+
+
+class GenerationConfig(Section):
+    max_tokens: Positive = Field(512, description="Longest answer, in tokens.")
+    temperature: float = Field(0.7, ge=0, description="0: greedy.")
+    top_p: float = Field(0.9, gt=0, le=1)
+    greedy: bool = Field(False, description="Always take the likeliest token.")
+
+
+class DeployConfig(Section):
+    target: Literal["auto", "ollama", "builtin"] = Field("auto", description="auto: Ollama where it answers, else the "
+                                                         "built-in runtime.")
+    name: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$",
+                             description="Model name in Ollama; null: model.name.")
+    system: str | None = Field(None, description="System prompt; also what the identity examples are made from.")
+    num_ctx: Positive = Field(4096, description="Context window, in tokens.")
+
+
+class PublishConfig(Section):
+    repo: str | None = Field(None, pattern=r"^[A-Za-z0-9][\w.-]*/[\w.-]+$", description="Hub repository, ORG/NAME.")
+    private: bool = True
+    create: bool = Field(True, description="Create the repository if it is missing.")
+    license: str = Field("apache-2.0", description="Licence of the result, as the Hub spells it.")
+
+
+class PathsConfig(Section):
+    """Where artifacts lie, relative to the workspace; null: derived from model.name."""
+
+    dataset: str | None = None
+    validation: str | None = None
+    base: str | None = None
+    adapter: str | None = None
+    merged: str | None = None
+    gguf_dir: str | None = None
+    gguf: str | None = Field(None, description="One GGUF file to ask, serve or publish instead of the quantised one.")
+    gguf_manifest: str | None = None
+    modelfile: str | None = None
+    checkpoints: str | None = None
+    readme: str | None = None
+    readme_lora: str | None = None
+    model_card: str | None = None
+    publish_log: str | None = None
+
+
+class Config(Section):
+    """forge.yaml."""
+
+    profile: Literal["quick", "sanctuary"] | None = Field(None, description="Shipped settings to start from.")
+    model: ModelConfig = ModelConfig()
+    corpus: CorpusConfig = CorpusConfig()
+    dataset: DatasetConfig = DatasetConfig()
+    train: TrainConfig = TrainConfig()
+    merge: MergeConfig = MergeConfig()
+    quantize: QuantizeConfig = QuantizeConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    generation: GenerationConfig = GenerationConfig()
+    deploy: DeployConfig = DeployConfig()
+    publish: PublishConfig = PublishConfig()
+    paths: PathsConfig = PathsConfig()
+
+    @property
+    def section_tokens(self) -> int:
+        """Longest section that, with its prompt, still fits a training row: sections shrink, nothing is cut."""
+        return min(self.dataset.section_tokens, max(16, self.train.max_length * 5 // 8))
+
+    @property
+    def lora_alpha(self) -> int:
+        return self.train.alpha or 2 * self.train.rank
+
+
+def dotted(tree: dict, prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} → {"a.b": 1}; empty sections vanish."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat.update(dotted(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def nested(flat: dict[str, Any]) -> dict:
+    """The inverse of dotted()."""
+    tree: dict = {}
+    for key, value in flat.items():
+        *parents, last = key.split(".")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[last] = value
+    return tree
+
+
+KNOWN = sorted(dotted(Config().model_dump()))
+
+
+def read_yaml(path: Path) -> dict:
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"no config at {path}", fix="forge init, or name one with --config FILE") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid YAML: {error}", fix=f"mend {path}") from None
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise UsageError(f"{path} holds a {type(value).__name__}, not settings", fix="write `section: {key: value}`")
+    return value
+
+
+def parse_overrides(pairs: list[str]) -> dict[str, Any]:
+    """["train.rank=8"] → {"train.rank": 8}; values are read as YAML."""
+    flat: dict[str, Any] = {}
+    for pair in pairs:
+        key, separator, text = pair.partition("=")
+        if not separator:
+            raise UsageError(f"--set {pair!r} has no '='", fix="--set section.key=value")
+        try:
+            value = yaml.safe_load(text) if text else ""
+        except yaml.YAMLError as error:
+            raise UsageError(f"--set {pair!r}: the value is not YAML: {error}", fix="quote it") from None
+        flat.update(dotted({key.strip(): value}))
+    return flat
+
+
+def validate(flat: dict[str, Any], origins: dict[str, str]) -> Config:
+    """Builds the Config, or raises one UsageError that lists every problem with its key and where it came from."""
+    try:
+        return Config.model_validate(nested(flat))
+    except ValidationError as error:
+        problems = []
+        for item in error.errors():
+            key = ".".join(str(part) for part in item["loc"] if not isinstance(part, int))
+            source = next((origins[k] for k in origins if k == key or k.startswith(f"{key}.")), "config")
+            if item["type"] == "extra_forbidden":
+                close = difflib.get_close_matches(key, KNOWN, 1, 0.5)
+                problems.append(f"{key} ({source}): no such setting" + (f"; did you mean {close[0]}?" if close else ""))
+            else:
+                problems.append(f"{key} ({source}): {item['msg']}; found {item.get('input')!r}")
+        problems = list(dict.fromkeys(problems))  # a union type reports once a member
+        raise UsageError("the config has " + ("a problem" if len(problems) == 1 else f"{len(problems)} problems")
+                         + ":\n  " + "\n  ".join(problems), fix="forge config schema lists every setting") from None
+
+
+class Loaded:
+    """A config, where each value came from, and what the user should be told about how it was read."""
+
+    def __init__(self, config: Config, origins: dict[str, str], notices: list[str]) -> None:
+        self.config = config
+        self.origins = origins
+        self.notices = notices
+
+
+def assemble(layers: list[tuple[str, dict[str, Any]]], notices: list[str]) -> Loaded:
+    """Lays (origin, dotted settings) over each other, first to last, and validates the result."""
+    flat: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for origin, settings in layers:
+        if "model.name" in flat and settings.get("model.name", flat["model.name"]) != flat["model.name"]:
+            # Another model: the paths that lower layers gave are those of the one they named.
+            for stale in [k for k in flat if k.startswith("paths.")]:
+                del flat[stale], origins[stale]
+        for key, value in settings.items():
+            # A layer that sets a whole section replaces what lower layers said below it, and the reverse.
+            for stale in [k for k in flat if k.startswith(f"{key}.") or key.startswith(f"{k}.")]:
+                del flat[stale], origins[stale]
+            flat[key], origins[key] = value, origin
+    return Loaded(validate(flat, origins), origins, notices)
+
+
+def profile_layer(name: str) -> tuple[str, dict[str, Any]]:
+    return f"profile {name}", dotted(read_yaml(PROFILES / f"{name}.yaml"))
+
+
+def schema() -> dict:
+    """JSON Schema of forge.yaml, for editors."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}

@@ -1,0 +1,18 @@
+"""Code, configuration and diagrams without a parser of their own: runs of lines between blank lines."""
+
+from __future__ import annotations
+
+import re
+
+from forge.corpus.document import Block, BlockKind, Structure, tiled
+
+PARAGRAPH = re.compile(r"\S[^\n]*(?:\n(?![^\S\n]*\n)[^\n]*)*")  # from a visible character to the next blank line
+
+
+def paragraphs(text: str, kind: BlockKind) -> list[Block]:
+    """Blocks of one kind, cut at blank lines; they do not yet tile the text."""
+    return [Block(kind, match.start(), match.end()) for match in PARAGRAPH.finditer(text)]
+
+
+def read(text: str) -> Structure:
+    return Structure(None, tiled(paragraphs(text, "code"), len(text)))

@@ -1,0 +1,109 @@
+"""Documents → sections: contiguous pieces that tile each document, along its structure, none above a token limit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from semantic_text_splitter import TextSplitter
+
+from forge.corpus.document import Block, Document
+
+Count = Callable[[Sequence[str]], list[int]]  # tokens of each text
+
+
+@dataclass(frozen=True)
+class Section:
+    """Characters `start` to `end` of a document. `blocks` are those that start in it; `tokens` is its length."""
+
+    document: Document
+    index: int
+    start: int
+    end: int
+    tokens: int
+    headings: tuple[str, ...]
+    blocks: tuple[Block, ...]
+
+    @property
+    def text(self) -> str:
+        return self.document.text[self.start:self.end]
+
+    @property
+    def body(self) -> str:
+        """The text as it is taught: without blank lines around it."""
+        return self.text.lstrip("\r\n").rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    start: int
+    end: int
+    tokens: int
+    block: Block
+
+
+def split(document: Document, limit: int, count: Count) -> list[Section]:
+    """Sections of at most `limit` tokens.
+
+    Blocks are gathered up to the limit. A heading opens a new section once the current one is a third full, and always
+    where the one before would otherwise end with it; a block over the limit is cut at its own lines and sentences.
+    """
+    tokens = count([document.text[block.start:block.end] for block in document.blocks])
+    pieces = [piece for block, n in zip(document.blocks, tokens, strict=True)
+              for piece in _pieces(document.text, block, n, limit, count)]
+    groups = list(_groups(pieces, limit))
+    spans = [(group[0].start, group[-1].end) for group in groups]
+    exact = count([document.text[a:b] for a, b in spans])
+    # Joining pieces can in rare cases give more tokens than they have apart: such a group falls back to its pieces.
+    final = [part for group, n in zip(groups, exact, strict=True)
+             for part in ([(group, n)] if n <= limit else [([piece], piece.tokens) for piece in group])]
+    return [Section(document, i, group[0].start, group[-1].end, n, group[0].block.headings,
+                    tuple(p.block for p in group if p.start == p.block.start))
+            for i, (group, n) in enumerate(final)]
+
+
+def _pieces(text: str, block: Block, tokens: int, limit: int, count: Count) -> list[_Piece]:
+    if tokens <= limit:
+        return [_Piece(block.start, block.end, tokens, block)]
+    return [_Piece(block.start + a, block.start + b, n, block)
+            for a, b, n in _cut(text[block.start:block.end], tokens, limit, count)]
+
+
+def _cut(text: str, tokens: int, limit: int, count: Count) -> Iterator[tuple[int, int, int]]:
+    """(start, end, tokens) of parts within the limit; cut by characters, checked by tokens, cut again where needed."""
+    capacity = max(1, min(len(text) - 1, len(text) * limit * 9 // (tokens * 10)))
+    at = 0
+    parts = TextSplitter(capacity, trim=False).chunks(text)
+    for part, n in zip(parts, count(parts), strict=True):
+        if n <= limit or len(part) == 1:
+            yield at, at + len(part), n
+        else:
+            yield from ((at + a, at + b, m) for a, b, m in _cut(part, n, limit, count))
+        at += len(part)
+
+
+def _groups(pieces: list[_Piece], limit: int) -> Iterator[list[_Piece]]:
+    group: list[_Piece] = []
+    size = 0
+    for piece in pieces:
+        opens = piece.block.kind == "heading" and piece.start == piece.block.start
+        if group and (size + piece.tokens > limit or (opens and size >= limit // 3)):
+            held = _trailing_headings(group)
+            yield group[:len(group) - held]
+            group = group[len(group) - held:]
+            size = sum(p.tokens for p in group)
+            if group and size + piece.tokens > limit:
+                yield group
+                group, size = [], 0
+        group.append(piece)
+        size += piece.tokens
+    if group:
+        yield group
+
+
+def _trailing_headings(group: list[_Piece]) -> int:
+    """How many headings at the end of a group belong with what follows; none where it is all headings."""
+    n = 0
+    while n < len(group) and group[len(group) - 1 - n].block.kind == "heading":
+        n += 1
+    return n if n < len(group) else 0

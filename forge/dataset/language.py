@@ -1,0 +1,399 @@
+"""Small rules of English that turn what documents say into questions, and questions into other wordings of themselves.
+
+Every rule returns None, or nothing, where it is not sure: a question left out costs little, a crooked one teaches noise.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterator
+from itertools import zip_longest
+
+LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)|!?\[([^\]]+)\]\[[^\]]*\]")
+EMPHASIS = re.compile(r"(\*\*\*|\*\*|__|(?<![\w*])\*(?=\S))(?P<text>(?:(?!\1).)+?)\1", re.DOTALL)
+TAG = re.compile(r"</?[a-zA-Z][^<>]*>|<!--.*?-->", re.DOTALL)
+NUMBERING = re.compile(r"^(?:[§#]?\s*\d+(?:\.\d+)*[.):]?|[IVX]{1,5}[.)]|[A-Za-z][.)])\s+")
+SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]?\s+(?=[\"'(\[`*]?[A-Z0-9`])")
+ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|etc|vs|cf|Dr|Mr|Mrs|Ms|Fig|St|approx)|\b[A-Z])\.[\"')\]]?$")
+PRONOUNS = {"i", "you", "we", "it", "they", "he", "she", "this", "that", "these", "those", "there"}
+VAGUE = re.compile(r"\b(it|its|this|that|these|those|they|them|their|he|she|his|her|here|there)\b", re.IGNORECASE)
+DETERMINERS = {"the", "a", "an", "my", "your", "our", "its", "their", "each", "every"}
+# Base forms of verbs that documentation is written with. Third person and gerund are derived from them.
+VERBS = tuple("""add allow answer apply ask assign attach authenticate avoid backup build cache call cancel change check
+choose clean clear clone close combine compare compile compute configure connect contain contribute control convert copy
+create debug declare define delete deploy describe design detect determine develop disable display document download
+draft edit enable encode end enforce ensure evaluate exclude execute explain export extend extract filter find fix follow
+format generate get give handle help hold implement import improve include index ingest initialize inspect install
+integrate invoke join keep launch leave let limit list listen load log maintain make manage map mark match mean measure
+merge migrate modify monitor move name need offer open optimize order organize override pack parse pass perform pick plan
+post prepare present preserve prevent print process produce protect prove provide publish pull push quantize query read
+rebuild receive record reduce refer register reject release remove rename render replace report represent request require
+reset resolve restart restore resume return review roll rotate run save scale schedule search secure select send serve
+set setup share show sign skip solve sort specify split start stop store submit suggest support switch sync take teach
+test track train transform translate troubleshoot tune turn uninstall unpack update upgrade upload use validate verify
+view wait walk work wrap write""".split())
+
+
+def third(verb: str) -> str:
+    """need → needs, try → tries, pass → passes, have → has."""
+    if verb == "have":
+        return "has"
+    if re.search(r"[^aeiou]y$", verb):
+        return verb[:-1] + "ies"
+    return verb + ("es" if re.search(r"(s|x|z|ch|sh|o)$", verb) else "s")
+
+
+def gerund(verb: str) -> str:
+    """make → making, run → running, install → installing."""
+    if verb.endswith("e") and not verb.endswith("ee"):
+        return verb[:-1] + "ing"
+    if re.search(r"^[^aeiou]*[aeiou][^aeiouwxy]$", verb) or verb in ("submit", "refer", "format", "debug", "reset"):
+        return verb + ("" if verb == "format" else verb[-1]) + "ing"
+    return verb + "ing"
+
+
+THIRD = {third(verb): verb for verb in VERBS}
+ACTING = THIRD.keys() - {"means", "names", "marks", "describes"}  # after these, "What does it do?" asks for the rest
+GERUND = {gerund(verb): verb for verb in VERBS}
+
+
+def plain(markdown: str) -> str:
+    """Inline Markdown without links, emphasis and tags; inline code keeps its backticks. One line."""
+    text = LINK.sub(lambda m: m[1] or m[2] or "", markdown)
+    text = TAG.sub(" ", text)
+    text = EMPHASIS.sub(lambda m: m["text"], EMPHASIS.sub(lambda m: m["text"], text))
+    return re.sub(r"\s+", " ", text.replace("**", "")).strip()
+
+
+def clean_title(heading: str) -> str:
+    """A heading as people say it: no numbering, marks, emoji or closing colon."""
+    text = plain(heading).strip("#*_ ")
+    text = re.sub(r"^[^\w\"'`(\[@/.$-]+\s*", "", text)
+    text = NUMBERING.sub("", text)
+    return text.rstrip(" :.-–—") if not text.endswith("...") else text
+
+
+def clip(text: str, characters: int) -> str:
+    """At most that many characters, cut after a whole word."""
+    return text if len(text) <= characters else text[:characters].rsplit(" ", 1)[0].rstrip(" ,;:-–—(")
+
+
+def sentences(text: str) -> list[str]:
+    parts: list[str] = []
+    for part in SENTENCE_END.split(text):
+        if parts and ABBREVIATION.search(parts[-1]):
+            parts[-1] += f" {part}"
+        else:
+            parts.append(part)
+    return [part.strip() for part in parts if part.strip()]
+
+
+def decapitalised(text: str) -> str:
+    """Lower-case first letter, unless the first word is a name: an acronym, CamelCase, code or the word I."""
+    first = text.split(" ", 1)[0]
+    return text if first in ("I", "I'm") or not first[1:].islower() and len(first) > 1 else text[:1].lower() + text[1:]
+
+
+def capitalised(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def inside(name: str) -> str:
+    """A noun from the start of a sentence, as it reads inside one: 'The rank' → 'the rank'; names stay."""
+    return decapitalised(name) if name.split()[0] in ("The", "A", "An", "Every", "Each") or is_plural(name) else name
+
+
+def ended(text: str) -> str:
+    """With a full stop, unless it ends a sentence already or ends in a list, code or table."""
+    text = text.rstrip().rstrip(";,:")
+    return text if "\n" in text or re.search(r"[.!?…][\"')\]*`]*$", text) else f"{text}."
+
+
+def is_plural(noun: str) -> bool:
+    last = noun.split()[-1].lower() if noun.split() else ""
+    return len(last) > 3 and last.endswith("s") and not last.endswith(("ss", "us", "is", "ics", "as"))
+
+
+def distinctive(name: str) -> bool:
+    """Whether a name says by itself what it is about: an identifier, an acronym, a number, a proper name of two words."""
+    if re.search(r"[`_/\d@]|[a-z][A-Z]|[A-Z]{2}|\w\.\w|-\w", name):
+        return True
+    words = name.split()
+    return len(words) > 1 and sum(word[:1].isupper() for word in words) > 1
+
+
+def imperative(heading: str) -> str | None:
+    """'Installing Forge' or 'Install Forge' → 'install Forge'; None where the heading is no instruction."""
+    first, _, rest = heading.partition(" ")
+    if first.lower() in GERUND and rest:
+        return f"{GERUND[first.lower()]} {rest}"
+    how = re.match(r"(?i)how to (\w.+)$", heading)
+    if how:
+        return how[1]
+    articles = re.match(r"(the|a|an|your|and|with|from|to|[a-z]+s)\b|[`A-Z]", rest)
+    return f"{first.lower()} {rest}" if first.lower() in VERBS and articles else None
+
+
+IRREGULAR = {"run": "run", "write": "written", "make": "made", "build": "built", "get": "got", "find": "found",
+             "send": "sent", "keep": "kept", "choose": "chosen", "read": "read", "set": "set", "give": "given", "hold": "held",
+             "take": "taken", "teach": "taught", "show": "shown", "prove": "proven", "split": "split", "draw": "drawn",
+             "reset": "reset", "let": "let", "leave": "left", "mean": "meant", "override": "overridden"}
+
+
+def participle(verb: str) -> str:
+    """install → installed, copy → copied, run → run."""
+    if verb in IRREGULAR:
+        return IRREGULAR[verb]
+    if verb.endswith("e"):
+        return f"{verb}d"
+    if re.search(r"[^aeiou]y$", verb):
+        return f"{verb[:-1]}ied"
+    return gerund(verb)[:-3] + "ed"
+
+
+def with_article(noun: str) -> str:
+    return f"an {noun}" if re.match(r"[aeioAEIO]|[uU](?!ni|se|ti)|[FHLMNRSX][A-Z]", noun) else f"a {noun}"
+
+
+def as_noun(term: str, explanation: str, text: str) -> str:
+    """A glossary's 'Adapter' as it reads in a sentence of `text`: 'an adapter' where it is a common noun, else as it is."""
+    words = term.split()
+    if distinctive(term) or not words[0][:1].isupper() or not words[0][1:].islower() or is_plural(term):
+        return term
+    common = decapitalised(term)
+    if re.search(rf"(?<=[a-z,] ){re.escape(term)}\b", text):
+        return term  # capitalised inside a sentence: a name
+    counted = re.search(rf"\b(?:an?|each|every|one) (?:[\w`.-]+ )?{re.escape(common)}\b", text)
+    if counted or re.match(r"(?i)(?:an?|one|any|every) ", explanation):
+        return with_article(common)
+    return common if re.search(rf"(?<=[\w,] ){re.escape(common)}\b", text) else term
+
+
+def _is_sentence(text: str) -> bool:
+    """Whether a verb comes early, so that the text can stand by itself."""
+    early = [word.strip("`*,.;:").lower() for word in text.split()[:7]]
+    return early[0] in VERBS or any(word in THIRD or re.fullmatch(AUXILIARY, word) for word in early)
+
+
+def definition(term: str, text: str) -> str:
+    """Term and explanation as one sentence where the explanation's beginning allows it, else 'Term: explanation'."""
+    first = text.split(" ", 1)[0].lower()
+    if first in ("is", "are", "was", "were", "can", "has", "will", "may", "must") or first in THIRD:
+        return ended(f"{capitalised(term)} {decapitalised(text)}")
+    if first in ("a", "an", "the", "one", "any", "how", "what", "where", "when", "who", "every") or not _is_sentence(text):
+        return ended(f"{capitalised(term)} {'are' if is_plural(term) else 'is'} {decapitalised(text)}")
+    return ended(f"{capitalised(term)}: {text}")
+
+
+# -- questions ---------------------------------------------------------------------------------------------------------
+
+AUXILIARY = r"do|does|did|is|are|was|were|can|could|will|would|should|must|has|have|may"
+QUESTION = re.compile(rf"(?i)^(what|which|who|whom|whose|where|when|why|how|{AUXILIARY})\b.*\?$")
+# An everyday synonym for the first such word gives one more wording.
+SYNONYMS = (("install", "set up"), ("delete", "remove"), ("create", "make"), ("need", "require"), ("start", "launch"),
+            ("change", "modify"), ("fix", "repair"), ("build", "put together"), ("store", "keep"), ("stored", "kept"), ("keep", "store"), ("show", "display"), ("get", "obtain"),
+            ("big", "large"), ("files", "documents"), ("allowed", "permitted"), ("supported", "available"))
+
+
+def is_question(text: str) -> bool:
+    return bool(QUESTION.match(text)) and 3 <= len(text.split()) <= 30
+
+
+def _subject(words: list[str]) -> int | None:
+    """How many words the subject at the start has; None where that cannot be told."""
+    if not words:
+        return None
+    if words[0].lower() in PRONOUNS:
+        return 1
+    if words[0].lower() in DETERMINERS:
+        return 2 if len(words) > 2 else None
+    n = 0
+    while n < len(words) and (words[n][:1].isupper() or words[n][:1] in "`0123456789"):
+        n += 1
+    return n or None
+
+
+PREDICATE = re.compile(r"[a-z]{2,}ed|made|written|kept|sent|built|found|set|run|taken|chosen|shown|given|held|left|free|safe|"
+                       r"available|possible|ready|empty|large|small|private|public|secure|open|local|optional|in|on|at|for|"
+                       r"with|from|by|enough|compatible|able")
+
+
+def declarative(auxiliary: str, rest: str, place: bool = False) -> str | None:
+    """('does', 'Forge keep files') → 'Forge keeps files'; ('is', 'the adapter saved') → 'the adapter is saved'.
+
+    After where, what and who (`place`) the subject may be all there is: ('is', 'the model') → 'the model is'.
+    """
+    words = rest.split()
+    n = _subject(words)
+    if auxiliary in ("is", "are", "was", "were") and words[0].lower() in DETERMINERS:
+        n = next((i for i, word in enumerate(words) if i > 1 and PREDICATE.fullmatch(word)), len(words))
+        if n == len(words):
+            return f"{rest} {auxiliary}" if place else None
+    if n is None or n >= len(words) or auxiliary == "did":
+        return None
+    subject, verb, after = " ".join(words[:n]), words[n], words[n + 1:]
+    if auxiliary in ("do", "does"):
+        if verb not in VERBS and verb not in ("have", "do", "go", "know", "want", "cost", "happen", "look", "become"):
+            return None
+        return " ".join([subject, third(verb) if auxiliary == "does" else verb, *after])
+    return " ".join([subject, auxiliary, verb, *after])
+
+
+def _rewordings(question: str) -> Iterator[str]:
+    """Other ways to ask the same, by the question's own shape. `question` has no question mark."""
+    how = re.match(r"(?i)how (?:do|can|could|should|would) (?:I|you|we|one) (.+)$", question)
+    if how:
+        act = how[1]
+        yield from (f"What do I have to do to {act}?", f"Tell me how to {act}.", f"I want to {act}. How does that work?",
+                    f"Could you explain how to {act}?", f"What is the way to {act}?", f"how to {act}",
+                    f"How can I {act}?", f"Please show me how to {act}.", f"What steps does it take to {act}?",
+                    f"How would someone {act}?", f"Is there a way to {act}?")
+        verb, _, thing = act.partition(" ")
+        if verb in VERBS and thing:
+            yield from (f"I need help with {gerund(verb)} {thing}.", f"Give me instructions for {gerund(verb)} {thing}.")
+            if len(thing.split()) <= 3 and not re.search(r"\b(to|in|on|up|for|with|from|if|when)\b", thing):
+                yield f"How {'are' if is_plural(thing) else 'is'} {thing} {participle(verb)}?"
+        return
+    found = re.match(r"(?i)where (?:do|does) \S+ (?:keep|store|put|save|write) (.+)$", question)
+    if found:
+        thing = found[1]
+        yield from (f"Where can I find {thing}?", f"Where {'are' if is_plural(thing) else 'is'} {thing}?",
+                    f"I am looking for {thing}. Where is that?", f"In which place will I find {thing}?")
+    happens = re.match(r"(?i)what happens (if|when) (.+)$", question)
+    if happens:
+        yield from (f"If {happens[2]}, what happens?", f"What if {happens[2]}?",
+                    f"Suppose {happens[2]}. What happens then?", f"Tell me what happens {happens[1]} {happens[2]}.")
+    used = re.match(r"(?i)what (is|are) (.+) (used for|good for|made of|called|based on)$", question)
+    if used:
+        verb, thing, what = used.groups()
+        yield from (f"Tell me what {thing} {verb} {what}.", f"Can you say what {thing} {verb} {what}?",
+                    f"I would like to know what {thing} {verb} {what}.")
+        return
+    what = re.match(r"(?i)(what|who) (is|are|was|were) (.+)$", question)
+    if what and not re.match(r"(?i)the (difference|reason)\b", what[3]):
+        asks, verb, thing = what[1].lower(), what[2].lower(), what[3]
+        yield from (f"Tell me {asks} {thing} {verb}.", f"Can you explain {asks} {thing} {verb}?", f"{asks} {verb} {thing}",
+                    f"I keep hearing about {thing}. {capitalised(asks)} {verb} that?"
+                    if verb in ("is", "was") else f"I keep hearing about {thing}. {capitalised(asks)} {verb} they?",
+                    f"In one sentence, {asks} {verb} {thing}?", f"Do you know {asks} {thing} {verb}?",
+                    f"Please tell me about {thing}.", f"Describe {thing} briefly.", f"Explain {thing}.")
+        if asks == "what":
+            yield f"How would you describe {thing}?"
+        return
+    need = re.match(r"(?i)do (?:I|you|we) (?:need|require) (?!to\b)(.+)$", question)
+    if need:
+        yield from (f"Is {need[1]} required?", f"Is {need[1]} necessary?", f"Can I do without {need[1]}?",
+                    f"Is it possible without {need[1]}?")
+    able = re.match(r"(?i)can (?:I|you|we) (.+)$", question)
+    if able:
+        yield from (f"Is it possible to {able[1]}?", f"Am I able to {able[1]}?", f"Is there a way to {able[1]}?")
+    asked = re.match(rf"(?i)((?:what|which|where|when|why|who|how)\b[^?]*?) ({AUXILIARY}) (.+)$", question)
+    statement = declarative(asked[2].lower(), asked[3], asked[1].lower() in ("where", "what", "who")) if asked else None
+    if asked and statement:
+        clause = f"{decapitalised(asked[1])} {statement}"
+        yield from (f"Tell me {clause}.", f"Do you know {clause}?", f"I would like to know {clause}.",
+                    f"Can you say {clause}?", f"Please explain {clause}.")
+        if asked[1].lower() == "why":
+            yield f"What is the reason that {statement}?"
+    polar = re.match(rf"(?i)({AUXILIARY}) (.+)$", question)
+    statement = declarative(polar[1].lower(), polar[2]) if polar else None
+    if statement:
+        yield from (f"Tell me whether {statement}.", f"I would like to know if {statement}.", f"Is it true that {statement}?")
+
+
+WRAPPERS = ("Quick question: {q}", "{Q} Please answer briefly.", "I was wondering: {q}", "Can you help me with this? {Q}",
+            "Someone asked me: {q}", "Hi! {Q}", "I'd like to know: {q}", "Short answer, please: {q}", "{Q} Thanks!",
+            "Please answer this question: {q}")
+ABOUT = ("In {s}, {q}", "A question about {s}: {q}", "{Q} I am asking about {s}.", "Regarding {s}, {q}",
+         "I am reading about {s}. {Q}", "According to {s}, {q}", "About {s}: {q}", "{Q} (This is about {s}.)",
+         "Here is something about {s} I want to know: {q}", "I am working with {s}. {Q}")
+
+
+def question_forms(question: str, subject: str) -> list[str]:
+    """The question in many wordings, the original first. A vague one is made to name its subject, or else each does."""
+    bare = question.rstrip("? ").strip()
+    if not subject.startswith('"'):  # a name, not a title: it can stand for "it"
+        bare = re.sub(r"\bit\b", lambda _: subject, bare, count=1)
+    slots = {"q": f"{decapitalised(bare)}?", "Q": f"{capitalised(bare)}?", "s": subject}
+    named = [form.format(**slots) for form in ABOUT]
+    reworded = list(_rewordings(bare))
+    for word, other in SYNONYMS:
+        if re.search(rf"\b{word}\b", bare):
+            reworded.append(re.sub(rf"\b{word}\b", other, bare, count=1) + "?")
+            break
+    if VAGUE.search(bare) or len(bare.split()) < 3:
+        return list(dict.fromkeys([*named, *(f"About {subject}: {decapitalised(form)}" for form in reworded)]))
+    wrapped = [form.format(**slots) for form in WRAPPERS]
+    if subject.lower() in bare.lower():
+        named = named[-1:] if subject.startswith('"') else []
+    turn = zlib.crc32(bare.encode())  # each question begins the lists elsewhere
+    wrapped = _rotated(wrapped, turn)
+    named = _rotated(named, turn)
+    mixed = [form for trio in zip_longest(wrapped, reworded[4:], named) for form in trio if form]
+    return list(dict.fromkeys([slots["Q"], *reworded[:4], *mixed]))
+
+
+def _rotated(items: list[str], by: int) -> list[str]:
+    at = by % len(items) if items else 0
+    return items[at:] + items[:at]
+
+
+NAMED = r"(?:(?:The|An?|Every|Each) )?[A-Z`\w][\w`./'-]*(?: [\w`.,/'-]+){0,5}?"
+PLACED = re.compile(rf"^(?P<thing>{NAMED}) (?P<is>is|are) (?:kept |stored |found |saved |located |written )?"
+                    r"(?:in|under|at|below|inside|on|to) (?:the |a )?[`\w].+[.!]$")
+PASSIVE = re.compile(rf"^(?P<thing>{NAMED}) (?:is|are) (?:never |always |only |then )?(?!called|named|based|used|designed|"
+                     r"required|needed|allowed|meant|located)(?:\w+ed|left|kept|made|written|read|sent|taken|built|shown|"
+                     r"put|set|given|held|lost|drawn|chosen|run)\b.*[.!]$")
+USED = re.compile(rf"^(?P<thing>{NAMED}) (?P<is>is|are) used (?:for|to|by|as|in)\b.+[.!]$")
+EQUAL = re.compile(rf"^(?P<thing>{NAMED}) (?P<is>is|are) (?:an?|the|one|any|every|what|where|how|about|set to|at most|"
+                   r"at least|between|[\d`\"])[^.]*.*[.!]$")
+ACTIVE = re.compile(rf"^(?P<thing>{NAMED}) (?P<verb>[a-z]+s) (?P<rest>\w.+)[.!]$")
+# Verbs after which "What does X …?" asks for all that follows.
+ASKABLE = {third(verb) for verb in ("use need require support contain include provide define describe produce return store "
+           "create write read check measure handle mean represent generate enable ensure track manage validate record list "
+           "show offer prevent accept compute load search extend install maintain establish enforce").split()}
+
+
+def question_of(sentence: str) -> str | None:
+    """The question that a statement answers: 'The default rank is 64.' → 'What is the default rank?'"""
+    def thing(match: re.Match[str]) -> str | None:
+        name = match["thing"]
+        if VAGUE.search(name) or name.split()[0].lower() in NOT_THINGS or re.search(r"[.,]( |$)", name):
+            return None
+        return inside(name)
+
+    for pattern, form in ((PLACED, "Where {is} {thing}?"), (USED, "What {is} {thing} used for?"),
+                          (PASSIVE, "What happens to {thing}?"), (EQUAL, "What {is} {thing}?")):
+        match = pattern.match(sentence)
+        if match:
+            name = thing(match)
+            return form.format(**{**match.groupdict(), "thing": name}) if name else None
+    match = ACTIVE.match(sentence)
+    if match and match["verb"] in ASKABLE and not VAGUE.match(match["rest"]):
+        name = thing(match)
+        return f"What does {name} {THIRD.get(match['verb'], match['verb'][:-1])}?" if name else None
+    return None
+
+
+NOT_THINGS = {"no", "yes", "and", "but", "if", "when", "while", "after", "before", "what", "who", "how", "why", "where", "in",
+              "on", "at", "for", "to", "with", "by", "as", "all", "some", "one", "two", "three", "both", "most", "many", "not",
+              "only", "each", "however", "therefore", "then", "thus", "also", "here", "once", "since", "because", "our", "we",
+              "my", "your", "first", "second", "finally", "next", "let", "please", "nothing", "everything", "such", "unlike"}
+
+
+# -- who is speaking ---------------------------------------------------------------------------------------------------
+
+FIRST_PERSON = ((r"\byou are\b", "I am"), (r"\byou're\b", "I'm"), (r"\byou were\b", "I was"), (r"\byou have\b", "I have"),
+                (r"\byourself\b", "myself"), (r"\byours\b", "mine"), (r"\byour\b", "my"),
+                (r"\b(for|to|of|with|by|from|about|helps?|lets?|gives?|makes?) you\b", r"\1 me"), (r"\byou\b", "I"))
+
+
+def first_person(system: str) -> str | None:
+    """A system prompt's first sentence as the model would say it: 'You are X, the …' → 'I am X, the …'."""
+    first = next(iter(sentences(" ".join(system.split()))), "")
+    if not re.match(r"(?i)you(?: are|'re)\b", first):
+        return None
+    for pattern, replacement in FIRST_PERSON:
+        first = re.sub(pattern, replacement, first, flags=re.IGNORECASE)
+    return ended(first)

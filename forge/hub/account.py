@@ -1,0 +1,42 @@
+"""Who talks to the Hub, and where it is. Tokens are returned to the caller and never logged."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+TOKEN_NAMES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGING_FACE_TOKEN")
+PLACEHOLDERS = {"your_token_here", "hf_your_token_here"}  # what instructions write, and nobody means
+
+
+def endpoint() -> str:
+    """The Hub's address, or the mirror's that HF_ENDPOINT names."""
+    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or "https://huggingface.co"
+
+
+def offline() -> bool:
+    return os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
+
+
+def read_env(path: Path) -> dict[str, str]:
+    """NAME=VALUE lines, with `export` and quotes allowed; other lines are ignored, and so is a missing file."""
+    if not path.is_file():
+        return {}
+    values = {}
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        name, separator, value = line.strip().removeprefix("export ").partition("=")
+        if separator and not name.startswith("#"):
+            values[name.strip()] = value.strip().strip("\"'")
+    return values
+
+
+def token(workspace: Path) -> str | None:
+    """The Hub token: from the environment, then from .env in the workspace, then as `hf auth login` stored it."""
+    for source in (os.environ, read_env(workspace / ".env")):
+        for name in TOKEN_NAMES:
+            value = source.get(name, "").strip()
+            if value and value not in PLACEHOLDERS:
+                return value
+    from huggingface_hub import get_token
+
+    return get_token()

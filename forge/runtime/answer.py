@@ -1,0 +1,27 @@
+"""What every engine gives back for one turn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`stopped`: the model ended its turn by itself, rather than running into max_tokens. `tokens` of the answer."""
+
+    text: str
+    stopped: bool
+    tokens: int
+    seconds: float
+
+
+def sampler(temperature: float, top_p: float, greedy: bool, seed: int | None) -> dict[str, float | int]:
+    """The sampler's settings by the names that llama.cpp and Ollama share; greedy always takes the likeliest token.
+
+    top_k and min_p are always sent: the two engines differ in their defaults.
+    """
+    if greedy or temperature == 0:
+        chosen: dict[str, float | int] = {"temperature": 0.0, "top_p": 1.0, "top_k": 1, "min_p": 0.0}
+    else:
+        chosen = {"temperature": temperature, "top_p": top_p, "top_k": 40, "min_p": 0.0}
+    return chosen if seed is None else {**chosen, "seed": seed}

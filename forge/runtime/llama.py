@@ -1,0 +1,188 @@
+"""A GGUF answering in this process, through llama.cpp's prebuilt library (xllamacpp)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import secrets
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from forge.chat.template import Message
+from forge.core.fsio import human, sha256_json
+from forge.errors import EnvironmentProblem, StageFailed, UsageError
+from forge.hub.download import cache_folder
+from forge.runtime.answer import Answer, sampler
+
+MAGIC = b"GGUF"
+QUIET, EVERYTHING = -1, 3  # llama.cpp's log levels; at QUIET nothing reaches stderr, and stdout is never used
+# Loads a file in a process of its own. Of damaged files about one in a hundred makes the library abort its process, and
+# the reason for a refusal goes only to its log.
+TRIAL = """
+import sys, xllamacpp
+params = xllamacpp.CommonParams()
+params.model.path, params.verbosity, params.n_ctx, params.warmup = sys.argv[1], 1, 64, False
+try:
+    xllamacpp.Server(params)
+except RuntimeError:
+    sys.exit(1)
+"""
+
+
+def threads() -> int:
+    """Physical cores this process may use: a second thread on a core slows llama.cpp down."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(usable, psutil.cpu_count(logical=False) or usable)
+
+
+def check(gguf: Path) -> None:
+    """Refuses, before the library is loaded, what is not a GGUF at all."""
+    try:
+        with open(gguf, "rb") as handle:
+            head = handle.read(len(MAGIC))
+    except OSError as error:
+        raise UsageError(f"cannot read the GGUF {gguf}: {error.strerror}", fix="forge quantize") from None
+    if head != MAGIC:
+        raise UsageError(f"{gguf} is not a GGUF file: it starts with {head!r}, not {MAGIC!r}",
+                         fix="forge quantize --force")
+
+
+def library() -> Any:
+    try:
+        import xllamacpp
+    except ImportError as error:
+        raise EnvironmentProblem(f"the llama.cpp runtime is not usable: {error}",
+                                 fix="pip install 'phoenix-forge[train]'") from None
+    return xllamacpp
+
+
+def parameters(gguf: Path, *, num_ctx: int, parallel: int, verbose: bool) -> Any:
+    """llama.cpp's parameters for `parallel` conversations of `num_ctx` tokens each; a CUDA build puts on the GPU what
+    fits there."""
+    xllamacpp = library()
+    params = xllamacpp.CommonParams()
+    params.model.path = str(gguf)
+    params.n_ctx = num_ctx * parallel  # the library divides its context among the conversations
+    params.n_parallel = parallel
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads()
+    params.verbosity = EVERYTHING if verbose else QUIET
+    params.warmup = False
+    # Everything the model says is its answer; nothing is moved aside as reasoning.
+    params.reasoning_format = xllamacpp.common_reasoning_format.COMMON_REASONING_FORMAT_NONE
+    return params
+
+
+def start(params: Any) -> Any:
+    """A running server object; raises StageFailed with llama.cpp's own reason where it cannot load the file."""
+    gguf = Path(params.model.path)
+    check(gguf)
+    _require_loadable(gguf)
+    try:
+        return library().Server(params)
+    except RuntimeError:
+        raise StageFailed(f"llama.cpp cannot load {gguf} ({human(gguf.stat().st_size)}) with {params.n_ctx} tokens of "
+                          "context: too little memory, or its port was taken meanwhile",
+                          fix="--set deploy.num_ctx=2048, or another --port") from None
+
+
+def _require_loadable(gguf: Path) -> None:
+    """Tries an unknown file in a process of its own first, so that a crash there is an error here; remembers success."""
+    stat = gguf.stat()
+    known = sha256_json([str(gguf.resolve()), stat.st_size, stat.st_mtime_ns, library().__version__])[:32]
+    marker = cache_folder() / "loadable" / known
+    if marker.exists():
+        return
+    try:
+        done = subprocess.run([sys.executable, "-c", TRIAL, str(gguf)], capture_output=True, text=True, errors="replace",
+                              env={**os.environ, "GGML_NO_BACKTRACE": "1"}, timeout=600, stdin=subprocess.DEVNULL,
+                              check=False)
+    except subprocess.TimeoutExpired:
+        raise StageFailed(f"llama.cpp did not load {gguf} within ten minutes", fix="free memory, and try again") from None
+    if done.returncode:
+        errors = [line.partition(" E ")[2].partition(": ")[2].strip() for line in done.stderr.splitlines() if " E " in line]
+        crash = f"it crashes (signal {-done.returncode})" if done.returncode < 0 else ""
+        raise StageFailed(f"llama.cpp cannot load {gguf} ({human(stat.st_size)}): {'; '.join([*errors[:1], crash]).strip('; ')}",
+                          fix="the file is damaged or of a kind llama.cpp does not know: forge quantize --force")
+    marker.parent.mkdir(parents=True, exist_ok=True)
+    marker.touch()
+
+
+class Model:
+    """A loaded GGUF. Use as a context manager, or call close() to give its memory back."""
+
+    def __init__(self, gguf: Path, *, num_ctx: int = 4096, verbose: bool = False) -> None:
+        self.path = gguf
+        params = parameters(gguf, num_ctx=num_ctx, parallel=1, verbose=verbose)
+        # The library always opens a loopback port as well; a key that nobody knows keeps other users out of it.
+        params.api_keys = [secrets.token_hex(16)]
+        self._server = start(params)
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._server = None
+
+    def chat(self, messages: Sequence[Message], *, max_tokens: int = 512, temperature: float = 0.7, top_p: float = 0.9,
+             greedy: bool = False, seed: int | None = None, on_text: Callable[[str], None] | None = None) -> Answer:
+        """The model's next turn; `on_text` gets it piece by piece as it is written.
+
+        Raises UsageError where the conversation does not fit the context or the chat template refuses it.
+        """
+        request = {"messages": list(messages), "max_tokens": max_tokens, "stream": True,
+                   "stream_options": {"include_usage": True}, **sampler(temperature, top_p, greedy, seed)}
+        started, pieces, finish, tokens = time.perf_counter(), [], None, 0
+        with contextlib.closing(self._stream(request)) as chunks:
+            for chunk in chunks:
+                if "error" in chunk:
+                    raise UsageError(f"{self.path.name}: {chunk['error']['message']}",
+                                     fix="shorten the conversation, or raise deploy.num_ctx")
+                tokens = chunk.get("usage", {}).get("completion_tokens", tokens)
+                for choice in chunk["choices"]:
+                    finish = choice["finish_reason"] or finish
+                    if text := choice["delta"].get("content"):
+                        pieces.append(text)
+                        if on_text:
+                            on_text(text)
+        return Answer("".join(pieces), finish == "stop", tokens, time.perf_counter() - started)
+
+    def _stream(self, request: dict) -> Generator[dict, None, None]:
+        """Chunks of a completion; leaving the loop early stops the generation.
+
+        The library runs in a thread of its own, so that Ctrl-C is seen while it computes, and its callback raises
+        nothing: the library would swallow it.
+        """
+        chunks: queue.SimpleQueue[dict | None] = queue.SimpleQueue()
+        left = threading.Event()
+
+        def receive(chunk: dict) -> bool:
+            chunks.put(chunk)
+            return left.is_set()  # True ends the generation
+
+        def work() -> None:
+            try:
+                self._server.handle_chat_completions(request, receive)
+            except (ValueError, RuntimeError) as error:  # what the library raises for a request it refuses
+                chunks.put({"error": {"message": str(error)}})
+            finally:
+                chunks.put(None)
+
+        worker = threading.Thread(target=work, name="llama.cpp", daemon=True)
+        worker.start()
+        try:
+            while (chunk := chunks.get()) is not None:
+                yield chunk
+        finally:
+            left.set()
+            worker.join()

@@ -1,0 +1,235 @@
+"""A client of Ollama's REST API (docs/api.md in Ollama's repository)."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+
+from forge.chat.template import Message
+from forge.core.fsio import CHUNK, sha256_file
+from forge.core.report import Reporter
+from forge.errors import EnvironmentProblem, StageFailed, UsageError
+from forge.hub.ollama_store import DIGEST
+from forge.runtime.answer import Answer, sampler
+from forge.runtime.modelfile import Modelfile
+
+OLDEST = (0, 17, 1)  # older releases are warned about
+CONNECT, ANSWER = 3.0, 900.0  # seconds: a local server accepts at once, a large model answers late
+NOT_RUNNING = "start it with `ollama serve`, or use the built-in runtime: --set deploy.target=builtin"
+
+
+def address(host: str | None = None) -> str:
+    """Base URL from OLLAMA_HOST's forms: HOST, :PORT, HOST:PORT, http(s)://HOST[:PORT]. Default 127.0.0.1:11434.
+
+    A server bound to every address (0.0.0.0) is spoken to on this machine.
+    """
+    text = (host or os.environ.get("OLLAMA_HOST", "")).strip().strip("\"'")
+    scheme, separator, rest = text.partition("://")
+    scheme, rest = (scheme, rest) if separator else ("http", text)
+    if rest.count(":") > 1 and not rest.startswith("["):
+        rest = f"[{rest}]"  # a bare IPv6 address
+    try:
+        split = urlsplit(f"//{rest}")
+        port = split.port or {"http": 80, "https": 443}[scheme] if separator else split.port or 11434
+    except (ValueError, KeyError):
+        raise UsageError(f"OLLAMA_HOST is {text!r}, which is no address", fix="OLLAMA_HOST=127.0.0.1:11434") from None
+    name = split.hostname or "127.0.0.1"
+    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(name, name)
+    return f"{scheme}://{f'[{name}]' if ':' in name else name}:{port}{split.path.rstrip('/')}"
+
+
+def _is_local(url: str) -> bool:
+    name = urlsplit(url).hostname or ""
+    try:
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(n) for n in re.findall(r"\d+", version.partition("-")[0])[:3])
+
+
+class Ollama:
+    """One Ollama server. Methods raise EnvironmentProblem where it does not answer, StageFailed where it refuses."""
+
+    def __init__(self, host: str | None = None) -> None:
+        self.url = address(host)
+        # A proxy is for the network, never for this machine; redirects are not followed, so nothing is sent elsewhere.
+        self._http = httpx2.Client(base_url=self.url, timeout=httpx2.Timeout(ANSWER, connect=CONNECT),
+                                  trust_env=not _is_local(self.url))
+
+    def close(self) -> None:
+        self._http.close()
+
+    # -- the server
+    def version(self) -> str:
+        return str(self._json("GET", "/api/version").get("version", "unknown"))
+
+    def reachable(self) -> bool:
+        try:
+            self.version()
+        except (EnvironmentProblem, StageFailed):
+            return False
+        return True
+
+    def require(self, report: Reporter) -> str:
+        """The version of a server that answers; warns about old releases."""
+        version = self.version()
+        if (numbers := _numbers(version)) and numbers < OLDEST:
+            report.warn(f"Ollama {version} at {self.url} is older than {'.'.join(map(str, OLDEST))}; update it: "
+                        "https://ollama.com/download")
+        return version
+
+    # -- its models
+    def list(self) -> list[dict[str, Any]]:
+        return self._json("GET", "/api/tags")["models"]
+
+    def show(self, name: str) -> dict[str, Any]:
+        return self._json("POST", "/api/show", {"model": name})
+
+    def layer_digest(self, name: str) -> str | None:
+        """SHA-256 of the GGUF that a model runs, as its Modelfile's FROM names it; None where that is no blob."""
+        lines = self.show(name)["modelfile"].splitlines()
+        found = next((m for line in lines if line.startswith("FROM ") and (m := DIGEST.search(line))), None)
+        return found[1] if found else None
+
+    def copy(self, source: str, destination: str) -> None:
+        self._json("POST", "/api/copy", {"source": source, "destination": destination})
+
+    def delete(self, name: str) -> None:
+        self._json("DELETE", "/api/delete", {"model": name})
+
+    # -- making one
+    def has_blob(self, sha256: str) -> bool:
+        response = self._send("HEAD", f"/api/blobs/sha256:{sha256}")
+        if response.status_code not in (200, 404):
+            raise self._refused(response, "asking for a blob")
+        return response.status_code == 200
+
+    def upload(self, path: Path, sha256: str, report: Reporter) -> None:
+        """Sends a file as a blob, unless the server has it; the server checks the digest."""
+        if self.has_blob(sha256):
+            report.info(f"Ollama already has {path.name}")
+            return
+        size = path.stat().st_size
+
+        def body() -> Iterator[bytes]:
+            sent = 0
+            with open(path, "rb") as handle:
+                while block := handle.read(CHUNK):
+                    yield block
+                    sent += len(block)
+                    report.progress(f"sending {path.name} to Ollama", sent, size, "B")
+
+        response = self._send("POST", f"/api/blobs/sha256:{sha256}", content=body(),
+                              headers={"Content-Length": str(size)})
+        if response.status_code not in (200, 201):
+            raise self._refused(response, f"sending {path.name}")
+
+    def create(self, name: str, gguf: Path, modelfile: Modelfile, report: Reporter, *,
+               sha256: str | None = None) -> str:
+        """Makes or replaces the model `name` from a GGUF and a Modelfile's settings; returns the file's SHA-256.
+
+        The Modelfile's FROM is not used: the file travels by its digest, and the texts as JSON, so nothing is lost to
+        the Modelfile's grammar. `sha256` saves reading the file where its digest is known.
+        """
+        digest = sha256 or sha256_file(gguf)
+        self.upload(gguf, digest, report)
+        wanted = {"model": name, "files": {gguf.name: f"sha256:{digest}"}, "template": modelfile.template,
+                  "system": modelfile.system, "parameters": modelfile.options(), "license": list(modelfile.license),
+                  "messages": [{"role": role, "content": text} for role, text in modelfile.messages], "stream": True}
+        last = ""
+        for event in self._stream("/api/create", {key: value for key, value in wanted.items() if value}):
+            last = event.get("status", "")
+            report.progress(f"Ollama: {last}", event.get("completed", 0), event.get("total"), "B")
+        if last != "success":
+            raise StageFailed(f"Ollama stopped creating {name} without an error or a result, after {last!r}",
+                              fix="look at Ollama's log, then try again")
+        return digest
+
+    # -- asking it
+    def chat(self, name: str, messages: Sequence[Message], *, max_tokens: int = 512, temperature: float = 0.7,
+             top_p: float = 0.9, greedy: bool = False, seed: int | None = None,
+             on_text: Callable[[str], None] | None = None) -> Answer:
+        """The next turn of the model `name`; without a system message, its own system prompt applies."""
+        request = {"model": name, "messages": list(messages), "stream": True,
+                   "options": {"num_predict": max_tokens, **sampler(temperature, top_p, greedy, seed)}}
+        started, pieces = time.perf_counter(), []
+        event: dict[str, Any] = {}
+        for event in self._stream("/api/chat", request):
+            if text := event.get("message", {}).get("content"):
+                pieces.append(text)
+                if on_text:
+                    on_text(text)
+        if not event.get("done"):
+            raise StageFailed(f"Ollama's answer broke off after {len(pieces)} pieces", fix="look at Ollama's log")
+        return Answer("".join(pieces), event.get("done_reason") == "stop", event.get("eval_count", 0),
+                      time.perf_counter() - started)
+
+    # -- HTTP
+    def _send(self, method: str, path: str, **kwargs: Any) -> httpx2.Response:
+        try:
+            return self._http.request(method, path, **kwargs)
+        except httpx2.TransportError as error:
+            raise self._unreachable(error) from None
+
+    def _json(self, method: str, path: str, body: dict | None = None) -> dict[str, Any]:
+        response = self._send(method, path, json=body) if body else self._send(method, path)
+        if response.status_code != 200:
+            raise self._refused(response, f"{method} {path} {body or ''}".strip())
+        return response.json() if response.content else {}
+
+    def _stream(self, path: str, body: dict) -> Iterator[dict[str, Any]]:
+        """Events of a streaming endpoint; an error may come as a status, or inside the stream after status 200."""
+        try:
+            with self._http.stream("POST", path, json=body) as response:
+                if response.status_code != 200:
+                    response.read()
+                    raise self._refused(response, f"POST {path} {body['model']}")
+                for line in response.iter_lines():
+                    event = json.loads(line) if line.strip() else {}
+                    if "error" in event:
+                        raise StageFailed(f"Ollama failed at {path} for {body['model']}: {event['error']}",
+                                          fix="look at Ollama's log")
+                    if event:
+                        yield event
+        except httpx2.TransportError as error:
+            raise self._unreachable(error) from None
+        except json.JSONDecodeError as error:
+            raise StageFailed(f"{self.url}{path} sent something that is not JSON: {error.doc[:80]!r}",
+                              fix="check that OLLAMA_HOST is an Ollama server") from None
+
+    def _unreachable(self, error: httpx2.TransportError) -> EnvironmentProblem:
+        return EnvironmentProblem(f"Ollama does not answer at {self.url}: {str(error) or type(error).__name__}",
+                                  fix=NOT_RUNNING)
+
+    def _refused(self, response: httpx2.Response, doing: str) -> StageFailed:
+        try:
+            reason = response.json()["error"]
+        except (ValueError, KeyError, TypeError):
+            reason = response.text[:200] or "no reason given"
+        fix = "`ollama list` shows the models there are" if response.status_code == 404 else "look at Ollama's log"
+        return StageFailed(f"Ollama refused ({response.status_code}) {doing}: {reason}", fix=fix)
+
+
+class OllamaModel:
+    """One model of a server, with the same chat() as a GGUF loaded in process."""
+
+    def __init__(self, server: Ollama, name: str) -> None:
+        self.server, self.name = server, name
+
+    def close(self) -> None:
+        self.server.close()
+
+    def chat(self, messages: Sequence[Message], **settings: Any) -> Answer:
+        return self.server.chat(self.name, messages, **settings)

@@ -1,0 +1,29 @@
+"""Hands one of the workflow's scripts over to Forge: `run(name)`, or `python launch.py NAME [arguments]`.
+
+Readable by Pythons too old for Forge, so that they say what to do.
+"""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+FIX = f"fix: make -C {ROOT} setup && source {ROOT}/.venv/bin/activate"
+
+
+def run(name: str) -> int:
+    """Exit code of the script `name`, with the arguments of this process."""
+    if sys.version_info < (3, 11):  # noqa: UP036 - `python3` may be any
+        print(f"error: Forge needs Python 3.11 or newer, {sys.executable} is {sys.version.split()[0]}\n{FIX}",
+              file=sys.stderr)
+        return 3
+    try:
+        from forge.cli import seed
+    except ImportError as error:
+        print(f"error: {error} (in {sys.prefix})\n{FIX}", file=sys.stderr)
+        return 3
+    return seed.main(name)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))  # the checkout that this file belongs to, installed or not
+    sys.exit(run(sys.argv.pop(1)))

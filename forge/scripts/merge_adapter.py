@@ -1,0 +1,11 @@
+"""Phase 4.1: base and adapter become one 16-bit model. The same as `forge merge`."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from forge.scripts.launch import run
+
+if __name__ == "__main__":
+    sys.exit(run("merge_adapter"))

@@ -1,0 +1,79 @@
+"""The base model, from the first of its sources that can be reached."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from forge.catalog import costs
+from forge.core.config import Config
+from forge.core.fsio import require_disk
+from forge.stages import Context
+
+SUMMARY = "get the base model"
+VERSION = 1
+TOOLS = ()
+
+
+def wanted(config: Config) -> bool:
+    return True
+
+
+def _users_own(ctx: Context) -> bool:
+    """Whether the base is a folder that Forge did not make: it is used in place and never written to."""
+    if ctx.base.sources[0].kind == "folder":
+        return True
+    return ctx.base_dir.exists() and not ctx.workspace.manifest("download").exists() and not ctx.options.get("force")
+
+
+def settings(ctx: Context) -> dict:
+    return {"base": ctx.base.identity, "revision": ctx.config.model.revision}
+
+
+def inputs(ctx: Context) -> dict[str, Path]:
+    return {}
+
+
+def outputs(ctx: Context) -> dict[str, Path]:
+    return {} if _users_own(ctx) else {"base": ctx.base_dir}
+
+
+def check(ctx: Context) -> None:
+    if not _users_own(ctx) and ctx.base.parameters:
+        require_disk(ctx.base_dir, costs.import_disk(ctx.base.parameters), f"the base {ctx.base.identity}")
+
+
+def run(ctx: Context) -> dict:
+    from forge.weights.base import open_base
+    if _users_own(ctx):
+        model = open_base(ctx.base_dir)
+        ctx.report.info(f"base: {ctx.base_dir}, in place")
+        return {"source": "in place", "family": model.family.name}
+    destination = ctx.staged(ctx.base_dir)
+    source, detail = _obtain(ctx, destination)
+    family = open_base(destination).family.name
+    ctx.report.info(f"base: {ctx.base.identity} from {source}")
+    return {"source": source, **detail, "family": family}
+
+
+def _obtain(ctx: Context, destination: Path) -> tuple[str, dict]:
+    """Puts the base's folder at `destination`; returns where it came from and what is worth recording."""
+    from forge.hub.download import cache_folder, first_reachable, token
+    if ctx.base.sources[0].kind == "tiny":
+        from forge.weights.tiny import build_tiny
+        build_tiny(destination, _texts(ctx))
+        return "its config (random weights)", {}
+    fetched, tried = first_reachable(ctx.base.sources, cache_folder(), revision=ctx.config.model.revision,
+                                     token=token(ctx.workspace.root), destination=destination, report=ctx.report)
+    for source, why in tried:
+        ctx.report.info(f"not from {source.kind} {source.at}: {why}")
+    if fetched.kind == "gguf":
+        from forge.gguf.import_ import import_gguf
+        import_gguf(fetched.path, destination, report=ctx.report)
+    return fetched.detail, {"revision": fetched.revision}
+
+
+def _texts(ctx: Context) -> list[str]:
+    """The corpus, for the tiny base's tokenizer."""
+    from forge.corpus.walk import walk
+    return [f.path.read_text(encoding="utf-8", errors="replace")
+            for f in walk(ctx.config.corpus, ctx.workspace.root).files]

@@ -1,0 +1,69 @@
+"""Base and adapter to one 16-bit model folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from forge.catalog import costs
+from forge.core.config import Config
+from forge.core.fsio import require_disk
+from forge.errors import UsageError
+from forge.stages import Context
+from forge.stages.memory import peak_rss, require_memory
+
+SUMMARY = "base + adapter to a 16-bit model folder"
+VERSION = 1
+TOOLS = ("torch",)
+
+
+def wanted(config: Config) -> bool:
+    return config.merge.enabled
+
+
+def settings(ctx: Context) -> dict:
+    return {}
+
+
+def inputs(ctx: Context) -> dict[str, Path]:
+    return {"base": ctx.base_dir, "adapter": ctx.workspace.adapter}
+
+
+def outputs(ctx: Context) -> dict[str, Path]:
+    return {"merged": ctx.workspace.merged}
+
+
+def check(ctx: Context) -> None:
+    require_parts(ctx)
+    parameters = size(ctx)
+    require_disk(ctx.workspace.merged, costs.base_bytes(parameters), "the merged model")
+    require_memory(costs.stream_memory(parameters, 1), "merging")
+
+
+def require_parts(ctx: Context) -> None:
+    """Refuses when base or adapter are neither there nor about to be made; opens the headers of those that are."""
+    w = ctx.workspace
+    for stage, path, fix in (("download", ctx.base_dir, "forge download"), ("train", w.adapter, "forge train")):
+        if stage not in ctx.pending and not path.exists():
+            raise UsageError(f"nothing at {w.shown(path)}", fix=fix)
+    if not ctx.pending & {"download", "train"}:
+        from forge.weights.adapter import open_adapter
+        from forge.weights.base import open_base
+        open_adapter(w.adapter, open_base(ctx.base_dir))
+
+
+def size(ctx: Context) -> int:
+    """Parameters of the base: from its files where they are there, else from the catalog."""
+    if "download" in ctx.pending or not ctx.base_dir.exists():
+        return ctx.base.parameters
+    from forge.weights.base import open_base
+    return open_base(ctx.base_dir).parameters
+
+
+def run(ctx: Context) -> dict:
+    from forge.weights.merge import write_merged
+    staged = ctx.staged(ctx.workspace.merged)
+    written = write_merged(ctx.base_dir, ctx.workspace.adapter, staged, report=ctx.report)
+    files = [{"path": ctx.workspace.shown(ctx.workspace.merged / path.relative_to(staged)),
+              "type": path.suffix.removeprefix("."), "bytes": path.stat().st_size, "sha256": ctx.digests.file(path)}
+             for path in written]
+    return {"files": files, "peak_rss_bytes": peak_rss()}

@@ -1,0 +1,88 @@
+"""The Modelfile, and the JSON description of the GGUF with its provenance."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from forge.catalog.bases import BASES
+from forge.core.config import Config
+from forge.core.fsio import write_json, write_text
+from forge.core.manifest import Manifest
+from forge.errors import UsageError
+from forge.stages import Context
+
+SUMMARY = "the Modelfile for Ollama"
+VERSION = 1
+TOOLS = ()
+
+
+def wanted(config: Config) -> bool:
+    return True
+
+
+def settings(ctx: Context) -> dict:
+    return {"name": ctx.config.model.name, "gguf": ctx.workspace.shown(_gguf(ctx)),
+            "generation": ctx.config.generation.model_dump(), "license": ctx.config.publish.license,
+            "deploy": ctx.config.deploy.model_dump(include={"system", "num_ctx"})}
+
+
+def _gguf(ctx: Context) -> Path:
+    return ctx.workspace.gguf(ctx.config.quantize.types[0])
+
+
+def inputs(ctx: Context) -> dict[str, Path]:
+    return {"gguf": _gguf(ctx)}
+
+
+def outputs(ctx: Context) -> dict[str, Path]:
+    return {"modelfile": ctx.workspace.modelfile, "gguf manifest": ctx.workspace.gguf_manifest}
+
+
+def check(ctx: Context) -> None:
+    if "quantize" not in ctx.pending and not _gguf(ctx).exists():
+        raise UsageError(f"no GGUF at {ctx.workspace.shown(_gguf(ctx))}", fix="forge quantize")
+
+
+def system_prompt(ctx: Context) -> str:
+    """The configured system prompt, or the one the model was tuned with: its template's default."""
+    if ctx.config.deploy.system:
+        return ctx.config.deploy.system
+    from forge.chat.template import ChatTemplate
+    return ChatTemplate.load(ctx.base_dir).default_system or ""
+
+
+def run(ctx: Context) -> dict:
+    from forge.catalog.families import by_gguf
+    from forge.gguf.container import read_header
+    from forge.runtime.modelfile import build, write
+    gguf, w = _gguf(ctx), ctx.workspace
+    architecture = read_header(gguf).get("general.architecture")
+    family = by_gguf(architecture, str(gguf))
+    shown = gguf.relative_to(w.modelfile.parent) if gguf.is_relative_to(w.modelfile.parent) else gguf
+    prompt = system_prompt(ctx)
+    modelfile = build(f"./{shown}" if not shown.is_absolute() else str(shown), family, system=prompt,
+                      generation=ctx.config.generation, num_ctx=ctx.config.deploy.num_ctx)
+    write_text(ctx.staged(w.modelfile), write(modelfile))
+    quantized = Manifest.read(w.manifest("quantize"))
+    write_json(ctx.staged(w.gguf_manifest), {
+        "model_format": "gguf", "architecture": architecture,
+        "files": [{"name": gguf.name, "size": gguf.stat().st_size, "format": "gguf",
+                   "type": ctx.config.quantize.types[0], "sha256": ctx.digests.file(gguf)}],
+        "modelfile": w.shown(w.modelfile),
+        "description": f"{ctx.config.model.name}: {ctx.base.identity} tuned on its owner's documents by Forge",
+        "license": ctx.config.publish.license,
+        "parameters": {"temperature": ctx.config.generation.temperature, "num_ctx": ctx.config.deploy.num_ctx},
+        "template": family.go_template, "system": prompt,
+        "base": {"name": ctx.base.identity, "license": BASES[ctx.base.name].license if ctx.base.name in BASES else None},
+        "provenance": {stage: _chain(ctx, stage) for stage in ("download", "dataset", "train", "quantize")},
+        "versions": quantized.versions if quantized else {}})
+    return {"path": w.shown(w.modelfile)}
+
+
+def _chain(ctx: Context, stage: str) -> dict | None:
+    """Fingerprint and output digests of a stage: what the GGUF was made from, without times or machine names."""
+    manifest = Manifest.read(ctx.workspace.manifest(stage))
+    if manifest is None:
+        return None
+    return json.loads(json.dumps({"fingerprint": manifest.fingerprint, "outputs": manifest.outputs}))

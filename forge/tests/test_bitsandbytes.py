@@ -1,0 +1,11 @@
+"""Quantises a tensor with bitsandbytes. The same as `forge doctor --only bitsandbytes`."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from forge.scripts.launch import run
+
+if __name__ == "__main__":
+    sys.exit(run("test_bitsandbytes"))

@@ -1,0 +1,144 @@
+"""A base (or merged) model folder: config.json and safetensors, checked by their headers, read tensor by tensor.
+
+Opening reads headers only and imports no torch, so pre-flight checks can afford it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from forge.catalog.families import Family, by_architecture
+from forge.errors import UsageError
+from forge.weights.layout import layout, tied
+from forge.weights.safetensors import NUMPY, Entry, Files, Tensor, read_header
+
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+_AGAIN = "fetch the base again with forge download --force"
+_SKIPPED = (".rotary_emb.inv_freq", ".attention.masked_bias")  # derived buffers that old exports carry
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a model folder. Raises UsageError where the file is absent or anything else."""
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise UsageError(f"{path.parent} has no {path.name}", fix=_AGAIN) from None
+    except ValueError as error:
+        raise UsageError(f"{path} is not valid JSON: {error}", fix=_AGAIN) from None
+    if not isinstance(value, dict):
+        raise UsageError(f"{path} holds {type(value).__name__}, expected an object", fix=_AGAIN)
+    return value
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """`entries` are exactly the tensors that the config asks for, in canonical order (see forge.weights.layout)."""
+
+    folder: Path
+    config: dict[str, Any]
+    family: Family
+    entries: dict[str, Entry]
+    _files: Files = field(default_factory=Files, repr=False, compare=False)
+
+    @property
+    def tied(self) -> bool:
+        return tied(self.config)
+
+    @property
+    def parameters(self) -> int:
+        return sum(math.prod(entry.shape) for entry in self.entries.values())
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors as stored."""
+        return sum(entry.nbytes for entry in self.entries.values())
+
+    def read(self, name: str) -> np.ndarray:
+        """One tensor as a view of the file; BF16 as raw bits in uint16."""
+        return self._files.read(self.entries[name])
+
+    def tensors(self) -> Iterator[Tensor]:
+        for name, entry in self.entries.items():
+            yield Tensor(name, entry.dtype, entry.shape, partial(self.read, name))
+
+
+def open_base(folder: Path) -> ModelFolder:
+    """Opens a model folder by config and headers.
+
+    Raises UsageError where the folder is absent, its architecture unsupported (told before anything else is read), its
+    weights are pickles, damaged, incomplete, or not of the shapes that config.json implies.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"there is no model folder {folder}", fix="forge download")
+    config_file = folder / "config.json"
+    config = read_json(config_file)
+    architectures = config.get("architectures")
+    family = by_architecture(architectures[0] if isinstance(architectures, list) and architectures else None,
+                             str(config_file))
+    stored = _stored(folder)
+    shapes = layout(family.name, config, str(config_file))
+    extra = [n for n in stored if n not in shapes and not n.endswith(_SKIPPED) and n != "lm_head.weight"]
+    if extra:
+        raise UsageError(f"{folder} has {len(extra)} tensors that a {family.architecture} lacks, such as {extra[0]}",
+                         fix="choose a base of a supported architecture")
+    return ModelFolder(folder, config, family, {n: _checked(folder, n, shape, stored) for n, shape in shapes.items()})
+
+
+def _checked(folder: Path, name: str, shape: tuple[int, ...], stored: dict[str, Entry]) -> Entry:
+    entry = stored.get(name)
+    if entry is None:
+        raise UsageError(f"{folder} lacks tensor {name}, which its config.json implies", fix=_AGAIN)
+    if entry.dtype not in NUMPY:
+        raise UsageError(f"{entry.path}: tensor {name} is stored as {entry.dtype}; supported: {', '.join(NUMPY)}",
+                         fix="choose the 16-bit version of this base")
+    if entry.shape != shape:
+        raise UsageError(f"{entry.path}: tensor {name} has shape {list(entry.shape)}, config.json implies "
+                         f"{list(shape)}", fix=_AGAIN)
+    return entry
+
+
+def _stored(folder: Path) -> dict[str, Entry]:
+    """Every tensor in the folder's weight files; an index decides which shard holds which."""
+    if (folder / INDEX).exists():
+        return _sharded(folder)
+    if (folder / SINGLE).exists():
+        return read_header(folder / SINGLE)
+    pickles = sorted(p.name for pattern in _PICKLES for p in folder.glob(pattern))
+    if pickles:
+        raise UsageError(f"{folder} has only pickle weights ({', '.join(pickles[:3])}): refused, a pickle can run code "
+                         "when it is loaded", fix="choose a base that ships safetensors")
+    raise UsageError(f"{folder} has neither {SINGLE} nor {INDEX}", fix=_AGAIN)
+
+
+def _sharded(folder: Path) -> dict[str, Entry]:
+    index = folder / INDEX
+    places = read_json(index).get("weight_map")
+    if not isinstance(places, dict) or not places:
+        raise UsageError(f"{index} has no weight_map", fix=_AGAIN)
+    headers: dict[str, dict[str, Entry]] = {}
+    for shard in places.values():
+        if isinstance(shard, str) and shard in headers:
+            continue
+        if not isinstance(shard, str) or Path(shard).name != shard or shard in ("", "..") or "\\" in shard:
+            raise UsageError(f"{index} names the file {shard!r}, which is not inside its folder: refused",
+                             fix="do not use this model folder; fetch the base from a source you trust")
+        if not shard.endswith(".safetensors"):
+            raise UsageError(f"{index} names {shard}, which is not safetensors: refused",
+                             fix="choose a base that ships safetensors")
+        if not (folder / shard).is_file():
+            raise UsageError(f"{index} names {shard}, which is not there", fix=_AGAIN)
+        headers[shard] = read_header(folder / shard)
+    absent = [name for name, shard in places.items() if name not in headers[shard]]
+    if absent:
+        raise UsageError(f"{folder / places[absent[0]]} lacks tensor {absent[0]}, which the index says it holds",
+                         fix=_AGAIN)
+    return {name: headers[shard][name] for name, shard in places.items()}

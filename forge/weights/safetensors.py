@@ -1,0 +1,164 @@
+"""The safetensors container: a checked header, memory-mapped tensors, and a writer that never holds a model.
+
+Format: 8 bytes little-endian header length, a JSON object {name: {dtype, shape, data_offsets}}, then the data, which
+the tensors fill without gaps (https://github.com/huggingface/safetensors#format). Files from outside are not trusted:
+every offset is checked before use. BF16 has no NumPy type, so its arrays hold the raw bits as uint16.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import mmap
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import numpy as np
+
+from forge.errors import UsageError
+
+# What weights may be stored as.
+NUMPY: dict[str, np.dtype] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
+_SIZES = {"BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "U16": 2, "I16": 2, "F16": 2, "BF16": 2, "U32": 4,
+          "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8}
+_HEADER_LIMIT = 100_000_000  # the reference implementation's own limit
+_AGAIN = "fetch the file again (forge download --force); it is damaged or incomplete"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where one tensor lies: `start` is its byte offset in the file."""
+
+    path: Path
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * _SIZES[self.dtype]
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A named tensor that is read or computed only when `load` is called; BF16 arrays hold raw bits as uint16."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    load: Callable[[], np.ndarray]
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * NUMPY[self.dtype].itemsize
+
+
+def _refuse(path: Path, problem: str) -> UsageError:
+    return UsageError(f"{path} is not a sound safetensors file: {problem}", fix=_AGAIN)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a key occurs twice")
+    return value
+
+
+def _counts(value: object) -> TypeGuard[list[int]]:
+    return isinstance(value, list) and all(isinstance(v, int) and not isinstance(v, bool) and v >= 0 for v in value)
+
+
+def read_header(path: Path) -> dict[str, Entry]:
+    """Name → entry, in the order of their data. Reads the header only.
+
+    Raises UsageError where the header is broken, its offsets lie, or the file is shorter or longer than it says.
+    """
+    size = path.stat().st_size
+    with open(path, "rb") as handle:
+        start = handle.read(8)
+        if len(start) < 8:
+            raise _refuse(path, f"it has {size} bytes")
+        length = struct.unpack("<Q", start)[0]
+        if length > min(_HEADER_LIMIT, size - 8):
+            raise _refuse(path, f"its header is said to have {length:,} bytes, the file has {size:,}")
+        raw = handle.read(length)
+    try:
+        header = json.loads(raw, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise _refuse(path, f"its header is not JSON ({error})") from None
+    if not isinstance(header, dict):
+        raise _refuse(path, "its header is not a JSON object")
+    header.pop("__metadata__", None)
+    entries: dict[str, Entry] = {}
+    spans = sorted(((_span(path, name, row), name) for name, row in header.items()))
+    at = 0
+    for (begin, end), name in spans:
+        if begin != at:
+            raise _refuse(path, f"tensor {name} starts at byte {begin:,} of the data, expected {at:,}")
+        row = header[name]
+        entries[name] = Entry(path, row["dtype"], tuple(row["shape"]), 8 + length + begin)
+        at = end
+    if 8 + length + at != size:
+        raise _refuse(path, f"header and tensors take {8 + length + at:,} bytes, the file has {size:,}")
+    return entries
+
+
+def _span(path: Path, name: str, row: Any) -> tuple[int, int]:
+    """The tensor's begin and end within the data, checked against its type and shape."""
+    if not isinstance(row, dict):
+        raise _refuse(path, f"tensor {name} is described by {row!r}")
+    dtype, shape, offsets = row.get("dtype"), row.get("shape"), row.get("data_offsets")
+    if not isinstance(dtype, str) or dtype not in _SIZES:
+        raise _refuse(path, f"tensor {name} has unknown type {dtype!r}")
+    if not _counts(shape) or not _counts(offsets) or len(offsets) != 2:
+        raise _refuse(path, f"tensor {name} has shape {shape!r} and offsets {offsets!r}")
+    begin, end = offsets
+    if end - begin != math.prod(shape) * _SIZES[dtype]:
+        raise _refuse(path, f"tensor {name} ({dtype} {shape}) spans {end - begin:,} bytes, its shape needs "
+                            f"{math.prod(shape) * _SIZES[dtype]:,}")
+    return begin, end
+
+
+class Files:
+    """Memory maps of weight files, each opened once. Pages are the file's own: they cost no anonymous memory."""
+
+    def __init__(self) -> None:
+        self._maps: dict[Path, mmap.mmap] = {}
+
+    def read(self, entry: Entry) -> np.ndarray:
+        """The tensor as a view of the file. Writing to it is possible (torch asks for that) and never reaches disk."""
+        if not entry.nbytes:
+            return np.zeros(entry.shape, NUMPY[entry.dtype])
+        if entry.path not in self._maps:
+            with open(entry.path, "rb") as handle:
+                self._maps[entry.path] = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_COPY)
+        flat = np.frombuffer(self._maps[entry.path], NUMPY[entry.dtype], math.prod(entry.shape), entry.start)
+        return flat.reshape(entry.shape)
+
+
+def write(path: Path, tensors: Sequence[Tensor], on_bytes: Callable[[int], None] | None = None) -> None:
+    """Writes one file: the header from names and shapes, then each tensor as it is loaded.
+
+    The metadata says {"format": "pt"}, without which transformers refuses a file.
+    """
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    at = 0
+    for tensor in tensors:
+        header[tensor.name] = {"dtype": tensor.dtype, "shape": list(tensor.shape),
+                               "data_offsets": [at, at + tensor.nbytes]}
+        at += tensor.nbytes
+    raw = json.dumps(header, separators=(",", ":")).encode()
+    raw += b" " * (-len(raw) % 8)  # data starts aligned
+    with open(path, "wb") as out:
+        out.write(struct.pack("<Q", len(raw)) + raw)
+        for tensor in tensors:
+            array = np.ascontiguousarray(tensor.load())
+            if array.dtype != NUMPY[tensor.dtype] or array.shape != tensor.shape:
+                raise AssertionError(f"{tensor.name}: planned {tensor.dtype} {tensor.shape}, "
+                                     f"got {array.dtype} {array.shape}")
+            out.write(array.reshape(-1).view(np.uint8).data)
+            if on_bytes:
+                on_bytes(array.nbytes)

@@ -1,0 +1,70 @@
+"""Whole files, metadata included, equal llama.cpp's converter followed by its quantiser, byte for byte."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import oracle
+import pytest
+
+from forge.catalog.quants import QUANTS
+from forge.core.report import Silent
+from forge.gguf.metadata import size_label
+from forge.gguf.recipe import RECIPES, more_bits
+from forge.gguf.write import quantize
+
+Make = Callable[..., Path]
+MODELS: dict[str, dict[str, Any]] = {
+    "tied": {"layers": 4, "ffn": 512},
+    "untied, 29 layers": {"layers": 29, "tied": False, "dtype": "F16"},
+    "rows of 96 and 160": {"hidden": 96, "ffn": 160, "layers": 8, "kv_heads": 1},
+    "untied, rows of 320": {"hidden": 320, "layers": 9, "tied": False, "dtype": "F32"},
+    "rows of 48 and 80": {"hidden": 48, "ffn": 80, "layers": 3, "kv_heads": 1},
+    "sharded": {"layers": 3, "max_shard_bytes": 300_000},
+}
+
+
+@oracle.needs_oracle
+@pytest.mark.slow
+@pytest.mark.parametrize("model", MODELS)
+def test_every_type_equals_the_oracle(tmp_path: Path, make_tiny: Make, model: str) -> None:
+    base = make_tiny(tmp_path / "base", **MODELS[model])
+    oracle.convert(base, tmp_path / "f32.gguf", "f32", "A name")
+    quantize(base, None, {quant: tmp_path / f"{quant}.gguf" for quant in RECIPES}, name="A name", report=Silent())
+    different = []
+    for quant in RECIPES:
+        oracle.quantise(tmp_path / "f32.gguf", tmp_path / "expected.gguf", QUANTS[quant].ftype)
+        if (tmp_path / "expected.gguf").read_bytes() != (tmp_path / f"{quant}.gguf").read_bytes():
+            different.append(quant)
+    assert different == []
+
+
+@oracle.needs_oracle
+def test_sampling_settings_and_yarn_equal_the_oracle(tmp_path: Path, make_tiny: Make) -> None:
+    import json
+
+    base = make_tiny(tmp_path / "base", layers=1)
+    generation = json.loads((base / "generation_config.json").read_text())
+    (base / "generation_config.json").write_text(json.dumps(
+        generation | {"temperature": 0.7, "top_p": 0.8, "top_k": 20, "min_p": 0.05, "repetition_penalty": 1.1}))
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps(config | {"rope_scaling": {
+        "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 1024}}))
+    oracle.convert(base, tmp_path / "f32.gguf", "f32", "A name")
+    oracle.quantise(tmp_path / "f32.gguf", tmp_path / "expected.gguf", QUANTS["Q8_0"].ftype)
+    quantize(base, None, {"Q8_0": tmp_path / "ours.gguf"}, name="A name", report=Silent())
+    assert (tmp_path / "expected.gguf").read_bytes() == (tmp_path / "ours.gguf").read_bytes()
+
+
+def test_every_offered_type_has_a_recipe() -> None:
+    assert RECIPES.keys() == QUANTS.keys()
+
+
+def test_the_layers_with_more_bits() -> None:
+    assert [i for i in range(28) if more_bits(i, 28)] == [0, 1, 2, 5, 8, 11, 14, 17, 20, 23, 24, 25, 26, 27]
+
+
+@pytest.mark.parametrize(("parameters", "label"), [(494_032_768, "494M"), (7_615_616_512, "7.6B"), (2_887_936, "2.9M"),
+                                                   (950_000, "950K"), (1_543_714_304, "1.5B")])
+def test_size_labels(parameters: int, label: str) -> None:
+    assert size_label(parameters) == label

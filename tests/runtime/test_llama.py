@@ -1,0 +1,83 @@
+"""The llama.cpp runtime: answers, refusals, silence."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from forge.errors import StageFailed, UsageError
+from forge.runtime.llama import Model, check
+
+HELLO = [{"role": "user", "content": "Hi"}]
+
+
+def test_chat_streams_what_it_returns_and_greedy_repeats(tiny: Path) -> None:
+    pieces: list[str] = []
+    with Model(tiny, num_ctx=256) as model:
+        answer = model.chat(HELLO, max_tokens=8, greedy=True, on_text=pieces.append)
+        again = model.chat(HELLO, max_tokens=8, greedy=True)
+    assert "".join(pieces) == answer.text == again.text != ""
+    assert 0 < answer.tokens <= 8
+    assert answer.stopped == (answer.tokens < 8)
+
+
+def test_seed_decides_the_sample(tiny: Path) -> None:
+    with Model(tiny, num_ctx=256) as model:
+        texts = [model.chat(HELLO, max_tokens=24, temperature=2.0, top_p=1.0, seed=s).text for s in (1, 1, 2, 3)]
+    assert texts[0] == texts[1]
+    assert len(set(texts)) > 1
+
+
+def test_conversation_longer_than_the_context_is_refused(tiny: Path) -> None:
+    with Model(tiny, num_ctx=256) as model, pytest.raises(UsageError, match="context") as caught:
+        model.chat([{"role": "user", "content": "word " * 300}])
+    assert "num_ctx" in str(caught.value.fix)
+
+
+def test_interruption_ends_the_generation_and_the_model_stays_usable(tiny: Path) -> None:
+    def interrupt(_: str) -> None:
+        raise KeyboardInterrupt
+
+    with Model(tiny, num_ctx=256) as model:
+        with pytest.raises(KeyboardInterrupt):
+            model.chat(HELLO, max_tokens=200, on_text=interrupt)
+        assert model.chat(HELLO, max_tokens=4, greedy=True).tokens > 0
+
+
+@pytest.mark.parametrize(("content", "words"), [(None, "No such file"), (b"", "not a GGUF"),
+                                                (b"PK\x03\x04zip", "not a GGUF")])
+def test_what_is_no_gguf_is_refused_before_loading(tmp_path: Path, content: bytes | None, words: str) -> None:
+    path = tmp_path / "x.gguf"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UsageError, match=words):
+        check(path)
+
+
+@pytest.mark.parametrize("damage", ["tail cut off", "header only", "garbage after the magic"])
+def test_damaged_gguf_is_explained(tmp_path: Path, tiny: Path, damage: str) -> None:
+    whole, path = tiny.read_bytes(), tmp_path / "damaged.gguf"
+    path.write_bytes({"tail cut off": whole[:-5000], "header only": whole[:100],
+                      "garbage after the magic": b"GGUF" + bytes(range(256)) * 20}[damage])
+    with pytest.raises(StageFailed, match=r"cannot load .*damaged\.gguf.*: \w+"):
+        Model(path)
+
+
+def test_nothing_reaches_stdout_or_stderr(tiny: Path) -> None:
+    script = ("from pathlib import Path; from forge.runtime.llama import Model\n"
+              f"with Model(Path({str(tiny)!r}), num_ctx=64) as m:\n"
+              "    m.chat([{'role': 'user', 'content': 'x'}], max_tokens=2)")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+@pytest.mark.real
+def test_the_real_model_answers_and_stops(real: Path) -> None:
+    with Model(real, num_ctx=256) as model:
+        answer = model.chat([{"role": "user", "content": "What is 2+2? Answer with the number only."}], max_tokens=8,
+                            greedy=True)
+    assert answer.stopped
+    assert "4" in answer.text

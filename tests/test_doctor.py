@@ -1,0 +1,294 @@
+"""forge.doctor: findings of real checks on this machine, and of machines made up by moving one thing at a time."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from forge import doctor
+from forge.core.report import Silent
+from forge.doctor import CHECKS, HARNESS, SCRIPTS, Check, Ctx, Finding, examine, harness_lines, outcome
+from forge.errors import EnvironmentProblem, UsageError
+
+KEYS = {"name", "level", "status", "found", "fix"}
+
+
+def rows(**status: str) -> list[dict]:
+    """Findings for every check of the harness: ok, unless named otherwise."""
+    names = [name for test in HARNESS for name in test.checks]
+    return [{"name": n, "level": CHECKS[n].level, "status": status.get(n, "ok"), "found": f"{n} found",
+             "fix": f"mend {n}"} for n in names]
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    import torch
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+def fake_program(folder: Path, name: str, script: str) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
+
+
+# The real machine
+
+def test_every_check_answers_here_without_raising(tmp_path):
+    found = examine(tmp_path, report=Silent())
+    assert [row["name"] for row in found] == list(CHECKS)
+    for row in found:
+        assert set(row) == KEYS
+        assert row["status"] in ("ok", "warning", "failed")
+        assert row["found"], row
+        assert row["status"] == "ok" or row["fix"] or row["name"] == "triton", f"nothing to do about {row}"
+    status = {row["name"]: row["status"] for row in found}
+    for name in ("python", "torch", "bitsandbytes", "transformers", "peft", "trl", "runtime", "quantiser"):
+        assert status[name] == "ok", found
+
+
+def test_only_runs_the_named_checks_and_suggests_for_a_misspelt_one(tmp_path):
+    assert [row["name"] for row in examine(tmp_path, only=["disk", "python"], report=Silent())] == ["python", "disk"]
+    with pytest.raises(UsageError, match="'tritn'") as caught:
+        examine(tmp_path, only=["tritn"], report=Silent())
+    assert "triton" in (caught.value.fix or "")
+
+
+@pytest.mark.parametrize("error", [ImportError("no such symbol"), OSError("libfoo.so: not found"),
+                                   RuntimeError("no kernel\n image"), EnvironmentProblem("gone")])
+def test_a_check_that_cannot_be_tried_failed_with_the_reason(tmp_path, error):
+    def run(ctx: Ctx) -> Finding:
+        raise error
+
+    finding = outcome(Check("x", "X", "required", run, "mend it"), Ctx(tmp_path))
+    assert finding.status == "failed"
+    assert " ".join(str(error).split()) in finding.found
+    assert finding.fix == "mend it"
+
+
+def test_a_bug_in_a_check_is_not_hidden(tmp_path):
+    def run(ctx: Ctx) -> Finding:
+        raise KeyError("bug")
+
+    with pytest.raises(KeyError):
+        outcome(Check("x", "X", "required", run), Ctx(tmp_path))
+
+
+# Environments
+
+def libraries(prefix: Path) -> Path:
+    for name in doctor.TRAINING:
+        (prefix / "lib/python3.11/site-packages" / name).mkdir(parents=True)
+    return prefix
+
+
+def test_an_environment_without_the_libraries_names_the_one_that_has_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
+    alone = doctor.environment(Ctx(tmp_path))
+    assert (alone.status, alone.fix) == ("failed", doctor.SETUP)
+
+    (tmp_path / ".venv").mkdir()  # one that lacks them too is no help
+    assert doctor.environment(Ctx(tmp_path)).fix == doctor.SETUP
+
+    other = libraries(tmp_path / "home/ml_env")
+    wrong = doctor.environment(Ctx(tmp_path))
+    assert wrong.status == "failed"
+    assert "wrong environment" in wrong.found
+    assert wrong.fix == f"source {other}/bin/activate"
+
+
+def test_another_activated_environment_is_noticed(tmp_path, monkeypatch):
+    (tmp_path / "other").mkdir()
+    monkeypatch.setenv("VIRTUAL_ENV", str(tmp_path / "other"))
+    finding = doctor.environment(Ctx(tmp_path))
+    assert finding.status == "warning"
+    assert str(tmp_path / "other") in finding.found
+
+
+def test_forge_from_another_checkout_is_noticed(tmp_path, monkeypatch):
+    monkeypatch.setenv("VIRTUAL_ENV", sys.prefix)
+    (tmp_path / "forge").mkdir()
+    (tmp_path / "forge/doctor.py").touch()
+    finding = doctor.environment(Ctx(tmp_path))
+    assert finding.status == "warning"
+    assert str(tmp_path / "forge") in finding.found
+
+
+# GPUs that are there, are not, or cannot be used
+
+def test_without_a_gpu_cuda_is_a_warning(tmp_path, monkeypatch, no_gpu):
+    monkeypatch.setattr(doctor, "nvidia_smi", lambda: ([], None))
+    finding = doctor.cuda(Ctx(tmp_path))
+    assert finding.status == "warning"
+    assert finding.found.startswith("no CUDA GPU")
+
+
+@pytest.mark.parametrize(("visible", "built", "status", "says"), [
+    ("", "12.6", "warning", "hidden by CUDA_VISIBLE_DEVICES"),
+    ("0", None, "failed", "built without CUDA"),
+    ("0", "13.0", "failed", "built for CUDA 13.0, the driver serves up to 12.4"),
+])
+def test_a_gpu_that_torch_cannot_use_is_explained(tmp_path, monkeypatch, no_gpu, visible, built, status, says):
+    import torch
+    fake_program(tmp_path / "bin", "nvidia-smi",
+                 'case "$*" in *query*) echo "NVIDIA RTX A2000";; *) echo "| CUDA Version: 12.4  |";; esac')
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr(torch.version, "cuda", built)
+    finding = doctor.cuda(Ctx(tmp_path))
+    assert finding.status == status
+    assert "NVIDIA RTX A2000" in finding.found
+    assert says in finding.found
+
+
+def test_a_driver_tool_without_a_driver_is_no_gpu(tmp_path, monkeypatch):
+    fake_program(tmp_path / "bin", "nvidia-smi", "echo 'could not communicate with the driver'; exit 9")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    assert doctor.nvidia_smi() == ([], None)
+
+
+@pytest.mark.gpu
+def test_a_working_gpu_is_ok(tmp_path):
+    import torch
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA GPU here")
+    assert doctor.cuda(Ctx(tmp_path)).status == "ok"
+    assert doctor.triton(Ctx(tmp_path)).status == "ok"
+
+
+# The machine
+
+@pytest.mark.parametrize(("free", "status"), [(1e9, "failed"), (10e9, "warning"), (60e9, "ok")])
+def test_disk(tmp_path, monkeypatch, free, status):
+    monkeypatch.setattr(doctor, "free_bytes", lambda path: int(free))
+    assert doctor.disk(Ctx(tmp_path)).status == status
+
+
+def test_a_container_limit_counts_as_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor, "memory_limit", lambda: 2_000_000_000)
+    finding = doctor.ram(Ctx(tmp_path))
+    assert finding.status == "warning"
+    assert "the container allows 2.0 GB" in finding.found
+
+
+@pytest.mark.parametrize(("release", "root", "status"), [
+    ("6.8.0-generic", "/home/me", "ok"), ("4.4.0-19041-Microsoft", "/home/me", "warning"),
+    ("5.15.1-microsoft-standard-WSL2", "/home/me", "ok"), ("5.15.1-microsoft-standard-WSL2", "/mnt/c/me", "warning")])
+def test_wsl(monkeypatch, release, root, status):
+    monkeypatch.setattr(doctor.os, "uname", lambda: type("U", (), {"release": release})())
+    assert doctor.wsl(Ctx(Path(root))).status == status
+
+
+# Services
+
+def test_an_ollama_that_does_not_answer_is_a_warning(tmp_path, monkeypatch):
+    monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:9")  # the discard port: nothing listens
+    finding = doctor.ollama(Ctx(tmp_path))
+    assert finding.status == "warning"
+    assert "forge chat" in finding.found
+
+
+TOKEN = "hf_" + "Q" * 34
+
+
+@pytest.mark.parametrize("place", ["environment", "env file"])
+def test_the_token_is_found_and_never_shown(tmp_path, monkeypatch, place):
+    for name in ("HF_TOKEN", "HUGGING_FACE_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    if place == "environment":
+        monkeypatch.setenv("HUGGING_FACE_TOKEN", TOKEN)
+    else:
+        (tmp_path / ".env").write_text(f"HUGGING_FACE_TOKEN={TOKEN}\n")
+    finding = doctor.token(Ctx(tmp_path))
+    assert finding.status == "ok"
+    assert TOKEN not in finding.found
+    assert (".env" in finding.found) == (place == "env file")
+
+
+# The harness
+
+def test_the_harness_completes_where_everything_is_ok():
+    lines, passed = harness_lines(HARNESS, rows())
+    assert passed
+    assert [line.split(" (")[0] for line in lines] == [
+        "✅ environment OK", "✅ PyTorch + CUDA OK", "✅ bitsandbytes OK", "✅ triton OK", "✅ transformers OK",
+        "✅ xformers OK", "✅ llama-cpp-python OK", "VERIFICATION COMPLETE"]
+
+
+def test_without_a_gpu_the_harness_completes_and_says_so():
+    lines, passed = harness_lines(HARNESS, rows(cuda="warning", triton="warning", xformers="warning"))
+    assert passed
+    assert lines[1] == "⚠️ PyTorch OK, cuda found"
+    assert lines[5] == "⚠️ xformers: xformers found"
+    assert lines[-1] == "VERIFICATION COMPLETE"
+
+
+@pytest.mark.parametrize("name", [n for test in HARNESS if test.level != "optional" for n in test.checks])
+def test_any_critical_or_required_failure_fails_the_harness_with_its_fix(name):
+    lines, passed = harness_lines(HARNESS, rows(**{name: "failed"}))
+    assert not passed
+    assert lines[-1] == "VERIFICATION FAILED"
+    assert any(line.startswith("❌") and f"{name} found" in line and f"fix: mend {name}" in line for line in lines)
+
+
+def test_a_broken_optional_library_does_not_fail_the_harness():
+    lines, passed = harness_lines(HARNESS, rows(xformers="failed"))
+    assert passed
+    assert lines[5].startswith("❌ xformers FAILED (optional)")
+    assert lines[-1] == "VERIFICATION COMPLETE"
+
+
+def test_only_a_critical_failure_is_critical():
+    assert doctor.critical_failed(rows(torch="failed"))
+    assert not doctor.critical_failed(rows(bitsandbytes="failed", cuda="warning"))
+
+
+def test_verify_runs_one_test_or_all_seven(tmp_path, monkeypatch):
+    asked = []
+
+    def fake(root, *, only, report):
+        asked.append(list(only))
+        return [row for row in [*rows(), {**rows()[0], "name": "tensorflow"}] if row["name"] in only]
+
+    monkeypatch.setattr(doctor, "examine", fake)
+    assert len(doctor.verify("verify_environment", tmp_path, Silent())[0]) == 8
+    assert doctor.verify("test_llama_cpp", tmp_path, Silent())[0][-1] == "VERIFICATION COMPLETE"
+    assert asked[1] == ["runtime", "quantiser"]
+
+
+# The wrappers
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_every_single_check_has_its_script():
+    assert {f"{name}.py" for name in SCRIPTS} == {path.name for path in (ROOT / "forge/tests").glob("test_*.py")}
+
+
+def test_a_wrapper_without_forges_libraries_says_what_to_do(tmp_path):
+    """A Python that sees only the standard library: -I -S keeps site-packages out."""
+    done = subprocess.run([sys.executable, "-I", "-S", ROOT / "forge/tests/test_xformers.py"], cwd=tmp_path,
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done.stderr
+    assert "fix: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("through", ["the checkout", "a link"])
+def test_the_harness_runs_from_any_folder(tmp_path, through):
+    if through == "a link":
+        (tmp_path / "forge").symlink_to(ROOT / "forge")
+    script = (tmp_path if through == "a link" else ROOT) / "forge/tests/verify_environment.sh"
+    done = subprocess.run(["bash", script], cwd=tmp_path, capture_output=True, text=True, check=False,
+                          env={**os.environ, "VIRTUAL_ENV": sys.prefix})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "VERIFICATION COMPLETE"
+    assert "✅ bitsandbytes OK" in done.stdout

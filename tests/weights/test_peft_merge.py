@@ -1,0 +1,129 @@
+"""The merge equals PEFT's, bit for bit, for every way PEFT scales a pair and every type weights are stored in."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from forge.core.report import Silent
+from forge.weights.adapter import open_adapter
+from forge.weights.base import open_base
+from forge.weights.merge import merged, write_merged
+
+torch = pytest.importorskip("torch")
+
+
+def bits(tensor: Any) -> bytes:
+    return tensor.detach().contiguous().view(torch.uint8).numpy().tobytes()
+
+
+def train_adapter(base: Path, folder: Path, dtype: Any, **config: Any) -> dict[str, bytes]:
+    """An adapter as PEFT saves it, with weights far from zero, and the bytes of PEFT's own merge."""
+    from peft import LoraConfig, PeftModel, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(3)
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base, dtype=dtype),
+                           LoraConfig(task_type="CAUSAL_LM", **config))
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            parameter.data.normal_(0, 0.1)
+    model.save_pretrained(folder)
+    whole = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=dtype), folder)
+    return {name: bits(value) for name, value in whole.merge_and_unload().state_dict().items()}
+
+
+LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+CONFIGS: dict[str, dict[str, Any]] = {
+    "plain": {"r": 8, "lora_alpha": 13, "target_modules": LINEAR},
+    "rslora": {"r": 5, "lora_alpha": 7, "target_modules": ["v_proj", "up_proj"], "use_rslora": True},
+    "patterns": {"r": 4, "lora_alpha": 8, "target_modules": LINEAR,
+                 "rank_pattern": {"q_proj": 3, r".*layers\.1\.mlp\.up_proj": 6}, "alpha_pattern": {"down_proj": 5}},
+}
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("dtype", ["BF16", "F16", "F32"])
+def test_equal_to_peft(tmp_path: Path, make_tiny: Callable[..., Path], dtype: str, config: str) -> None:
+    make_tiny(tmp_path / "base", layers=2, dtype=dtype, tied=config != "plain")
+    kind = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}[dtype]
+    expected = train_adapter(tmp_path / "base", tmp_path / "adapter", kind, **CONFIGS[config])
+    base = open_base(tmp_path / "base")
+    found = {t.name: t.load() for t in merged(base, open_adapter(tmp_path / "adapter", base))}
+    assert found.keys() <= expected.keys()
+    changed = [name for name in found if found[name].tobytes() != base.read(name).tobytes()]
+    assert len(changed) == {"plain": 14, "rslora": 4, "patterns": 14}[config]
+    assert [name for name in found if found[name].tobytes() != expected[name]] == []
+
+
+def test_an_adapter_saved_in_bf16_merges_as_peft_loads_it(tmp_path: Path, make_tiny: Callable[..., Path]) -> None:
+    """PEFT widens 16-bit adapters to fp32 when it loads them, so the delta is not rounded before it is added."""
+    from peft import PeftModel
+    from safetensors.torch import load_file, save_file
+    from transformers import AutoModelForCausalLM
+
+    make_tiny(tmp_path / "base", layers=2)
+    train_adapter(tmp_path / "base", tmp_path / "adapter", torch.bfloat16, **CONFIGS["plain"])
+    weights = tmp_path / "adapter" / "adapter_model.safetensors"
+    save_file({k: v.bfloat16() for k, v in load_file(weights).items()}, weights, {"format": "pt"})
+    whole = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(tmp_path / "base", dtype=torch.bfloat16), tmp_path / "adapter")
+    expected = {name: bits(value) for name, value in whole.merge_and_unload().state_dict().items()}
+    base = open_base(tmp_path / "base")
+    assert all(t.load().tobytes() == expected[t.name]
+               for t in merged(base, open_adapter(tmp_path / "adapter", base)))
+
+
+def test_without_an_adapter_the_base_passes_through(tiny: Path) -> None:
+    base = open_base(tiny)
+    assert all((t.load() == base.read(t.name)).all() for t in merged(base, None))
+
+
+def test_the_merged_folder_loads_and_the_base_is_untouched(tiny: Path, adapter: Callable[..., Path],
+                                                           tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    before = {p.name: p.read_bytes() for p in tiny.iterdir()}
+    (tiny / "pytorch_model.bin").write_bytes(b"a pickle")
+    out = tmp_path / "merged"
+    files = write_merged(tiny, adapter(), out, report=Silent())
+    assert {p.name for p in files} == {p.name for p in out.iterdir()} == set(before)
+    assert all(before[name] == (out / name).read_bytes() for name in before if not name.endswith("safetensors"))
+    assert {p.name: p.read_bytes() for p in tiny.iterdir() if p.name in before} == before
+    base = open_base(tiny)
+    expected = {t.name: t.load() for t in merged(base, open_adapter(tmp_path / "adapter", base))}
+    model = AutoModelForCausalLM.from_pretrained(out, dtype=torch.bfloat16)
+    assert all(bits(value) == expected[name].tobytes() for name, value in model.state_dict().items()
+               if name in expected)
+    assert AutoTokenizer.from_pretrained(out).eos_token == "<|im_end|>"
+
+
+def test_progress_ends_at_the_whole(tiny: Path, tmp_path: Path) -> None:
+    seen: list[tuple[float, float | None]] = []
+
+    class Recorder(Silent):
+        def progress(self, label: str, done: float, total: float | None, unit: str = "", **fields: object) -> None:
+            seen.append((done, total))
+
+    write_merged(tiny, None, tmp_path / "out", report=Recorder())
+    assert seen[-1] == (open_base(tiny).nbytes, open_base(tiny).nbytes)
+    assert np.all(np.diff([done for done, _ in seen]) > 0)
+
+
+def test_shards_are_cut_and_indexed(tiny: Path, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    from forge.weights.writer import copy_side_files, write_shards
+
+    base = open_base(tiny)
+    copy_side_files(tiny, tmp_path)
+    paths = write_shards(tmp_path, base.tensors(), max_shard_bytes=60_000)
+    assert len(paths) > 3
+    index = json.loads((tmp_path / "model.safetensors.index.json").read_text())
+    assert index["metadata"]["total_size"] == base.nbytes
+    assert index["weight_map"].keys() == base.entries.keys()
+    model = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.bfloat16).state_dict()
+    assert all(bits(model[name]) == base.read(name).tobytes() for name in base.entries)
