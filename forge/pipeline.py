@@ -9,15 +9,14 @@ from __future__ import annotations
 import contextlib
 import datetime
 import fcntl
-import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from forge import __version__
-from forge.core.fsio import PARTIAL, publish, remove
+from forge.core.fsio import PARTIAL, publish, remove, replaced_path
 from forge.core.manifest import Manifest, described, fingerprint, outputs_intact
 from forge.errors import ForgeError, UsageError
 from forge.stages import STAGES, Context, load
@@ -106,8 +105,8 @@ def plan(ctx: Context, names: list[str], force: bool = False) -> list[Step]:
     making: set[Path] = set()
     for name in names:
         stage = load(name)
-        fed = next((role for role, path in stage.inputs(ctx).items() if path in making), None)
-        reason = "asked to" if force else f"its {fed} will be made again" if fed else _stale(ctx, name)
+        fed = next((role for role, path in stage.inputs(ctx).items() if making & {path, *path.parents}), None)
+        reason = "asked to" if force else f"its {fed} will be made anew" if fed else _stale(ctx, name)
         if reason:
             making |= set(stage.outputs(ctx).values())
         steps.append(Step(name, reason))
@@ -146,6 +145,31 @@ def _intent(ctx: Context, name: str) -> Path:
     return ctx.workspace.manifest(name).with_suffix(f".publishing{PARTIAL}")
 
 
+def _finish_publishing(ctx: Context, name: str) -> None:
+    """Completes what a kill interrupted between the intent and the manifest: the work itself was done by then.
+
+    Only what is absent or still as Forge left it is replaced; a destination edited since is left to the guard.
+    """
+    intent = Manifest.read(_intent(ctx, name))
+    if intent is None:
+        return
+    before = Manifest.read(ctx.workspace.manifest(name))
+    destinations = {role: ctx.workspace.at(output["path"]) for role, output in intent.outputs.items()}
+    for role, path in destinations.items():
+        staged = ctx.staged(path)
+        if not staged.exists() or ctx.digests.tree(staged) != intent.outputs[role]["sha256"]:
+            continue
+        replaced = before.outputs.get(role) if before else None
+        if not path.exists() or (replaced and ctx.digests.tree(path) == replaced["sha256"]):
+            ctx.digests.moved(staged, path)
+            publish(staged, path)
+    if outputs_intact(intent, destinations, ctx.digests) is None:
+        intent.write(ctx.workspace.manifest(name))
+        remove(_intent(ctx, name))
+        for path in destinations.values():
+            remove(replaced_path(path))
+
+
 def _execute(ctx: Context, name: str) -> dict:
     stage = load(name)
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -157,8 +181,13 @@ def _execute(ctx: Context, name: str) -> dict:
     # Taken before the work: an input edited while the stage runs makes it stale, not silently up to date.
     identity = _fingerprint(ctx, name)
     inputs = described(stage.inputs(ctx), ctx.digests, ctx.workspace.root)
-    metrics = stage.run(ctx)
     staged = {role: ctx.staged(path) for role, path in destinations.items()}
+    try:
+        metrics = stage.run(ctx)
+    except BaseException:
+        for path in staged.values():
+            remove(path)  # a stage that ran out of disk must not keep it
+        raise
     missing = [role for role, path in staged.items() if not path.exists()]
     if missing:
         raise ForgeError(f"{name} ended without its {', '.join(missing)}", fix="report this as a bug")
@@ -180,12 +209,16 @@ def _execute(ctx: Context, name: str) -> dict:
     return {**metrics, "seconds": seconds}
 
 
-def run(ctx: Context, names: list[str], *, force: bool = False) -> list[Done]:
+def run(ctx: Context, names: list[str], *, force: bool = False,
+        each: Callable[[Done], None] = lambda done: None) -> list[Done]:
     """Runs what is not up to date, in order, after every check of the whole plan has passed.
 
-    Raises the failing stage's error; stages already finished stay finished.
+    `each` hears of every stage as it ends, the failing one too. Raises the failing stage's error; stages already
+    finished stay finished.
     """
     with lock(ctx):
+        for name in names:
+            _finish_publishing(ctx, name)
         steps = plan(ctx, names, force)
         todo = [step.name for step in steps if step.reason]
         for i, name in enumerate(todo):
@@ -194,20 +227,26 @@ def run(ctx: Context, names: list[str], *, force: bool = False) -> list[Done]:
                 _guard_foreign(ctx, name)
         results = []
         for step in steps:
-            if step.reason is None:
-                ctx.report.stage(step.name, "skipped", "up to date")
-                manifest = Manifest.read(ctx.workspace.manifest(step.name))
-                results.append(Done(step.name, "skipped", 0.0, manifest.metrics if manifest else {}))
-                continue
-            ctx.report.stage(step.name, "running", step.reason)
-            try:
-                metrics = _execute(ctx, step.name)
-            except ForgeError:
-                ctx.report.stage(step.name, "failed")
-                raise
-            ctx.report.stage(step.name, "done", f"{metrics['seconds']:.1f} s")
-            results.append(Done(step.name, "done", metrics["seconds"], metrics))
+            results.append(_run_step(ctx, step, each))
+            each(results[-1])
         return results
+
+
+def _run_step(ctx: Context, step: Step, each: Callable[[Done], None]) -> Done:
+    if step.reason is None:
+        ctx.report.stage(step.name, "skipped", "up to date")
+        manifest = Manifest.read(ctx.workspace.manifest(step.name))
+        return Done(step.name, "skipped", 0.0, manifest.metrics if manifest else {})
+    ctx.report.stage(step.name, "running", step.reason)
+    clock = time.monotonic()
+    try:
+        metrics = _execute(ctx, step.name)
+    except (ForgeError, OSError, ImportError):
+        ctx.report.stage(step.name, "failed")
+        each(Done(step.name, "failed", round(time.monotonic() - clock, 2), {}))
+        raise
+    ctx.report.stage(step.name, "done", f"{metrics['seconds']:.1f} s")
+    return Done(step.name, "done", metrics["seconds"], metrics)
 
 
 def artifacts(ctx: Context) -> list[dict]:
@@ -225,11 +264,3 @@ def artifacts(ctx: Context) -> list[dict]:
 
 def _size(path: Path) -> int:
     return sum(p.stat().st_size for p in path.rglob("*") if p.is_file()) if path.is_dir() else path.stat().st_size
-
-
-def clean_partials(root: Path) -> int:
-    """Removes staging left by a killed run below models/, outputs/ and dataset_package/; returns how many."""
-    left = [p for top in ("models", "dataset_package", "outputs") for p in (root / top).rglob(f".*{PARTIAL}")]
-    for path in left:
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    return len(left)

@@ -36,9 +36,9 @@ def test_block(block, run):
         pytest.skip(block.attribute("reason"))
     outcome = run.outcomes[block.line]
     if not block.attribute("may-fail"):
-        assert outcome.code == 0, outcome
+        assert outcome.code == 0, str(outcome)
     for text in block.expected:
-        assert text in outcome.stdout, outcome
+        assert text in outcome.stdout, str(outcome)
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=identity)

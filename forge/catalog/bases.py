@@ -62,7 +62,7 @@ BASES = {base.name: base for base in (
         Source("hub", "Qwen/Qwen2-7B-Instruct"), Source("ollama", "qwen2:7b"))),
     Base("qwen2.5-7b", "Qwen/Qwen2.5-7B-Instruct", 7_615_616_512, 28, 3584, 152_064, "apache-2.0", (
         Source("hub", "Qwen/Qwen2.5-7B-Instruct"), Source("ollama", "qwen2.5:7b"))),
-    Base("tiny", "forge/tiny", 1_200_000, 4, 128, 2_048, "cc0-1.0", (Source("tiny", "tiny"),)),
+    Base("tiny", "forge/tiny", 2_887_936, 4, 256, 2_048, "cc0-1.0", (Source("tiny", "tiny"),)),
 )}
 
 

@@ -1,4 +1,4 @@
-"""Model families: one row an architecture. Adding a family is adding a row, and transforms where its weights need any."""
+"""Model families: one row an architecture. A new family is a new row, and transforms where its weights need any."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Conversations as token ids, with a mask of what is trained: the assistant's words and the token that ends its turn."""
+"""Conversations as token ids, with a mask of what is trained: the assistant's words and the token that ends them."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,10 +36,10 @@ def segments(template: ChatTemplate, messages: Sequence[Message], stop: str) -> 
     for i, message in enumerate(messages):
         if message["role"] != "assistant":
             continue
-        start = len(template.render(messages[:i], prompt=True))
+        prompt = template.render(messages[:i], prompt=True)
         through = template.render(messages[:i + 1])
-        end = through.rfind(stop) + len(stop)
-        if not whole.startswith(through[:end]) or end <= start:
+        start, end = len(prompt), through.rfind(stop) + len(stop)
+        if not (whole.startswith(through[:end]) and whole.startswith(prompt)) or end <= start:
             raise UsageError("the chat template does not render a conversation as a prefix of its continuation, or "
                              f"ends an assistant turn without {stop!r}: no loss mask can be derived",
                              fix="choose a base whose template appends turns")
@@ -71,12 +70,13 @@ class Encoder:
         path = folder / "tokenizer.json"
         if not path.exists():
             raise UsageError(f"{folder} has no tokenizer.json", fix="forge download --force")
-        # The file is checked as JSON first: the tokenizers library raises a bare Exception for anything it dislikes.
         try:
-            json.loads(path.read_bytes())
-        except ValueError as error:
-            raise UsageError(f"{path} is not valid JSON: {error}", fix="forge download --force") from None
-        return Encoder(Tokenizer.from_file(str(path)), ChatTemplate.load(folder), stop, pad)
+            tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:
+            if type(error) is not Exception:  # a bare one is what the library raises for a file that it dislikes
+                raise
+            raise UsageError(f"{path} is not a tokenizer: {error}", fix="forge download --force") from error
+        return Encoder(tokenizer, ChatTemplate.load(folder), stop, pad)
 
     def ids(self, text: str) -> list[int]:
         return self.tokenizer.encode(text, add_special_tokens=False).ids

@@ -17,6 +17,10 @@ from forge.errors import UsageError
 Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": text}
 
 
+# What a template can run into at its own fault; the sandbox's refusals are among the TemplateErrors.
+_FAILURES = (TemplateError, ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+
+
 def _raise(message: str) -> None:
     raise TemplateError(message)
 
@@ -46,14 +50,19 @@ class ChatTemplate:
     def load(folder: Path) -> ChatTemplate:
         """The template of a model folder: `chat_template` in tokenizer_config.json beats chat_template.jinja."""
         config_file = folder / "tokenizer_config.json"
-        config = json.loads(config_file.read_text(encoding="utf-8")) if config_file.exists() else {}
+        try:
+            config = json.loads(config_file.read_bytes()) if config_file.exists() else {}
+        except ValueError as error:
+            raise UsageError(f"{config_file} is not valid JSON: {error}", fix="forge download --force") from None
+        if not isinstance(config, dict):
+            raise UsageError(f"{config_file} holds a {type(config).__name__}, not settings", fix="forge download --force")
         source = config.get("chat_template")
         if isinstance(source, list):  # named templates
-            source = next((t["template"] for t in source if t.get("name") == "default"), None)
+            source = next((t.get("template") for t in source if t.get("name") == "default"), None)
         beside = folder / "chat_template.jinja"
         if not source and beside.exists():
-            source = beside.read_text(encoding="utf-8")
-        if not source:
+            source = beside.read_text(encoding="utf-8", errors="replace")
+        if not source or not isinstance(source, str):
             raise UsageError(f"{folder} has no chat template", fix="choose an instruct (chat) model as base")
         special = {}
         for name in ("bos_token", "eos_token"):
@@ -66,7 +75,7 @@ class ChatTemplate:
         try:
             return self._template.render(messages=list(messages), add_generation_prompt=prompt, tools=None,
                                          **self.special)
-        except TemplateError as error:
+        except _FAILURES as error:
             raise UsageError(f"the chat template refused a conversation: {error}; roles "
                              f"{[m.get('role') for m in messages]}", fix="mend the example's roles") from None
 
@@ -75,10 +84,13 @@ class ChatTemplate:
         """The system prompt that the template adds by itself when a conversation has none."""
         mark = "\x02probe\x03"
         bare = self.render([{"role": "user", "content": mark}])
-        given = self.render([{"role": "system", "content": mark}, {"role": "user", "content": mark}])
+        try:
+            given = self.render([{"role": "system", "content": mark}, {"role": "user", "content": mark}])
+        except UsageError:
+            return None  # it takes no system turns, so it adds none
         before, _, after = given.partition(mark)
-        ending = after[:after.index(mark)]
-        added = bare[:bare.index(mark)]
-        if added.startswith(before) and added.endswith(ending) and len(added) > len(before) + len(ending):
+        ending, asked, _ = after.partition(mark)
+        added = bare.partition(mark)[0]
+        if asked and added.startswith(before) and added.endswith(ending) and len(added) > len(before) + len(ending):
             return added[len(before):len(added) - len(ending)]
         return None

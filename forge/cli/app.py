@@ -17,17 +17,17 @@ import typer
 from forge.cli.setup import Setup
 from forge.errors import UsageError
 
-app = typer.Typer(add_completion=True, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
+app = typer.Typer(add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False,
                   context_settings={"help_option_names": ["-h", "--help"]},
                   help="Turn a folder of documents into a language model that knows them and runs on your own machine.")
-config_app = typer.Typer(no_args_is_help=True, help="Show the config in force, or its JSON Schema.")
+config_app = typer.Typer(help="Show the config in force, or its JSON Schema.")
 app.add_typer(config_app, name="config")
 
 COMMON = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
           for name, default, annotation in (
     ("config", None, Annotated[Path | None, typer.Option("--config", help="Config file (default: ./forge.yaml).")]),
     ("set", [], Annotated[list[str], typer.Option("--set", help="Override a setting: section.key=value.")]),
-    ("workspace", None, Annotated[Path | None, typer.Option("--workspace", help="Folder of forge.yaml and artifacts.")]),
+    ("workspace", None, Annotated[Path | None, typer.Option("--workspace", help="Folder of forge.yaml.")]),
     ("json", False, Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]),
     ("quiet", False, Annotated[bool, typer.Option("--quiet", help="Warnings and the result only.")]),
     ("verbose", False, Annotated[bool, typer.Option("--verbose", help="Say more.")]))]
@@ -60,6 +60,9 @@ def one_stage(setup: Setup, name: str, force: bool, **options: Any) -> dict:
     """Runs a single stage if it is not up to date; returns its metrics."""
     from forge import pipeline
     ctx = setup.context(force=force, **options)
+    if name == "dataset" and not ctx.base_dir.exists():
+        setup.report.info("the base comes first: its tokenizer counts the tokens")
+        pipeline.run(ctx, ["download"])
     (done,) = pipeline.run(ctx, [name], force=force)
     close(setup)
     return {**done.metrics, "seconds": done.seconds if done.status == "done" else 0.0}
@@ -67,14 +70,14 @@ def one_stage(setup: Setup, name: str, force: bool, **options: Any) -> dict:
 
 def close(setup: Setup) -> None:
     """Ends the live display, so that results are printed below it."""
-    console = getattr(setup.report, "console", None)
+    console: Any = getattr(setup.report, "console", None)
     if hasattr(console, "close"):
         console.close()
 
 
 @command(optional=True)
 def init(setup: Setup,
-         folder: Annotated[Path, typer.Argument(help="The folder of documents.")] = Path("."),
+         folder: Annotated[Path, typer.Argument(help="The folder of documents.")] = Path(),
          force: Force = False) -> None:
     """Write forge.yaml for a folder, by looking at it."""
     from forge.cli.init import write_config
@@ -84,10 +87,10 @@ def init(setup: Setup,
 
 @command(optional=True)
 def doctor(setup: Setup,
-           only: Annotated[str | None, typer.Option("--only", help="One check by name.")] = None) -> int:
+           only: Annotated[list[str] | None, typer.Option("--only", help="Check by name; repeatable.")] = None) -> int:
     """Check GPU, libraries, runtime, Ollama, token, disk and memory."""
     from forge.doctor import critical_failed, examine
-    checks = examine(setup.root, only={only} if only else None, report=setup.report)
+    checks = examine(setup.root, only=only or None, report=setup.report)
     close(setup)
     marks = {"ok": "OK     ", "warning": "warning", "failed": "FAILED "}
     lines = []
@@ -205,13 +208,15 @@ def serve(setup: Setup,
           api_key: Annotated[str | None, typer.Option("--api-key", envvar="FORGE_API_KEY",
                                                       help="Required beyond 127.0.0.1.")] = None) -> None:
     """Serve the model with an OpenAI-compatible API."""
+    from forge.gguf.container import read_header
     from forge.runtime.serve import serve as serve_gguf
     ctx = setup.context()
     gguf = ctx.workspace.gguf()
     if not gguf.exists():
         raise UsageError(f"no GGUF at {ctx.workspace.shown(gguf)}", fix="forge run")
     serve_gguf(gguf, report=setup.report, host=host, port=port, num_ctx=ctx.config.deploy.num_ctx, parallel=parallel,
-               api_key=api_key, alias=ctx.config.model.name, verbose=setup.verbose)
+               api_key=api_key, alias=ctx.config.model.name, system=ctx.config.deploy.system,
+               chat_template=read_header(gguf).get("tokenizer.chat_template"), verbose=setup.verbose)
 
 
 @command()
@@ -239,16 +244,23 @@ def run(setup: Setup,
     """Run every stage that is not up to date."""
     from forge import pipeline
     ctx = setup.context(force=force)
-    results = pipeline.run(ctx, pipeline.selected(ctx, first, last), force=force)
-    close(setup)
-    artifacts = pipeline.artifacts(ctx)
-    result = {"stages": [{"name": r.name, "status": r.status, "seconds": r.seconds} for r in results],
-              "artifacts": artifacts}
+    results: list[pipeline.Done] = []
+
+    def result() -> dict:
+        return {"stages": [{"name": r.name, "status": r.status, "seconds": r.seconds} for r in results],
+                "artifacts": pipeline.artifacts(ctx)}
+
+    try:
+        pipeline.run(ctx, pipeline.selected(ctx, first, last), force=force, each=results.append)
+    finally:
+        close(setup)
+        if any(r.status == "failed" for r in results):
+            setup.emit(result())  # machines learn how far it came; people read the error
     if all(r.status == "skipped" for r in results):
-        setup.emit(result, "nothing to do: everything is up to date")
+        setup.emit(result(), "nothing to do: everything is up to date")
         return
-    lines = [f"  {a['path']}  {a['bytes']:,} bytes" for a in artifacts]
-    setup.emit(result, "\n".join(["made:", *lines, "next: forge ask \"…\" · forge chat · forge serve"]))
+    lines = [f"  {a['path']}  {a['bytes']:,} bytes" for a in result()["artifacts"]]
+    setup.emit(result(), "\n".join(["made:", *lines, "next: forge ask \"…\" · forge chat · forge serve"]))
 
 
 @command()
@@ -291,8 +303,12 @@ def schema(setup: Setup) -> None:
 
 
 @app.callback(invoke_without_command=True)
-def _main(version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False) -> None:
+def _main(context: typer.Context,
+          version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False) -> None:
     if version:
         from forge import __version__
         print(__version__)
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit(2)

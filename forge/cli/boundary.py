@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from forge.errors import ForgeError
+from forge.errors import ForgeError, UsageError
 
 INTERRUPTED = 130
 
@@ -28,14 +28,14 @@ def guarded(work: Callable[[], int | None]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except ImportError as error:
-        print(f"error: {error.name or error} cannot be imported: {error}\nfix: make setup, then source .venv/bin/activate "
-              "(or: pip install 'phoenix-forge[train]')", file=sys.stderr)
+        print(f"error: {error.name or error} cannot be imported: {error}\nfix: make setup, then source "
+              ".venv/bin/activate (or: pip install 'phoenix-forge[train]')", file=sys.stderr)
         return 3
     except OSError as error:
         print(f"error: {error.strerror or error}: {error.filename or ''}\nfix: check the disk, the path and its "
               "permissions", file=sys.stderr)
         return 3
-    except Exception:
+    except Exception:  # noqa: BLE001 - the one boundary
         log = _log(traceback.format_exc())
         print(f"error: a bug in Forge; the traceback is in {log}\nfix: report it with that file", file=sys.stderr)
         traceback.print_exc()
@@ -56,14 +56,17 @@ def invoke(arguments: list[str], *, seed: bool = False) -> int:
 
     from forge.cli.app import app
     try:
-        return app(arguments, standalone_mode=False, obj={"seed": seed}) or 0
+        code = app(arguments, standalone_mode=False, obj={"seed": seed}, prog_name="forge" if seed else None) or 0
     except TyperException as error:
-        error.show()
-        return 2
-    except Abort:
-        raise KeyboardInterrupt from None
+        command = getattr(getattr(error, "ctx", None), "command_path", "forge")
+        raise UsageError(error.format_message(), fix=f"{command} --help") from None
+    except Abort as error:  # what typer makes of an EOFError, which is no interruption
+        raise (error.__cause__ or KeyboardInterrupt()) from None
     except Exit as error:
-        return error.exit_code
+        code = error.exit_code
+    if code == INTERRUPTED:  # what typer makes of Ctrl-C
+        raise KeyboardInterrupt
+    return code
 
 
 def main() -> int:

@@ -75,7 +75,7 @@ class Plain:
         self._last[label] = now
         of = f" of {amount(total, unit)}" if total else ""
         left = pace.left(done, total)
-        self._say(f"  {label}: {amount(done, unit)}{of}{f' {unit}s' if unit not in ('', 'B') else ''}"
+        self._say(f"  {label}: {amount(done, unit)}{of}{f' {unit}' if unit not in ('', 'B') else ''}"
                   + "".join(f" · {part}" for part in (detail(fields), left) if part))
         if done == total:
             self._pace.pop(label, None)
@@ -111,7 +111,7 @@ class Terminal(Plain):
             self._bars.start()
         pace = self._pace.setdefault(label, Pace(done))
         of = f"/{amount(total, unit)}" if total else ""
-        text = " · ".join(p for p in (f"{amount(done, unit)}{of}{f' {unit}s' if unit not in ('', 'B') else ''}",
+        text = " · ".join(p for p in (f"{amount(done, unit)}{of}{f' {unit}' if unit not in ('', 'B') else ''}",
                                       detail(fields), pace.left(done, total)) if p)
         if label not in self._tasks:
             self._tasks[label] = self._bars.add_task(label, total=total, text=text)

@@ -15,7 +15,7 @@ from forge.errors import UsageError
 TEMPLATE = """\
 # Forge: {documents} documents ({kinds}; {size}) become a model that knows them.
 # Every setting: forge config schema. What would run: forge plan. Do it: forge run.
-{profile}model:    {{base: {base}, name: {name}}}
+{profile}model:    {{base: {base}, name: "{name}"}}
 corpus:   {{roots: [.], include: [], exclude: []}}
 dataset:  {{amplification: {amplification}}}
 deploy:
@@ -48,7 +48,7 @@ def write_config(folder: Path, force: bool) -> tuple[Path, str]:
     kinds = Counter(file.path.suffix or file.path.name for file in chosen)
     memory = gpu_gigabytes()
     base = next(name for least, name in BASES if memory >= least)
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).strip("-._") or "my-model"
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).strip("-._")[:96] or "my-model"
     text = TEMPLATE.format(
         documents=len(chosen), kinds=", ".join(f"{count} {kind}" for kind, count in kinds.most_common(4)),
         size=human(sum(file.path.stat().st_size for file in chosen)), base=base, name=name,

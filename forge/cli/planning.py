@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from forge import pipeline
 from forge.catalog import costs
 from forge.cli.setup import Setup
@@ -32,11 +34,11 @@ def planned(setup: Setup, first: str | None, last: str | None) -> tuple[dict, li
     steps, lines = [], []
     for step in pipeline.plan(ctx, pipeline.selected(ctx, first, last)):
         before = Manifest.read(ctx.workspace.manifest(step.name))
-        entry = {"name": step.name, "run": step.reason is not None, "reason": step.reason,
+        entry: dict[str, Any] = {"name": step.name, "run": step.reason is not None, "reason": step.reason,
                  "seconds_last_time": before.seconds if before else None, **needs(ctx, step.name)}
         steps.append(entry)
-        costs_text = [f"{human(entry[key])} {word}" for key, word in (("disk_bytes", "disk"), ("memory_bytes", "memory"))
-                      if entry.get(key)]
+        predicted = (("disk_bytes", "disk"), ("memory_bytes", "memory"))
+        costs_text = [f"{human(entry[key])} {word}" for key, word in predicted if entry.get(key)]
         if before:
             costs_text.append(f"{before.seconds:.0f} s last time")
         mark = f"run   {step.name}: {step.reason}" if step.reason else f"skip  {step.name}: up to date"

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from forge.cli.setup import Setup
 from forge.core.fsio import human, write_text
 from forge.core.manifest import Manifest
 from forge.stages import STAGES, Context
 
+if TYPE_CHECKING:
+    from forge.hub.card import Facts
 
-def facts(ctx: Context, repo: str | None) -> object:
+MARK = "written by forge publish; remove this line to keep your changes"
+
+
+def facts(ctx: Context, repo: str | None) -> Facts:
     """What the model card tells, from what the stages recorded."""
     import json
     from dataclasses import asdict
@@ -19,28 +25,29 @@ def facts(ctx: Context, repo: str | None) -> object:
     from forge.stages.modelfile import system_prompt
     w = ctx.workspace
     manifests = [m for name in STAGES if (m := Manifest.read(w.manifest(name)))]
-    trained = next((m.metrics for m in manifests if m.stage == "train"), {})
-    quantized = next((m.metrics.get("files", []) for m in manifests if m.stage == "quantize"), [])
+    trained: dict = next((m.metrics for m in manifests if m.stage == "train"), {})
+    quantized: list[dict] = next((m.metrics["files"] for m in manifests if m.stage == "quantize"), [])
     return Facts(
         name=ctx.config.model.name, repo=repo, base=ctx.base.identity, license=ctx.config.publish.license,
         system=system_prompt(ctx) or None, num_ctx=ctx.config.deploy.num_ctx,
         files=[(Path(f["path"]).name, f["bytes"], f["sha256"]) for f in quantized],
         dataset=json.loads(w.card.read_text(encoding="utf-8")) if w.card.exists() else {},
-        training={key: trained[key] for key in ("steps", "loss", "eval_loss", "method") if trained.get(key) is not None},
+        training={k: trained[k] for k in ("steps", "loss", "eval_loss", "method") if trained.get(k) is not None},
         manifests=[asdict(m) for m in manifests])
 
 
 def write_cards(ctx: Context, repo: str | None) -> None:
-    """The three cards at their paths; one that is already there is the user's and stays as it is."""
+    """The three cards at their paths, written anew each time; one without our mark is the user's and stays."""
     from forge.hub import card
     known = facts(ctx, repo)
     w = ctx.workspace
     for path, text in ((w.readme, card.readme(known)), (w.readme_lora, card.readme_lora(known)),
                        (w.model_card, card.model_card_yaml(known))):
-        if path.exists():
-            ctx.report.info(f"{w.shown(path)} is there and kept; remove it to have it written anew")
-        else:
-            write_text(path, text)
+        if path.exists() and MARK not in path.read_text(encoding="utf-8"):
+            ctx.report.info(f"{w.shown(path)} is yours and kept as it is")
+            continue
+        mark = f"# {MARK}\n" if path.suffix == ".yaml" else f"\n<!-- {MARK} -->\n"
+        write_text(path, mark + text if path.suffix == ".yaml" else text + mark)
 
 
 def publish_files(setup: Setup, repo: str | None, chosen: dict[str, bool], files: list[Path], private: bool | None,

@@ -100,10 +100,8 @@ class Setup:
     def report(self) -> Reporter:
         from forge.cli.consoles import Logged, Plain, Quiet, Terminal
         console: Reporter
-        if self.quiet or self.json:
-            console = Quiet()
-        else:
-            console = Terminal() if sys.stderr.isatty() else Plain()
+        loud = not (self.quiet or self.json)
+        console = Quiet() if not loud else Terminal() if sys.stderr.isatty() else Plain()
         return Logged(console, self.root / "logs" / "forge.log")
 
     def context(self, **options: Any) -> Context:

@@ -36,7 +36,8 @@ def _lines(result: dict) -> list[str]:
         lines.append(f"tokens an example: {tokens}; {result['trained_share']:.0%} of them trained; "
                      f"{result['truncated']} too long")
     if result["errors"]:
-        lines.append(f"❌ {result['errors']} errors, {result['warnings']} warnings in {result['examples']} lines.")
+        lines.append(f"❌ {result['errors']} errors, {result['warnings']} warnings in {result['lines']} lines, "
+                     f"{result['valid_json']} of them valid JSON.")
     else:
-        lines.append(f"✅ All {result['examples']} lines are valid JSON.")
+        lines.append(f"✅ All {result['lines']} lines are valid JSON.")
     return lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ OPTIMIZERS = {"adamw_torch": "adamw", "adamw_torch_fused": "adamw", "adamw_bnb_8
 SAME = "always so"  # settings that state what Forge does anyway
 GONE = "no longer needed"
 
-# One table per file, recognised by the keys it holds. A string instead of a translation: accepted, and why it is unused.
+# One table a file, recognised by the keys it holds. A string instead of a translation: accepted, and why it is unused.
 TRAINING: dict[str, Translate | str] = {
     "model.base_model_name": _to("model.base"),
     "model.final_adapter_path": _adapter,
@@ -175,14 +176,20 @@ def translate(path: Path, tree: dict) -> tuple[dict[str, Any], list[str]]:
         if isinstance(row, str):
             notices.append(f"{path.name}: {key} is not used ({row})")
             continue
-        translated = row(value)
+        try:
+            translated = row(value)
+        except (TypeError, ValueError):
+            raise UsageError(f"{path}: {key}: impossible value {value!r}", fix=f"mend {key} in {path}") from None
         settings.update(translated)
         renamed = [new for new in translated if new != key]
         if renamed:
             notices.append(f"{path.name}: {key} is now {', '.join(renamed)}")
     if accumulation is not None:
-        rows = settings.get("train.micro_batch", 1) * accumulation
-        settings["train.tokens_per_update"] = rows * settings.get("train.max_length", 2048)
+        sizes = (settings.get("train.micro_batch", 1), accumulation, settings.get("train.max_length", 2048))
+        if not all(isinstance(size, int) for size in sizes):
+            raise UsageError(f"{path}: batch size, gradient_accumulation_steps and length must be whole numbers; found "
+                             f"{', '.join(map(repr, sizes))}", fix=f"mend them in {path}")
+        settings["train.tokens_per_update"] = math.prod(sizes)
         notices.append(f"{path.name}: gradient_accumulation_steps is now train.tokens_per_update "
                        f"({settings['train.tokens_per_update']})")
     return settings, notices

@@ -194,7 +194,9 @@ def nested(flat: dict[str, Any]) -> dict:
     return tree
 
 
-KNOWN = sorted(dotted(Config().model_dump()))
+SETTINGS = set(dotted(Config().model_dump()))
+SECTIONS = {key[:i] for key in SETTINGS for i, character in enumerate(key) if character == "."}
+KNOWN = sorted(SETTINGS | SECTIONS)
 
 
 def read_yaml(path: Path) -> dict:
@@ -202,6 +204,8 @@ def read_yaml(path: Path) -> dict:
         value = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"no config at {path}", fix="forge init, or name one with --config FILE") from None
+    except OSError as error:
+        raise UsageError(f"cannot read the config {path}: {error.strerror}", fix="name a file: --config FILE") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not valid YAML: {error}", fix=f"mend {path}") from None
     if value is None:
@@ -226,21 +230,38 @@ def parse_overrides(pairs: list[str]) -> dict[str, Any]:
     return flat
 
 
+def _setting(location: tuple[int | str, ...]) -> str:
+    """The dotted key of a problem; what pydantic adds below a setting (list index, member of a union) is left out."""
+    key = ""
+    for part in location:
+        if key in SETTINGS:
+            break
+        key = f"{key}.{part}" if key else str(part)
+    return key
+
+
+def _suggestion(key: str) -> str:
+    """The setting of the same name elsewhere, or one that is spelled alike."""
+    name = key.rpartition(".")[2]
+    close = [k for k in KNOWN if k.rpartition(".")[2] == name] or difflib.get_close_matches(key, KNOWN, 1, 0.5)
+    return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
 def validate(flat: dict[str, Any], origins: dict[str, str]) -> Config:
     """Builds the Config, or raises one UsageError that lists every problem with its key and where it came from."""
     try:
         return Config.model_validate(nested(flat))
     except ValidationError as error:
-        problems = []
+        found: dict[str, list[str]] = {}  # a union type reports once a member
         for item in error.errors():
-            key = ".".join(str(part) for part in item["loc"] if not isinstance(part, int))
+            key = _setting(item["loc"])
             source = next((origins[k] for k in origins if k == key or k.startswith(f"{key}.")), "config")
+            said = found.setdefault(f"{key} ({source}): ", [])
             if item["type"] == "extra_forbidden":
-                close = difflib.get_close_matches(key, KNOWN, 1, 0.5)
-                problems.append(f"{key} ({source}): no such setting" + (f"; did you mean {close[0]}?" if close else ""))
+                said.append("no such setting" + _suggestion(key))
             else:
-                problems.append(f"{key} ({source}): {item['msg']}; found {item.get('input')!r}")
-        problems = list(dict.fromkeys(problems))  # a union type reports once a member
+                said.append(f"{item['msg']}; found {item.get('input')!r}")
+        problems = [where + ", or: ".join(said) for where, said in found.items()]
         raise UsageError("the config has " + ("a problem" if len(problems) == 1 else f"{len(problems)} problems")
                          + ":\n  " + "\n  ".join(problems), fix="forge config schema lists every setting") from None
 
@@ -264,6 +285,8 @@ def assemble(layers: list[tuple[str, dict[str, Any]]], notices: list[str]) -> Lo
             for stale in [k for k in flat if k.startswith("paths.")]:
                 del flat[stale], origins[stale]
         for key, value in settings.items():
+            if value is None and key in SECTIONS:
+                continue  # a heading with nothing below it
             # A layer that sets a whole section replaces what lower layers said below it, and the reverse.
             for stale in [k for k in flat if k.startswith(f"{key}.") or key.startswith(f"{k}.")]:
                 del flat[stale], origins[stale]

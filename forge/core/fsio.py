@@ -22,6 +22,11 @@ def partial_path(destination: Path) -> Path:
     return destination.parent / f".{destination.name}{PARTIAL}"
 
 
+def replaced_path(destination: Path) -> Path:
+    """Where publishing puts the folder that it replaces, until the new one is in place."""
+    return destination.parent / f".{destination.name}.replaced{PARTIAL}"
+
+
 def remove(path: Path) -> None:
     """Removes a file, link or folder if it is there."""
     if path.is_dir() and not path.is_symlink():
@@ -48,7 +53,7 @@ def publish(staged: Path, destination: Path) -> None:
     """
     sync_tree(staged)
     destination.parent.mkdir(parents=True, exist_ok=True)
-    aside = destination.parent / f".{destination.name}.replaced{PARTIAL}"
+    aside = replaced_path(destination)
     remove(aside)
     if destination.is_dir() or (destination.exists() and staged.is_dir()):
         os.rename(destination, aside)
@@ -118,9 +123,10 @@ class DigestCache:
     def __init__(self, store: Path) -> None:
         self.store = store
         try:
-            self._known: dict[str, list] = json.loads(store.read_text())
+            known = json.loads(store.read_text())
         except (FileNotFoundError, ValueError):
-            self._known = {}  # a cache: losing it costs time, never correctness
+            known = None  # a cache: losing it costs time, never correctness
+        self._known: dict[str, list] = known if isinstance(known, dict) else {}
         self._changed = False
 
     def file(self, path: Path) -> str:

@@ -88,6 +88,12 @@ class Workspace:
     def model_card(self) -> Path:
         return self._or(self.config.paths.model_card, "huggingface/model_card.yaml")
 
+    @property
+    def artifacts(self) -> list[Path]:
+        """Everything that stages and cards write: never documents, wherever the config puts it."""
+        return [self.dataset, self.validation, self.probes, self.card, self.adapter, self.merged, self.gguf().parent,
+                self.gguf_manifest, self.checkpoints, self.modelfile, self.readme, self.readme_lora, self.model_card]
+
     # housekeeping
     @property
     def state(self) -> Path:

@@ -30,7 +30,7 @@ def duplicates(texts: Sequence[str]) -> list[Duplicate]:
     """
     index = RMinHashLSH(threshold=SIMILAR, num_perm=PERMUTATIONS, num_bands=BANDS)
     exact: dict[tuple[str, ...], int] = {}
-    shingled: dict[int, set[tuple[str, ...]]] = {}
+    shingled: dict[int, set[tuple[str, str, str]]] = {}
     details: dict[int, set[str]] = {}
     found: list[Duplicate] = []
     for i, text in enumerate(texts):
@@ -45,8 +45,9 @@ def duplicates(texts: Sequence[str]) -> list[Duplicate]:
         marks = {word for word in words if "_" in word or any(c.isdigit() for c in word)}
         sketch = RMinHash(num_perm=PERMUTATIONS, seed=0)
         sketch.update(sorted(" ".join(s) for s in shingles))
-        near = [j for j in sorted(index.query(sketch))
-                if marks <= details[j] and _jaccard(shingles, shingled[j]) >= SIMILAR]
+        near = [
+            j for j in sorted(index.query(sketch)) if marks <= details[j] and _jaccard(shingles, shingled[j]) >= SIMILAR
+        ]
         if near:
             found.append(Duplicate(i, near[0], False))
             continue

@@ -14,7 +14,7 @@ Count = Callable[[Sequence[str]], list[int]]  # tokens of each text
 
 @dataclass(frozen=True)
 class Section:
-    """Characters `start` to `end` of a document. `blocks` are those that start in it; `tokens` is its length."""
+    """Characters `start` to `end` of a document. `blocks` are those that start in it; `tokens` is counted by blocks."""
 
     document: Document
     index: int
@@ -51,15 +51,9 @@ def split(document: Document, limit: int, count: Count) -> list[Section]:
     tokens = count([document.text[block.start:block.end] for block in document.blocks])
     pieces = [piece for block, n in zip(document.blocks, tokens, strict=True)
               for piece in _pieces(document.text, block, n, limit, count)]
-    groups = list(_groups(pieces, limit))
-    spans = [(group[0].start, group[-1].end) for group in groups]
-    exact = count([document.text[a:b] for a, b in spans])
-    # Joining pieces can in rare cases give more tokens than they have apart: such a group falls back to its pieces.
-    final = [part for group, n in zip(groups, exact, strict=True)
-             for part in ([(group, n)] if n <= limit else [([piece], piece.tokens) for piece in group])]
-    return [Section(document, i, group[0].start, group[-1].end, n, group[0].block.headings,
+    return [Section(document, i, group[0].start, group[-1].end, sum(p.tokens for p in group), group[0].block.headings,
                     tuple(p.block for p in group if p.start == p.block.start))
-            for i, (group, n) in enumerate(final)]
+            for i, group in enumerate(_groups(pieces, limit))]
 
 
 def _pieces(text: str, block: Block, tokens: int, limit: int, count: Count) -> list[_Piece]:
@@ -83,6 +77,7 @@ def _cut(text: str, tokens: int, limit: int, count: Count) -> Iterator[tuple[int
 
 
 def _groups(pieces: list[_Piece], limit: int) -> Iterator[list[_Piece]]:
+    """Pieces joined up to the limit; each join counts a token, since white space may be cut otherwise across it."""
     group: list[_Piece] = []
     size = 0
     for piece in pieces:
@@ -91,12 +86,12 @@ def _groups(pieces: list[_Piece], limit: int) -> Iterator[list[_Piece]]:
             held = _trailing_headings(group)
             yield group[:len(group) - held]
             group = group[len(group) - held:]
-            size = sum(p.tokens for p in group)
+            size = sum(p.tokens + 1 for p in group)
             if group and size + piece.tokens > limit:
                 yield group
                 group, size = [], 0
         group.append(piece)
-        size += piece.tokens
+        size += piece.tokens + 1
     if group:
         yield group
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import re
 import time
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from random import Random
 
@@ -16,7 +19,7 @@ import orjson
 from forge.chat.encode import Encoder
 from forge.chat.template import Message
 from forge.core.config import Config
-from forge.core.fsio import atomic_file, sha256_bytes, sha256_file, write_json
+from forge.core.fsio import sha256_bytes, sha256_file, write_json
 from forge.core.report import Reporter
 from forge.core.workspace import Workspace
 from forge.corpus.load import Corpus, load
@@ -24,7 +27,7 @@ from forge.corpus.near_duplicates import Duplicate, duplicates
 from forge.corpus.split import Section, split
 from forge.dataset import phrasings
 from forge.dataset.language import first_person
-from forge.dataset.probes import Guard, Probe, freeze, rank
+from forge.dataset.probes import CHOSEN_FROM, PROBED, Guard, Probe, freeze, rank
 from forge.dataset.views import FULL_TURN, VIEWS, Fact, View, facts_of, sources, text_forms, unambiguous
 from forge.errors import StageFailed, UsageError
 
@@ -53,7 +56,7 @@ class Example:
         first: list[Message] = [{"role": "system", "content": self.system}] if self.system else []
         return [*first, {"role": "user", "content": self.prompt}, {"role": "assistant", "content": self.answer}]
 
-    @property
+    @cached_property
     def id(self) -> str:
         return rank(self.kind, self.system, self.prompt, self.answer)[:16]
 
@@ -105,7 +108,7 @@ class Scale:
         return self._frame[system]
 
     def fits(self, example: Example) -> bool:
-        """Whether an example is no longer than a training row; counted in full only where a bound does not settle it."""
+        """Whether an example fits a training row; counted in full only where a bound does not settle it."""
         bound = self.frame(example.system) + len(example.prompt.encode()) + self.trained(example.answer)
         return bound <= self.max_length or len(self.encoder.conversation(example.messages).ids) <= self.max_length
 
@@ -130,10 +133,27 @@ def build(cfg: Config, root: Path, encoder: Encoder, out: dict[str, Path], repor
     Bytes depend on the corpus, the config and the base's tokenizer only. Raises UsageError for a corpus that is missing
     or empty, StageFailed for secrets under the policy `fail` and for text that no example teaches.
     """
+    with _without_cycle_search():
+        return _build(cfg, root, encoder, out, report)
+
+
+@contextlib.contextmanager
+def _without_cycle_search() -> Iterator[None]:
+    """Half a million examples hold no cycles; looking for some among them takes a fifth of the time."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+def _build(cfg: Config, root: Path, encoder: Encoder, out: dict[str, Path], report: Reporter) -> dict:
     began = time.monotonic()
     scale = Scale(encoder, cfg.train.max_length)
     prepared = prepare(cfg, root, scale, report)
-    facts = [] if cfg.dataset.style == "seed" else collect(prepared, cfg.dataset.seed, report)
+    facts = collect(prepared, cfg.dataset.seed, report)
     flat = [(section.document, view, fact) for section, known in facts for view, fact in known]
     probes = freeze(flat, cfg.dataset.probes, cfg.dataset.seed)
     if cfg.dataset.style == "seed":
@@ -141,7 +161,8 @@ def build(cfg: Config, root: Path, encoder: Encoder, out: dict[str, Path], repor
     else:
         train, validation = view_style(cfg, prepared, facts, Guard(probes), scale, report)
     covered = coverage(prepared, train, scale)
-    train = _distinct(train)
+    if cfg.dataset.style == "views":
+        train = _distinct(train)
     trained = {example.id for example in train}
     validation = [example for example in _distinct(validation) if example.id not in trained]
     shape = Example.seed_record if cfg.dataset.style == "seed" else Example.record
@@ -149,10 +170,14 @@ def build(cfg: Config, root: Path, encoder: Encoder, out: dict[str, Path], repor
     write_lines(out["validation"], [shape(example) for example in validation])
     write_lines(out["probes"], [probe.record() for probe in probes])
     metrics = {
-        "documents": len(prepared.corpus.documents), "sections": len(prepared.sections), "examples": len(train),
+        "documents": len(prepared.corpus.documents),
+        "sections": len(prepared.sections),
+        "examples": len(train),
         "source_tokens": sum(section.tokens for section in prepared.sections),
         "trained_tokens": sum(scale.trained(example.answer) for example in train),
-        "coverage": covered.share, "duplicates": len(prepared.repeats), "redactions": len(prepared.corpus.redactions),
+        "coverage": covered.share,
+        "duplicates": len(prepared.repeats),
+        "redactions": len(prepared.corpus.redactions),
     }
     write_json(out["card"], card(cfg, prepared, metrics, covered, train, validation, probes, out))
     return {**metrics, "seconds": round(time.monotonic() - began, 2)}
@@ -160,14 +185,16 @@ def build(cfg: Config, root: Path, encoder: Encoder, out: dict[str, Path], repor
 
 def prepare(cfg: Config, root: Path, scale: Scale, report: Reporter) -> Prepared:
     """Reads and cuts the corpus, and finds what it says twice."""
-    corpus = load(cfg.corpus, cfg.dataset.secrets, root, report, own=_own(cfg, root))
+    corpus = load(cfg.corpus, cfg.dataset.secrets, root, report, own=Workspace(root, cfg).artifacts)
     room = cfg.train.max_length - scale.frame(None) - 12  # 12: the shortest prompt, see _text_example
     limit = min(cfg.section_tokens, room)
     if cfg.dataset.style == "seed":
         limit = room * 7 // 8
     if limit < LEAST:
-        raise UsageError(f"train.max_length {cfg.train.max_length} leaves {limit} tokens for a section beside the chat "
-                         "template", fix=f"--set train.max_length={cfg.train.max_length - limit + 64}")
+        raise UsageError(
+            f"train.max_length {cfg.train.max_length} leaves {limit} tokens for a section beside the chat template",
+            fix=f"--set train.max_length={cfg.train.max_length - limit + 64}",
+        )
     sections: list[Section] = []
     for done, document in enumerate(corpus.documents):
         sections += split(document, limit, lambda texts: scale.encoder.counts([scale.plain(text) for text in texts]))
@@ -176,13 +203,6 @@ def prepare(cfg: Config, root: Path, scale: Scale, report: Reporter) -> Prepared
     repeats = [] if cfg.dataset.style == "seed" else duplicates([section.body for section in sections])
     repeated = {repeat.index for repeat in repeats}
     return Prepared(corpus, sections, repeats, [s for i, s in enumerate(sections) if i not in repeated])
-
-
-def _own(cfg: Config, root: Path) -> list[Path]:
-    """Artifacts of the workspace that the config may have put among the documents."""
-    at = Workspace(root, cfg)
-    return [at.dataset, at.validation, at.probes, at.card, at.adapter, at.merged, at.checkpoints, at.modelfile, at.readme,
-            at.readme_lora, at.model_card, at.gguf_manifest]
 
 
 Known = list[tuple[Section, list[tuple[View, Fact]]]]
@@ -198,8 +218,10 @@ def collect(prepared: Prepared, seed: int, report: Reporter) -> Known:
         found += [(source.section, facts_of(source)) for source in sources(sections[0].document, sections)]
         report.progress("finding facts", done + 1, len(by_document), "files")
     clear = unambiguous([known for _, known in found])
-    return [(section, [(view, _shuffled(fact, section, seed)) for view, fact in known])
-            for (section, _), known in zip(found, clear, strict=True)]
+    return [
+        (section, [(view, _shuffled(fact, section, seed)) for view, fact in known])
+        for (section, _), known in zip(found, clear, strict=True)
+    ]
 
 
 def _shuffled(fact: Fact, section: Section, seed: int) -> Fact:
@@ -213,6 +235,7 @@ def _shuffled(fact: Fact, section: Section, seed: int) -> Fact:
 
 # -- choosing ----------------------------------------------------------------------------------------------------------
 
+
 @dataclass(frozen=True, slots=True)
 class Turn:
     """Some wordings of one fact, added together; `at` is the first one's place among the fact's wordings."""
@@ -223,8 +246,9 @@ class Turn:
     forms: tuple[str, ...]
 
 
-def view_style(cfg: Config, prepared: Prepared, facts: Known, guard: Guard, scale: Scale,
-               report: Reporter) -> tuple[list[Example], list[Example]]:
+def view_style(
+    cfg: Config, prepared: Prepared, facts: Known, guard: Guard, scale: Scale, report: Reporter
+) -> tuple[list[Example], list[Example]]:
     """Training and validation examples: coverage first, then wordings until the budget is spent."""
     system = cfg.deploy.system
     shown = system if system and scale.tokens(system) <= SYSTEM_TOKENS else None
@@ -236,43 +260,49 @@ def view_style(cfg: Config, prepared: Prepared, facts: Known, guard: Guard, scal
     queues: list[list[Turn]] = []
     held: list[Turn] = []
     for section, known in facts:
-        must, queue, extra = _turns(section, known, scale, dense)
+        must, queue, extra = _turns(section, known, guard, scale, dense)
         musts += must
         held += extra
         queues.append(queue)
     spent = sum(scale.trained(example.answer) for example in train) + sum(_cost(turn, scale) for turn in musts)
     budget = int(prepared.source_tokens * cfg.dataset.amplification)
     if spent > budget:
-        report.info(f"short facts in their least number of wordings need {spent} trained tokens; the budget "
-                    f"dataset.amplification {cfg.dataset.amplification:g} is {budget}")
+        report.info(
+            f"short facts in their least number of wordings need {spent} trained tokens; the budget "
+            f"dataset.amplification {cfg.dataset.amplification:g} is {budget}"
+        )
     chosen = [*musts, *_spend(queues, budget - spent, scale, cfg.dataset.seed)]
     train += [example for turn in chosen for example in _examples(turn, guard, scale, shown)]
-    train += identity(system, cfg.dataset.identity, report)
-    train += replay(len(train), cfg.dataset.replay, guard)
+    train += identity(system, cfg.dataset.identity, scale, report)
+    train += filter(scale.fits, replay(len(train), cfg.dataset.replay, guard))
     wanted = max(1, round(len(train) * cfg.dataset.validation)) if cfg.dataset.validation else 0
     held.sort(key=lambda turn: rank("validation", cfg.dataset.seed, turn.section.document.path, *turn.forms))
     return train, [example for turn in held for example in _examples(turn, guard, scale, shown)][:wanted]
 
 
-def _turns(section: Section, known: list[tuple[View, Fact]], scale: Scale,
-           dense: bool) -> tuple[list[Turn], list[Turn], list[Turn]]:
+def _turns(
+    section: Section, known: list[tuple[View, Fact]], guard: Guard, scale: Scale, dense: bool
+) -> tuple[list[Turn], list[Turn], list[Turn]]:
     """What must be asked of a section, what is asked as the budget allows, in order, and what is held out."""
     must: list[Turn] = []
     queue: list[tuple[int, int, Turn]] = []
     held: list[Turn] = []
     for order, (view, fact) in enumerate(known):
         forms = fact.forms
+        if view.kind in PROBED and fact.gold:  # so that a probe's wording is made up for by the next
+            forms = (*(form for form in forms[:CHOSEN_FROM] if not guard.leaks(form)), *forms[CHOSEN_FROM:])
         if len(forms) >= HELD_FROM:
             held.append(Turn(section, fact, len(forms) - 1, forms[-1:]))
             forms = forms[:-1]
         short = scale.trained(scale.plain(fact.answer)) <= SHORT_TOKENS
         step = view.per_turn if short else max(1, view.per_turn // 3)
         for i, at in enumerate(range(0, len(forms), step)):
-            turn = Turn(section, fact, at, forms[at:at + step])
+            turn = Turn(section, fact, at, forms[at : at + step])
             if i == 0 and dense and short and view.per_turn == FULL_TURN:
                 must.append(turn)
             else:
-                queue.append((i, order, turn))
+                # Facts get their second turn before lesser kinds get their first.
+                queue.append((i - 1 if view.per_turn == FULL_TURN else i, order, turn))
     return must, [turn for _, _, turn in sorted(queue, key=lambda entry: entry[:2])], held
 
 
@@ -283,8 +313,10 @@ def _cost(turn: Turn, scale: Scale) -> int:
 def _spend(queues: list[list[Turn]], budget: int, scale: Scale, seed: int) -> list[Turn]:
     """One turn of each section after the other, as far as the budget goes; sections come in a fixed random order."""
     chosen: list[Turn] = []
-    queues = sorted((queue for queue in queues if queue),
-                    key=lambda queue: rank(seed, queue[0].section.document.path, queue[0].section.index))
+    queues = sorted(
+        (queue for queue in queues if queue),
+        key=lambda queue: rank(seed, queue[0].section.document.path, queue[0].section.index),
+    )
     for i in range(max(map(len, queues), default=0)):
         for queue in queues:
             if i < len(queue) and (cost := _cost(queue[i], scale)) <= budget:
@@ -298,8 +330,18 @@ def _examples(turn: Turn, guard: Guard, scale: Scale, system: str | None) -> lis
     document, fact = turn.section.document, turn.fact
     start, end = document.span(fact.start, fact.end)
     answer = scale.plain(fact.answer)
-    made = [Example(fact.kind, scale.plain(form), answer, document.path, (start, end), document.sha256,
-                    system if (turn.at + i) % 2 else None) for i, form in enumerate(turn.forms)]
+    made = [
+        Example(
+            fact.kind,
+            scale.plain(form),
+            answer,
+            document.path,
+            (start, end),
+            document.sha256,
+            system if (turn.at + i) % 2 else None,
+        )
+        for i, form in enumerate(turn.forms)
+    ]
     return [example for example in made if not guard.leaks(example.prompt) and scale.fits(example)]
 
 
@@ -310,15 +352,18 @@ def _text_example(section: Section, parts: int, scale: Scale) -> Example:
     chosen = int(rank(document.path, section.index)[:8], 16) % len(forms)
     span = document.span(section.start, section.end)
     for form in (forms[chosen], min(forms, key=len), f"Part {section.index + 1}."):
-        example = Example("text", scale.plain(form), scale.plain(section.body), document.path, (span[0], span[1]),
-                          document.sha256)
+        example = Example(
+            "text", scale.plain(form), scale.plain(section.body), document.path, (span[0], span[1]), document.sha256
+        )
         if scale.fits(example):
             return example
-    raise StageFailed(f"{document.path}: a section of {section.tokens} tokens does not fit train.max_length "
-                      f"{scale.max_length}", fix="raise train.max_length")
+    raise StageFailed(
+        f"{document.path}: a section of {section.tokens} tokens does not fit train.max_length {scale.max_length}",
+        fix="raise train.max_length",
+    )
 
 
-def identity(system: str | None, count: int, report: Reporter) -> list[Example]:
+def identity(system: str | None, count: int, scale: Scale, report: Reporter) -> list[Example]:
     """'Who are you?' in many wordings, answered by the system prompt's first sentence; half of them without it."""
     answer = first_person(system) if system else None
     if system and not answer and count:
@@ -326,8 +371,13 @@ def identity(system: str | None, count: int, report: Reporter) -> list[Example]:
     if not system or not answer:
         return []
     data = system.encode()
-    return [Example("identity", prompt, answer, "deploy.system", (0, len(data)), sha256_bytes(data),
-                    system if i % 2 else None) for i, prompt in enumerate(phrasings.IDENTITY[:count])]
+    made = []
+    for i, prompt in enumerate(phrasings.IDENTITY[:count]):
+        shown = system if i % 2 else None
+        example = Example("identity", prompt, answer, "deploy.system", (0, len(data)), sha256_bytes(data), shown)
+        # A system prompt longer than a training row cannot be shown; who the model is, is taught all the same.
+        made.append(example if scale.fits(example) else replace(example, system=None))
+    return made
 
 
 def replay(others: int, share: float, guard: Guard) -> list[Example]:
@@ -336,8 +386,11 @@ def replay(others: int, share: float, guard: Guard) -> list[Example]:
     pairs = sorted(orjson.loads(data), key=lambda pair: rank(pair["question"]))
     wanted = len(pairs) if share >= 1 else round(others * share / (1 - share))
     digest = sha256_bytes(data)
-    return [Example("replay", pair["question"], pair["answer"], f"forge/dataset/{GENERAL.name}", (0, len(data)), digest)
-            for pair in pairs[:wanted] if not guard.leaks(pair["question"])]
+    return [
+        Example("replay", pair["question"], pair["answer"], f"forge/dataset/{GENERAL.name}", (0, len(data)), digest)
+        for pair in pairs[:wanted]
+        if not guard.leaks(pair["question"])
+    ]
 
 
 def seed_style(prepared: Prepared, scale: Scale, share: float) -> tuple[list[Example], list[Example]]:
@@ -352,8 +405,17 @@ def seed_style(prepared: Prepared, scale: Scale, share: float) -> tuple[list[Exa
         forms = phrasings.SEED if parts[document.path] == 1 else phrasings.SEED_PART
         span = document.span(section.start, section.end)
         asked = [form.format(s=document.name, n=made[document.path], of=parts[document.path]) for form in forms]
-        first, second = (Example("seed", scale.plain(prompt), scale.plain(section.body), document.path,
-                                 (span[0], span[1]), document.sha256) for prompt in asked)
+        first, second = (
+            Example(
+                "seed",
+                scale.plain(prompt),
+                scale.plain(section.body),
+                document.path,
+                (span[0], span[1]),
+                document.sha256,
+            )
+            for prompt in asked
+        )
         if not scale.fits(first):  # a long path
             first = replace(first, prompt=f"Part {made[document.path]}.")
         train.append(first)
@@ -364,6 +426,7 @@ def seed_style(prepared: Prepared, scale: Scale, share: float) -> tuple[list[Exa
 
 
 # -- proving -----------------------------------------------------------------------------------------------------------
+
 
 @dataclass(frozen=True)
 class Coverage:
@@ -387,8 +450,10 @@ def coverage(prepared: Prepared, train: Sequence[Example], scale: Scale) -> Cove
         files[section.document.path][1] += section.tokens
     lacking = [f"{path}: {got} of {of} tokens" for path, (got, of) in files.items() if got < of]
     if lacking:
-        raise StageFailed("not everything in the corpus is taught:\n  " + "\n  ".join(lacking[:20]),
-                          fix="report this as a bug, with the first of these files")
+        raise StageFailed(
+            "not everything in the corpus is taught:\n  " + "\n  ".join(lacking[:20]),
+            fix="report this as a bug, with the first of these files",
+        )
     total = sum(of for _, of in files.values())
     return Coverage(sum(got for got, _ in files.values()) / total if total else 0.0, files)
 
@@ -398,11 +463,13 @@ def _trained_text(example: Example, scale: Scale) -> bool:
     ids = [token for token, trained in zip(encoded.ids, encoded.trained, strict=True) if trained]
     text = scale.encoder.tokenizer.decode(ids)
     # Tokenizers may normalise to NFC, which spells the same characters.
-    return (len(encoded.ids) <= scale.max_length
-            and unicodedata.normalize("NFC", example.answer) in unicodedata.normalize("NFC", text))
+    return len(encoded.ids) <= scale.max_length and unicodedata.normalize(
+        "NFC", example.answer
+    ) in unicodedata.normalize("NFC", text)
 
 
 # -- writing -----------------------------------------------------------------------------------------------------------
+
 
 def _distinct(examples: Sequence[Example]) -> list[Example]:
     """Each once, in an order that is random to the content and fixed for it."""
@@ -410,13 +477,23 @@ def _distinct(examples: Sequence[Example]) -> list[Example]:
 
 
 def write_lines(path: Path, records: Sequence[dict]) -> None:
-    with atomic_file(path) as handle:
+    """One compact JSON object a line, to a staged path: publishing it is the caller's."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "wb") as handle:
         for record in records:
             handle.write(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
 
 
-def card(cfg: Config, prepared: Prepared, metrics: dict, covered: Coverage, train: Sequence[Example],
-         validation: Sequence[Example], probes: Sequence[Probe], out: dict[str, Path]) -> dict:
+def card(
+    cfg: Config,
+    prepared: Prepared,
+    metrics: dict,
+    covered: Coverage,
+    train: Sequence[Example],
+    validation: Sequence[Example],
+    probes: Sequence[Probe],
+    out: dict[str, Path],
+) -> dict:
     """What the dataset is made of, and what was left out and why."""
     kinds = Counter(example.kind for example in train)
     order = ["text", *(view.kind for view in VIEWS)]
@@ -426,14 +503,21 @@ def card(cfg: Config, prepared: Prepared, metrics: dict, covered: Coverage, trai
         return {"path": section.document.path, "span": section.document.span(section.start, section.end)}
 
     return {
-        **metrics, "name": cfg.model.name, "style": cfg.dataset.style, "amplification": cfg.dataset.amplification,
+        **metrics,
+        "name": cfg.model.name,
+        "style": cfg.dataset.style,
+        "amplification": cfg.dataset.amplification,
         "kinds": {k: kinds[k] for k in sorted(kinds, key=lambda k: (order.index(k) if k in order else len(order), k))},
         "splits": {"train": len(train), "validation": len(validation), "probes": len(probes)},
-        "files": {role: {"sha256": sha256_file(out[role]), "bytes": out[role].stat().st_size}
-                  for role in ("dataset", "validation", "probes")},
+        "files": {
+            role: {"sha256": sha256_file(out[role]), "bytes": out[role].stat().st_size}
+            for role in ("dataset", "validation", "probes")
+        },
         "coverage_by_file": {path: {"taught": got, "tokens": of} for path, (got, of) in covered.files.items()},
-        "duplicated": [{**place(prepared.sections[repeat.index]), "of": place(prepared.sections[repeat.of]),
-                        "exact": repeat.exact} for repeat in prepared.repeats],
+        "duplicated": [
+            {**place(prepared.sections[repeat.index]), "of": place(prepared.sections[repeat.of]), "exact": repeat.exact}
+            for repeat in prepared.repeats
+        ],
         "redacted": [{"path": r.path, "line": r.line, "kind": r.kind} for r in corpus.redactions],
         "skipped": [{"path": s.path, "reason": s.reason} for s in [*corpus.skipped, *corpus.dropped]],
         "notes": [{"path": d.path, "note": note} for d in corpus.documents for note in d.notes],

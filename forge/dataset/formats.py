@@ -12,12 +12,21 @@ import orjson
 from forge.chat.template import Message
 from forge.errors import UsageError
 
-SHAREGPT_ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "model": "assistant",
-                  "chatgpt": "assistant", "bing": "assistant", "bard": "assistant", "system": "system"}
+SHAREGPT_ROLES = {
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+    "model": "assistant",
+    "chatgpt": "assistant",
+    "bing": "assistant",
+    "bard": "assistant",
+    "system": "system",
+}
 ROLES = ("system", "user", "assistant")
 
 
-class BadExample(UsageError):
+class ExampleError(UsageError):
     """What is wrong with one line; who reads the file adds its name and the line's number."""
 
 
@@ -26,21 +35,21 @@ def _text(record: dict[str, Any], key: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise BadExample(f"{key} is {type(value).__name__}, not text")
+        raise ExampleError(f"{key} is {type(value).__name__}, not text")
     return value
 
 
 def _turns(record: dict[str, Any], key: str, role: str, content: str, names: dict[str, str]) -> list[Message]:
     turns = record[key]
     if not isinstance(turns, list):
-        raise BadExample(f"{key} is {type(turns).__name__}, not a list")
+        raise ExampleError(f"{key} is {type(turns).__name__}, not a list")
     messages: list[Message] = []
     for i, turn in enumerate(turns):
         if not isinstance(turn, dict) or role not in turn or content not in turn:
-            raise BadExample(f"{key}[{i}] has no {role} and {content}")
+            raise ExampleError(f"{key}[{i}] has no {role} and {content}")
         name = turn[role]
         if not isinstance(name, str) or name not in names:
-            raise BadExample(f"{key}[{i}]: unknown role {name!r}; known: {', '.join(names)}")
+            raise ExampleError(f"{key}[{i}]: unknown role {name!r}; known: {', '.join(names)}")
         messages.append({"role": names[name], "content": _text(turn, content)})
     return messages
 
@@ -77,20 +86,23 @@ FORMATS: tuple[tuple[str, tuple[str, ...], Callable[[dict[str, Any]], list[Messa
 
 
 def conversation(record: object) -> list[Message]:
-    """The messages of one parsed line, in any known format. Raises BadExample with what is wrong."""
+    """The messages of one parsed line, in any known format. Raises ExampleError with what is wrong."""
     if not isinstance(record, dict):
-        raise BadExample(f"a JSON {type(record).__name__}, not an object")
+        raise ExampleError(f"a JSON {type(record).__name__}, not an object")
     for _, keys, read in FORMATS:
         if all(key in record for key in keys):
             return read(record)
     known = "; ".join(", ".join(keys) for _, keys, _ in FORMATS)
-    raise BadExample(f"keys {', '.join(map(str, record)) or '(none)'} are no known format; expected one of: {known}")
+    raise ExampleError(f"keys {', '.join(map(str, record)) or '(none)'} are no known format; expected one of: {known}")
 
 
 def problems(messages: list[Message]) -> list[str]:
     """What would keep a conversation from teaching anything."""
-    found = [f"turn {i + 1} ({message['role']}) is empty" for i, message in enumerate(messages)
-             if not message["content"].strip()]
+    found = [
+        f"turn {i + 1} ({message['role']}) is empty"
+        for i, message in enumerate(messages)
+        if not message["content"].strip()
+    ]
     roles = [message["role"] for message in messages]
     if "assistant" not in roles:
         found.append("no assistant turn: nothing is trained")
@@ -128,7 +140,7 @@ def lines(path: Path) -> Iterator[Line]:
                 continue
             try:
                 yield Line(number, conversation(record), None)
-            except BadExample as error:
+            except ExampleError as error:
                 yield Line(number, None, error.message)
 
 

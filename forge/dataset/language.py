@@ -1,6 +1,7 @@
 """Small rules of English that turn what documents say into questions, and questions into other wordings of themselves.
 
-Every rule returns None, or nothing, where it is not sure: a question left out costs little, a crooked one teaches noise.
+Every rule returns None, or nothing, where it is not sure: a question left out costs little, a crooked one teaches
+noise.
 """
 
 from __future__ import annotations
@@ -19,20 +20,29 @@ ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|etc|vs|cf|Dr|Mr|Mrs|Ms|Fig|St|appr
 PRONOUNS = {"i", "you", "we", "it", "they", "he", "she", "this", "that", "these", "those", "there"}
 VAGUE = re.compile(r"\b(it|its|this|that|these|those|they|them|their|he|she|his|her|here|there)\b", re.IGNORECASE)
 DETERMINERS = {"the", "a", "an", "my", "your", "our", "its", "their", "each", "every"}
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
 # Base forms of verbs that documentation is written with. Third person and gerund are derived from them.
-VERBS = tuple("""add allow answer apply ask assign attach authenticate avoid backup build cache call cancel change check
-choose clean clear clone close combine compare compile compute configure connect contain contribute control convert copy
-create debug declare define delete deploy describe design detect determine develop disable display document download
-draft edit enable encode end enforce ensure evaluate exclude execute explain export extend extract filter find fix follow
-format generate get give handle help hold implement import improve include index ingest initialize inspect install
-integrate invoke join keep launch leave let limit list listen load log maintain make manage map mark match mean measure
-merge migrate modify monitor move name need offer open optimize order organize override pack parse pass perform pick plan
-post prepare present preserve prevent print process produce protect prove provide publish pull push quantize query read
-rebuild receive record reduce refer register reject release remove rename render replace report represent request require
-reset resolve restart restore resume return review roll rotate run save scale schedule search secure select send serve
-set setup share show sign skip solve sort specify split start stop store submit suggest support switch sync take teach
-test track train transform translate troubleshoot tune turn uninstall unpack update upgrade upload use validate verify
-view wait walk work wrap write""".split())
+VERBS = _words("""
+add allow answer apply ask assign attach authenticate avoid backup build cache call cancel change check choose
+clean clear clone close combine compare compile compute configure connect contain contribute control convert
+copy create debug declare define delete deploy describe design detect determine develop disable display document
+download draft edit enable encode end enforce ensure evaluate exclude execute explain export extend extract
+filter find fix follow format generate get give handle help hold implement import improve include index ingest
+initialize inspect install integrate invoke join keep launch leave let limit list listen load log maintain make
+manage map mark match mean measure merge migrate modify monitor move name need offer open optimize order
+organize override pack parse pass perform pick plan post prepare present preserve prevent print process produce
+protect prove provide publish pull push quantize query read rebuild receive record reduce refer register reject
+release remove rename render replace report represent request require reset resolve restart restore resume
+return review roll rotate run save scale schedule search secure select send serve set setup share show sign skip
+solve sort specify split start stop store submit suggest support switch sync take teach test track train
+transform translate troubleshoot tune turn uninstall unpack update upgrade upload use validate verify view wait
+walk work wrap write
+""")
 
 
 def third(verb: str) -> str:
@@ -69,7 +79,7 @@ def plain(markdown: str) -> str:
 def clean_title(heading: str) -> str:
     """A heading as people say it: no numbering, marks, emoji or closing colon."""
     text = plain(heading).strip("#*_ ")
-    text = re.sub(r"^[^\w\"'`(\[@/.$-]+\s*", "", text)
+    text = re.sub(r"^(?:[^\w\"'`(\[@/.$-]+\s*|[-–—]+\s+)+", "", text)
     text = NUMBERING.sub("", text)
     return text.rstrip(" :.-–—") if not text.endswith("...") else text
 
@@ -92,11 +102,17 @@ def sentences(text: str) -> list[str]:
 def decapitalised(text: str) -> str:
     """Lower-case first letter, unless the first word is a name: an acronym, CamelCase, code or the word I."""
     first = text.split(" ", 1)[0]
-    return text if first in ("I", "I'm") or not first[1:].islower() and len(first) > 1 else text[:1].lower() + text[1:]
+    name = first in ("I", "I'm") or (len(first) > 1 and not first[1:].islower())
+    return text if name else text[:1].lower() + text[1:]
 
 
 def capitalised(text: str) -> str:
     return text[:1].upper() + text[1:]
+
+
+def sentence_case(heading: str, lower: frozenset[str] | set[str]) -> str:
+    """A Title Case heading as it reads in a sentence: words that its document has in lower case (`lower`) get it."""
+    return " ".join(word.lower() if word[1:].islower() and word.lower() in lower else word for word in heading.split())
 
 
 def inside(name: str) -> str:
@@ -116,7 +132,7 @@ def is_plural(noun: str) -> bool:
 
 
 def distinctive(name: str) -> bool:
-    """Whether a name says by itself what it is about: an identifier, an acronym, a number, a proper name of two words."""
+    """Whether a name says by itself what it is: an identifier, an acronym, a number, a proper name of two words."""
     if re.search(r"[`_/\d@]|[a-z][A-Z]|[A-Z]{2}|\w\.\w|-\w", name):
         return True
     words = name.split()
@@ -135,10 +151,32 @@ def imperative(heading: str) -> str | None:
     return f"{first.lower()} {rest}" if first.lower() in VERBS and articles else None
 
 
-IRREGULAR = {"run": "run", "write": "written", "make": "made", "build": "built", "get": "got", "find": "found",
-             "send": "sent", "keep": "kept", "choose": "chosen", "read": "read", "set": "set", "give": "given", "hold": "held",
-             "take": "taken", "teach": "taught", "show": "shown", "prove": "proven", "split": "split", "draw": "drawn",
-             "reset": "reset", "let": "let", "leave": "left", "mean": "meant", "override": "overridden"}
+IRREGULAR = {
+    "run": "run",
+    "write": "written",
+    "make": "made",
+    "build": "built",
+    "get": "got",
+    "find": "found",
+    "send": "sent",
+    "keep": "kept",
+    "choose": "chosen",
+    "read": "read",
+    "set": "set",
+    "give": "given",
+    "hold": "held",
+    "take": "taken",
+    "teach": "taught",
+    "show": "shown",
+    "prove": "proven",
+    "split": "split",
+    "draw": "drawn",
+    "reset": "reset",
+    "let": "let",
+    "leave": "left",
+    "mean": "meant",
+    "override": "overridden",
+}
 
 
 def participle(verb: str) -> str:
@@ -157,7 +195,7 @@ def with_article(noun: str) -> str:
 
 
 def as_noun(term: str, explanation: str, text: str) -> str:
-    """A glossary's 'Adapter' as it reads in a sentence of `text`: 'an adapter' where it is a common noun, else as it is."""
+    """A glossary's 'Adapter' as it reads in a sentence of `text`: 'an adapter' where it is a common noun."""
     words = term.split()
     if distinctive(term) or not words[0][:1].isupper() or not words[0][1:].islower() or is_plural(term):
         return term
@@ -171,9 +209,14 @@ def as_noun(term: str, explanation: str, text: str) -> str:
 
 
 def _is_sentence(text: str) -> bool:
-    """Whether a verb comes early, so that the text can stand by itself."""
-    early = [word.strip("`*,.;:").lower() for word in text.split()[:7]]
-    return early[0] in VERBS or any(word in THIRD or re.fullmatch(AUXILIARY, word) for word in early)
+    """Whether the text stands by itself: it begins as a sentence does, and its verb comes early."""
+    early = re.split(r"\b(?:that|which|who|to)\b", " ".join(text.split()[:8]))[0]
+    words = [word.strip("`*,.;:").lower() for word in early.split()]
+    return (
+        text[:1].isupper()
+        and bool(words)
+        and (words[0] in VERBS or any(word in THIRD or re.fullmatch(AUXILIARY, word) for word in words))
+    )
 
 
 def definition(term: str, text: str) -> str:
@@ -181,7 +224,7 @@ def definition(term: str, text: str) -> str:
     first = text.split(" ", 1)[0].lower()
     if first in ("is", "are", "was", "were", "can", "has", "will", "may", "must") or first in THIRD:
         return ended(f"{capitalised(term)} {decapitalised(text)}")
-    if first in ("a", "an", "the", "one", "any", "how", "what", "where", "when", "who", "every") or not _is_sentence(text):
+    if not _is_sentence(text):
         return ended(f"{capitalised(term)} {'are' if is_plural(term) else 'is'} {decapitalised(text)}")
     return ended(f"{capitalised(term)}: {text}")
 
@@ -190,10 +233,17 @@ def definition(term: str, text: str) -> str:
 
 AUXILIARY = r"do|does|did|is|are|was|were|can|could|will|would|should|must|has|have|may"
 QUESTION = re.compile(rf"(?i)^(what|which|who|whom|whose|where|when|why|how|{AUXILIARY})\b.*\?$")
-# An everyday synonym for the first such word gives one more wording.
-SYNONYMS = (("install", "set up"), ("delete", "remove"), ("create", "make"), ("need", "require"), ("start", "launch"),
-            ("change", "modify"), ("fix", "repair"), ("build", "put together"), ("store", "keep"), ("stored", "kept"), ("keep", "store"), ("show", "display"), ("get", "obtain"),
-            ("big", "large"), ("files", "documents"), ("allowed", "permitted"), ("supported", "available"))
+# Everyday synonyms, chosen to fit wherever the word stands in a question.
+SYNONYMS = (
+    ("install", "set up"), ("delete", "remove"), ("create", "make"), ("need", "require"), ("start", "launch"),
+    ("change", "modify"), ("fix", "repair"), ("build", "compile"), ("built", "compiled"), ("store", "keep"),
+    ("stored", "kept"), ("put", "save"), ("show", "display"), ("get", "obtain"), ("big", "large"),
+    ("allowed", "permitted"), ("supported", "available"), ("killed", "interrupted"), ("kill", "interrupt"),
+    ("half-way", "in the middle"), ("GPU", "graphics card"), ("folder", "directory"), ("finished", "final"),
+    ("secrets", "passwords and keys"), ("error", "failure"), ("begin", "start"),
+    ("documents", "files"), ("machine", "computer"), ("fast", "quick"), ("often", "frequently"), ("stop", "halt"),
+    ("stops", "halts"), ("choose", "pick"), ("default", "standard"), ("cost", "price"), ("version", "release"),
+)  # fmt: skip
 
 
 def is_question(text: str) -> bool:
@@ -214,9 +264,11 @@ def _subject(words: list[str]) -> int | None:
     return n or None
 
 
-PREDICATE = re.compile(r"[a-z]{2,}ed|made|written|kept|sent|built|found|set|run|taken|chosen|shown|given|held|left|free|safe|"
-                       r"available|possible|ready|empty|large|small|private|public|secure|open|local|optional|in|on|at|for|"
-                       r"with|from|by|enough|compatible|able")
+PREDICATE = re.compile(
+    r"[a-z]{2,}ed|made|written|kept|sent|built|found|set|run|taken|chosen|shown|given|held|left|free|safe|"
+    r"available|possible|ready|empty|large|small|private|public|secure|open|local|optional|in|on|at|for|"
+    r"with|from|by|enough|compatible|able"
+)
 
 
 def declarative(auxiliary: str, rest: str, place: bool = False) -> str | None:
@@ -232,7 +284,9 @@ def declarative(auxiliary: str, rest: str, place: bool = False) -> str | None:
             return f"{rest} {auxiliary}" if place else None
     if n is None or n >= len(words) or auxiliary == "did":
         return None
-    subject, verb, after = " ".join(words[:n]), words[n], words[n + 1:]
+    subject, verb, after = " ".join(words[:n]), words[n], words[n + 1 :]
+    if verb == "not":
+        return " ".join([subject, auxiliary, verb, *after])
     if auxiliary in ("do", "does"):
         if verb not in VERBS and verb not in ("have", "do", "go", "know", "want", "cost", "happen", "look", "become"):
             return None
@@ -240,74 +294,118 @@ def declarative(auxiliary: str, rest: str, place: bool = False) -> str | None:
     return " ".join([subject, auxiliary, verb, *after])
 
 
+# Shapes of questions, and other ways to ask each; {be} agrees with {o}. Every shape that fits is used.
+SHAPES = (
+    (r"how (?:do|can|could|should|would) (?:I|you|we|one) (?P<o>.+)", (
+        "What do I have to do to {o}?", "Tell me how to {o}.", "I want to {o}. How does that work?",
+        "Could you explain how to {o}?", "What is the way to {o}?", "how to {o}", "How can I {o}?",
+        "Please show me how to {o}.", "What steps does it take to {o}?", "How would someone {o}?")),
+    (r"where (?:do|does) \S+ (?:keep|store|put|save|write) (?P<o>.+)", (
+        "Where can I find {o}?", "Where {be} {o}?", "I am looking for {o}. Where do I look?",
+        "In which place will I find {o}?", "In which folder {be} {o}?")),
+    (r"what happens (?P<w>if|when) (?P<o>.+)", (
+        "If {o}, what happens?", "What if {o}?", "Suppose {o}. What happens then?", "What follows {w} {o}?",
+        "Tell me what happens {w} {o}.", "Is it bad {w} {o}?")),
+    (r"what (?P<v>is|are) (?P<o>.+) (?P<w>used for|good for|made of|called|based on)", (
+        "Tell me what {o} {v} {w}.", "Can you say what {o} {v} {w}?", "I would like to know what {o} {v} {w}.")),
+    (r"what (?P<v>is|are|was|were) (?!the (?:difference|reason)\b)"
+     r"(?P<o>(?!.* (?:used for|good for|made of|called|based on)$).+)", (
+        "Tell me what {o} {v}.", "Can you explain what {o} {v}?", "what {v} {o}",
+        "I keep hearing about {o}. What's that?",
+        "In one sentence, what {v} {o}?", "Do you know what {o} {v}?", "Please tell me about {o}.",
+        "Describe {o} briefly.", "How would you describe {o}?", "Explain {o}.")),
+    (r"who (?P<v>is|are|was|were) (?P<o>.+)", (
+        "Tell me who {o} {v}.", "Do you know who {o} {v}?", "who {v} {o}", "Can you say who {o} {v}?",
+        "Please tell me about {o}.", "In one sentence, who {v} {o}?")),
+    (r"do (?:I|you|we) (?:need|require) (?!to\b)(?P<o>.+)", (
+        "Is {o} required?", "Can I do without {o}?", "Is {o} necessary?", "Does it work without {o}?",
+        "Must I have {o}?", "I have no access to {o}. Is that a problem?")),
+    (r"(?:does|do) (?P<s>\S+) (?:need|require) (?!to\b)(?P<o>.+)", (
+        "Does {s} work without {o}?", "Is {o} required for {s}?", "Do I have to have {o} for {s}?",
+        "Is {o} necessary to run {s}?", "Must I own {o} to use {s}?")),
+    (r"(?:can|could|may) (?:I|you|we) (?P<o>.+)", (
+        "Is it possible to {o}?", "Am I able to {o}?", "Is there a way to {o}?", "Am I allowed to {o}?")),
+    (r"what (?:does|do|can) (?P<o>.+) do", (
+        "What is {o} for?", "What can I do with {o}?", "Tell me about {o}.", "What is the purpose of {o}?",
+        "Explain {o} in one sentence.", "What is {o} good for?", "Why would I use {o}?")),
+    (r"what (?:does|do) (?P<o>.+) mean", (
+        "What is the meaning of {o}?", "Explain {o}.", "I see {o}. What is that?", "How do I read {o}?",
+        "Tell me about {o}.", "What is meant by {o}?", "I got {o}. Why?")),
+    (rf"which (?P<o>[a-z]+) (?P<w>(?:does (?:everything|all|this|that)\b|(?!(?:{AUXILIARY})\b)[a-z]+s\b).*)", (
+        "Name the {o} that {w}.", "Is there a {o} that {w}?", "I am looking for the {o} that {w}.",
+        "What {o} {w}?", "Tell me the {o} that {w}.", "What is the {o} called that {w}?")),
+    (r"how (?:do|does) (?P<s>[A-Z`]\S*) (?P<o>.+)", (
+        "What does {s} do to {o}?", "In what way does {s} {o}?", "Does {s} {o}, and how?",
+        "By what means does {s} {o}?")),
+)
+REWORDINGS = tuple((re.compile(f"(?i){shape}$"), forms) for shape, forms in SHAPES)
+
+
 def _rewordings(question: str) -> Iterator[str]:
     """Other ways to ask the same, by the question's own shape. `question` has no question mark."""
-    how = re.match(r"(?i)how (?:do|can|could|should|would) (?:I|you|we|one) (.+)$", question)
-    if how:
-        act = how[1]
-        yield from (f"What do I have to do to {act}?", f"Tell me how to {act}.", f"I want to {act}. How does that work?",
-                    f"Could you explain how to {act}?", f"What is the way to {act}?", f"how to {act}",
-                    f"How can I {act}?", f"Please show me how to {act}.", f"What steps does it take to {act}?",
-                    f"How would someone {act}?", f"Is there a way to {act}?")
-        verb, _, thing = act.partition(" ")
-        if verb in VERBS and thing:
-            yield from (f"I need help with {gerund(verb)} {thing}.", f"Give me instructions for {gerund(verb)} {thing}.")
-            if len(thing.split()) <= 3 and not re.search(r"\b(to|in|on|up|for|with|from|if|when)\b", thing):
-                yield f"How {'are' if is_plural(thing) else 'is'} {thing} {participle(verb)}?"
-        return
-    found = re.match(r"(?i)where (?:do|does) \S+ (?:keep|store|put|save|write) (.+)$", question)
-    if found:
-        thing = found[1]
-        yield from (f"Where can I find {thing}?", f"Where {'are' if is_plural(thing) else 'is'} {thing}?",
-                    f"I am looking for {thing}. Where is that?", f"In which place will I find {thing}?")
-    happens = re.match(r"(?i)what happens (if|when) (.+)$", question)
-    if happens:
-        yield from (f"If {happens[2]}, what happens?", f"What if {happens[2]}?",
-                    f"Suppose {happens[2]}. What happens then?", f"Tell me what happens {happens[1]} {happens[2]}.")
-    used = re.match(r"(?i)what (is|are) (.+) (used for|good for|made of|called|based on)$", question)
-    if used:
-        verb, thing, what = used.groups()
-        yield from (f"Tell me what {thing} {verb} {what}.", f"Can you say what {thing} {verb} {what}?",
-                    f"I would like to know what {thing} {verb} {what}.")
-        return
-    what = re.match(r"(?i)(what|who) (is|are|was|were) (.+)$", question)
-    if what and not re.match(r"(?i)the (difference|reason)\b", what[3]):
-        asks, verb, thing = what[1].lower(), what[2].lower(), what[3]
-        yield from (f"Tell me {asks} {thing} {verb}.", f"Can you explain {asks} {thing} {verb}?", f"{asks} {verb} {thing}",
-                    f"I keep hearing about {thing}. {capitalised(asks)} {verb} that?"
-                    if verb in ("is", "was") else f"I keep hearing about {thing}. {capitalised(asks)} {verb} they?",
-                    f"In one sentence, {asks} {verb} {thing}?", f"Do you know {asks} {thing} {verb}?",
-                    f"Please tell me about {thing}.", f"Describe {thing} briefly.", f"Explain {thing}.")
-        if asks == "what":
-            yield f"How would you describe {thing}?"
-        return
-    need = re.match(r"(?i)do (?:I|you|we) (?:need|require) (?!to\b)(.+)$", question)
-    if need:
-        yield from (f"Is {need[1]} required?", f"Is {need[1]} necessary?", f"Can I do without {need[1]}?",
-                    f"Is it possible without {need[1]}?")
-    able = re.match(r"(?i)can (?:I|you|we) (.+)$", question)
-    if able:
-        yield from (f"Is it possible to {able[1]}?", f"Am I able to {able[1]}?", f"Is there a way to {able[1]}?")
+    for shape, forms in REWORDINGS:
+        match = shape.match(question)
+        if match:
+            slots = {name: value for name, value in match.groupdict().items() if value}
+            be = "are" if is_plural(slots["o"]) else "is"
+            yield from (form.format(**{**slots, "be": be}) for form in forms)
+    act = re.match(r"(?i)how (?:do|can) I (\w+) (.+)$", question)
+    if act and act[1] in VERBS:
+        verb, thing = act.groups()
+        yield from (f"I need help with {gerund(verb)} {thing}.", f"Give me instructions for {gerund(verb)} {thing}.")
+        if len(thing.split()) <= 3 and not re.search(r"\b(to|in|on|up|for|with|from|if|when)\b", thing):
+            yield f"How {'are' if is_plural(thing) else 'is'} {thing} {participle(verb)}?"
     asked = re.match(rf"(?i)((?:what|which|where|when|why|who|how)\b[^?]*?) ({AUXILIARY}) (.+)$", question)
-    statement = declarative(asked[2].lower(), asked[3], asked[1].lower() in ("where", "what", "who")) if asked else None
-    if asked and statement:
+    whole = asked is not None and asked[1].lower() in ("where", "what", "who")
+    statement = declarative(asked[2].lower(), asked[3], whole) if asked else None
+    if asked and statement and not act:
         clause = f"{decapitalised(asked[1])} {statement}"
+        if asked[1].lower() == "why":
+            yield from (f"What is the reason that {statement}?", f"How come {statement}?")
         yield from (f"Tell me {clause}.", f"Do you know {clause}?", f"I would like to know {clause}.",
                     f"Can you say {clause}?", f"Please explain {clause}.")
-        if asked[1].lower() == "why":
-            yield f"What is the reason that {statement}?"
     polar = re.match(rf"(?i)({AUXILIARY}) (.+)$", question)
     statement = declarative(polar[1].lower(), polar[2]) if polar else None
     if statement:
-        yield from (f"Tell me whether {statement}.", f"I would like to know if {statement}.", f"Is it true that {statement}?")
+        yield from (f"Tell me whether {statement}.", f"I would like to know if {statement}.",
+                    f"Is it true that {statement}?")
 
 
-WRAPPERS = ("Quick question: {q}", "{Q} Please answer briefly.", "I was wondering: {q}", "Can you help me with this? {Q}",
-            "Someone asked me: {q}", "Hi! {Q}", "I'd like to know: {q}", "Short answer, please: {q}", "{Q} Thanks!",
-            "Please answer this question: {q}")
-ABOUT = ("In {s}, {q}", "A question about {s}: {q}", "{Q} I am asking about {s}.", "Regarding {s}, {q}",
-         "I am reading about {s}. {Q}", "According to {s}, {q}", "About {s}: {q}", "{Q} (This is about {s}.)",
-         "Here is something about {s} I want to know: {q}", "I am working with {s}. {Q}")
+def _synonyms(question: str) -> Iterator[str]:
+    """The question with one word after another replaced by an everyday synonym, and with all of them."""
+    whole = question
+    for word, other in SYNONYMS:
+        pattern = rf"\b{re.escape(word)}\b"
+        if re.search(pattern, question):
+            yield re.sub(pattern, other, question, count=1)
+            whole = re.sub(pattern, other, whole, count=1)
+    yield whole
+
+
+WRAPPERS = (
+    "Quick question: {q}",
+    "{Q} Please answer briefly.",
+    "I was wondering: {q}",
+    "Can you help me with this? {Q}",
+    "Someone asked me: {q}",
+    "Hi! {Q}",
+    "I'd like to know: {q}",
+    "Short answer, please: {q}",
+    "{Q} Thanks!",
+    "Please answer this question: {q}",
+)
+ABOUT = (
+    "In {s}, {q}",
+    "A question about {s}: {q}",
+    "{Q} I am asking about {s}.",
+    "Regarding {s}, {q}",
+    "I am reading about {s}. {Q}",
+    "According to {s}, {q}",
+    "About {s}: {q}",
+    "{Q} (This is about {s}.)",
+    "Here is something about {s} I want to know: {q}",
+    "I am working with {s}. {Q}",
+)
 
 
 def question_forms(question: str, subject: str) -> list[str]:
@@ -317,11 +415,10 @@ def question_forms(question: str, subject: str) -> list[str]:
         bare = re.sub(r"\bit\b", lambda _: subject, bare, count=1)
     slots = {"q": f"{decapitalised(bare)}?", "Q": f"{capitalised(bare)}?", "s": subject}
     named = [form.format(**slots) for form in ABOUT]
-    reworded = list(_rewordings(bare))
-    for word, other in SYNONYMS:
-        if re.search(rf"\b{word}\b", bare):
-            reworded.append(re.sub(rf"\b{word}\b", other, bare, count=1) + "?")
-            break
+    others = [f"{capitalised(other)}?" for other in _synonyms(bare)]
+    # A rewording and a synonym by turns: what is trained should differ in shape and in words.
+    reworded = [form for pair in zip_longest(_rewordings(bare), others) for form in pair if form]
+    reworded = [form for form in dict.fromkeys(reworded) if form != slots["Q"]]
     if VAGUE.search(bare) or len(bare.split()) < 3:
         return list(dict.fromkeys([*named, *(f"About {subject}: {decapitalised(form)}" for form in reworded)]))
     wrapped = [form.format(**slots) for form in WRAPPERS]
@@ -330,8 +427,8 @@ def question_forms(question: str, subject: str) -> list[str]:
     turn = zlib.crc32(bare.encode())  # each question begins the lists elsewhere
     wrapped = _rotated(wrapped, turn)
     named = _rotated(named, turn)
-    mixed = [form for trio in zip_longest(wrapped, reworded[4:], named) for form in trio if form]
-    return list(dict.fromkeys([slots["Q"], *reworded[:4], *mixed]))
+    mixed = [form for trio in zip_longest(reworded[5:], wrapped, named) for form in trio if form]
+    return list(dict.fromkeys([slots["Q"], *reworded[:5], *mixed]))
 
 
 def _rotated(items: list[str], by: int) -> list[str]:
@@ -339,54 +436,83 @@ def _rotated(items: list[str], by: int) -> list[str]:
     return items[at:] + items[:at]
 
 
+# -- statements --------------------------------------------------------------------------------------------------------
+
 NAMED = r"(?:(?:The|An?|Every|Each) )?[A-Z`\w][\w`./'-]*(?: [\w`.,/'-]+){0,5}?"
-PLACED = re.compile(rf"^(?P<thing>{NAMED}) (?P<is>is|are) (?:kept |stored |found |saved |located |written )?"
-                    r"(?:in|under|at|below|inside|on|to) (?:the |a )?[`\w].+[.!]$")
-PASSIVE = re.compile(rf"^(?P<thing>{NAMED}) (?:is|are) (?:never |always |only |then )?(?!called|named|based|used|designed|"
-                     r"required|needed|allowed|meant|located)(?:\w+ed|left|kept|made|written|read|sent|taken|built|shown|"
-                     r"put|set|given|held|lost|drawn|chosen|run)\b.*[.!]$")
+PLACED = re.compile(
+    rf"^(?P<thing>{NAMED}) (?P<is>is|are) (?:kept |stored |found |saved |located |written )?"
+    r"(?:in|under|at|below|inside|on) (?:the |a )?[`\w].+[.!]$"
+)
+PASSIVE = re.compile(
+    rf"^(?P<thing>{NAMED}) (?:is|are) (?:never |always |only |then )?(?!called|named|based|used|designed|"
+    r"required|needed|allowed|meant|located)(?:\w+ed|left|kept|made|written|read|sent|taken|built|shown|"
+    r"put|set|given|held|lost|drawn|chosen|run)\b.*[.!]$"
+)
 USED = re.compile(rf"^(?P<thing>{NAMED}) (?P<is>is|are) used (?:for|to|by|as|in)\b.+[.!]$")
-EQUAL = re.compile(rf"^(?P<thing>{NAMED}) (?P<is>is|are) (?:an?|the|one|any|every|what|where|how|about|set to|at most|"
-                   r"at least|between|[\d`\"])[^.]*.*[.!]$")
+EQUAL = re.compile(
+    rf"^(?P<thing>{NAMED}) (?P<is>is|are) (?:an?|the|one|any|every|what|where|how|to|about|set to|at most|"
+    r"at least|between|[\d`\"])[^.]*.*[.!]$"
+)
 ACTIVE = re.compile(rf"^(?P<thing>{NAMED}) (?P<verb>[a-z]+s) (?P<rest>\w.+)[.!]$")
+STATEMENTS = (
+    (PLACED, "Where {is} {thing}?"),
+    (USED, "What {is} {thing} used for?"),
+    (PASSIVE, "What happens to {thing}?"),
+    (EQUAL, "What {is} {thing}?"),
+)
 # Verbs after which "What does X …?" asks for all that follows.
-ASKABLE = {third(verb) for verb in ("use need require support contain include provide define describe produce return store "
-           "create write read check measure handle mean represent generate enable ensure track manage validate record list "
-           "show offer prevent accept compute load search extend install maintain establish enforce").split()}
+ASKABLE = {
+    third(verb): verb
+    for verb in _words("""
+use need require support contain include provide define describe produce return store create write read check
+measure handle mean represent generate enable ensure track manage validate record list show offer prevent accept
+compute load search extend install maintain establish enforce
+""")
+}
+# What a sentence may begin with that is not the thing it is about.
+NOT_THINGS = set(
+    _words("""
+no yes and but if when while after before what who how why where in on at for to with by as all some one two
+three both most many not only each however therefore then thus also here once since because our we my your first
+second finally next let please nothing everything such unlike
+""")
+)
 
 
 def question_of(sentence: str) -> str | None:
     """The question that a statement answers: 'The default rank is 64.' → 'What is the default rank?'"""
-    def thing(match: re.Match[str]) -> str | None:
-        name = match["thing"]
-        if VAGUE.search(name) or name.split()[0].lower() in NOT_THINGS or re.search(r"[.,]( |$)", name):
-            return None
-        return inside(name)
-
-    for pattern, form in ((PLACED, "Where {is} {thing}?"), (USED, "What {is} {thing} used for?"),
-                          (PASSIVE, "What happens to {thing}?"), (EQUAL, "What {is} {thing}?")):
+    for pattern, form in STATEMENTS:
         match = pattern.match(sentence)
         if match:
-            name = thing(match)
+            name = _thing(match["thing"])
             return form.format(**{**match.groupdict(), "thing": name}) if name else None
     match = ACTIVE.match(sentence)
     if match and match["verb"] in ASKABLE and not VAGUE.match(match["rest"]):
-        name = thing(match)
-        return f"What does {name} {THIRD.get(match['verb'], match['verb'][:-1])}?" if name else None
+        name = _thing(match["thing"])
+        return f"What does {name} {ASKABLE[match['verb']]}?" if name else None
     return None
 
 
-NOT_THINGS = {"no", "yes", "and", "but", "if", "when", "while", "after", "before", "what", "who", "how", "why", "where", "in",
-              "on", "at", "for", "to", "with", "by", "as", "all", "some", "one", "two", "three", "both", "most", "many", "not",
-              "only", "each", "however", "therefore", "then", "thus", "also", "here", "once", "since", "because", "our", "we",
-              "my", "your", "first", "second", "finally", "next", "let", "please", "nothing", "everything", "such", "unlike"}
+def _thing(name: str) -> str | None:
+    """A sentence's subject as it reads inside a question; None where it is none that can be asked about."""
+    if VAGUE.search(name) or name.split()[0].lower() in NOT_THINGS or re.search(r"[.,]( |$)", name):
+        return None
+    return inside(name)
 
 
 # -- who is speaking ---------------------------------------------------------------------------------------------------
 
-FIRST_PERSON = ((r"\byou are\b", "I am"), (r"\byou're\b", "I'm"), (r"\byou were\b", "I was"), (r"\byou have\b", "I have"),
-                (r"\byourself\b", "myself"), (r"\byours\b", "mine"), (r"\byour\b", "my"),
-                (r"\b(for|to|of|with|by|from|about|helps?|lets?|gives?|makes?) you\b", r"\1 me"), (r"\byou\b", "I"))
+FIRST_PERSON = (
+    (r"\byou are\b", "I am"),
+    (r"\byou're\b", "I'm"),
+    (r"\byou were\b", "I was"),
+    (r"\byou have\b", "I have"),
+    (r"\byourself\b", "myself"),
+    (r"\byours\b", "mine"),
+    (r"\byour\b", "my"),
+    (r"\b(for|to|of|with|by|from|about|helps?|lets?|gives?|makes?) you\b", r"\1 me"),
+    (r"\byou\b", "I"),
+)
 
 
 def first_person(system: str) -> str | None:

@@ -13,6 +13,7 @@ from forge.dataset.views import Fact, View, normal
 GRAM = 12  # words in a row that a training prompt may not share with a probe
 PROBED = ("question", "definition", "table", "field", "cloze")
 DISTRACTORS = 3
+CHOSEN_FROM = 9  # a probe's wording is one of a fact's first so many
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,17 @@ class Probe:
     end: int
 
     def record(self) -> dict:
-        return {"id": rank(self.question, self.answer)[:16], "kind": self.kind, "question": self.question,
-                "answer": self.answer, "aliases": [], "distractors": list(self.distractors), "path": self.document.path,
-                "span": self.document.span(self.start, self.end), "sha256": self.document.sha256}
+        return {
+            "id": rank(self.question, self.answer)[:16],
+            "kind": self.kind,
+            "question": self.question,
+            "answer": self.answer,
+            "aliases": [],
+            "distractors": list(self.distractors),
+            "path": self.document.path,
+            "span": self.document.span(self.start, self.end),
+            "sha256": self.document.sha256,
+        }
 
 
 def rank(*parts: object) -> str:
@@ -41,7 +50,7 @@ def rank(*parts: object) -> str:
 def freeze(facts: Sequence[tuple[Document, View, Fact]], wanted: int, seed: int) -> list[Probe]:
     """At most `wanted` probes, and at most one for four facts that have a checkable answer, spread over kinds.
 
-    The wording of a probe is one of its fact's own, never the first; `Wording.clean` keeps it from being trained.
+    The wording of a probe is one of its fact's own, never the first; `Guard` keeps it from being trained.
     """
     pools: dict[str, set[str]] = defaultdict(set)
     able = []
@@ -54,19 +63,21 @@ def freeze(facts: Sequence[tuple[Document, View, Fact]], wanted: int, seed: int)
         if len(pools[fact.pool]) > DISTRACTORS:
             ordered[fact.kind].append((key, document, fact))
     limit = min(wanted, (len(able) + 3) // 4)
-    turns = [entry for i in range(limit) for kind in PROBED for entry in ordered[kind][i:i + 1]]
+    turns = [entry for i in range(limit) for kind in PROBED for entry in ordered[kind][i : i + 1]]
     probes: dict[str, Probe] = {}
     for key, document, fact in turns[:limit]:
         question = _wording(fact, key)
         others = sorted(pools[fact.pool] - {fact.gold}, key=lambda gold: rank(key, gold))
-        probes.setdefault(normal(question), Probe(fact.kind, question, fact.gold, tuple(others[:DISTRACTORS]), document,
-                                                  fact.start, fact.end))
+        probes.setdefault(
+            normal(question),
+            Probe(fact.kind, question, fact.gold, tuple(others[:DISTRACTORS]), document, fact.start, fact.end),
+        )
     return list(probes.values())
 
 
 def _wording(fact: Fact, key: str) -> str:
-    """A natural one, short enough that the fact's others stay usable; a cloze has none such and is only taught as text."""
-    short = [form for form in fact.forms[1:9] if len(normal(form).split()) < GRAM] or list(fact.forms[1:])
+    """A natural one, short enough that the fact's others stay usable; a cloze has none and is only taught as text."""
+    short = [form for form in fact.forms[1:CHOSEN_FROM] if len(normal(form).split()) < GRAM] or list(fact.forms[1:])
     return short[int(key[:8], 16) % len(short)]
 
 
@@ -84,4 +95,4 @@ class Guard:
 
 def _grams(asked: str) -> list[str]:
     words = asked.split()
-    return [" ".join(words[i:i + GRAM]) for i in range(len(words) - GRAM + 1)]
+    return [" ".join(words[i : i + GRAM]) for i in range(len(words) - GRAM + 1)]

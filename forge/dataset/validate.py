@@ -19,8 +19,8 @@ def validate(path: Path, *, encoder: Encoder | None, max_length: int | None) -> 
     """Counts, token figures and findings of a dataset of any known format; memory does not grow with its texts.
 
     Keys: `lines` and `valid_json` (lines that parse), `examples` (lines that can be trained), `errors`, `warnings`,
-    `tokens` ({"p50": …}), `total_tokens`, `truncated` (examples above `max_length`), `trained_share` (of all tokens; the
-    last four are None without an encoder), `findings` ([{line, level, kind, message}], the first 200).
+    `tokens` ({"p50": …}), `total_tokens`, `truncated` (examples above `max_length`), `trained_share` (of all tokens),
+    these four None without an encoder, and `findings` ([{line, level, kind, message}], the first 200).
     Raises UsageError where there is no file.
     """
     check = _Check(encoder, max_length)
@@ -78,18 +78,25 @@ class _Check:
         self.trained += sum(encoded.trained)
         if self.max_length and len(encoded.ids) > self.max_length:
             self.truncated += 1
-            self.note(number, "error", "truncated",
-                      f"{len(encoded.ids)} tokens do not fit train.max_length {self.max_length}")
+            self.note(
+                number, "error", "truncated", f"{len(encoded.ids)} tokens do not fit train.max_length {self.max_length}"
+            )
 
     def result(self) -> dict:
         ordered = sorted(self.tokens)
         total = sum(ordered)
         known = self.encoder is not None
         return {
-            "lines": self.count, "valid_json": self.parsed, "examples": self.good,
-            "errors": self.levels["error"], "warnings": self.levels["warning"],
+            "lines": self.count,
+            "valid_json": self.parsed,
+            "examples": self.good,
+            "errors": self.levels["error"],
+            "warnings": self.levels["warning"],
             "tokens": {f"p{p}": ordered[min(len(ordered) - 1, len(ordered) * p // 100)] for p in PERCENTILES}
-            if ordered else None,
-            "total_tokens": total if known else None, "truncated": self.truncated if known else None,
-            "trained_share": round(self.trained / total, 4) if total else None, "findings": self.findings,
+            if ordered
+            else None,
+            "total_tokens": total if known else None,
+            "truncated": self.truncated if known else None,
+            "trained_share": round(self.trained / total, 4) if total else None,
+            "findings": self.findings,
         }

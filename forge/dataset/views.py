@@ -13,35 +13,68 @@ from forge.corpus.split import Section
 from forge.dataset import language as en
 from forge.dataset import phrasings
 
-GENERIC_TITLES = {"readme", "index", "overview", "introduction", "faq", "guide", "documentation", "manual", "changelog",
-                  "contributing", "glossary", "notes", "summary", "reference", "home", "main"}
-SUFFIXES = re.compile(r"(?i)[\s:–—-]+(faq|guide|user guide|manual|readme|documentation|docs|handbook|glossary|reference|"
-                      r"overview|frequently asked questions|questions and answers|quick ?start)$")
+PREFIXES = re.compile(
+    r"(?i)^(?:(?:frequently asked )?questions (?:and answers )?(?:about|on)|about|introduction to|guide to|"
+    r"faq (?:about|for|on)|getting started with) (?=[A-Z`])")
+
+
+def _set(words: str) -> set[str]:
+    return {word.strip() for word in words.split(",")}
+
+
+GENERIC_TITLES = _set("""
+readme, index, overview, introduction, faq, guide, documentation, manual, changelog, contributing, glossary, notes,
+summary, reference, home, main""")
+SUFFIXES = re.compile(
+    r"(?i)[\s:–—-]+(faq|guide|user guide|manual|readme|documentation|docs|handbook|glossary|reference|overview|"
+    r"frequently asked questions|questions and answers|quick ?start)$"
+)
 # Labels that belong to whatever stands above them ("Status: done"), and say nothing about the word itself.
-FIELDS = {"status", "date", "author", "version", "priority", "owner", "lead", "license", "type", "category", "tags",
-          "origin", "classification", "participants", "created", "updated", "deadline", "title", "name", "url", "email",
-          "dependencies", "requires", "default", "size", "duration", "output", "input", "path", "location", "source",
-          "related documents", "scope", "effort", "estimated effort", "last updated", "effective date", "mandate",
-          "reviewers", "stakeholders", "assigned to", "tool", "args", "command", "port", "host", "language"}
-ASIDES = {"note", "notes", "warning", "tip", "important", "example", "examples", "caution", "info", "todo", "see also",
-          "result", "usage", "q", "a", "question", "answer", "yes", "no"}
-EXPLAINS = {"description", "meaning", "definition", "purpose", "what it is", "explanation", "notes", "details", "summary",
-            "what", "role", "function", "responsibility", "use", "usage", "does", "what it does", "means", "for", "job"}
-TERM_BOLD = re.compile(r"^(?:[-*+]\s+|\d+[.)]\s+)?(?:\*\*|__)(?P<term>[^*_\n][^*\n]{0,70}?):?(?:\*\*|__)\s*[:–—-]*\s*"
-                       r"(?P<text>\S.*)$", re.DOTALL)
-TERM_DASH = re.compile(r"^(?:[-*+]\s+)?(?P<term>`[^`\n]{1,60}`|[A-Z\w][\w./' -]{0,40}?)\s+(?:—|–|--)\s+(?P<text>\S.*)$",
-                       re.DOTALL)
-INTRO = re.compile(r"(?i)^(?:the |these |here are the |there are )?(?:following )?(?P<noun>[^.:]{3,80}?)"
-                   r"(?: (?:are|include|includes|is))?(?: the following| as follows| these| below)?:$")
-INTRO_ACTIVE = re.compile(r"^(?P<who>[A-Z`][\w`./' -]{0,40}?) (?P<verb>[a-z]+s)(?: (?:the following|these))?"
-                          r"(?: (?P<noun>[a-z -]{3,40}))?:$")
-ASKED = re.compile(r"^(?:\*\*|__)?(?:Q(?:uestion)?\s*\d*\s*[:.]\s*)?(?P<question>[^*\n]{8,160}\?)(?:\*\*|__)?"
-                   r"(?:\s*\n?\s*(?:A(?:nswer)?\s*[:.]\s*)?(?P<answer>\S.*))?$", re.DOTALL)
+FIELDS = _set("""
+status, date, author, version, priority, owner, lead, license, type, category, tags, origin, classification,
+participants, created, updated, deadline, title, name, url, email, dependencies, requires, default, size, duration,
+output, input, path, location, source, related documents, scope, effort, estimated effort, last updated, effective date,
+mandate, reviewers, stakeholders, assigned to, tool, args, command, port, host, language""")
+# Labels of remarks: neither a term nor a property.
+ASIDES = _set("""
+note, notes, warning, tip, important, example, examples, caution, info, todo, see also, result, usage, q, a, question,
+answer, yes, no""")
+# Columns that say what a row's name means.
+EXPLAINS = _set("""
+description, meaning, definition, purpose, what it is, explanation, notes, details, summary, what, role, function,
+responsibility, use, usage, does, what it does, means, for, job""")
+TERM_BOLD = re.compile(
+    r"^(?:[-*+]\s+|\d+[.)]\s+)?(?:\*\*|__)(?P<term>[^*_\n][^*\n]{0,70}?):?(?:\*\*|__)\s*[:–—-]*\s*"
+    r"(?P<text>\S.*)$",
+    re.DOTALL,
+)
+TERM_DASH = re.compile(
+    r"^(?:[-*+]\s+)?(?P<term>`[^`\n]{1,60}`|[A-Z\w][\w./' -]{0,40}?)\s+(?:—|–|--)\s+(?P<text>\S.*)$", re.DOTALL
+)
+INTRO = re.compile(
+    r"(?i)^(?:the |these |here are the |there are )?(?:following )?(?P<noun>[^.:]{3,80}?)"
+    r"(?: (?:are|include|includes|is))?(?: the following| as follows| these| below)?:$"
+)
+INTRO_ACTIVE = re.compile(
+    r"^(?P<who>[A-Z`][\w`./' -]{0,40}?) (?P<verb>[a-z]+s)(?: (?:the following|these))?"
+    r"(?: (?P<noun>[a-z -]{3,40}))?:$"
+)
+ASKED = re.compile(
+    r"^(?:\*\*|__)?(?:Q(?:uestion)?\s*\d*\s*[:.]\s*)?(?P<question>[^*\n]{8,160}\?)(?:\*\*|__)?"
+    r"(?:\s*\n?\s*(?:A(?:nswer)?\s*[:.]\s*)?(?P<answer>\S.*))?$",
+    re.DOTALL,
+)
 TARGETS = (  # what a cloze leaves out, by kind: the first that a sentence holds
-    ("number", re.compile(r"(?<![\w.`/-])\d[\d,.]*\d?(?:\s?(?:%|[kMGT]?i?B|ms|seconds|minutes|hours|days|tokens|bits))?"
-                          r"(?![\w/-])")),
+    (
+        "number",
+        re.compile(
+            r"(?<![\w.`/-])\d[\d,.]*\d?(?:\s?(?:%|[kMGT]?i?B|ms|seconds|minutes|hours|days|tokens|bits))?"
+            r"(?![\w/-])"
+        ),
+    ),
     ("identifier", re.compile(r"`[^`\n]{2,50}`")),
-    ("name", re.compile(r"(?<=[a-z,] )[A-Z][\w-]+(?: [A-Z][\w-]+){0,3}")))
+    ("name", re.compile(r"(?<=[a-z,] )[A-Z][\w-]+(?: [A-Z][\w-]+){0,3}")),
+)
 GAP = "____"
 LONG = 1200  # characters above which an answer is no longer an answer but a recitation
 SHORT = 420  # characters of an answer one would say aloud
@@ -72,13 +105,14 @@ class Topic:
     blocks: tuple[Block, ...]
     start: int
     end: int
+    lower: frozenset[str]  # words that the document has in lower case
 
     def text(self, block: Block) -> str:
-        return self.document.text[block.start:block.end].strip()
+        return self.document.text[block.start : block.end].strip()
 
     @cached_property
     def body(self) -> str:
-        return self.document.text[self.blocks[0].start:self.end].strip() if self.blocks else ""
+        return self.document.text[self.blocks[0].start : self.end].strip() if self.blocks else ""
 
     @cached_property
     def subject(self) -> str:
@@ -106,8 +140,9 @@ def subject(title: str) -> str:
     cleaned = en.clean_title(title) or title
     if cleaned.lower() in GENERIC_TITLES:
         return f"the {cleaned}"
-    name = SUFFIXES.sub("", cleaned)
-    if len(name.split()) <= 4 and not re.search(r"[:\"“”?!,(]", name):
+    name = SUFFIXES.sub("", PREFIXES.sub("", cleaned))
+    words = name.split()
+    if len(words) <= 3 and words[0].lower() not in en.VERBS and not re.search(r"[:\"“”?!,(]", name):
         return name
     return '"' + en.clip(cleaned.replace('"', "'"), 90) + '"'
 
@@ -118,6 +153,7 @@ def sources(document: Document, sections: Sequence[Section]) -> list[Source]:
 
 
 def _topics(document: Document) -> list[Topic]:
+    lower = frozenset(re.findall(r"(?<![\w`./-])[a-z]{2,}\b", document.text))
     starts = [i for i, block in enumerate(document.blocks) if block.kind == "heading"]
     if not starts or starts[0] > 0:
         starts.insert(0, 0)
@@ -128,15 +164,18 @@ def _topics(document: Document) -> list[Topic]:
             continue
         own = blocks[0].kind == "heading"
         title = en.clean_title(blocks[0].headings[-1]) if own else ""
-        topics.append(Topic(document, title, tuple(blocks[1:] if own else blocks), blocks[0].start, blocks[-1].end))
+        topics.append(
+            Topic(document, title, tuple(blocks[1:] if own else blocks), blocks[0].start, blocks[-1].end, lower)
+        )
     return topics
 
 
 def _fill(templates: Sequence[str], **slots: str) -> tuple[str, ...]:
     """Every template with its slots filled, as a sentence; {is} agrees with {t} or {a}."""
     slots["is"] = "are" if en.is_plural(slots.get("a", slots.get("t", ""))) else "is"
-    return tuple(dict.fromkeys(t.format(**slots) if t[0].islower() else en.capitalised(t.format(**slots))
-                               for t in templates))
+    return tuple(
+        dict.fromkeys(t.format(**slots) if t[0].islower() else en.capitalised(t.format(**slots)) for t in templates)
+    )
 
 
 def _interleaved(*columns: Sequence[str]) -> tuple[str, ...]:
@@ -147,7 +186,7 @@ def _interleaved(*columns: Sequence[str]) -> tuple[str, ...]:
 def _defined(kind: str, term: str, answer: str, topic: Topic, block: Block, gold: str = "") -> Fact:
     """A named thing, asked for by its name alone and within its document; one that acts, also by what it does."""
     alone = _fill(phrasings.DEFINITION, t=term)
-    if re.match(rf"{re.escape(en.capitalised(term))} [a-z]+s ", answer) and answer[len(term):].split()[0] in en.ACTING:
+    if re.match(rf"{re.escape(en.capitalised(term))} [a-z]+s ", answer) and answer[len(term) :].split()[0] in en.ACTING:
         alone = _interleaved(_fill(phrasings.DOES, t=term, s=topic.subject), alone)
     within = () if term.lower() in topic.subject.lower() else _fill(phrasings.DEFINITION_IN, t=term, s=topic.subject)
     return Fact(kind, _interleaved(alone, within), answer, block.start, block.end, gold, kind)
@@ -165,13 +204,14 @@ def _brief(text: str, limit: int = SHORT) -> str:
 
 # -- kinds -------------------------------------------------------------------------------------------------------------
 
+
 def _asked(topic: Topic) -> Iterator[tuple[str, str, int, int]]:
     """(question, answer, start, end) of headings that ask, instructions, and question paragraphs of FAQs."""
     title = topic.title
     if topic.body and en.is_question(title):
         yield title, topic.body, topic.start, topic.end
-    elif topic.body and (act := en.imperative(title)):
-        yield f"How do I {act}?", topic.body, topic.start, topic.end
+    elif topic.body and topic.within != topic.subject and (act := en.imperative(title)):
+        yield f"How do I {en.sentence_case(act, topic.lower)}?", topic.body, topic.start, topic.end
     blocks = topic.blocks
     for i, block in enumerate(blocks):
         match = ASKED.match(topic.text(block)) if block.kind == "paragraph" else None
@@ -183,8 +223,13 @@ def _asked(topic: Topic) -> Iterator[tuple[str, str, int, int]]:
             end = i + 1
             while end < len(blocks) and not ASKED.match(topic.text(blocks[end])):
                 end += 1
-            answer = topic.document.text[blocks[i + 1].start:blocks[end - 1].end].strip()
-            yield en.plain(match["question"]), re.sub(r"^A(?:nswer)?\s*[:.]\s*", "", answer), block.start, blocks[end - 1].end
+            answer = topic.document.text[blocks[i + 1].start : blocks[end - 1].end].strip()
+            yield (
+                en.plain(match["question"]),
+                re.sub(r"^A(?:nswer)?\s*[:.]\s*", "", answer),
+                block.start,
+                blocks[end - 1].end,
+            )
 
 
 def questions(source: Source) -> Iterator[Fact]:
@@ -234,13 +279,17 @@ def definitions(source: Source) -> Iterator[Fact]:
                 continue
             brief = _brief(text)
             name = en.as_noun(term, text, topic.document.text)
-            yield _defined("definition", name, en.definition(name, brief), topic, block, brief if len(brief) < 160 else "")
+            yield _defined(
+                "definition", name, en.definition(name, brief), topic, block, brief if len(brief) < 160 else ""
+            )
         opening = next((b for b in topic.blocks if b.kind == "paragraph"), None)
         if opening and topic.within == topic.subject and topic.title and not TERM_BOLD.match(topic.text(opening)):
             brief = _brief(en.plain(topic.text(opening)))
             if len(brief.split()) >= 6 and not brief.endswith(":"):
-                forms = _interleaved(_fill(phrasings.DEFINITION, t=topic.subject),
-                                     _fill(phrasings.DOES, t=topic.subject, s=topic.subject)[:7])
+                forms = _interleaved(
+                    _fill(phrasings.DEFINITION, t=topic.subject),
+                    _fill(phrasings.DOES, t=topic.subject, s=topic.subject)[:7],
+                )
                 yield Fact("definition", forms, brief, opening.start, opening.end)
 
 
@@ -251,11 +300,13 @@ def statements(source: Source) -> Iterator[Fact]:
             if block.kind != "paragraph" or TERM_BOLD.match(topic.text(block)):
                 continue
             answered = block is topic.blocks[0] and en.is_question(topic.title)  # its first sentence is the answer
-            for sentence in en.sentences(en.plain(topic.text(block)))[int(answered):8]:
-                question = en.question_of(sentence) if len(sentence) <= SHORT else None
+            for sentence in en.sentences(en.plain(topic.text(block)))[int(answered) : 8]:
+                telling = len(sentence) <= SHORT and len(sentence.split()) >= 4
+                question = en.question_of(sentence) if telling else None
                 if question and question.rstrip("?").split(" ", 2)[2].lower() != topic.subject.lower():
-                    yield Fact("statement", tuple(en.question_forms(question, topic.subject)), sentence, block.start,
-                               block.end)
+                    yield Fact(
+                        "statement", tuple(en.question_forms(question, topic.subject)), sentence, block.start, block.end
+                    )
 
 
 def terms(source: Source) -> Iterator[Fact]:
@@ -264,19 +315,32 @@ def terms(source: Source) -> Iterator[Fact]:
         for term, text, block in _terms(topic):
             brief = en.ended(_brief(text, 200))
             if term.lower() not in ASIDES and not _is_field(term, text, topic) and 4 <= len(brief.split()) <= 40:
-                yield Fact("term", _fill(phrasings.TERM, t=brief, s=topic.subject), en.ended(f"That is {term}"),
-                           block.start, block.end)
+                yield Fact(
+                    "term",
+                    _fill(phrasings.TERM, t=brief, s=topic.subject),
+                    en.ended(f"That is {term}"),
+                    block.start,
+                    block.end,
+                )
 
 
 def fields(source: Source) -> Iterator[Fact]:
     for topic in source.topics:
         owner = topic.subject if topic.within == topic.subject else f'"{en.clip(topic.title, 60)}" in {topic.subject}'
         for term, text, block in _terms(topic):
-            if term.lower() not in ASIDES and _is_field(term, text, topic) and len(text) <= SHORT:
-                name = en.decapitalised(term)
+            name = re.sub(r"^(?:the|an?) ", "", en.decapitalised(en.sentence_case(term, topic.lower)))
+            noun = len(name.split()) <= 4 and not re.search(r"(?:ed|ing)$", name)
+            if term.lower() not in ASIDES and noun and _is_field(term, text, topic) and len(text) <= SHORT:
                 verb = "are" if en.is_plural(name) else "is"
-                yield Fact("field", _fill(phrasings.FIELD, a=name, s=owner), en.ended(f"The {name} of {owner} {verb} {text}"),
-                           block.start, block.end, text, f"field {name}")
+                yield Fact(
+                    "field",
+                    _fill(phrasings.FIELD, a=name, s=owner),
+                    en.ended(f"The {name} of {owner} {verb} {text}"),
+                    block.start,
+                    block.end,
+                    text,
+                    f"field {name}",
+                )
 
 
 def tables(source: Source) -> Iterator[Fact]:
@@ -289,31 +353,40 @@ def tables(source: Source) -> Iterator[Fact]:
             key = 1 if numbered and len(header) > 2 else 0
             for row in block.rows[1:]:
                 cells = [en.plain(cell) for cell in row]
-                for i, column in enumerate(header[:len(cells)]):
+                for i, column in enumerate(header[: len(cells)]):
                     if i not in (key, 0 if numbered else key) and column and cells[key] and re.search(r"\w", cells[i]):
                         yield _cell(topic, block, header[key], cells[key], column, cells[i])
 
 
 def _cell(topic: Topic, block: Block, key: str, row: str, column: str, value: str) -> Fact:
-    name = row if len(row) > 3 or en.distinctive(row) and not row.isdigit() else f"{_one(topic.title, key)} {row}"
+    name = row if len(row) > 3 or (en.distinctive(row) and not row.isdigit()) else f"{_one(topic.title, key)} {row}"
     pool = f"table {topic.document.path} {block.start} {column}"
     if column.lower() in EXPLAINS:
-        answer = en.ended(f"{en.capitalised(name)} means {value}") if column.lower() in ("meaning", "means") \
-            and len(value.split()) <= 6 else en.definition(name, value)
+        answer = (
+            en.ended(f"{en.capitalised(name)} means {value}")
+            if column.lower() in ("meaning", "means") and len(value.split()) <= 6
+            else en.definition(name, value)
+        )
         return replace(_defined("table", name, answer, topic, block, value), pool=pool)
     name_of_column = en.decapitalised(column)
     verb = "are" if en.is_plural(name_of_column) else "is"
     alone = _fill(phrasings.FIELD, a=name_of_column, s=name)
-    forms = alone if name.lower() in topic.subject.lower() else _interleaved(
-        alone, _fill(phrasings.FIELD, a=name_of_column, s=f"{name} in {topic.subject}"))
-    return Fact("table", forms, en.ended(f"The {name_of_column} of {name} {verb} {value}"), block.start, block.end,
-                value, pool)
+    forms = (
+        alone
+        if name.lower() in topic.subject.lower()
+        else _interleaved(alone, _fill(phrasings.FIELD, a=name_of_column, s=f"{name} in {topic.subject}"))
+    )
+    return Fact(
+        "table", forms, en.ended(f"The {name_of_column} of {name} {verb} {value}"), block.start, block.end, value, pool
+    )
 
 
 def _one(title: str, key: str) -> str:
     """What a row with a bare number is one of: under 'Exit codes' with a column 'code', an exit code."""
     single = en.decapitalised(title[:-1] if en.is_plural(title) else title)
-    return single if key and single.lower().endswith(key.lower()) and len(single.split()) <= 4 else en.decapitalised(key)
+    return (
+        single if key and single.lower().endswith(key.lower()) and len(single.split()) <= 4 else en.decapitalised(key)
+    )
 
 
 def rows(source: Source) -> Iterator[Fact]:
@@ -322,13 +395,18 @@ def rows(source: Source) -> Iterator[Fact]:
         for block in topic.blocks:
             if len(block.rows) < 3 or len(block.rows[0]) < 2 or not block.rows[0][0].strip():
                 continue
-            header = [en.plain(cell) for cell in block.rows[0]]
-            column = [en.plain(row[1]) for row in block.rows[1:] if len(row) > 1]
+            values = [en.plain(row[1]) for row in block.rows[1:] if len(row) > 1]
+            explains = en.plain(block.rows[0][1]).lower() in EXPLAINS
             for row in block.rows[1:]:
-                value = en.plain(row[1]) if len(row) > 1 else ""
-                if len(value.split()) >= 2 and column.count(value) == 1 and row[0].strip():
-                    yield Fact("row", _fill(phrasings.TERM, t=en.ended(f"{header[1]}: {value}"), s=topic.subject),
-                               en.ended(f"That is {en.plain(row[0])}"), block.start, block.end)
+                value, name = (en.plain(row[1]), en.plain(row[0])) if len(row) > 1 else ("", "")
+                if len(value.split()) >= (2 if explains else 5) and values.count(value) == 1 and len(name) > 3:
+                    yield Fact(
+                        "row",
+                        _fill(phrasings.TERM, t=en.ended(value), s=topic.subject),
+                        en.ended(f"That is {name}"),
+                        block.start,
+                        block.end,
+                    )
 
 
 def lists(source: Source) -> Iterator[Fact]:
@@ -347,10 +425,15 @@ def lists(source: Source) -> Iterator[Fact]:
                 continue
             match = INTRO.match(intro)
             title = topic.title or topic.document.title
-            if match and not any(word in en.THIRD for word in match["noun"].split()) and en.is_plural(match["noun"]) and len(match["noun"].split()) <= 8:
+            if (
+                match
+                and not any(word in en.THIRD for word in match["noun"].split())
+                and en.is_plural(match["noun"])
+                and len(match["noun"].split()) <= 8
+            ):
                 noun = en.decapitalised(match["noun"])
             elif en.is_plural(title) and len(title.split()) <= 5 and not en.is_question(title):
-                noun = en.decapitalised(title)
+                noun = en.decapitalised(en.sentence_case(title, topic.lower))
             else:
                 noun = f'points under "{en.clip(title, 60)}"'
             yield Fact("list", _fill(phrasings.LIST, t=noun, s=topic.subject), answer, block.start, block.end)
@@ -362,15 +445,31 @@ def symbols(source: Source) -> Iterator[Fact]:
             for symbol in block.symbols:
                 name, file = f"`{symbol.name}`", topic.document.name
                 span = (symbol.start, symbol.end)
-                yield Fact("symbol_file", _fill(phrasings.WHERE, t=name), f"{name} is defined in {file}.", *span, file,
-                           "symbol_file")
-                yield Fact("signature", _fill(phrasings.SIGNATURE, t=name, s=file), f"`{symbol.signature}`", *span,
-                           symbol.signature, f"signature {symbol.kind}")
+                yield Fact(
+                    "symbol_file",
+                    _fill(phrasings.WHERE, t=name),
+                    f"{name} is defined in {file}.",
+                    *span,
+                    file,
+                    "symbol_file",
+                )
+                yield Fact(
+                    "signature",
+                    _fill(phrasings.SIGNATURE, t=name, s=file),
+                    f"`{symbol.signature}`",
+                    *span,
+                    symbol.signature,
+                    f"signature {symbol.kind}",
+                )
                 if symbol.doc:
                     doc = symbol.doc.strip().split("\n\n")[0]
                     yield Fact("docstring", _fill(phrasings.SYMBOL, t=name, s=file), " ".join(doc.split()), *span)
-                    yield Fact("docstring_symbol", _fill(phrasings.NAMED, t=" ".join(doc.split()), a=symbol.kind, s=file),
-                               f"That is {name}.", *span)
+                    yield Fact(
+                        "docstring_symbol",
+                        _fill(phrasings.NAMED, t=" ".join(doc.split()), a=symbol.kind, s=file),
+                        f"That is {name}.",
+                        *span,
+                    )
 
 
 def abouts(source: Source) -> Iterator[Fact]:
@@ -383,8 +482,13 @@ def abouts(source: Source) -> Iterator[Fact]:
         if brief.endswith(":") or len(brief.split()) < 5:
             continue
         if topic.within != topic.subject:
-            yield Fact("about", _fill(phrasings.ABOUT, t=f'"{en.clip(topic.title, 80)}"', s=topic.subject), brief,
-                       first.start, first.end)
+            yield Fact(
+                "about",
+                _fill(phrasings.ABOUT, t=f'"{en.clip(topic.title, 80)}"', s=topic.subject),
+                brief,
+                first.start,
+                first.end,
+            )
 
 
 def clozes(source: Source) -> Iterator[Fact]:
@@ -398,20 +502,32 @@ def clozes(source: Source) -> Iterator[Fact]:
                 if found and 6 <= len(sentence.split()) <= 40 and taken < 4:
                     kind, match = found
                     taken += 1
-                    gapped = sentence[:match.start()] + GAP + sentence[match.end():]
-                    yield Fact("cloze", _fill(phrasings.CLOZE, t=gapped, s=topic.subject), sentence, block.start, block.end,
-                               match[0].strip("`"), f"cloze {kind}")
+                    gapped = sentence[: match.start()] + GAP + sentence[match.end() :]
+                    yield Fact(
+                        "cloze",
+                        _fill(phrasings.CLOZE, t=gapped, s=topic.subject),
+                        sentence,
+                        block.start,
+                        block.end,
+                        match[0].strip("`"),
+                        f"cloze {kind}",
+                    )
 
 
 def headings(source: Source) -> Iterator[Fact]:
     """From the beginning of a section to its heading."""
     for topic in source.topics:
         first = next((b for b in topic.blocks if b.kind == "paragraph"), None)
-        if topic.title and first is not None and topic.within != topic.subject:
+        if topic.title and not en.is_question(topic.title) and first is not None and topic.within != topic.subject:
             passage = _brief(en.plain(topic.text(first)), 200)
             if 8 <= len(passage.split()) <= 60:
-                yield Fact("heading", _fill(phrasings.HEADING, t=f'"{passage}"', s=topic.subject),
-                           f'That is under "{topic.title}".', first.start, first.end)
+                yield Fact(
+                    "heading",
+                    _fill(phrasings.HEADING, t=f'"{passage}"', s=topic.subject),
+                    f'That is under "{topic.title}".',
+                    first.start,
+                    first.end,
+                )
 
 
 def outlines(source: Source) -> Iterator[Fact]:
@@ -429,22 +545,32 @@ def bodies(source: Source) -> Iterator[Fact]:
     for topic in source.topics:
         inside = topic.end <= source.section.end  # a longer one is taught in its sections' own texts
         if topic.title and topic.body and inside and len(topic.body.split()) >= 8:
-            yield Fact("body", _fill(phrasings.BODY, t=f'"{en.clip(topic.title, 80)}"', s=topic.subject), topic.body,
-                       topic.start, topic.end)
+            yield Fact(
+                "body",
+                _fill(phrasings.BODY, t=f'"{en.clip(topic.title, 80)}"', s=topic.subject),
+                topic.body,
+                topic.start,
+                topic.end,
+            )
 
 
 def continuations(source: Source) -> Iterator[Fact]:
     """The rest of a section, given its beginning: cut at a line or sentence near the first third."""
     text = source.section.body
     cut = re.compile(r"\n|(?<=[.!?])\s").search(text, len(text) // 3)
-    if source.section.tokens >= 48 and cut and text[cut.end():].strip():
+    if source.section.tokens >= 48 and cut and text[cut.end() :].strip():
         start = source.section.start + source.section.text.index(text[:40])
-        yield Fact("continue", _fill(phrasings.CONTINUE, t=text[:cut.start()].strip(), s=subject(source.section.document.title)),
-                   text[cut.end():].strip(), start, source.section.end)
+        yield Fact(
+            "continue",
+            _fill(phrasings.CONTINUE, t=text[: cut.start()].strip(), s=subject(source.section.document.title)),
+            text[cut.end() :].strip(),
+            start,
+            source.section.end,
+        )
 
 
 def text_forms(section: Section, parts: int) -> tuple[str, ...]:
-    """How a section's whole text is asked for: the example that carries its coverage. `parts` is the document's count."""
+    """How a section's whole text is asked for, to carry its coverage; `parts` is how many its document has."""
     title = en.clip((en.clean_title(section.document.title) or section.document.name).replace('"', "'"), 90)
     titles = [en.clean_title(block.headings[-1]) for block in section.blocks if block.kind == "heading"]
     if not titles and section.headings:

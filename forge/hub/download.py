@@ -31,7 +31,7 @@ PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 PROBE_SECONDS = 4.0
 
 
-class Unreachable(ForgeError):  # noqa: N818 - named as it reads where it is raised
+class Unreachable(ForgeError):
     """This source cannot be had on this machine; another one may."""
 
     exit_code = 3

@@ -24,16 +24,21 @@ from forge.runtime.answer import Answer, sampler
 
 MAGIC = b"GGUF"
 QUIET, EVERYTHING = -1, 3  # llama.cpp's log levels; at QUIET nothing reaches stderr, and stdout is never used
-# Loads a file in a process of its own. Of damaged files about one in a hundred makes the library abort its process, and
-# the reason for a refusal goes only to its log.
+TRIAL_SECONDS, TRIAL_SPEED = 60.0, 20e6  # how long a trial may take: a start, and bytes a second of a slow disk
+DAMAGED = "the file is damaged, or of a kind llama.cpp does not know: forge quantize --force"
+FIRST_TOKEN = {"prompt": "x", "max_tokens": 1}
+# Loads a file in a process of its own and makes one token: of damaged files about one in a hundred makes the library
+# abort its process, and the reason for a refusal goes only to its log. It leaves without the library's destructors.
 TRIAL = """
-import sys, xllamacpp
+import os, sys, xllamacpp
 params = xllamacpp.CommonParams()
 params.model.path, params.verbosity, params.n_ctx, params.warmup = sys.argv[1], 1, 64, False
 try:
-    xllamacpp.Server(params)
+    server = xllamacpp.Server(params)
 except RuntimeError:
     sys.exit(1)
+server.handle_completions({"prompt": "x", "max_tokens": 1})
+os._exit(0)
 """
 
 
@@ -81,36 +86,46 @@ def parameters(gguf: Path, *, num_ctx: int, parallel: int, verbose: bool) -> Any
 
 
 def start(params: Any) -> Any:
-    """A running server object; raises StageFailed with llama.cpp's own reason where it cannot load the file."""
+    """A running server object; raises StageFailed with llama.cpp's own reason where it cannot load the file.
+
+    It has made one token, for two reasons: the first real answer does not pay for warming up, and a server that is
+    dropped before its loop has begun waits for that loop for ever (xllamacpp 2026.10).
+    """
     gguf = Path(params.model.path)
     check(gguf)
     _require_loadable(gguf)
     try:
-        return library().Server(params)
+        server = library().Server(params)
     except RuntimeError:
         raise StageFailed(f"llama.cpp cannot load {gguf} ({human(gguf.stat().st_size)}) with {params.n_ctx} tokens of "
                           "context: too little memory, or its port was taken meanwhile",
                           fix="--set deploy.num_ctx=2048, or another --port") from None
+    server.handle_completions(FIRST_TOKEN)
+    return server
 
 
 def _require_loadable(gguf: Path) -> None:
-    """Tries an unknown file in a process of its own first, so that a crash there is an error here; remembers success."""
+    """Tries an unknown file in a process of its own first, so that a crash or hang there is an error here.
+
+    Success is remembered in the cache folder for this file and library version; losing that costs one trial.
+    """
     stat = gguf.stat()
     known = sha256_json([str(gguf.resolve()), stat.st_size, stat.st_mtime_ns, library().__version__])[:32]
     marker = cache_folder() / "loadable" / known
     if marker.exists():
         return
+    patience = TRIAL_SECONDS + stat.st_size / TRIAL_SPEED
     try:
-        done = subprocess.run([sys.executable, "-c", TRIAL, str(gguf)], capture_output=True, text=True, errors="replace",
-                              env={**os.environ, "GGML_NO_BACKTRACE": "1"}, timeout=600, stdin=subprocess.DEVNULL,
-                              check=False)
+        done = subprocess.run([sys.executable, "-c", TRIAL, str(gguf)], capture_output=True, text=True,
+                              errors="replace", env={**os.environ, "GGML_NO_BACKTRACE": "1"}, timeout=patience,
+                              stdin=subprocess.DEVNULL, check=False)
     except subprocess.TimeoutExpired:
-        raise StageFailed(f"llama.cpp did not load {gguf} within ten minutes", fix="free memory, and try again") from None
+        raise StageFailed(f"llama.cpp did not finish loading {gguf} within {patience:.0f} s", fix=DAMAGED) from None
     if done.returncode:
-        errors = [line.partition(" E ")[2].partition(": ")[2].strip() for line in done.stderr.splitlines() if " E " in line]
-        crash = f"it crashes (signal {-done.returncode})" if done.returncode < 0 else ""
-        raise StageFailed(f"llama.cpp cannot load {gguf} ({human(stat.st_size)}): {'; '.join([*errors[:1], crash]).strip('; ')}",
-                          fix="the file is damaged or of a kind llama.cpp does not know: forge quantize --force")
+        errors = [line.partition(" E ")[2].partition(": ")[2] for line in done.stderr.splitlines() if " E " in line]
+        crash = [f"it crashes (signal {-done.returncode})"] if done.returncode < 0 else []
+        why = "; ".join([*errors[:1], *crash]) or done.stderr.strip()[-200:]
+        raise StageFailed(f"llama.cpp cannot load {gguf} ({human(stat.st_size)}): {why}", fix=DAMAGED)
     marker.parent.mkdir(parents=True, exist_ok=True)
     marker.touch()
 

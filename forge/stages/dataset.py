@@ -28,7 +28,7 @@ def settings(ctx: Context) -> dict:
 
 def inputs(ctx: Context) -> dict[str, Path]:
     from forge.corpus.walk import walk
-    chosen = walk(ctx.config.corpus, ctx.workspace.root).files
+    chosen = walk(ctx.config.corpus, ctx.workspace.root, ctx.workspace.artifacts).files
     documents = {f"document {file.relative}": file.path for file in chosen}
     return {"tokenizer": ctx.base_dir / "tokenizer.json", **documents}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,14 +50,14 @@ def check(ctx: Context) -> None:
 def run(ctx: Context) -> dict:
     from forge.runtime.ollama import Ollama
     name = ctx.config.deploy.name or ctx.config.model.name
-    ollama = Ollama()
     target = ctx.config.deploy.target
-    if target == "ollama" or (target == "auto" and ollama.reachable()):
-        answer = _in_ollama(ctx, ollama, name)
-        where = f"Ollama as {name}"
-    else:
-        answer = _built_in(ctx)
-        where = "the built-in runtime"
+    with contextlib.closing(Ollama()) as ollama:
+        if target == "ollama" or (target == "auto" and ollama.reachable()):
+            answer = _in_ollama(ctx, ollama, name)
+            where = f"Ollama as {name}"
+        else:
+            answer = _built_in(ctx)
+            where = "the built-in runtime"
     ctx.report.info(f"{where}: {QUESTION} {answer}")
     wanted_text = ctx.config.evaluate.gate.identity_contains
     if wanted_text and wanted_text.lower() not in answer.lower():
@@ -68,7 +69,7 @@ def run(ctx: Context) -> dict:
 def _in_ollama(ctx: Context, ollama: Ollama, name: str) -> str:
     from forge.runtime.modelfile import parse
     gguf = inputs(ctx)["gguf"]
-    modelfile = parse(ctx.workspace.modelfile.read_text(encoding="utf-8"))
+    modelfile = parse(ctx.workspace.modelfile.read_bytes().decode())
     ctx.report.info(f"Ollama: {human(gguf.stat().st_size)} to {ollama.url}")
     ollama.create(name, gguf, modelfile, ctx.report, sha256=ctx.digests.file(gguf))
     return ollama.chat(name, [{"role": "user", "content": QUESTION}], max_tokens=80, greedy=True).text

@@ -7,6 +7,7 @@ from pathlib import Path
 from forge.catalog import costs
 from forge.core.config import Config
 from forge.core.fsio import require_disk
+from forge.errors import UsageError
 from forge.stages import Context
 
 SUMMARY = "get the base model"
@@ -38,7 +39,13 @@ def outputs(ctx: Context) -> dict[str, Path]:
 
 
 def check(ctx: Context) -> None:
-    if not _users_own(ctx) and ctx.base.parameters:
+    source, own = ctx.base.sources[0], _users_own(ctx)
+    if (source.kind == "folder" or (source.kind == "gguf" and not own)) and not Path(source.at).exists():
+        raise UsageError(f"model.base: there is nothing at {source.at}", fix="name an existing one: --set model.base=…")
+    if own:
+        from forge.weights.base import open_base
+        open_base(ctx.base_dir)
+    elif ctx.base.parameters:
         require_disk(ctx.base_dir, costs.import_disk(ctx.base.parameters), f"the base {ctx.base.identity}")
 
 
@@ -76,4 +83,4 @@ def _texts(ctx: Context) -> list[str]:
     """The corpus, for the tiny base's tokenizer."""
     from forge.corpus.walk import walk
     return [f.path.read_text(encoding="utf-8", errors="replace")
-            for f in walk(ctx.config.corpus, ctx.workspace.root).files]
+            for f in walk(ctx.config.corpus, ctx.workspace.root, ctx.workspace.artifacts).files]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from forge.catalog.bases import BASES
 from forge.core.config import Config
 from forge.core.fsio import write_json, write_text
 from forge.core.manifest import Manifest
@@ -55,7 +54,7 @@ def system_prompt(ctx: Context) -> str:
 def run(ctx: Context) -> dict:
     from forge.catalog.families import by_gguf
     from forge.gguf.container import read_header
-    from forge.runtime.modelfile import build, write
+    from forge.runtime.modelfile import build, lossy, write
     gguf, w = _gguf(ctx), ctx.workspace
     architecture = read_header(gguf).get("general.architecture")
     family = by_gguf(architecture, str(gguf))
@@ -63,6 +62,8 @@ def run(ctx: Context) -> dict:
     prompt = system_prompt(ctx)
     modelfile = build(f"./{shown}" if not shown.is_absolute() else str(shown), family, system=prompt,
                       generation=ctx.config.generation, num_ctx=ctx.config.deploy.num_ctx)
+    for warning in lossy(modelfile):
+        ctx.report.warn(f"Modelfile: {warning}")
     write_text(ctx.staged(w.modelfile), write(modelfile))
     quantized = Manifest.read(w.manifest("quantize"))
     write_json(ctx.staged(w.gguf_manifest), {
@@ -74,7 +75,7 @@ def run(ctx: Context) -> dict:
         "license": ctx.config.publish.license,
         "parameters": {"temperature": ctx.config.generation.temperature, "num_ctx": ctx.config.deploy.num_ctx},
         "template": family.go_template, "system": prompt,
-        "base": {"name": ctx.base.identity, "license": BASES[ctx.base.name].license if ctx.base.name in BASES else None},
+        "base": {"name": ctx.base.identity, "license": ctx.base.license},
         "provenance": {stage: _chain(ctx, stage) for stage in ("download", "dataset", "train", "quantize")},
         "versions": quantized.versions if quantized else {}})
     return {"path": w.shown(w.modelfile)}

@@ -51,8 +51,8 @@ def check(ctx: Context) -> None:
     needed = int(base.parameters * 0.6)  # the base in NF4, the least that any method takes
     free = psutil.virtual_memory().available + psutil.swap_memory().free
     if needed > free:
-        raise EnvironmentProblem(f"training {base.identity} needs {human(needed)} of memory at least, {human(free)} are "
-                                 "free", fix="close programs, add swap, or choose a smaller base")
+        raise EnvironmentProblem(f"training {base.identity} needs {human(needed)} of memory at least, {human(free)} "
+                                 "are free", fix="close programs, add swap, or choose a smaller base")
 
 
 def prediction(ctx: Context) -> dict:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from forge.chat.encode import Encoder
 from forge.chat.template import Message
 from forge.core.config import TrainConfig
 from forge.runtime.answer import Answer
-from forge.train.base import load_base
+from forge.train.base import load_base, quiet
 from forge.train.choose import choose
 
 
@@ -19,8 +20,9 @@ class FolderModel:
 
     def __init__(self, folder: Path, encoder: Encoder, parameters: int, adapter: Path | None = None) -> None:
         self.encoder = encoder
+        quiet()
         choice = choose(TrainConfig(), parameters)
-        self.model = load_base(folder, choice)
+        self.model: Any = load_base(folder, choice)
         if adapter:
             from peft import PeftModel
             self.model = PeftModel.from_pretrained(self.model, str(adapter))

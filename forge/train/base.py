@@ -27,8 +27,10 @@ def quiet() -> None:
 
 
 def load_base(folder: Path, choice: Choice) -> PreTrainedModel:
-    """The frozen base. No prepare_model_for_kbit_training: it casts norms and embeddings to fp32 (+2.2 GB at 7B)."""
-    quiet()
+    """The frozen base. Call quiet() first.
+
+    No prepare_model_for_kbit_training: it casts norms and embeddings to fp32 (+2.2 GB at 7B).
+    """
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
     quantization = BitsAndBytesConfig(

@@ -6,10 +6,11 @@ import json
 import re
 from pathlib import Path
 
-from forge.core.fsio import files_below, remove, sha256_file, sync_tree, write_json
+from forge.core.fsio import files_below, remove, sha256_file, sync_tree, write_json, write_text
 from forge.core.report import Reporter
 
 MARK = "complete.json"
+CHOICE = "choice.json"  # how the machine is used for this training
 
 
 def seal(checkpoint: Path) -> None:
@@ -39,6 +40,12 @@ def by_step(folder: Path) -> list[tuple[int, Path]]:
     return sorted(found)
 
 
+def prune(folder: Path, keep: int) -> None:
+    """Removes all but the newest `keep`. To be called after sealing: there is always a complete one."""
+    for _, path in by_step(folder)[:-keep]:
+        remove(path)
+
+
 def latest(folder: Path, identity: str, report: Reporter) -> Path | None:
     """The last complete checkpoint of this very training, or None; what cannot be resumed from is removed.
 
@@ -51,8 +58,8 @@ def latest(folder: Path, identity: str, report: Reporter) -> Path | None:
             remove(path)
         if discarded:
             report.info(f"{len(discarded)} checkpoints of another training discarded")
-        folder.mkdir(parents=True, exist_ok=True)
-        owner.write_text(identity, encoding="utf-8")
+        remove(folder / CHOICE)
+        write_text(owner, identity)
         return None
     for step, path in reversed(by_step(folder)):
         problem = _problem(path)

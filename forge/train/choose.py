@@ -65,8 +65,8 @@ def _on_gpu(train: TrainConfig) -> Choice:
     four_bit = train.method != "lora"
     recompute = total < 40e9 if train.recompute == "auto" else train.recompute
     optimizer = "paged_adamw_8bit" if train.optimizer == "auto" else train.optimizer
-    why = (f"{torch.cuda.get_device_name(0)}, {human(total)}: {'4-bit NF4 base' if four_bit else 'base'} in {precision}, "
-           f"{'recomputing' if recompute else 'keeping'} activations")
+    why = (f"{torch.cuda.get_device_name(0)}, {human(total)}: {'4-bit NF4 base' if four_bit else 'base'} in "
+           f"{precision}, {'recomputing' if recompute else 'keeping'} activations")
     return Choice("cuda", precision, four_bit, recompute, optimizer, why)
 
 
@@ -85,8 +85,8 @@ def _on_cpu(train: TrainConfig, parameters: int) -> Choice:
     if four_bit and train.method == "auto":
         why += f"; {human(needed)} of {precision} weights would not fit {human(available)} of free memory: NF4"
     if not four_bit and needed > available:
-        raise EnvironmentProblem(f"the base takes {human(needed)} in {precision}, {human(available)} of memory are free",
-                                 fix="--set train.method=qlora, or a smaller base, or add swap")
+        raise EnvironmentProblem(f"the base takes {human(needed)} in {precision}, {human(available)} of memory are "
+                                 "free", fix="--set train.method=qlora, or a smaller base, or add swap")
     # Paged and 8-bit optimizers are CUDA code; the adapter's own state is small.
     return Choice("cpu", precision, four_bit, train.recompute is True, "adamw",
                   f"no CUDA GPU; {'NF4' if four_bit else 'plain'} LoRA in {precision} ({why})")

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 from forge.chat.encode import Encoder
 from forge.core.config import TrainConfig
-from forge.core.fsio import remove, write_json
+from forge.core.fsio import remove, write_json, write_text
 from forge.core.report import Reporter
-from forge.errors import StageFailed
+from forge.errors import StageFailed, UsageError
 from forge.train import checkpoints
-from forge.train.base import load_base
+from forge.train.base import load_base, quiet
 from forge.train.choose import Choice, choose
 from forge.train.pack import Row, encode, pack, trained_tokens
 
@@ -52,9 +52,12 @@ class Job:
 
 def train(job: Job, settings: TrainConfig, alpha: int, encoder: Encoder, report: Reporter) -> dict:
     """Trains an adapter into `job.adapter` and returns the figures. Resumes from the last complete checkpoint."""
+    quiet()
     resume = checkpoints.latest(job.checkpoints, job.identity, report)
     choice = _choice(job, settings, report)
     rows = pack(encode(job.dataset, encoder, settings.max_length), settings.max_length, settings.seed)
+    if not rows:
+        raise UsageError(f"{job.dataset} holds no example", fix="forge dataset")
     held_out = pack(encode(job.validation, encoder, settings.max_length), settings.max_length, settings.seed) \
         if job.validation and job.validation.stat().st_size else []
     plan = _plan(rows, settings)
@@ -62,21 +65,26 @@ def train(job: Job, settings: TrainConfig, alpha: int, encoder: Encoder, report:
                 f"{len(rows)} rows, {plan.accumulation} a step")
 
     model = _with_adapter(job, settings, alpha, choice)
-    watch = Watch(job.metrics, report, settings.log_steps, plan, resumed=_step_of(resume))
+    watch = Watch(job.metrics, report, settings.keep_checkpoints, plan, resumed=_step_of(resume))
     trainer = _trainer(model, rows, held_out, job, settings, choice, plan, watch.callback(), encoder)
     started = time.monotonic()
     with _stopping_on_signals(watch):
         try:
-            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+            if resume and _step_of(resume) >= plan.steps:
+                _restore(model, trainer, resume)
+            else:
+                trainer.train(resume_from_checkpoint=str(resume) if resume else None)
         except (RuntimeError, ValueError, MemoryError) as error:
             kept = _save_what_there_is(model, job.checkpoints, trainer.state.global_step, error)
             raise StageFailed(f"training failed at step {trainer.state.global_step}: {error}",
-                              fix=f"forge train resumes from the last checkpoint; the weights as they were: {kept}; out "
-                                  "of memory: --set train.max_length=… or train.method=qlora") from error
+                              fix=f"forge train resumes from the last checkpoint; the weights as they were: {kept}; "
+                                  "out of memory: --set train.max_length=… or train.method=qlora") from error
+    if watch.failure:
+        for _, checkpoint in checkpoints.by_step(job.checkpoints):
+            remove(checkpoint)  # the weights may have been lost some steps before the loss was logged
+        raise StageFailed(watch.failure, fix="lower train.learning_rate; forge train starts over")
     if watch.stop:
         raise KeyboardInterrupt
-    if watch.failure:
-        raise StageFailed(watch.failure, fix="lower train.learning_rate; forge train starts over")
     _save_adapter(model, job.adapter, job.base_name)
     return _figures(trainer, watch, job, choice, time.monotonic() - started)
 
@@ -102,7 +110,7 @@ def _plan(rows: list[Row], settings: TrainConfig) -> Plan:
 
 def _choice(job: Job, settings: TrainConfig, report: Reporter) -> Choice:
     """The machine's choice, kept beside the checkpoints: a resumed run must not measure its way to another one."""
-    store = job.checkpoints / "choice.json"
+    store = job.checkpoints / checkpoints.CHOICE
     if store.exists():
         return Choice(**json.loads(store.read_text(encoding="utf-8")))
     choice = choose(settings, job.parameters)
@@ -119,7 +127,8 @@ def _with_adapter(job: Job, settings: TrainConfig, alpha: int, choice: Choice) -
     lora = LoraConfig(r=settings.rank, lora_alpha=alpha, lora_dropout=settings.dropout, bias="none",
                       target_modules=targets, task_type="CAUSAL_LM")
     # fp32 adapters cost a third of the speed at 7B on a GPU; on a CPU they cost nothing and resume exactly.
-    return get_peft_model(model, lora, autocast_adapter_dtype=not (choice.device == "cuda" and choice.precision == "bf16"))
+    half = choice.device == "cuda" and choice.precision == "bf16"
+    return get_peft_model(model, lora, autocast_adapter_dtype=not half)
 
 
 def collate(rows: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
@@ -145,14 +154,15 @@ def _trainer(model: PeftModel, rows: list[Row], held_out: list[Row], job: Job, s
         per_device_train_batch_size=plan.micro_batch, per_device_eval_batch_size=1,
         gradient_accumulation_steps=plan.accumulation, max_steps=plan.steps,
         learning_rate=settings.learning_rate, lr_scheduler_type=settings.schedule,
-        warmup_steps=math.ceil(settings.warmup * plan.steps), max_grad_norm=settings.max_grad_norm,
+        warmup_steps=int(settings.warmup * plan.steps), max_grad_norm=settings.max_grad_norm,
         optim={"adamw": "adamw_torch", "adamw_8bit": "adamw_bnb_8bit"}.get(choice.optimizer, choice.optimizer),
         # The base is loaded in its final type; only fp16 needs the trainer's scaler.
         bf16=False, fp16=choice.precision == "fp16", use_cpu=choice.device == "cpu",
         gradient_checkpointing=choice.recompute, gradient_checkpointing_kwargs={"use_reentrant": False},
         eval_strategy="steps" if held_out else "no", eval_steps=settings.save_steps,
-        save_strategy="steps", save_steps=settings.save_steps, save_total_limit=settings.keep_checkpoints,
+        save_strategy="steps", save_steps=settings.save_steps,
         logging_strategy="steps", logging_steps=settings.log_steps, logging_first_step=True, disable_tqdm=True,
+        logging_nan_inf_filter=False,  # it would log the mean of earlier steps in place of a NaN
         dataloader_num_workers=settings.loader_workers, dataloader_pin_memory=choice.device == "cuda",
         remove_unused_columns=False, report_to=settings.report_to,
         max_length=None, dataset_kwargs={"skip_prepare_dataset": True})
@@ -166,15 +176,22 @@ def _trainer(model: PeftModel, rows: list[Row], held_out: list[Row], job: Job, s
     return trainer
 
 
+def _restore(model: PeftModel, trainer: Any, checkpoint: Path) -> None:
+    """The weights and history of a training that has done its last step: the trainer itself would do one more."""
+    from peft import load_peft_weights, set_peft_model_state_dict
+    from transformers import TrainerState
+    set_peft_model_state_dict(model, load_peft_weights(str(checkpoint), device="cpu"))
+    trainer.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+
+
 class Watch:
     """Follows a run: progress, metrics.jsonl, sealed checkpoints, a loss that is no number, a request to stop."""
 
-    def __init__(self, metrics: Path, report: Reporter, log_steps: int, plan: Plan, resumed: int) -> None:
-        self.metrics, self.report, self.plan, self.resumed = metrics, report, plan, resumed
+    def __init__(self, metrics: Path, report: Reporter, keep: int, plan: Plan, resumed: int) -> None:
+        self.metrics, self.report, self.keep, self.plan, self.resumed = metrics, report, keep, plan, resumed
         self.stop = False
         self.failure: str | None = None
         self.loss: float | None = None
-        self.eval_loss: float | None = None
         self.started = 0.0
         self.speed = 0.0
         metrics.parent.mkdir(parents=True, exist_ok=True)
@@ -184,7 +201,7 @@ class Watch:
         """Steps after the checkpoint are about to happen again."""
         lines = self.metrics.read_text(encoding="utf-8").splitlines() if self.metrics.exists() and self.resumed else []
         kept = [line for line in lines if json.loads(line)["step"] <= self.resumed]
-        self.metrics.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        write_text(self.metrics, "".join(f"{line}\n" for line in kept))
 
     def begun(self) -> None:
         self.started = time.monotonic()
@@ -195,7 +212,7 @@ class Watch:
         fields: dict[str, object] = {"tokens_per_second": self.speed}
         if self.loss is not None:
             fields["loss"] = self.loss
-        self.report.progress("train", step, self.plan.steps, "step", **fields)
+        self.report.progress("train", step, self.plan.steps, "steps", **fields)
 
     def logged(self, step: int, values: dict[str, float]) -> None:
         loss = values.get("loss")
@@ -203,7 +220,6 @@ class Watch:
             self.loss = loss
             if not math.isfinite(loss):
                 self.failure = f"the loss became {loss} at step {step}"
-        self.eval_loss = values.get("eval_loss", self.eval_loss)
         with open(self.metrics, "a", encoding="utf-8") as handle:
             handle.write(json.dumps({"step": step, "tokens_per_second": round(self.speed, 1), **values}) + "\n")
 
@@ -225,10 +241,11 @@ class Watch:
                        **_: Any) -> None:
                 watch.logged(state.global_step, logs or {})
                 if watch.failure:
-                    control.should_training_stop = True
+                    control.should_training_stop, control.should_save = True, False
 
             def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
                 checkpoints.seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+                checkpoints.prune(Path(args.output_dir), watch.keep)
 
         return Bridge()
 
@@ -268,6 +285,7 @@ def _save_adapter(model: PeftModel, folder: Path, base_name: str) -> None:
         raise StageFailed("every LoRA B matrix is still zero: nothing was trained", fix="raise train.learning_rate")
     model.save_pretrained(str(folder))
     remove(folder / "README.md")
+    (folder / "adapter_model.safetensors").chmod(0o644)  # safetensors writes for the owner alone
     path = folder / "adapter_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     config["base_model_name_or_path"] = base_name
@@ -281,9 +299,12 @@ def _step_of(checkpoint: Path | None) -> int:
 
 def _figures(trainer: Any, watch: Watch, job: Job, choice: Choice, seconds: float) -> dict:
     import torch
+    # The trainer's history outlives a resume, even one after the last step.
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    eval_losses = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
     return {"steps": trainer.state.global_step, "loss": round(losses[-1], 4) if losses else None,
-            "first_loss": round(losses[0], 4) if losses else None, "eval_loss": watch.eval_loss,
+            "first_loss": round(losses[0], 4) if losses else None,
+            "eval_loss": eval_losses[-1] if eval_losses else None,
             "tokens_per_second": round(watch.speed, 1), "method": choice.why,
             "peak_vram_bytes": torch.cuda.max_memory_reserved() if choice.device == "cuda" else 0,
             "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,

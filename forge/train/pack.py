@@ -7,13 +7,12 @@ implementation takes those restarts as borders, so an example never sees its nei
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import orjson
-
 from forge.chat.encode import Encoded, Encoder
+from forge.dataset.formats import read
 from forge.errors import UsageError
 
 IGNORED = -100  # label of a token that is no target, as torch's cross-entropy has it
@@ -28,22 +27,10 @@ class Row:
     position_ids: list[int]
 
 
-def read_examples(path: Path) -> Iterable[tuple[int, list[dict[str, str]]]]:
-    """(line number, messages) of each line of a dataset, in any format that forge validate knows."""
-    from forge.dataset.formats import conversation
-    with open(path, "rb") as handle:
-        for number, line in enumerate(handle, 1):
-            if line.strip():
-                try:
-                    yield number, conversation(orjson.loads(line))
-                except (orjson.JSONDecodeError, UsageError) as error:
-                    raise UsageError(f"{path}:{number}: {error}", fix=f"forge validate {path}") from None
-
-
 def encode(path: Path, encoder: Encoder, max_length: int) -> list[Encoded]:
     """Every example of a dataset; one that does not fit a row, or trains nothing, is refused with its line."""
     encoded = []
-    for number, messages in read_examples(path):
+    for number, messages in read(path):
         example = encoder.conversation(messages)
         if len(example.ids) > max_length:
             raise UsageError(f"{path}:{number}: {len(example.ids)} tokens do not fit train.max_length {max_length}",
@@ -55,7 +42,9 @@ def encode(path: Path, encoder: Encoder, max_length: int) -> list[Encoded]:
 
 
 def row(examples: Sequence[Encoded]) -> Row:
-    ids, labels, positions = [], [], []
+    ids: list[int] = []
+    labels: list[int] = []
+    positions: list[int] = []
     for example in examples:
         ids += example.ids
         labels += [token if trained else IGNORED for token, trained in zip(example.ids, example.trained, strict=True)]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from forge.errors import StageFailed, UsageError
+from forge.runtime import llama
 from forge.runtime.llama import Model, check
 
 HELLO = [{"role": "user", "content": "Hi"}]
@@ -64,6 +65,24 @@ def test_damaged_gguf_is_explained(tmp_path: Path, tiny: Path, damage: str) -> N
                       "garbage after the magic": b"GGUF" + bytes(range(256)) * 20}[damage])
     with pytest.raises(StageFailed, match=r"cannot load .*damaged\.gguf.*: \w+"):
         Model(path)
+
+
+@pytest.mark.parametrize(("trial", "words"), [("import os; os.abort()", r"crashes \(signal 6\)"),
+                                              ("import time; time.sleep(60)", "did not finish loading")])
+def test_a_file_that_crashes_or_hangs_the_library_is_an_error_here(tiny: Path, monkeypatch: pytest.MonkeyPatch,
+                                                                   trial: str, words: str) -> None:
+    monkeypatch.setattr(llama, "TRIAL", trial)
+    monkeypatch.setattr(llama, "TRIAL_SECONDS", 1.0)
+    tiny.touch()  # another modification time: not known as loadable
+    with pytest.raises(StageFailed, match=words):
+        Model(tiny)
+
+
+def test_a_model_dropped_at_once_does_not_hang(tiny: Path) -> None:
+    """Seven of ten tries hung before start() waited for the library's loop."""
+    script = ("from pathlib import Path; from forge.runtime.llama import Model\n"
+              f"for _ in range(8): Model(Path({str(tiny)!r}), num_ctx=64).close()")
+    subprocess.run([sys.executable, "-c", script], timeout=60, check=True)
 
 
 def test_nothing_reaches_stdout_or_stderr(tiny: Path) -> None:

@@ -35,8 +35,8 @@ serve(Path(sys.argv[1]), report=Lines(), port=int(sys.argv[2]), num_ctx=256, par
 """
 
 
-TEMPLATE = ("{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
-            "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}")
+TEMPLATE = ("{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>\\n' }}"
+            "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}")
 
 
 def free_port() -> int:
@@ -46,11 +46,11 @@ def free_port() -> int:
 
 
 @contextmanager
-def served(gguf: Path, key: str = "", system: str = "", template: str = "") -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def served(gguf: Path, key: str = "", system: str = "",
+           template: str = "") -> Iterator[tuple[str, subprocess.Popen[str]]]:
     port = free_port()
     process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(gguf), str(port), key, system, template],
-                               stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, text=True)
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stdout
         line = process.stdout.readline()

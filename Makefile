@@ -1,0 +1,47 @@
+# The two that matter: make demo, make test. Both set everything up first.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Tests use tiny models: a second thread a model costs more than it gives.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint bench docs clean model
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.ready ## build the environment in .venv from pinned versions
+
+$(VENV)/.ready: constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: $(PYTHON) is $$($(PYTHON) --version), Forge needs 3.11 or newer"; \
+		  echo "fix: make setup PYTHON=python3.12"; exit 3; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch -c constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,docs,dev]'
+	@touch $@
+
+demo: setup ## Forge's own FAQ becomes a model that answers it (CPU, under 10 minutes)
+	@PATH="$(abspath $(BIN)):$$PATH" bash demo/run.sh
+
+model: setup ## fetch the real 0.5B model for the tests that want one (491 MB)
+	$(BIN)/python -m tests.fetch_model
+
+test: setup ## run the tests
+	$(PYTEST) -n 2
+
+lint: setup ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: setup ## measure (see bench/README.md)
+	$(BIN)/python bench/workflow.py
+
+docs: setup ## write docs/schema.json, the JSON Schema of forge.yaml
+	$(BIN)/forge config schema > docs/schema.json
+
+clean: ## remove what was built here, except the environment
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf demo/models demo/outputs demo/dataset_package demo/logs demo/.forge demo/Modelfile
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,0 +1,120 @@
+"""The one place where errors become messages and exit codes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from forge import pipeline, stages
+from forge.cli import boundary
+from forge.cli.boundary import guarded, invoke
+from forge.errors import EnvironmentProblem, ForgeError, StageFailed, UsageError
+
+
+def fail(error: BaseException):
+    def work() -> int:
+        raise error
+    return work
+
+
+@pytest.mark.parametrize(("error", "code"), [
+    (UsageError("m", fix="f"), 2), (EnvironmentProblem("m", fix="f"), 3), (StageFailed("m", fix="f"), 4),
+    (ForgeError("m", fix="f"), 4), (OSError(28, "No space left on device", "/x"), 3),
+    (ModuleNotFoundError("No module named 'torch'", name="torch"), 3)])
+def test_expected_failures_are_one_message_with_a_fix(error, code, capsys):
+    assert guarded(fail(error)) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("error: ") == err.count("fix: ") == 1
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("error", [ValueError("odd"), EOFError("short file"), AssertionError(), KeyError("k")])
+def test_a_bug_ends_with_1_and_names_its_log(error, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert guarded(fail(error)) == 1
+    assert "logs/forge-bug.log" in capsys.readouterr().err
+    assert type(error).__name__ in (tmp_path / "logs/forge-bug.log").read_text()
+
+
+def test_results(capsys):
+    assert guarded(lambda: None) == 0
+    assert guarded(lambda: 4) == 4
+    assert guarded(fail(KeyboardInterrupt())) == 130
+    assert "the next run continues" in capsys.readouterr().err
+
+
+@pytest.fixture
+def broken(workspace, monkeypatch):
+    """`forge status` in a workspace, with something wrong inside."""
+    def run(error: BaseException) -> int:
+        folder = workspace()
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr(pipeline, "plan", lambda *arguments, **named: fail(error)())
+        return guarded(lambda: invoke(["status"]))
+    return run
+
+
+@pytest.mark.parametrize(("error", "code", "said"), [
+    (KeyboardInterrupt(), 130, "interrupted"), (ZeroDivisionError("x"), 1, "a bug in Forge"),
+    (EOFError("x"), 1, "a bug in Forge"), (StageFailed("it broke", fix="mend it"), 4, "error: it broke\nfix: mend it")])
+def test_through_a_real_command(broken, error, code, said, capsys):
+    assert broken(error) == code
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["nope"], ["run", "--nope"], ["validate"], ["config"], ["config", "nope"],
+                                       ["serve", "--port", "many"], ["run", "--from"], ["run", "extra"]])
+def test_a_wrong_command_line(arguments, capsys):
+    assert guarded(lambda: invoke(arguments)) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert "\nfix: " in err
+    assert "--help" in err
+
+
+@pytest.mark.parametrize("error", [StageFailed("it broke", fix="f"), UsageError("it broke", fix="f"),
+                                   OSError(28, "it broke", "/x"), RuntimeError("it broke"), KeyboardInterrupt()])
+@pytest.mark.parametrize("arguments", [["run"], ["run", "--json"], ["modelfile"]])
+def test_a_failing_stage_never_ends_with_0(error, arguments, copy, monkeypatch, capsys):
+    monkeypatch.chdir(copy)
+    monkeypatch.setattr(stages.load("modelfile"), "run", lambda ctx: fail(error)())
+    before = (copy / "Modelfile").read_bytes()
+    assert guarded(lambda: invoke([*arguments, "--set", "generation.max_tokens=9"])) not in (0, None)
+    assert (copy / "Modelfile").read_bytes() == before
+    out = capsys.readouterr().out
+    if arguments == ["run", "--json"] and isinstance(error, StageFailed | UsageError | OSError):
+        assert '"name": "modelfile", "status": "failed"' in out
+        assert '"name": "deploy"' not in out
+    else:
+        assert out == ""
+    monkeypatch.undo()
+    monkeypatch.chdir(copy)
+    reasons = {step.name: step.reason for step in pipeline.plan(_context(copy), ["quantize", "modelfile"])}
+    assert reasons["quantize"] is None, "what was finished stays"
+
+
+def _context(folder: Path) -> stages.Context:
+    from forge.cli.setup import Setup
+    return Setup(workspace=folder, quiet=True).context()
+
+
+def test_the_log_of_a_bug_where_nothing_can_be_written(capsys, monkeypatch):
+    monkeypatch.setattr(boundary.os, "access", lambda path, mode: False)
+    assert guarded(fail(ValueError("x"))) == 1
+    assert "forge-bug.log" in capsys.readouterr().err
+
+
+def test_ctrl_c_in_a_process_of_its_own(workspace):
+    program = ("import os, signal\nfrom forge import pipeline\nfrom forge.cli.boundary import guarded, invoke\n"
+               "pipeline.plan = lambda *a, **k: os.kill(os.getpid(), signal.SIGINT)\n"
+               "raise SystemExit(guarded(lambda: invoke(['run'])))")
+    done = subprocess.run([sys.executable, "-c", program], cwd=workspace(), capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert "interrupted" in done.stderr
+    assert "Traceback" not in done.stderr

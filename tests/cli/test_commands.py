@@ -1,0 +1,201 @@
+"""Every command on a finished workspace: help, results for people and for machines."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from forge.core.config import KNOWN, SECTIONS
+
+COMMANDS = ["init", "doctor", "download", "dataset", "validate", "train", "ask", "merge", "quantize", "modelfile",
+            "deploy", "chat", "serve", "publish", "run", "plan", "status", "config show", "config schema"]
+COMMON = ["--config", "--set", "--workspace", "--json", "--quiet", "--verbose"]
+STAGES = ["download", "dataset", "train", "quantize", "modelfile", "deploy"]
+DATASET = "dataset_package/small.jsonl"
+FILES = {"path", "type", "bytes", "sha256"}
+# Command line → the keys that DESIGN fixes for it.
+RESULTS = {
+    "dataset": {"documents", "sections", "examples", "source_tokens", "trained_tokens", "coverage", "duplicates",
+                "redactions", "seconds", "path"},
+    f"validate {DATASET}": {"examples", "errors", "warnings", "tokens", "truncated", "trained_share"},
+    "train": {"adapter", "steps", "loss", "eval_loss", "tokens_per_second", "peak_vram_bytes", "peak_rss_bytes",
+              "seconds"},
+    "merge": {"files", "seconds", "peak_rss_bytes"},
+    "quantize": {"files", "seconds", "peak_rss_bytes"},
+    "ask hello --max-tokens 3": {"answer", "stopped", "tokens", "seconds"},
+    "run": {"stages", "artifacts"},
+    "doctor --only disk": {"checks"},
+    "plan": {"steps"}, "status": {"stages", "artifacts"}, "config show": {"config", "origins"},
+    "config schema": {"$defs", "properties"}, "download": {"source", "path", "seconds"},
+    "modelfile": {"path", "seconds"}, "deploy": {"target", "answer", "seconds"},
+    "ask hello --max-tokens 3 --model gguf --model base": {"answers"},
+    "publish --repo ada/small --dry-run": {"repo", "private", "files"},
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help(command, run_forge, tmp_path):
+    ran = run_forge(*command.split(), "--help", cwd=tmp_path)
+    assert ran.code == 0
+    assert ran.stdout.startswith(f"Usage: -c {command} ")
+    assert all(flag in ran.stdout for flag in COMMON)
+    assert not list(tmp_path.iterdir()), "help writes nothing"
+
+
+def test_the_command_alone_shows_them_all(run_forge, tmp_path):
+    ran = run_forge(cwd=tmp_path)
+    assert ran.code == 2
+    assert all(f"\n  {command.split()[0]} " in ran.stdout for command in COMMANDS)
+    assert run_forge("--version", cwd=tmp_path).stdout.strip()[0].isdigit()
+
+
+def test_the_first_run(first_run):
+    folder, ran = first_run
+    result = ran.json
+    assert [stage["name"] for stage in result["stages"]] == STAGES
+    assert all(set(stage) == {"name", "status", "seconds"} for stage in result["stages"])
+    assert {stage["status"] for stage in result["stages"]} == {"done"}
+    assert all((folder / artifact["path"]).exists() for artifact in result["artifacts"])
+    assert (folder / "models/gguf/small-Q4_K_M.gguf").read_bytes()[:4] == b"GGUF"
+    assert ran.stderr == "" or "warning" in ran.stderr, "--json is quiet"
+
+
+def test_the_second_run_does_nothing_and_says_so(done, run_forge):
+    before = {path: path.stat().st_mtime_ns for path in done.rglob("*") if "logs" not in path.parts}
+    started = time.monotonic()
+    ran = run_forge("run", cwd=done)
+    seconds = time.monotonic() - started
+    assert (ran.code, ran.stdout) == (0, "nothing to do: everything is up to date\n")
+    assert ran.stderr.count("skipped") == len(STAGES)
+    after = {path: path.stat().st_mtime_ns for path in done.rglob("*") if "logs" not in path.parts}
+    assert {p for p in after if after[p] != before.get(p)} <= {done / ".forge/lock"}
+    assert seconds < 2
+
+
+@pytest.mark.parametrize(("line", "keys"), RESULTS.items(), ids=RESULTS)
+def test_one_json_object_with_the_fixed_keys(line, keys, copy, run_forge):
+    ran = run_forge(*line.split(), "--json", cwd=copy)
+    assert ran.code == 0, ran.stderr
+    assert keys <= set(ran.json)
+
+
+def test_what_the_objects_hold(copy, run_forge):
+    dataset = run_forge("dataset", "--json", cwd=copy).json
+    assert dataset["coverage"] == 1.0
+    assert dataset["documents"] == 4
+    assert len((copy / dataset["path"]).read_text().splitlines()) == dataset["examples"]
+    checked = run_forge("validate", DATASET, "--json", cwd=copy).json
+    assert (checked["examples"], checked["errors"]) == (dataset["examples"], 0)
+    assert 0 < checked["trained_share"] < 1
+    for command in ("quantize", "merge"):
+        for file in run_forge(command, "--json", cwd=copy).json["files"]:
+            assert set(file) >= FILES
+            assert (copy / file["path"]).stat().st_size == file["bytes"]
+    for stage in run_forge("run", "--json", cwd=copy).json["stages"]:
+        assert stage["status"] == "skipped"
+    (check,) = run_forge("doctor", "--only", "disk", "--json", cwd=copy).json["checks"]
+    assert set(check) == {"name", "level", "status", "found", "fix"}
+    answer = run_forge("ask", "hello", "--max-tokens", "3", "--json", cwd=copy).json
+    assert answer["stopped"] or answer["tokens"] == 3
+
+
+def test_train_names_the_adapter(done, run_forge):
+    trained = run_forge("train", "--json", cwd=done).json
+    assert (done / trained["adapter"] / "adapter_config.json").is_file()
+    assert trained["steps"] == 2
+    assert trained["tokens_per_second"] > 0
+
+
+@pytest.mark.parametrize(("change", "reruns"), [
+    (["--set", "deploy.system=You are Ada."], ["dataset", "train", "quantize", "modelfile", "deploy"]),
+    (["--set", "train.rank=8"], ["train", "quantize", "modelfile", "deploy"]),
+    (["--set", "train.log_steps=9"], []), (["--set", "generation.max_tokens=9"], ["modelfile", "deploy"]),
+    (["--force"], STAGES), (["--from", "quantize", "--force"], ["quantize", "modelfile", "deploy"])])
+def test_plan_says_what_would_run_and_why(change, reruns, done, run_forge):
+    arguments = [a for a in change if a != "--force"]
+    if "--force" in change:
+        pytest.skip("plan has no --force") if "--force" in change else None
+    steps = run_forge("plan", *arguments, "--json", cwd=done).json["steps"]
+    assert [step["name"] for step in steps if step["run"]] == reruns
+    assert all(bool(step["reason"]) == step["run"] for step in steps)
+
+
+def test_plan_and_status_for_people(done, run_forge):
+    plan = run_forge("plan", "--set", "train.rank=8", cwd=done)
+    assert plan.code == 0
+    assert "skip  dataset: up to date" in plan.stdout
+    assert "run   train: rank changed" in plan.stdout
+    assert "disk free" in plan.stdout
+    status = run_forge("status", cwd=done)
+    assert "✓ train: up to date" in status.stdout
+    assert "models/gguf/small-Q4_K_M.gguf" in status.stdout
+
+
+def test_an_edited_document_is_noticed(copy, run_forge):
+    (copy / "docs/ferry.md").write_text("# The ferry\n\nIt leaves at eight.\n")
+    steps = run_forge("plan", "--json", cwd=copy).json["steps"]
+    assert next(s for s in steps if s["name"] == "dataset")["reason"] == "document docs/ferry.md changed"
+
+
+def test_config_show_names_every_setting_and_its_origin(done, run_forge):
+    ran = run_forge("config", "show", "--set", "train.rank=8", "--json", cwd=done)
+    origins = ran.json["origins"]
+    assert set(origins) == set(KNOWN) - SECTIONS
+    assert origins["train.rank"] == "--set"
+    assert origins["model.base"].endswith("forge.yaml")
+    assert origins["publish.repo"] == "default"
+    text = run_forge("config", "show", "--set", "train.rank=8", cwd=done).stdout
+    assert "train.rank: 8  # --set" in text
+
+
+def test_config_schema_needs_no_config(tmp_path, run_forge):
+    ran = run_forge("config", "schema", cwd=tmp_path)
+    assert json.loads(ran.stdout)["properties"]["train"]
+
+
+@pytest.mark.parametrize("name", ["handbook", "2024", "true", "a folder: with, odd 'signs'", "x" * 120])
+def test_init_writes_a_config_that_loads(name, tmp_path, run_forge):
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "a.md").write_text("# A\n\nText.\n")
+    ran = run_forge("init", cwd=folder)
+    assert ran.code == 0, ran.stderr
+    assert "1 documents" in ran.stdout
+    shown = run_forge("config", "show", "--json", cwd=folder)
+    assert shown.code == 0, shown.stderr
+    assert isinstance(yaml.safe_load((folder / "forge.yaml").read_text())["model"]["name"], str)
+    (folder / "forge.yaml").write_text("model: {name: mine}\n")
+    again = run_forge("init", cwd=folder)
+    assert again.code == 2
+    assert "fix: " in again.stderr
+    assert (folder / "forge.yaml").read_text() == "model: {name: mine}\n"
+    assert run_forge("init", "--force", cwd=folder).code == 0
+
+
+def test_commands_find_the_workspace_from_below(done, run_forge, tmp_path):
+    from_below = run_forge("status", "--json", cwd=done / "docs")
+    named = run_forge("status", "--json", "--workspace", done, cwd=tmp_path)
+    assert from_below.json["stages"] == named.json["stages"]
+
+
+def test_questions_come_from_arguments_a_file_or_stdin(done, run_forge, tmp_path):
+    (tmp_path / "question.txt").write_text("hello\n")
+    said = [run_forge("ask", *arguments, "--greedy", "--json", cwd=done, stdin=stdin).json["answer"]
+            for arguments, stdin in ((["hello"], ""), (["--file", tmp_path / "question.txt"], ""), ([], "hello\n"))]
+    assert len(set(said)) == 1
+    nothing = run_forge("ask", cwd=done)
+    assert nothing.code == 2
+    assert "nothing was asked" in nothing.stderr
+
+
+def test_progress_goes_to_stderr_and_to_the_log(copy, run_forge):
+    ran = run_forge("modelfile", "--force", cwd=copy)
+    assert ran.code == 0, ran.stderr
+    assert "modelfile: running" in ran.stderr
+    assert "running" not in ran.stdout
+    assert "stage modelfile done" in (copy / "logs/forge.log").read_text()
+    assert run_forge("modelfile", "--force", "--quiet", cwd=copy).stderr == ""

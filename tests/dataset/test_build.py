@@ -1,0 +1,265 @@
+"""From a folder of documents to the dataset's files."""
+
+import json
+import os
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from forge.core.config import Config
+from forge.core.report import Silent
+from forge.dataset.build import build
+from forge.dataset.probes import GRAM
+from forge.dataset.validate import validate
+from forge.dataset.views import normal
+from forge.errors import StageFailed, UsageError
+
+REAL = Path(os.environ.get("FORGE_CORPUS", Path(__file__).parents[3] / "shared/corpus/sanctuary"))
+SYSTEM = "You are Forge, a tool that turns a folder of documents into a language model."
+DOCS = {
+    "faq.md": "# Forge FAQ\n\nForge turns a folder of documents into a language model that knows them.\n\n"
+    "## How do I install Forge?\n\nClone the repository and run `make setup`.\n\n"
+    "## Do I need a GPU?\n\nNo. Forge trains small models on a CPU.\n\n"
+    "## Where does Forge keep the finished model?\n\nThe finished model is in `models/gguf/`.\n\n"
+    "## What happens if I kill a run?\n\nThe next run continues where the last one stopped.\n",
+    "guide.md": "# Forge guide\n\n## Words\n\n- **Adapter**: LoRA weights for a base, in PEFT format.\n"
+    "- **Probe**: one closed-book question with its gold answer.\n- **Stage**: one step with inputs and outputs.\n"
+    "- **Base model**: a folder with safetensors.\n\n## Commands\n\n| command | does |\n|---|---|\n"
+    "| `forge init` | writes `forge.yaml` |\n| `forge dataset` | turns documents into examples |\n"
+    "| `forge train` | trains a QLoRA adapter |\n| `forge deploy` | creates the model in Ollama |\n\n"
+    "## Limits\n\nThe default rank is 64. A turn ends with <|im_end|> in this family.\n",
+    "code.py": '"""Walking."""\n\n\n'
+    'def walk(root: str) -> list[str]:\n    """Lists the files below a folder."""\n    return []\n',
+    "notes.txt": "Plain notes\n===========\n\nForge needs the following tools:\n\n- make\n- git\n",
+}
+
+
+@pytest.fixture
+def docs(tmp_path):
+    for name, text in DOCS.items():
+        (tmp_path / "docs" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "docs" / name).write_text(text)
+    return tmp_path
+
+
+def config(**changes):
+    tree = {"corpus": {"roots": ["docs"]}, "deploy": {"system": SYSTEM}, "dataset": {}, "train": {"max_length": 768}}
+    for key, value in changes.items():
+        section, _, name = key.partition("__")
+        tree.setdefault(section, {})[name] = value
+    return Config.model_validate(tree)
+
+
+def make(cfg, root, encoder, name="out"):
+    out = {role: root / name / f"{role}.jsonl" for role in ("dataset", "validation", "probes", "card")}
+    metrics = build(cfg, root, encoder, out, Silent())
+    read = {
+        role: [json.loads(line) for line in path.read_text().splitlines()]
+        for role, path in out.items()
+        if role != "card"
+    }
+    return metrics, read, json.loads(out["card"].read_text()), out
+
+
+def asked(example):
+    return example["messages"][-2]["content"]
+
+
+def answer(example):
+    return example["messages"][-1]["content"]
+
+
+def test_keys_provenance_and_validity(docs, encoder):
+    metrics, read, card, out = make(config(), docs, encoder)
+    assert metrics.keys() >= {
+        "documents",
+        "sections",
+        "examples",
+        "source_tokens",
+        "trained_tokens",
+        "coverage",
+        "duplicates",
+        "redactions",
+        "seconds",
+    }
+    assert metrics["documents"] == 4
+    assert metrics["coverage"] == 1.0
+    assert metrics["examples"] == len(read["dataset"]) == card["splits"]["train"]
+    for example in read["dataset"]:
+        assert example.keys() == {"messages", "source", "kind", "id"}
+        source = example["source"]
+        if example["kind"] == "text":
+            data = (docs / source["path"]).read_bytes()[slice(*source["span"])].decode()
+            assert answer(example) == data.lstrip("\n").rstrip().replace("<|im_end|>", "< |im_end|>")
+    result = validate(out["dataset"], encoder=encoder, max_length=768)
+    assert (result["errors"], result["warnings"]) == (0, 0)
+
+
+def test_trained_tokens_are_what_training_sees(docs, encoder):
+    metrics, read, _, _ = make(config(), docs, encoder)
+    seen = sum(sum(encoder.conversation(example["messages"]).trained) for example in read["dataset"])
+    assert metrics["trained_tokens"] == seen
+
+
+def test_the_stop_token_is_never_part_of_a_text(docs, encoder):
+    _, read, _, _ = make(config(), docs, encoder)
+    for example in read["dataset"]:
+        encoded = encoder.conversation(example["messages"])
+        ends = [
+            i
+            for i, (token, on) in enumerate(zip(encoded.ids, encoded.trained, strict=True))
+            if on and token == encoder.stop_id
+        ]
+        assert len(ends) == 1
+
+
+def test_same_bytes_every_time(docs, encoder):
+    *_, one = make(config(), docs, encoder, "one")
+    *_, two = make(config(), docs, encoder, "two")
+    for role in one:
+        assert one[role].read_bytes() == two[role].read_bytes()
+
+
+@pytest.mark.parametrize("amplification", [0.5, 2, 10])
+def test_coverage_comes_before_the_budget(docs, encoder, amplification):
+    metrics, read, _, _ = make(config(dataset__amplification=amplification), docs, encoder)
+    assert metrics["coverage"] == 1.0
+    assert any(example["kind"] == "text" for example in read["dataset"])
+
+
+def test_short_facts_are_asked_in_six_ways(docs, encoder):
+    _, read, _, _ = make(config(dataset__amplification=4), docs, encoder)
+    ways = defaultdict(set)
+    for example in read["dataset"]:
+        ways[answer(example)].add(asked(example))
+    for fact in (
+        "Clone the repository and run `make setup`.",
+        "No. Forge trains small models on a CPU.",
+        "A probe is one closed-book question with its gold answer.",
+        "The default rank is 64.",
+        "`forge train` trains a QLoRA adapter.",
+        "`walk` is defined in code.py.",
+    ):
+        assert len(ways[fact]) >= 6, fact
+    assert "How do I install Forge?" in ways["Clone the repository and run `make setup`."]
+
+
+def test_identity_and_replay(docs, encoder):
+    _, read, card, _ = make(config(dataset__replay=0.1, dataset__identity=9), docs, encoder)
+    own = [example for example in read["dataset"] if example["kind"] == "identity"]
+    assert len(own) == 9
+    assert {answer(e) for e in own} == {"I am Forge, a tool that turns a folder of documents into a language model."}
+    assert any(e["messages"][0] == {"role": "system", "content": SYSTEM} for e in own)
+    assert card["kinds"]["replay"] == pytest.approx(0.1 * len(read["dataset"]), abs=1)
+
+
+def test_no_system_prompt_no_identity(docs, encoder):
+    _, read, _, _ = make(config(deploy__system=None), docs, encoder)
+    assert not any(e["kind"] == "identity" or e["messages"][0]["role"] == "system" for e in read["dataset"])
+
+
+def test_probes_are_kept_out_of_training(docs, encoder):
+    _, read, _, _ = make(config(), docs, encoder)
+    assert len(read["probes"]) >= 4
+    prompts = [normal(asked(e)) for role in ("dataset", "validation") for e in read[role]]
+    grams = {" ".join(p.split()[i : i + GRAM]) for p in prompts for i in range(len(p.split()) - GRAM + 1)}
+    for probe in read["probes"]:
+        question = normal(probe["question"])
+        assert question not in prompts
+        assert not {" ".join(question.split()[i : i + GRAM]) for i in range(len(question.split()) - GRAM + 1)} & grams
+        assert len(set(probe["distractors"]) - {probe["answer"]}) == 3
+        assert any(
+            probe["answer"].strip("`.") in answer(e).replace("`", "") or probe["answer"] in answer(e)
+            for e in read["dataset"]
+        )
+
+
+def test_validation_holds_out_wordings_never_texts(docs, encoder):
+    _, read, _, _ = make(config(dataset__validation=0.1), docs, encoder)
+    assert read["validation"]
+    assert not {asked(e) for e in read["validation"]} & {asked(e) for e in read["dataset"]}
+    assert all(e["kind"] != "text" for e in read["validation"])
+
+
+def test_duplicates_are_taught_once(docs, encoder):
+    (docs / "docs/copy.md").write_text(DOCS["faq.md"])
+    metrics, read, card, _ = make(config(), docs, encoder)
+    assert metrics["duplicates"] == len(card["duplicated"]) > 0
+    assert metrics["coverage"] == 1.0
+    assert (
+        len({e["source"]["path"] for e in read["dataset"] if e["kind"] == "text"} & {"docs/copy.md", "docs/faq.md"})
+        == 1
+    )
+
+
+def test_a_question_with_two_answers_is_not_asked(tmp_path, encoder):
+    (tmp_path / "docs").mkdir()
+    for name, status in (("one", "green"), ("two", "red")):
+        (tmp_path / f"docs/{name}.md").write_text(
+            f"# Report {name}\n\n| part | status |\n|---|---|\n| engine | {status} |\n"
+        )
+    _, read, _, _ = make(config(), tmp_path, encoder)
+    answers = defaultdict(set)
+    for example in read["dataset"]:
+        answers[normal(asked(example))].add(answer(example))
+    assert all(len(found) == 1 for found in answers.values())
+    assert any("engine" in asked(e) and "Report two" in asked(e) for e in read["dataset"])
+
+
+def test_lost_text_fails_the_stage(docs, encoder, monkeypatch):
+    import forge.dataset.build as module
+
+    kept = module._text_example
+    monkeypatch.setattr(
+        module,
+        "_text_example",
+        lambda s, n, scale: (
+            kept(s, n, scale)
+            if "faq" not in s.document.path
+            else module.replace(kept(s, n, scale), answer="something else")
+        ),
+    )
+    with pytest.raises(StageFailed, match=r"docs/faq.md: 0 of \d+ tokens"):
+        make(config(), docs, encoder)
+
+
+@pytest.mark.parametrize("max_length", [160, 400])
+def test_small_rows_make_small_sections(docs, encoder, max_length):
+    metrics, _, _, out = make(config(train__max_length=max_length), docs, encoder)
+    assert metrics["coverage"] == 1.0
+    assert validate(out["dataset"], encoder=encoder, max_length=max_length)["truncated"] == 0
+
+
+def test_rows_too_small_for_anything(docs, encoder):
+    with pytest.raises(UsageError, match=r"train\.max_length 40 leaves"):
+        make(config(train__max_length=40), docs, encoder)
+
+
+def test_seed_style(docs, encoder):
+    long = "# Long\n\n" + "\n\n".join(f"Paragraph {i} says that the number is {i * 7}." for i in range(120))
+    (docs / "docs/long.md").write_text(long)
+    metrics, read, _, out = make(config(dataset__style="seed"), docs, encoder)
+    assert metrics["coverage"] == 1.0
+    mine = [e for e in read["dataset"] if "'faq.md'" in e["instruction"]]
+    assert [(e["input"], e["output"]) for e in mine] == [("", DOCS["faq.md"].strip())]
+    parts = [e for e in read["dataset"] if "'long.md'" in e["instruction"]]
+    assert len(parts) > 1
+    assert "".join("".join(e["output"].split()) for e in parts) == "".join(long.split())
+    assert validate(out["dataset"], encoder=encoder, max_length=768)["errors"] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"no corpus at {REAL}")
+def test_real_corpus(tmp_path, encoder):
+    cfg = config(corpus__roots=[str(REAL)], train__max_length=2048, dataset__amplification=4)
+    began = time.process_time()
+    metrics, read, _, one = make(cfg, tmp_path, encoder, "one")
+    assert time.process_time() - began < 60  # two cores: half of it on the clock
+    assert metrics["coverage"] == 1.0
+    assert metrics["documents"] >= 990
+    assert metrics["redactions"] <= 5  # one in 200 documents
+    assert len(read["probes"]) == 60
+    *_, two = make(cfg, tmp_path, encoder, "two")
+    assert all(one[role].read_bytes() == two[role].read_bytes() for role in one)

@@ -1,0 +1,139 @@
+"""Questions in other words stay questions in good English."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forge.dataset import language as en
+
+
+@pytest.mark.parametrize(
+    ("statement", "question"),
+    [
+        ("The default rank is 64.", "What is the default rank?"),
+        ("Forge needs Python 3.11 or newer.", "What does Forge need?"),
+        ("The finished model is in `models/gguf/`.", "Where is the finished model?"),
+        ("Files larger than 2,000,000 bytes are left out.", "What happens to files larger than 2,000,000 bytes?"),
+        ("The adapter is used for merging.", "What is the adapter used for?"),
+        ("It is in the folder.", None),
+        ("No. Everything runs.", None),
+        ("If it fails, the run is stopped.", None),
+        ("We like tea.", None),
+    ],
+)
+def test_question_of(statement, question):
+    assert en.question_of(statement) == question
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        (
+            "How do I install Forge?",
+            {
+                "Tell me how to install Forge.",
+                "I need help with installing Forge.",
+                "How is Forge installed?",
+                "What do I have to do to install Forge?",
+            },
+        ),
+        (
+            "Where does Forge keep its models?",
+            {"Tell me where Forge keeps its models.", "Where can I find its models?"},
+        ),
+        ("Do I need a GPU?", {"Is a GPU required?", "Can I do without a GPU?"}),
+        ("Is my data sent anywhere?", {"Tell me whether my data is sent anywhere."}),
+        ("What happens if I kill a run?", {"What if I kill a run?"}),
+        ("Where is the finished model?", {"Tell me where the finished model is."}),
+        ("Can I use it offline?", {"Can I use Forge offline?", "Is it possible to use Forge offline?"}),
+    ],
+)
+def test_question_forms(question, expected):
+    forms = en.question_forms(question, "Forge")
+    missing = {form for form in expected if "its models" not in form} - set(forms)
+    assert not missing
+    assert len(forms) >= 10
+    assert len(set(forms)) == len(forms)
+
+
+def test_vague_questions_name_their_subject():
+    assert all(
+        '"A Long Title: of a Thing"' in form
+        for form in en.question_forms("How does it work?", '"A Long Title: of a Thing"')
+    )
+
+
+@pytest.mark.parametrize(
+    ("term", "text", "sentence"),
+    [
+        ("`forge init`", "writes `forge.yaml`", "`forge init` writes `forge.yaml`."),
+        ("a probe", "one closed-book question", "A probe is one closed-book question."),
+        ("Clause", "The Council has ratified it.", "Clause: The Council has ratified it."),
+        ("publish", "Upload to the Hub", "Publish: Upload to the Hub."),
+    ],
+)
+def test_definition(term, text, sentence):
+    assert en.definition(term, text) == sentence
+
+
+@pytest.mark.parametrize(
+    ("term", "text", "document", "noun"),
+    [
+        ("Adapter", "LoRA weights", "an adapter is trained", "an adapter"),
+        ("Stage", "one step", "", "a stage"),
+        ("Forge", "a tool", "and Forge runs", "Forge"),
+        ("GGUF", "a file", "", "GGUF"),
+        ("Words", "a list", "", "Words"),
+    ],
+)
+def test_as_noun(term, text, document, noun):
+    assert en.as_noun(term, text, document) == noun
+
+
+@pytest.mark.parametrize(
+    ("verb", "forms"),
+    [
+        ("need", ("needs", "needing", "needed")),
+        ("copy", ("copies", "copying", "copied")),
+        ("run", ("runs", "running", "run")),
+        ("make", ("makes", "making", "made")),
+        ("pass", ("passes", "passing", "passed")),
+        ("install", ("installs", "installing", "installed")),
+        ("submit", ("submits", "submitting", "submitted")),
+        ("deploy", ("deploys", "deploying", "deployed")),
+    ],
+)
+def test_verbs(verb, forms):
+    assert (en.third(verb), en.gerund(verb), en.participle(verb)) == forms
+
+
+@pytest.mark.parametrize(
+    ("system", "answer"),
+    [
+        (
+            "You are GUARDIAN-01, the sovereign Meta-Orchestrator of the Council. Guard it.",
+            "I am GUARDIAN-01, the sovereign Meta-Orchestrator of the Council.",
+        ),
+        (
+            "You are Ada; your work is to help users with what you know.",
+            "I am Ada; my work is to help users with what I know.",
+        ),
+        ("Answer briefly.", None),
+    ],
+)
+def test_first_person(system, answer):
+    assert en.first_person(system) == answer
+
+
+def test_plain():
+    assert en.plain("**A** [link](http://x) `co_de` _b_ ![i](p.png) <b>t</b>") == "A link `co_de` _b_ i t"
+
+
+@given(st.text(max_size=200))
+def test_nothing_breaks_on_any_text(text):
+    en.clean_title(text)
+    en.sentences(en.plain(text))
+    en.question_of(text)
+    if text.strip():
+        en.question_forms(text, "X")
+        en.definition("X", text.strip())

@@ -1,0 +1,85 @@
+"""The layers of docs/architecture.md, read from the imports themselves."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import forge
+
+PACKAGE = Path(forge.__file__).parent
+# Lowest first. Rooms of one row do not import each other.
+LAYERS = [{"errors"}, {"core"}, {"catalog"}, {"chat"}, {"corpus", "weights", "hub"}, {"runtime"}, {"dataset", "gguf"},
+          {"train"}, {"evaluate"}, {"doctor"}, {"stages"}, {"pipeline"}, {"cli"}, {"scripts"}, {"tests"}]
+LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
+MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE
+                 or path.name != "__init__.py")
+
+
+def room_of(module: str) -> str:
+    return Path(module).parts[0].removesuffix(".py")
+
+
+def imported_rooms(source: str, module: str) -> set[str]:
+    """Rooms of forge that a module imports, anywhere in it."""
+    package = ["forge", *Path(module).parts[:-1]]
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            start = package[:len(package) - node.level + 1] if node.level else []
+            stem = ".".join([*start, *([node.module] if node.module else [])])
+            names |= {f"{stem}.{alias.name}" for alias in node.names}
+    parts = [name.split(".") for name in names]
+    return {p[1] for p in parts if p[0] == "forge" and len(p) > 1 and not p[1].startswith("__")}
+
+
+def test_imports_are_found_wherever_they_are():
+    source = "import forge.core.fsio\ndef f():\n    from forge import pipeline\n    from . import x\n    from ..gguf import y"
+    assert imported_rooms(source, "train/loop.py") == {"core", "pipeline", "train", "gguf"}
+    assert imported_rooms("from forge import __version__", "cli/app.py") == set()
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_module_imports_one_above_or_beside_it(module: str):
+    own = room_of(module)
+    assert own in LEVEL, f"{own} has no place among the layers"
+    for room in imported_rooms((PACKAGE / module).read_text(encoding="utf-8"), module) - {own}:
+        assert LEVEL[room] < LEVEL[own], f"{module} imports forge.{room}"
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if LEVEL[room_of(m)] < LEVEL["cli"]])
+def test_below_the_commands_nothing_prints_and_nothing_is_swallowed(module: str):
+    for node in ast.walk(ast.parse((PACKAGE / module).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id != "print", f"{module}:{node.lineno} prints"
+        if isinstance(node, ast.ExceptHandler):
+            named = node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
+            broad = any(n is None or (isinstance(n, ast.Name) and n.id in ("Exception", "BaseException")) for n in named)
+            raises = isinstance(node.body[-1], ast.Raise)  # tidying up and passing on is no swallowing
+            assert not broad or raises, f"{module}:{node.lineno} catches everything"
+
+
+def test_every_room_and_package_file_is_seen():
+    assert {room_of(m) for m in MODULES} >= {"errors", "core", "chat", "gguf", "train", "pipeline", "cli", "doctor"}
+    assert ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8")).body
+    assert not imported_rooms((PACKAGE / "__init__.py").read_text(encoding="utf-8"), "__init__.py")
+
+
+def test_help_loads_nothing_heavy():
+    program = ("import sys, json, resource\nfrom forge.cli.boundary import invoke\ncode = invoke(['--help'])\n"
+               "used = resource.getrusage(resource.RUSAGE_SELF).ru_utime\n"
+               "print(json.dumps([code, used, sorted({name.split('.')[0] for name in sys.modules})]), file=sys.stderr)")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    code, seconds, modules = json.loads(done.stderr)
+    assert code == 0
+    assert "quantize" in done.stdout
+    heavy = {"torch", "pydantic", "transformers", "numpy", "tokenizers", "huggingface_hub", "gguf", "xllamacpp", "yaml"}
+    assert not heavy & set(modules)
+    assert seconds < 0.5

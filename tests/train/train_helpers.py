@@ -1,0 +1,40 @@
+"""A reporter that remembers, and examples."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+class Recorder:
+    """A reporter that remembers what was said; `at_step` is called in the middle of training, after each step."""
+
+    def __init__(self, at_step: Callable[[int], None] = lambda step: None) -> None:
+        self.said: list[str] = []
+        self.steps: list[int] = []
+        self.at_step = at_step
+
+    def stage(self, name: str, state: str, note: str = "") -> None: ...
+
+    def info(self, message: str) -> None:
+        self.said.append(message)
+
+    def warn(self, message: str) -> None:
+        self.said.append(f"warning: {message}")
+
+    def progress(self, label: str, done: float, total: float | None, unit: str = "", **fields: object) -> None:
+        self.steps.append(int(done))
+        self.at_step(int(done))
+
+
+def conversation(i: int) -> dict[str, Any]:
+    turns = [{"role": "user", "content": f"What does bell number {i} do" + ", and the oil" * (i % 7) + "?"},
+             {"role": "assistant", "content": f"Bell {i} rings" + " three times every minute" * (1 + i % 4) + "."}]
+    if i % 5 == 0:
+        turns += [{"role": "user", "content": "Who lit the lamp?"}, {"role": "assistant", "content": "Maren Holt."}]
+    return {"messages": turns}
+
+
+def write_examples(path: Path, examples: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(e) + "\n" for e in examples), encoding="utf-8")
+    return path
