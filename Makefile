@@ -36,7 +36,7 @@ lint: setup ## ruff and mypy
 	$(BIN)/mypy
 
 bench: setup ## measure (see bench/README.md)
-	$(BIN)/python bench/workflow.py
+	$(BIN)/python bench/train_cpu.py
 
 docs: setup ## write docs/schema.json, the JSON Schema of forge.yaml
 	$(BIN)/forge config schema > docs/schema.json

@@ -106,7 +106,7 @@ def plan(ctx: Context, names: list[str], force: bool = False) -> list[Step]:
     for name in names:
         stage = load(name)
         fed = next((role for role, path in stage.inputs(ctx).items() if making & {path, *path.parents}), None)
-        reason = "asked to" if force else f"its {fed} will be made anew" if fed else _stale(ctx, name)
+        reason = "asked to" if force else f"its {fed} will be new" if fed else _stale(ctx, name)
         if reason:
             making |= set(stage.outputs(ctx).values())
         steps.append(Step(name, reason))

@@ -18,7 +18,8 @@ from forge.weights.tiny import build_tiny
 
 REAL_SHA256 = "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32"
 # Read once: some tests give themselves a cache of their own.
-_NAMED, _CACHE = os.environ.get("FORGE_TEST_MODEL"), Path(os.environ.get("FORGE_CACHE", Path.home() / ".cache/forge"))
+_NAMED = os.environ.get("FORGE_TEST_MODEL")
+_CACHE = Path(os.environ.get("FORGE_CACHE", Path.home() / ".cache/forge"))
 REAL_PLACES = ([Path(_NAMED)] if _NAMED else
                [_CACHE / f"gguf/{REAL_SHA256}.gguf",
                 Path.home() / ".cache/forge/test-models/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"])
@@ -29,10 +30,10 @@ DOCUMENTS = {
                      "- It was cast in Tarvik.\n",
     "ferry.md": "# The ferry\n\nThe ferry *Selkie* leaves at seven and returns at nine.\n\n## Fares\n\n"
                 "A crossing costs four crowns; children travel free.\n",
-    "notes/keeper.md": "# Keeper's notes\n\nOil is counted on the first of the month. Größe, naïve and 東京 are spelled "
-                       "as they are.\n\n```python\nprint('oil')\n```\n",
-    "tide.py": '"""Tides at Harbour Nine."""\n\n\ndef height(hour: int) -> float:\n    """Height of the water in metres, '
-               'hours after midnight."""\n    return 2.0 + 1.5 * (hour % 12) / 12\n',
+    "notes/keeper.md": "# Keeper's notes\n\nOil is counted on the first of the month. Größe, naïve and 東京 are "
+                       "spelled as they are.\n\n```python\nprint('oil')\n```\n",
+    "tide.py": '"""Tides at Harbour Nine."""\n\n\ndef height(hour: int) -> float:\n    """Height of the water in '
+               'metres, hours after midnight."""\n    return 2.0 + 1.5 * (hour % 12) / 12\n',
 }
 # Small enough that a whole run takes seconds, most of them spent importing torch.
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -114,10 +115,9 @@ def run_forge() -> Callable[..., Ran]:
                 if name not in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGING_FACE_TOKEN")}
         ours |= {"OMP_NUM_THREADS": "1", "OLLAMA_HOST": "127.0.0.1:9", "HF_HUB_OFFLINE": "1",
                  "HF_TOKEN_PATH": os.devnull} | (env or {})
-        done = subprocess.run([sys.executable, "-c", "import sys; from forge.cli.boundary import main; sys.exit(main())",
-                               *map(str, arguments)],
-                              cwd=cwd, env=ours, input=stdin, capture_output=True, text=True, timeout=timeout,
-                              check=False)
+        program = "import sys; sys.argv[0] = 'forge'; from forge.cli.boundary import main; sys.exit(main())"
+        done = subprocess.run([sys.executable, "-c", program, *map(str, arguments)], cwd=cwd, env=ours,
+                              input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
         return Ran(done.returncode, done.stdout, done.stderr)
 
     return run

@@ -56,7 +56,7 @@ def partials(ctx: Context) -> list[str]:
 
 
 def test_a_fresh_workspace(context):
-    assert reasons(context()) == {"download": "never done", "dataset": "its tokenizer will be made anew"}
+    assert reasons(context()) == {"download": "never done", "dataset": "its tokenizer will be new"}
 
 
 def test_what_is_done_is_up_to_date(context, made):
@@ -98,8 +98,8 @@ def test_another_version_of_a_tool_makes_it_stale(context, made, monkeypatch):
 def test_a_stage_runs_when_one_that_it_reads_from_does(context, made):
     """The tokenizer lies inside the base's folder: that counts too."""
     found = reasons(context(model__revision="other"), ["download", "dataset", "train", "quantize"])
-    assert found == {"download": "revision changed", "dataset": "its tokenizer will be made anew",
-                     "train": "its base will be made anew", "quantize": "its base will be made again"}
+    assert found == {"download": "revision changed", "dataset": "its tokenizer will be new",
+                     "train": "its base will be new", "quantize": "its base will be new"}
 
 
 def test_an_edited_output_is_not_overwritten_without_force(context, made):

@@ -55,7 +55,8 @@ class ChatTemplate:
         except ValueError as error:
             raise UsageError(f"{config_file} is not valid JSON: {error}", fix="forge download --force") from None
         if not isinstance(config, dict):
-            raise UsageError(f"{config_file} holds a {type(config).__name__}, not settings", fix="forge download --force")
+            raise UsageError(f"{config_file} holds a {type(config).__name__}, not settings",
+                             fix="forge download --force")
         source = config.get("chat_template")
         if isinstance(source, list):  # named templates
             source = next((t.get("template") for t in source if t.get("name") == "default"), None)

@@ -19,7 +19,7 @@ NAMES = {"tokens_per_second": "tokens/s"}
 
 
 def amount(value: float, unit: str) -> str:
-    return human(value) if unit == "B" else f"{value:g}"
+    return human(value) if unit == "B" else f"{value:,.0f}"
 
 
 def detail(fields: dict[str, object]) -> str:

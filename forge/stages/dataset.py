@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from forge.catalog.families import by_architecture
@@ -48,7 +49,6 @@ def check(ctx: Context) -> None:
 
 def encoder(ctx: Context) -> Encoder:
     """The base's tokenizer and chat template."""
-    import json
     described = json.loads((ctx.base_dir / "config.json").read_text(encoding="utf-8"))
     family = by_architecture((described.get("architectures") or [None])[0], str(ctx.base_dir))
     return Encoder.load(ctx.base_dir, stop=family.stop, pad=family.pad)
@@ -58,4 +58,14 @@ def run(ctx: Context) -> dict:
     from forge.dataset.build import build
     staged = {role: ctx.staged(path) for role, path in outputs(ctx).items()}
     metrics = build(ctx.config, ctx.workspace.root, encoder(ctx), staged, ctx.report)
+    _tell_skipped(ctx, staged["card"])
     return {**metrics, "path": ctx.workspace.shown(ctx.workspace.dataset)}
+
+
+def _tell_skipped(ctx: Context, card: Path) -> None:
+    """One warning about the files that could not be documents; empty ones are expected and only in the card."""
+    left = [entry for entry in json.loads(card.read_text(encoding="utf-8"))["skipped"] if entry["reason"] != "empty"]
+    if left:
+        shown = "; ".join(f"{entry['path']}: {entry['reason']}" for entry in left[:5])
+        ctx.report.warn(f"{len(left)} files left out ({shown}{'; …' if len(left) > 5 else ''}); "
+                        f"{ctx.workspace.card.name} lists them all")

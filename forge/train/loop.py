@@ -168,7 +168,17 @@ def _trainer(model: PeftModel, rows: list[Row], held_out: list[Row], job: Job, s
         max_length=None, dataset_kwargs={"skip_prepare_dataset": True})
     tokenizer = AutoTokenizer.from_pretrained(job.base, local_files_only=True)
     tokenizer.pad_token = encoder.pad  # never the stop token: a model trained so does not learn to stop
-    trainer = SFTTrainer(
+
+    class Trainer(SFTTrainer):
+        def _load_from_checkpoint(self, *arguments: Any, **named: Any) -> None:
+            """PEFT loads adapters as fp32; the optimizer's state has to meet them in the type they were trained in."""
+            kinds = {name: p.dtype for name, p in model.named_parameters() if p.requires_grad}
+            super()._load_from_checkpoint(*arguments, **named)
+            for name, p in model.named_parameters():
+                if name in kinds:
+                    p.data = p.data.to(kinds[name])
+
+    trainer = Trainer(
         model=model, args=arguments, data_collator=collate, processing_class=tokenizer, callbacks=[callback],
         train_dataset=Dataset.from_list([r.__dict__ for r in rows]),
         eval_dataset=Dataset.from_list([r.__dict__ for r in held_out]) if held_out else None)

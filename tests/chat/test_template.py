@@ -60,8 +60,7 @@ def test_a_templates_own_refusal_is_told():
 
 def test_what_templates_may_use():
     source = ("{% for m in messages %}{% if loop.index > 1 %}{% break %}{% endif %}{{ bos_token }}{{ m | tojson }}"
-              "{% endfor %}{{ strftime_now('%Y') | length }}{% generation %}x{% endgeneration %}")
-    source = source.replace("{% generation %}x{% endgeneration %}", "")
+              "{% endfor %}{{ strftime_now('%Y') | length }}")
     assert ChatTemplate(source, {"bos_token": "<s>"}).render(HELLO * 2) == '<s>{"role": "user", "content": "hello"}4'
 
 
@@ -77,7 +76,7 @@ def test_the_default_system_prompt(source, default):
 
 
 @pytest.mark.parametrize("source", [
-    "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no') }}{% endif %}{{ m.content }}{% endfor %}",
+    "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}{{ messages[0].content }}",
     "{% for m in messages if m.role != 'system' %}[{{ m.content }}]{% endfor %}"], ids=["refuses", "ignores"])
 def test_a_template_without_system_turns_has_no_default(source):
     assert ChatTemplate(source).default_system is None

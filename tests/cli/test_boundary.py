@@ -104,10 +104,11 @@ def _context(folder: Path) -> stages.Context:
     return Setup(workspace=folder, quiet=True).context()
 
 
-def test_the_log_of_a_bug_where_nothing_can_be_written(capsys, monkeypatch):
+def test_the_log_of_a_bug_where_nothing_can_be_written(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(boundary.tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(boundary.os, "access", lambda path, mode: False)
     assert guarded(fail(ValueError("x"))) == 1
-    assert "forge-bug.log" in capsys.readouterr().err
+    assert str(tmp_path / "forge-bug.log") in capsys.readouterr().err
 
 
 def test_ctrl_c_in_a_process_of_its_own(workspace):

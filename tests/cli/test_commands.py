@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 
 import pytest
 import yaml
@@ -41,7 +40,7 @@ RESULTS = {
 def test_help(command, run_forge, tmp_path):
     ran = run_forge(*command.split(), "--help", cwd=tmp_path)
     assert ran.code == 0
-    assert ran.stdout.startswith(f"Usage: -c {command} ")
+    assert ran.stdout.startswith(f"Usage: forge {command} ")
     assert all(flag in ran.stdout for flag in COMMON)
     assert not list(tmp_path.iterdir()), "help writes nothing"
 
@@ -114,12 +113,9 @@ def test_train_names_the_adapter(done, run_forge):
     (["--set", "deploy.system=You are Ada."], ["dataset", "train", "quantize", "modelfile", "deploy"]),
     (["--set", "train.rank=8"], ["train", "quantize", "modelfile", "deploy"]),
     (["--set", "train.log_steps=9"], []), (["--set", "generation.max_tokens=9"], ["modelfile", "deploy"]),
-    (["--force"], STAGES), (["--from", "quantize", "--force"], ["quantize", "modelfile", "deploy"])])
+    (["--set", "train.rank=8", "--to", "train"], ["train"]), (["--set", "merge.enabled=true"], ["merge"])])
 def test_plan_says_what_would_run_and_why(change, reruns, done, run_forge):
-    arguments = [a for a in change if a != "--force"]
-    if "--force" in change:
-        pytest.skip("plan has no --force") if "--force" in change else None
-    steps = run_forge("plan", *arguments, "--json", cwd=done).json["steps"]
+    steps = run_forge("plan", *change, "--json", cwd=done).json["steps"]
     assert [step["name"] for step in steps if step["run"]] == reruns
     assert all(bool(step["reason"]) == step["run"] for step in steps)
 

@@ -131,8 +131,7 @@ def test_an_impossible_value(key, value):
         *section, last = k.split(".")
         (tree.setdefault(section[0], {}) if section else tree)[last] = v
     with pytest.raises(UsageError) as caught:
-        settings, _ = translate(PROFILES / "training_config.yaml", tree)
-        assemble([("training_config.yaml", settings)], [])
+        assemble([("training_config.yaml", translate(PROFILES / "training_config.yaml", tree)[0])], [])
     assert caught.value.fix
 
 

@@ -9,9 +9,10 @@ import pytest
 from forge.core.fsio import DigestCache
 from forge.core.manifest import Manifest, described, fingerprint, outputs_intact
 
-FULL = Manifest(stage="train", fingerprint="f" * 64, settings={"rank": 4}, inputs={"base": {"path": "b", "sha256": "0"}},
-                outputs={"adapter": {"path": "a", "sha256": "1"}}, metrics={"loss": 1.5, "name": "Größe"},
-                versions={"forge": "0"}, started="2026-01-01T00:00:00+00:00", seconds=1.25, notes=["n"])
+FULL = Manifest(stage="train", fingerprint="f" * 64, settings={"rank": 4},
+                inputs={"base": {"path": "b", "sha256": "0"}}, outputs={"adapter": {"path": "a", "sha256": "1"}},
+                metrics={"loss": 1.5, "name": "Größe"}, versions={"forge": "0"},
+                started="2026-01-01T00:00:00+00:00", seconds=1.25, notes=["n"])
 
 
 def test_round_trip(tmp_path: Path):

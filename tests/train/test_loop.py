@@ -169,7 +169,7 @@ def test_an_error_in_a_step_leaves_marked_weights_and_is_never_resumed_from(make
 
     straight, job = make_job("straight"), make_job("broken")
     train(straight, settings(), 8, encoder, Recorder())
-    with pytest.raises(StageFailed, match="training failed at step 3: .*not enough memory") as caught:
+    with pytest.raises(StageFailed, match=r"training failed at step 3: .*not enough memory") as caught:
         train(job, settings(), 8, encoder, Recorder(fail))
     assert caught.value.exit_code == 4
     left = job.checkpoints / "failed-at-step-3"
