@@ -313,7 +313,6 @@ def test_what_the_user_edited_after_a_kill_is_not_overwritten(context, made, mon
     assert made.workspace.dataset.read_text() == "mine now\n"
 
 
-@pytest.mark.xfail(strict=True, reason="forge/stages/download.py takes it for Forge's own once its manifest is written")
 def test_the_users_own_base_is_used_in_place_every_time(context, tiny_base):
     """Put where Forge would download to: Forge never made it, so it never owns it."""
     ctx = context()

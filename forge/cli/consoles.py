@@ -133,9 +133,9 @@ class Logged:
 
     def __init__(self, console: Reporter, path: Path) -> None:
         self.console, self.path = console, path
-        path.parent.mkdir(parents=True, exist_ok=True)
 
     def _log(self, text: str) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         with open(self.path, "a", encoding="utf-8") as handle:
             handle.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 

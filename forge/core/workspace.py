@@ -97,7 +97,7 @@ class Workspace:
     # housekeeping
     @property
     def state(self) -> Path:
-        """Manifests, caches, locks: safe to delete, at the cost of running stages again."""
+        """Manifests, caches, locks. Without the manifests Forge no longer knows which outputs are its own."""
         return self.root / ".forge"
 
     def manifest(self, stage: str) -> Path:

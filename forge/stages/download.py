@@ -7,6 +7,7 @@ from pathlib import Path
 from forge.catalog import costs
 from forge.core.config import Config
 from forge.core.fsio import require_disk
+from forge.core.manifest import Manifest
 from forge.errors import UsageError
 from forge.stages import Context
 
@@ -20,10 +21,16 @@ def wanted(config: Config) -> bool:
 
 
 def _users_own(ctx: Context) -> bool:
-    """Whether the base is a folder that Forge did not make: it is used in place and never written to."""
+    """Whether the base is a folder that the last download did not make: it is used in place and never written to.
+
+    Forge's own from before a change of model.base counts too: it is there and complete.
+    """
     if ctx.base.sources[0].kind == "folder":
         return True
-    return ctx.base_dir.exists() and not ctx.workspace.manifest("download").exists() and not ctx.options.get("force")
+    manifest = Manifest.read(ctx.workspace.manifest("download"))
+    made = {output["path"] for output in manifest.outputs.values()} if manifest else set()
+    return (ctx.base_dir.exists() and ctx.workspace.shown(ctx.base_dir) not in made
+            and not ctx.options.get("force"))
 
 
 def settings(ctx: Context) -> dict:

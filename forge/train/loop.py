@@ -53,14 +53,15 @@ class Job:
 def train(job: Job, settings: TrainConfig, alpha: int, encoder: Encoder, report: Reporter) -> dict:
     """Trains an adapter into `job.adapter` and returns the figures. Resumes from the last complete checkpoint."""
     quiet()
-    resume = checkpoints.latest(job.checkpoints, job.identity, report)
-    choice = _choice(job, settings, report)
     rows = pack(encode(job.dataset, encoder, settings.max_length), settings.max_length, settings.seed)
     if not rows:
         raise UsageError(f"{job.dataset} holds no example", fix="forge dataset")
     held_out = pack(encode(job.validation, encoder, settings.max_length), settings.max_length, settings.seed) \
         if job.validation and job.validation.stat().st_size else []
     plan = _plan(rows, settings)
+    # Only now: another training's checkpoints are discarded here, and a dataset that cannot be read must not cost them.
+    resume = checkpoints.latest(job.checkpoints, job.identity, report)
+    choice = _choice(job, settings, report)
     report.info(f"{choice.why}; {sum(len(r.input_ids) for r in rows):,} tokens ({trained_tokens(rows):,} trained) in "
                 f"{len(rows)} rows, {plan.accumulation} a step")
 
