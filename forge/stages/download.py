@@ -83,7 +83,7 @@ def _obtain(ctx: Context, destination: Path) -> tuple[str, dict]:
     if fetched.kind == "gguf":
         from forge.gguf.import_ import import_gguf
         import_gguf(fetched.path, destination, report=ctx.report)
-    return fetched.detail, {"revision": fetched.revision}
+    return fetched.detail, {"revision": fetched.revision, "from_gguf": fetched.kind == "gguf"}
 
 
 def _texts(ctx: Context) -> list[str]:

@@ -8,6 +8,7 @@ from forge.catalog import costs
 from forge.catalog.quants import quant
 from forge.core.config import Config
 from forge.core.fsio import require_disk
+from forge.core.manifest import Manifest
 from forge.errors import UsageError
 from forge.stages import Context
 from forge.stages.memory import peak_rss, require_memory
@@ -48,11 +49,22 @@ def check(ctx: Context) -> None:
     require_memory(costs.stream_memory(parameters, os.cpu_count() or 1), "quantising")
 
 
+def _warn_of_coarse_steps(ctx: Context, types: list[str]) -> None:
+    """A base that was a quantised file has its weights exactly on that file's steps. Rounding them to steps as wide as
+    those takes small changes back: after the demo's training the 16-bit model and Q8_0 answered, Q4_K_M half forgot."""
+    download = Manifest.read(ctx.workspace.manifest("download"))
+    coarse = [t for t in types if quant(t).bits < 6]
+    if coarse and download and download.metrics.get("from_gguf"):
+        ctx.report.warn(f"the base came from a GGUF; {', '.join(coarse)} may round away what it learned: "
+                        "Q8_0 keeps more (--quant Q8_0)")
+
+
 def run(ctx: Context) -> dict:
     from forge.gguf.verify import verify
     from forge.gguf.write import quantize
     w = ctx.workspace
     targets = {t: w.gguf(t) for t in settings(ctx)["types"]}
+    _warn_of_coarse_steps(ctx, list(targets))
     files = quantize(ctx.base_dir, w.adapter, {t: ctx.staged(p) for t, p in targets.items()},
                      name=ctx.config.model.name, threads=ctx.config.quantize.threads, report=ctx.report)
     for name, path in targets.items():

@@ -127,9 +127,20 @@ def _with_adapter(job: Job, settings: TrainConfig, alpha: int, choice: Choice) -
     targets = list(job.targets) if settings.targets == "all-linear" else list(settings.targets)
     lora = LoraConfig(r=settings.rank, lora_alpha=alpha, lora_dropout=settings.dropout, bias="none",
                       target_modules=targets, task_type="CAUSAL_LM")
-    # fp32 adapters cost a third of the speed at 7B on a GPU; on a CPU they cost nothing and resume exactly.
-    half = choice.device == "cuda" and choice.precision == "bf16"
-    return get_peft_model(model, lora, autocast_adapter_dtype=not half)
+    return get_peft_model(model, lora)
+
+
+def _recast(model: PeftModel, choice: Choice) -> None:
+    """Adapters in the type they are trained in. trl makes those on a 4-bit base bf16, and PEFT loads a checkpoint's as
+    fp32; the optimizer's state and the fp16 scaler have to meet them in one type from first to last.
+
+    bf16 on a GPU that computes in it (fp32 costs a third of the speed at 7B); else fp32, which costs nothing there.
+    """
+    import torch
+    kind = torch.bfloat16 if choice.device == "cuda" and choice.precision == "bf16" else torch.float32
+    for p in model.parameters():
+        if p.requires_grad:
+            p.data = p.data.to(kind)
 
 
 def collate(rows: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
@@ -172,17 +183,14 @@ def _trainer(model: PeftModel, rows: list[Row], held_out: list[Row], job: Job, s
 
     class Trainer(SFTTrainer):
         def _load_from_checkpoint(self, *arguments: Any, **named: Any) -> None:
-            """PEFT loads adapters as fp32; the optimizer's state has to meet them in the type they were trained in."""
-            kinds = {name: p.dtype for name, p in model.named_parameters() if p.requires_grad}
             super()._load_from_checkpoint(*arguments, **named)
-            for name, p in model.named_parameters():
-                if name in kinds:
-                    p.data = p.data.to(kinds[name])
+            _recast(model, choice)
 
     trainer = Trainer(
         model=model, args=arguments, data_collator=collate, processing_class=tokenizer, callbacks=[callback],
         train_dataset=Dataset.from_list([r.__dict__ for r in rows]),
         eval_dataset=Dataset.from_list([r.__dict__ for r in held_out]) if held_out else None)
+    _recast(model, choice)
     trainer.remove_callback(PrinterCallback)  # it prints to stdout, which belongs to results
     return trainer
 
