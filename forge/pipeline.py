@@ -63,35 +63,32 @@ def selected(ctx: Context, first: str | None = None, last: str | None = None) ->
     return [name for name in order[low:high + 1] if name in (first, last) or load(name).wanted(ctx.config)]
 
 
-def _fingerprint(ctx: Context, name: str) -> str:
+def _fingerprint(ctx: Context, name: str, inputs: dict[str, Path]) -> str:
     stage = load(name)
-    digests = {role: ctx.digests.tree(path) for role, path in stage.inputs(ctx).items()}
+    digests = {role: ctx.digests.tree(path) for role, path in inputs.items()}
     return fingerprint(name, stage.VERSION, stage.settings(ctx), digests, tool_versions(stage.TOOLS))
 
 
-def _stale(ctx: Context, name: str) -> str | None:
+def _stale(ctx: Context, name: str, inputs: dict[str, Path]) -> str | None:
     """Why a stage must run, or None. Assumes that the stages before it are up to date."""
-    stage = load(name)
-    for role, path in stage.inputs(ctx).items():
+    for role, path in inputs.items():
         if not path.exists():
             return f"its {role} is missing"
     manifest = Manifest.read(ctx.workspace.manifest(name))
     if manifest is None:
         return "never done"
-    if manifest.fingerprint != _fingerprint(ctx, name):
-        return _difference(ctx, name, manifest)
-    return outputs_intact(manifest, stage.outputs(ctx), ctx.digests)
+    if manifest.fingerprint != _fingerprint(ctx, name, inputs):
+        return _difference(ctx, name, inputs, manifest)
+    return outputs_intact(manifest, load(name).outputs(ctx), ctx.digests)
 
 
-def _difference(ctx: Context, name: str, manifest: Manifest) -> str:
-    stage = load(name)
-    inputs = stage.inputs(ctx)
+def _difference(ctx: Context, name: str, inputs: dict[str, Path], manifest: Manifest) -> str:
     for role in sorted(inputs.keys() ^ manifest.inputs.keys()):
         return f"{role} is new" if role in inputs else f"{role} is gone"
     for role, path in inputs.items():
         if manifest.inputs[role]["sha256"] != ctx.digests.tree(path):
             return f"{role} changed"
-    settings = stage.settings(ctx)
+    settings = load(name).settings(ctx)
     changed = sorted(k for k in settings.keys() | manifest.settings.keys()
                      if settings.get(k) != manifest.settings.get(k))
     if changed:
@@ -105,8 +102,9 @@ def plan(ctx: Context, names: list[str], force: bool = False) -> list[Step]:
     making: set[Path] = set()
     for name in names:
         stage = load(name)
-        fed = next((role for role, path in stage.inputs(ctx).items() if making & {path, *path.parents}), None)
-        reason = "asked to" if force else f"its {fed} will be new" if fed else _stale(ctx, name)
+        inputs = stage.inputs(ctx)  # once: for the dataset it walks the corpus
+        fed = next((role for role, path in inputs.items() if making & {path, *path.parents}), None)
+        reason = "asked to" if force else f"its {fed} will be new" if fed else _stale(ctx, name, inputs)
         if reason:
             making |= set(stage.outputs(ctx).values())
         steps.append(Step(name, reason))
@@ -179,8 +177,9 @@ def _execute(ctx: Context, name: str) -> dict:
         remove(ctx.staged(path))
         path.parent.mkdir(parents=True, exist_ok=True)
     # Taken before the work: an input edited while the stage runs makes it stale, not silently up to date.
-    identity = _fingerprint(ctx, name)
-    inputs = described(stage.inputs(ctx), ctx.digests, ctx.workspace.root)
+    paths = stage.inputs(ctx)
+    identity = _fingerprint(ctx, name, paths)
+    inputs = described(paths, ctx.digests, ctx.workspace.root)
     staged = {role: ctx.staged(path) for role, path in destinations.items()}
     try:
         metrics = stage.run(ctx)

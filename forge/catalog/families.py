@@ -43,21 +43,19 @@ QWEN2 = Family(
 FAMILIES = (QWEN2,)
 
 
+def _row(attribute: str, value: str | None, what: str, where: str) -> Family:
+    known = {getattr(family, attribute): family for family in FAMILIES}
+    if value not in known:
+        raise UsageError(f"{where}: {what} {value!r} is not supported; supported: {', '.join(known)}",
+                         fix="choose a base of a supported architecture with --set model.base=…")
+    return known[value]
+
+
 def by_architecture(architecture: str | None, where: str) -> Family:
     """The row for config.json's architecture; an unknown one is refused by name before anything is read."""
-    for family in FAMILIES:
-        if family.architecture == architecture:
-            return family
-    supported = ", ".join(f.architecture for f in FAMILIES)
-    raise UsageError(f"{where}: architecture {architecture!r} is not supported; supported: {supported}",
-                     fix="choose a base of a supported architecture with --set model.base=…")
+    return _row("architecture", architecture, "architecture", where)
 
 
 def by_gguf(architecture: str | None, where: str) -> Family:
     """The row for a GGUF's general.architecture."""
-    for family in FAMILIES:
-        if family.gguf == architecture:
-            return family
-    supported = ", ".join(f.gguf for f in FAMILIES)
-    raise UsageError(f"{where}: GGUF architecture {architecture!r} is not supported; supported: {supported}",
-                     fix="choose a base of a supported architecture with --set model.base=…")
+    return _row("gguf", architecture, "GGUF architecture", where)

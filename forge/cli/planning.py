@@ -2,25 +2,48 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from forge import pipeline
 from forge.catalog import costs
+from forge.cli.init import gpu_gigabytes
 from forge.cli.setup import Setup
 from forge.core.fsio import free_bytes, human
 from forge.core.manifest import Manifest
+from forge.corpus.walk import walk
 from forge.stages import STAGES, Context, load
 
 
+def training_seconds(ctx: Context) -> float:
+    """How long training will take, by the last training's speed where there is one."""
+    before = Manifest.read(ctx.workspace.manifest("train"))
+    made = Manifest.read(ctx.workspace.manifest("dataset"))
+    if made:
+        source = made.metrics["source_tokens"]
+    else:
+        chosen = walk(ctx.config.corpus, ctx.workspace.root, ctx.workspace.artifacts).files
+        source = sum(file.path.stat().st_size for file in chosen) / costs.BYTES_A_TOKEN
+    tokens = costs.train_tokens(source, ctx.config.dataset.amplification, ctx.config.train.epochs)
+    if before and before.metrics["tokens_per_second"]:  # 0 where a resume found the training finished
+        return tokens / before.metrics["tokens_per_second"]
+    return costs.train_seconds(ctx.base.parameters, tokens, os.cpu_count() or 1, gpu_gigabytes() > 0)
+
+
+def duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else \
+        f"{seconds / 3600:.0f} h"
+
+
 def needs(ctx: Context, name: str) -> dict[str, int]:
-    """Predicted disk and memory of a stage, from the base's size; empty where nothing is known."""
+    """Predicted disk, memory and time of a stage, from the base's size; empty where nothing is known."""
     from forge.stages.train import prediction
     p = ctx.base.parameters
     if not p:
         return {}
     table = {
         "download": {"disk_bytes": costs.import_disk(p)},
-        "train": prediction(ctx),
+        "train": {**prediction(ctx), "seconds": round(training_seconds(ctx))},
         "merge": {"disk_bytes": costs.base_bytes(p), "memory_bytes": costs.stream_memory(p, 1)},
         "quantize": {"disk_bytes": sum(costs.gguf_bytes(p, t) for t in ctx.config.quantize.types),
                      "memory_bytes": costs.stream_memory(p, 2)},
@@ -39,8 +62,10 @@ def planned(setup: Setup, first: str | None, last: str | None) -> tuple[dict, li
         steps.append(entry)
         predicted = (("disk_bytes", "disk"), ("memory_bytes", "memory"))
         costs_text = [f"{human(entry[key])} {word}" for key, word in predicted if entry.get(key)]
+        if "seconds" in entry:
+            costs_text.append(f"about {duration(entry['seconds'])}")
         if before:
-            costs_text.append(f"{before.seconds:.0f} s last time")
+            costs_text.append(f"{duration(before.seconds)} last time")
         mark = f"run   {step.name}: {step.reason}" if step.reason else f"skip  {step.name}: up to date"
         lines.append(mark + (f" ({', '.join(costs_text)})" if step.reason and costs_text else ""))
     free = free_bytes(ctx.workspace.root)

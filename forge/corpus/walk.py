@@ -62,7 +62,7 @@ def walk(config: CorpusConfig, root: Path, own: Iterable[Path] = ()) -> Walked:
         for at in sorted(_listed(start)):
             path = Path(os.path.relpath(at, root)).as_posix()
             name = at.relative_to(start).as_posix() if at != start else at.name
-            if any(at == artifact or artifact in at.parents for artifact in artifacts) or at.name.endswith(PARTIAL):
+            if artifacts & {at, *at.parents} or at.name.endswith(PARTIAL):
                 continue
             if exclude.match_file(name) or exclude.match_file(path):
                 continue
