@@ -181,12 +181,11 @@ def _execute(ctx: Context, name: str) -> dict:
     identity = _fingerprint(ctx, name, paths)
     inputs = described(paths, ctx.digests, ctx.workspace.root)
     staged = {role: ctx.staged(path) for role, path in destinations.items()}
-    try:
-        metrics = stage.run(ctx)
-    except BaseException:
+    with contextlib.ExitStack() as failed:
         for path in staged.values():
-            remove(path)  # a stage that ran out of disk must not keep it
-        raise
+            failed.callback(remove, path)  # a stage that ran out of disk must not keep it
+        metrics = stage.run(ctx)
+        failed.pop_all()
     missing = [role for role, path in staged.items() if not path.exists()]
     if missing:
         raise ForgeError(f"{name} ended without its {', '.join(missing)}", fix="report this as a bug")

@@ -75,9 +75,8 @@ def atomic_file(destination: Path, mode: str = "wb") -> Iterator[IO]:
         with open(staged, mode, encoding=None if "b" in mode else "utf-8") as handle:
             yield handle
         publish(staged, destination)
-    except BaseException:
-        remove(staged)
-        raise
+    finally:
+        remove(staged)  # still there only if the block or the publishing failed
 
 
 def write_text(destination: Path, text: str) -> None:
