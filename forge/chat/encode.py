@@ -70,11 +70,9 @@ class Encoder:
         path = folder / "tokenizer.json"
         if not path.exists():
             raise UsageError(f"{folder} has no tokenizer.json", fix="forge download --force")
-        try:
-            tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:
-            if type(error) is not Exception:  # a bare one is what the library raises for a file that it dislikes
-                raise
+        try:  # from_buffer: for a damaged file it raises ValueError, from_file a bare Exception
+            tokenizer = Tokenizer.from_buffer(path.read_bytes())
+        except ValueError as error:
             raise UsageError(f"{path} is not a tokenizer: {error}", fix="forge download --force") from error
         return Encoder(tokenizer, ChatTemplate.load(folder), stop, pad)
 

@@ -259,8 +259,9 @@ def run(setup: Setup,
     if all(r.status == "skipped" for r in results):
         setup.emit(result(), "nothing to do: everything is up to date")
         return
-    lines = [f"  {a['path']}  {a['bytes']:,} bytes" for a in result()["artifacts"]]
-    setup.emit(result(), "\n".join(["made:", *lines, "next: forge ask \"…\" · forge chat · forge serve"]))
+    made = result()
+    lines = [f"  {a['path']}  {a['bytes']:,} bytes" for a in made["artifacts"]]
+    setup.emit(made, "\n".join(["made:", *lines, "next: forge ask \"…\" · forge chat · forge serve"]))
 
 
 @command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from forge import pipeline
@@ -39,16 +40,14 @@ def needs(ctx: Context, name: str) -> dict[str, int]:
     """Predicted disk, memory and time of a stage, from the base's size; empty where nothing is known."""
     from forge.stages.train import prediction
     p = ctx.base.parameters
-    if not p:
-        return {}
-    table = {
-        "download": {"disk_bytes": costs.import_disk(p)},
-        "train": {**prediction(ctx), "seconds": round(training_seconds(ctx))},
-        "merge": {"disk_bytes": costs.base_bytes(p), "memory_bytes": costs.stream_memory(p, 1)},
-        "quantize": {"disk_bytes": sum(costs.gguf_bytes(p, t) for t in ctx.config.quantize.types),
-                     "memory_bytes": costs.stream_memory(p, 2)},
+    table: dict[str, Callable[[], dict[str, int]]] = {
+        "download": lambda: {"disk_bytes": costs.import_disk(p)},
+        "train": lambda: {**prediction(ctx), "seconds": round(training_seconds(ctx))},
+        "merge": lambda: {"disk_bytes": costs.base_bytes(p), "memory_bytes": costs.stream_memory(p, 1)},
+        "quantize": lambda: {"disk_bytes": sum(costs.gguf_bytes(p, t) for t in ctx.config.quantize.types),
+                             "memory_bytes": costs.stream_memory(p, 2)},
     }
-    return table.get(name, {})
+    return table[name]() if p and name in table else {}
 
 
 def planned(setup: Setup, first: str | None, last: str | None) -> tuple[dict, list[str]]:
