@@ -1,85 +1,69 @@
-"""Files → documents: decoded, secrets handled, structure read."""
+"""One file → one document: decoded or extracted, secrets handled, structure read."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Literal
 
 import numpy as np
 
-from forge.core.config import CorpusConfig
 from forge.core.fsio import sha256_bytes
-from forge.core.report import Reporter
 from forge.corpus import secrets
 from forge.corpus.document import Document
-from forge.corpus.readers import structure
-from forge.corpus.walk import File, Skipped, walk
+from forge.corpus.readers import Unreadable, extract, extracts, structure
+from forge.corpus.walk import File
 from forge.errors import StageFailed
 
-SHOWN = 20  # findings that an error lists
+PROSE = {".md", ".markdown", ".txt", ".rst", ".html", ".htm", ".docx", ".pdf", ".ipynb"}
 BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
-class Redaction:
-    path: str
-    line: int
-    kind: str
+class Loaded:
+    """`document` is None where the file cannot be one, or the secrets policy keeps it out; `skipped` says why."""
+
+    document: Document | None
+    sha256: str
+    findings: list[secrets.Finding]
+    skipped: str | None = None
 
 
-@dataclass(frozen=True)
-class Corpus:
-    """`dropped` are documents left out by the secrets policy: they count as explained, not as lost."""
+def load(file: File, policy: Literal["redact", "drop", "fail"], data: bytes | None = None) -> Loaded:
+    """Reads a file, or takes its bytes. Under the policy `fail` its findings are the caller's to refuse.
 
-    documents: list[Document]
-    skipped: list[Skipped]
-    redactions: list[Redaction]
-    dropped: list[Skipped]
-
-
-def load(config: CorpusConfig, policy: Literal["redact", "drop", "fail"], root: Path, report: Reporter,
-         own: Iterable[Path] = ()) -> Corpus:
-    """Reads the corpus. Raises UsageError where it is missing or empty, StageFailed where secrets must not be there."""
-    walked = walk(config, root, own)
-    documents: list[Document] = []
-    redactions: list[Redaction] = []
-    dropped: list[Skipped] = []
-    for done, file in enumerate(walked.files):
-        document, findings = _document(file)
-        redactions += [Redaction(file.relative, finding.line, finding.kind) for finding in findings]
-        if findings and policy == "drop":
-            dropped.append(Skipped(file.relative, f"holds {len(findings)} secrets; dataset.secrets is drop"))
-        else:
-            documents.append(document)
-        for note in document.notes:
-            report.warn(f"{file.relative}: {note}")
-        report.progress("reading", done + 1, len(walked.files), "files")
-    if redactions and policy == "fail":
-        listed = "\n  ".join(f"{r.path}:{r.line}: {r.kind}" for r in redactions[:SHOWN])
-        raise StageFailed(f"{len(redactions)} secrets in the corpus:\n  {listed}",
-                          fix="remove them, or --set dataset.secrets=redact")
-    if not documents:
-        raise StageFailed(f"every document was dropped for its secrets: {', '.join(s.path for s in dropped[:SHOWN])}",
-                          fix="--set dataset.secrets=redact")
-    return Corpus(documents, walked.skipped, redactions, dropped)
-
-
-def _document(file: File) -> tuple[Document, list[secrets.Finding]]:
+    Of a format that is extracted (a Word file, say), byte offsets count in the UTF-8 form of the extracted text.
+    """
+    data = _read(file) if data is None else data
+    digest = sha256_bytes(data)
     try:
-        data = file.path.read_bytes()
-    except OSError as error:
-        raise StageFailed(f"{file.relative} could be opened but not read: {error.strerror}",
-                          fix="check the file, or leave it out with corpus.exclude") from None
-    text, offsets, notes = decode(data)
+        text, offsets, notes = _extracted(file.name, data) if extracts(file.name) else decode(data)
+    except Unreadable as problem:
+        fix = f"; fix: {problem.fix}" if problem.fix else ""
+        return Loaded(None, digest, [], f"{problem.message}{fix}")
     findings = secrets.scan(text)
+    if findings and policy == "drop":
+        return Loaded(None, digest, findings, f"holds {len(findings)} secrets; dataset.secrets is drop")
     if findings:
         text, offsets = secrets.redact(text, offsets, findings)
     read = structure(file.name, text)
     title = read.title or _title(file.name)
-    return Document(file.relative, file.name, sha256_bytes(data), text, title, read.blocks, offsets, notes), findings
+    document = Document(file.relative, file.name, digest, text, title, read.blocks, offsets, notes)
+    return Loaded(document, digest, findings)
+
+
+def _read(file: File) -> bytes:
+    try:
+        return file.path.read_bytes()
+    except OSError as error:
+        raise StageFailed(f"{file.relative} could be opened but not read: {error.strerror}",
+                          fix="check the file, or leave it out with corpus.exclude") from None
+
+
+def _extracted(name: str, data: bytes) -> tuple[str, np.ndarray, tuple[str, ...]]:
+    text = extract(name, data)
+    return text, _offsets(text, 0), ()
 
 
 def decode(data: bytes) -> tuple[str, np.ndarray, tuple[str, ...]]:
@@ -119,5 +103,5 @@ def _offsets(text: str, base: int) -> np.ndarray:
 def _title(name: str) -> str:
     """A file's name as words: `getting_started.md` → getting started; other files keep their name."""
     path = PurePosixPath(name)
-    prose = path.suffix in (".md", ".markdown", ".txt", ".rst")
+    prose = path.suffix.lower() in PROSE
     return re.sub(r"[_-]+", " ", path.stem).strip() if prose else path.name

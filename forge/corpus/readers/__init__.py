@@ -1,27 +1,108 @@
-"""Text → structure. One file a format; a format is added as a file and a row."""
+"""Text → structure, and files of other formats → text. One file a format; a format is added as a file and a row."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import PurePosixPath
+from types import ModuleType
 
 from forge.corpus.document import Structure
+from forge.errors import UsageError
 
-# File suffix → module of this package with `read(text) -> Structure`. Imported when the first such file is met.
-READERS = {
-    ".md": "markdown", ".markdown": "markdown", ".mdx": "markdown",
-    ".py": "python", ".pyi": "python",
-    ".txt": "plain", ".text": "plain", ".rst": "plain", ".log": "plain", "": "plain",
-    ".json": "lines", ".jsonl": "lines", ".yaml": "lines", ".yml": "lines", ".toml": "lines", ".ini": "lines",
-    ".cfg": "lines", ".csv": "lines", ".mmd": "lines", ".mermaid": "lines", ".sh": "lines", ".bash": "lines",
-    ".js": "lines", ".ts": "lines", ".go": "lines", ".rs": "lines", ".java": "lines", ".c": "lines", ".h": "lines",
-    ".cpp": "lines", ".hpp": "lines", ".html": "lines", ".css": "lines", ".sql": "lines", ".xml": "lines",
+
+class Unreadable(UsageError):
+    """A file that cannot become a document: damaged, encrypted, without text, or its library is not installed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """`module` of this package has `read(text) -> Structure`, or `read(text, language)` where the row names one.
+
+    An `extracted` format's module also has `extract(data) -> str`, which gives the text that `read` is for; `binary`
+    formats hold NUL bytes. `needs` is the optional library that extracting takes.
+    """
+
+    module: str
+    language: str = ""
+    extracted: bool = False
+    binary: bool = False
+    needs: str = ""
+
+
+_MARKDOWN = Reader("markdown")
+_PLAIN = Reader("plain")
+_LINES = Reader("lines")
+_HTML = Reader("html", extracted=True, needs="selectolax")
+_ROWS: dict[str, Reader] = {
+    ".md .markdown .mdx .qmd .rmd": _MARKDOWN,
+    ".py .pyi .pyw": Reader("python"),
+    ".txt .text .log .adoc .asciidoc .org .tex": _PLAIN,
+    ".rst .rest": Reader("rst"),
+    ".html .htm .xhtml": _HTML,
+    ".ipynb": Reader("notebook", extracted=True),
+    ".docx": Reader("docx", extracted=True, binary=True, needs="mammoth"),
+    ".pdf": Reader("pdf", extracted=True, binary=True, needs="pypdfium2"),
+    ".js .jsx .mjs .cjs": Reader("code", "javascript"),
+    ".ts .mts .cts": Reader("code", "typescript"),
+    ".tsx": Reader("code", "tsx"),
+    ".go": Reader("code", "go"),
+    ".rs": Reader("code", "rust"),
+    ".java": Reader("code", "java"),
+    ".c": Reader("code", "c"),
+    ".h": Reader("code", "header"),
+    ".cc .cpp .cxx .hh .hpp .hxx .cu .cuh": Reader("code", "cpp"),
+    ".sh .bash .zsh": Reader("code", "shell"),
+    ".yaml .yml": Reader("data", "yaml"),
+    ".toml": Reader("data", "toml"),
+    ".ini .cfg .conf .properties": Reader("data", "ini"),
+    ".json .geojson .webmanifest": Reader("data", "json"),
+    ".jsonl .ndjson": Reader("data", "jsonl"),
+    ".csv .tsv": Reader("tabular"),
+    ".mmd .mermaid": Reader("mermaid"),
+    ".css .scss .sql .xml .svg .proto .graphql .rb .php .pl .lua .r .jl .kt .swift .scala .cs .ps1 .bat .tf .cmake":
+        _LINES,
 }
+# File suffix, lower case → reader. A module is imported when the first such file is met.
+READERS: dict[str, Reader] = {"": _PLAIN} | {name: row for names, row in _ROWS.items() for name in names.split()}
 
 
 def structure(name: str, text: str) -> Structure:
-    """The structure of a text by its file's suffix; text of an unknown suffix is read as plain text."""
-    module = READERS.get(PurePosixPath(name).suffix.lower(), "plain")
-    read: Callable[[str], Structure] = importlib.import_module(f"{__name__}.{module}").read
-    return read(text)
+    """The structure of a document's text by its file's suffix; of an unknown suffix, that of plain text.
+
+    For a format that is extracted, `text` is what `extract` gave.
+    """
+    reader = _reader(name)
+    module = _module(reader.module)
+    structure: Structure = module.read(text, reader.language) if reader.language else module.read(text)
+    return structure
+
+
+def extracts(name: str) -> bool:
+    """Whether a document of that file name is not the file's own text but what `extract` makes of it."""
+    return _reader(name).extracted
+
+
+def extract(name: str, data: bytes) -> str:
+    """The text of a document in another format, as Markdown. Raises Unreadable, its message the reason alone."""
+    reader = _reader(name)
+    if not data.strip():
+        raise Unreadable("empty")
+    try:
+        text: str = _module(reader.module).extract(data)
+    except ImportError as error:
+        if not reader.needs or error.name is None or error.name.split(".")[0] != reader.needs:
+            raise
+        raise Unreadable(f"reading {PurePosixPath(name).suffix.lower()} needs {reader.needs}",
+                         fix="pip install 'phoenix-forge[docs]'") from None
+    if not text.strip():
+        raise Unreadable("holds no text")
+    return text
+
+
+def _reader(name: str) -> Reader:
+    return READERS.get(PurePosixPath(name).suffix.lower(), _PLAIN)
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"{__name__}.{name}")

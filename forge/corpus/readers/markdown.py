@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-import yaml
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from forge.corpus.document import Block, BlockKind, Structure, tiled
+from forge.corpus.readers.data import scalar
+from forge.corpus.readers.lines import starts
 
 FRONT_MATTER = re.compile(r"\A---[^\S\n]*\r?\n(.*?\r?\n)?---[^\S\n]*(?:\r?\n|\Z)", re.DOTALL)
-LINE_END = re.compile(r"\r\n?|\n")  # what markdown-it counts as one
 KINDS: dict[str, BlockKind] = {
     "heading_open": "heading", "paragraph_open": "paragraph", "bullet_list_open": "list", "ordered_list_open": "list",
     "table_open": "table", "fence": "code", "code_block": "code", "blockquote_open": "paragraph"}
@@ -27,9 +27,9 @@ def read(text: str) -> Structure:
     matter = FRONT_MATTER.match(text)
     if matter:
         body = matter.end()
-        title = _front_title(matter[1] or "")
+        title = scalar(matter[1] or "", "title")
         blocks.append(Block("front_matter", 0, body))
-    lines = [body, *(body + match.end() for match in LINE_END.finditer(text[body:]))]
+    lines = starts(text, body)
     tokens = _parser.parse(text[body:])
     above: list[tuple[int, str]] = []  # (level, title)
     for i, token in enumerate(tokens):
@@ -42,24 +42,17 @@ def read(text: str) -> Structure:
             above = [*(entry for entry in above if entry[0] < level), (level, tokens[i + 1].content.strip())]
             title = title or above[-1][1]
         headings = tuple(entry[1] for entry in above)
-        rest = tokens[i:]
         blocks.append(Block(kind, start, start, headings, above[-1][0] if kind == "heading" else 0,
-                            _rows(rest) if kind == "table" else (), _items(rest) if kind == "list" else ()))
+                            _rows(tokens, i) if kind == "table" else (),
+                            _items(tokens, i) if kind == "list" else ()))
     return Structure(title, tiled(blocks, len(text)))
 
 
-def _front_title(matter: str) -> str | None:
-    try:
-        value = yaml.safe_load(matter)
-    except yaml.YAMLError:
-        return None  # front matter that is not YAML is still text to teach; only the title is not taken from it
-    return str(value["title"]) if isinstance(value, dict) and value.get("title") else None
-
-
-def _rows(tokens: Sequence[Token]) -> tuple[tuple[str, ...], ...]:
-    """Cells of the table that starts at the first token, row by row."""
+def _rows(tokens: Sequence[Token], at: int) -> tuple[tuple[str, ...], ...]:
+    """Cells of the table that starts at token `at`, row by row."""
     rows: list[list[str]] = []
-    for token in tokens:
+    for i in range(at, len(tokens)):
+        token = tokens[i]
         if token.type == "table_close":
             break
         if token.type == "tr_open":
@@ -69,16 +62,17 @@ def _rows(tokens: Sequence[Token]) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(row) for row in rows)
 
 
-def _items(tokens: Sequence[Token]) -> tuple[str, ...]:
-    """First paragraph of each own item of the list that starts at the first token."""
+def _items(tokens: Sequence[Token], at: int) -> tuple[str, ...]:
+    """First paragraph of each own item of the list that starts at token `at` (list, item, paragraph, inline)."""
     items: list[str] = []
     waiting = False
-    for token in tokens:
+    for i in range(at, len(tokens)):
+        token = tokens[i]
         if token.level == 0 and token.nesting < 0:
             break
         if token.type == "list_item_open" and token.level == 1:
             waiting = True
-        elif token.type == "inline" and waiting:
+        elif token.type == "inline" and token.level == 3 and waiting:
             items.append(token.content.strip())
             waiting = False
     return tuple(items)

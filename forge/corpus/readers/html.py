@@ -1,0 +1,247 @@
+"""HTML → Markdown through selectolax (lexbor). Navigation, scripts and forms are left out, never the main text."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from forge.corpus.readers import markdown, writing
+
+DROPPED = {"script", "style", "noscript", "template", "svg", "canvas", "iframe", "object", "nav", "button", "select",
+           "input", "textarea", "head", "title", "meta", "link", "audio", "video", "img", "picture", "map", "dialog"}
+BOILERPLATE = {"header", "footer", "aside"}  # dropped outside of the main text, unless a heading 1 is in them
+HEADINGS = {f"h{n}": n for n in range(1, 7)}
+BLOCKS = {"p", "div", "section", "article", "main", "header", "footer", "aside", "ul", "ol", "dl", "dt", "dd", "li",
+          "table", "tr", "pre", "blockquote", "figure", "figcaption", "details", "summary", "form", "fieldset",
+          "address", "hr", "body", "center", "hgroup", "legend", "caption", "nav", "menu", "dir", "iframe", *HEADINGS}
+MARKS = {"strong": "**", "b": "**", "em": "*", "i": "*"}
+CODE = {"code", "kbd", "samp", "tt"}
+ANCHORS = {"¶", "#", "§", "🔗", ""}  # what a heading's link to itself is made of
+DEPTH = 100  # elements within elements; below, only the text is kept
+CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?([\w.:-]{1,40})", re.IGNORECASE)
+LANGUAGE = re.compile(r"(?:^|\s)(?:language|lang|highlight|highlight-source|brush:)-?\s?([\w+#]+)")
+SPACE = re.compile(r"[ \t\r\n\f]+")
+read = markdown.read
+
+
+def extract(data: bytes) -> str:
+    return to_markdown(_decoded(data))
+
+
+def to_markdown(html: str) -> str:
+    """The page's main text; a page without a heading 1 gets its title as one."""
+    from selectolax.lexbor import LexborHTMLParser
+
+    page: Any = LexborHTMLParser(html.replace("\0", "\ufffd"))
+    root = page.body or page.root
+    if root is None:
+        return ""
+    main = page.css_first("main, [role=main]")
+    parts = _Writer(bool(main)).blocks(main, 0) if main is not None else []
+    if not parts:
+        parts = _Writer(False).blocks(root, 0) or _Writer(True).blocks(root, 0)
+    title = page.css_first("head > title")
+    name = " ".join(title.text().split()) if title is not None else ""
+    if name and parts and not any(part.startswith("# ") for part in parts):
+        parts.insert(0, writing.heading(1, name))
+    return "\n\n".join(parts) + "\n" if parts else ""
+
+
+def _decoded(data: bytes) -> str:
+    """By byte order mark, UTF-8, the page's own word, or Windows-1252, which is what the web means by Latin-1."""
+    for mark, name in ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
+        if data.startswith(mark):
+            return data.decode(name, "replace")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        named = CHARSET.search(data[:4096])
+    try:
+        return data.decode(named[1].decode("ascii") if named else "cp1252", "replace")
+    except LookupError:
+        return data.decode("cp1252", "replace")
+
+
+class _Writer:
+    """`everything` keeps headers, footers and asides too."""
+
+    def __init__(self, everything: bool) -> None:
+        self.everything = everything
+
+    def blocks(self, node: Any, depth: int) -> list[str]:
+        """The Markdown blocks of an element's children; loose text between elements makes paragraphs."""
+        made: list[str] = []
+        loose: list[str] = []
+        for child in node.iter(include_text=True):
+            tag = child.tag
+            if tag in BLOCKS or self._wraps_blocks(child, depth):
+                made += _prose("".join(loose))
+                loose = []
+                made += self._block(child, tag, depth + 1)
+            elif tag not in DROPPED:
+                loose.append(self.inline(child, depth + 1))
+        return made + _prose("".join(loose))
+
+    def _wraps_blocks(self, node: Any, depth: int) -> bool:
+        """An inline or unknown element around blocks, such as a link around a card or a custom element."""
+        if node.tag in DROPPED or node.tag.startswith("-") or depth > DEPTH or node.tag in CODE:
+            return False
+        return any(child.tag in BLOCKS for child in node.iter())
+
+    def _block(self, node: Any, tag: str, depth: int) -> list[str]:
+        if depth > DEPTH:
+            return _prose(SPACE.sub(" ", node.text()))
+        if tag in DROPPED or "hidden" in node.attributes:
+            return []
+        if tag in BOILERPLATE and not self.everything and not _in_article(node) and node.css_first("h1") is None:
+            return []
+        if tag in HEADINGS:
+            text = self.inline_of(node, depth).strip()
+            return [writing.heading(HEADINGS[tag], text)] if text else []
+        if tag == "pre":
+            return [writing.fence(node.text(), _language(node))] if node.text().strip() else []
+        if tag in ("ul", "ol", "menu", "dir"):
+            return self._list(node, tag == "ol", depth)
+        if tag == "dl":
+            return self._definitions(node, depth)
+        if tag == "table":
+            return self._table(node, depth)
+        if tag == "blockquote":
+            quoted = "\n\n".join(self.blocks(node, depth))
+            return ["\n".join(f"> {part}".rstrip() for part in quoted.split("\n"))] if quoted else []
+        return ["***"] if tag == "hr" else self.blocks(node, depth)
+
+    def _list(self, node: Any, numbered: bool, depth: int) -> list[str]:
+        items: list[str] = []
+        for child in node.iter():
+            body = _joined(self.blocks(child, depth)) if child.tag not in DROPPED else ""
+            if body and child.tag in ("ul", "ol") and items:  # a list within a list without an item of its own
+                items[-1] += "\n" + writing.item(" ", body)
+            elif body:
+                items.append(writing.item(f"{len(items) + 1}." if numbered else "-", body))
+        return ["\n".join(items)] if items else []
+
+    def _definitions(self, node: Any, depth: int) -> list[str]:
+        items: list[str] = []
+        term = ""
+        for child in [c for part in node.iter() for c in (part.iter() if part.tag == "div" else (part,))]:
+            if child.tag == "dt":
+                text = self.inline_of(child, depth).strip()
+                term = f"{term}, {text}" if term else text
+            elif child.tag == "dd":
+                body = _joined(self.blocks(child, depth))
+                items.append(writing.item("-", f"**{term}**: {body}" if term else body))
+                term = ""
+        if term:
+            items.append(f"- **{term}**")
+        return ["\n".join(items)] if items else []
+
+    def _table(self, node: Any, depth: int) -> list[str]:
+        """A table of data as one; one that only lays out the page as its cells' blocks."""
+        parts = [part.iter() if part.tag in ("thead", "tbody", "tfoot") else (part,) for part in node.iter()]
+        trs = [tr for part in parts for tr in part if tr.tag == "tr"]
+        cells = [[cell for cell in tr.iter() if cell.tag in ("td", "th")] for tr in trs]
+        cells = [row for row in cells if row]
+        width = max((len(row) for row in cells), default=0)
+        if len(cells) < 2 or width < 2 or node.css_first("td table, td ul, td ol, td pre, td h1, td h2, td h3"):
+            return [block for row in cells for cell in row for block in self.blocks(cell, depth)]
+        caption = node.css_first("caption")
+        made = _prose(self.inline_of(caption, depth)) if caption is not None else []
+        return [*made, writing.table(self._grid(cells, depth))]
+
+    def _grid(self, cells: list[list[Any]], depth: int) -> list[list[str]]:
+        """A cell that spans rows or columns is repeated in each."""
+        grid: list[list[str]] = []
+        below: dict[int, tuple[int, str]] = {}  # column → rows that a cell from above still covers, and its text
+        for row in cells:
+            line: list[str] = []
+            waiting = list(row)
+            while waiting or len(line) in below:
+                if len(line) in below:
+                    left, text = below.pop(len(line))
+                    if left > 1:
+                        below[len(line)] = (left - 1, text)
+                    line.append(text)
+                    continue
+                cell = waiting.pop(0)
+                text = " ".join(" ".join(self.blocks(cell, depth)).split())
+                for _ in range(_span(cell, "colspan")):
+                    if _span(cell, "rowspan") > 1:
+                        below[len(line)] = (_span(cell, "rowspan") - 1, text)
+                    line.append(text)
+            grid.append(line)
+        return grid
+
+    def inline_of(self, node: Any, depth: int) -> str:
+        return "".join(self.inline(child, depth + 1) for child in node.iter(include_text=True)
+                       if child.tag not in DROPPED)
+
+    def inline(self, node: Any, depth: int) -> str:
+        """Text with its emphasis, code and links; a line break stays one."""
+        tag = node.tag
+        if tag == "-text":
+            return SPACE.sub(" ", node.text(deep=False))
+        if tag.startswith("-") or tag in DROPPED or tag == "_comment":
+            return ""
+        if tag == "br":
+            return "\n"
+        if depth > DEPTH:
+            return SPACE.sub(" ", node.text())
+        if tag in CODE:
+            text = " ".join(node.text().split())
+            return writing.code(text) if text else ""
+        text = self.inline_of(node, depth)
+        bare = text.strip()
+        if tag == "a":
+            return _link(text, bare, node.attributes.get("href") or "")
+        mark = MARKS.get(tag)
+        if not mark or not bare or "\n" in bare or bare.startswith("*"):
+            return text
+        return f"{' ' * text.startswith(' ')}{mark}{bare}{mark}{' ' * text.endswith(' ')}"
+
+
+def _link(text: str, bare: str, href: str) -> str:
+    if bare in ANCHORS:
+        return ""
+    href = href.strip()
+    if not href or href.startswith(("#", "javascript:", "data:")) or "\n" in href:
+        return text
+    target = f"<{href}>" if re.search(r"[\s()]", href) else href
+    return f"{' ' * text.startswith(' ')}[{' '.join(bare.split())}]({target}){' ' * text.endswith(' ')}"
+
+
+def _prose(text: str) -> list[str]:
+    lines = [" ".join(part.split(" ")).strip() for part in text.split("\n")]
+    kept = [writing.line(part) for part in lines if part]
+    return ["\n".join(kept)] if kept else []
+
+
+def _joined(blocks: list[str]) -> str:
+    """Blocks of a list item: tight where a list follows its text."""
+    text = blocks[0] if blocks else ""
+    for block in blocks[1:]:
+        text += ("\n" if re.match(r"(?:-|\d+\.) ", block) else "\n\n") + block
+    return text
+
+
+def _language(node: Any) -> str:
+    """Of a code block, from its class, its code element's, or that of the element around it."""
+    for at in (node, node.css_first("code"), node.parent, node.parent.parent if node.parent else None):
+        match = LANGUAGE.search(at.attributes.get("class") or "") if at is not None and at.attributes else None
+        if match and match[1] not in ("default", "none", "text"):
+            return match[1]
+    return ""
+
+
+def _in_article(node: Any) -> bool:
+    at = node.parent
+    while at is not None and at.tag not in ("body", "html"):
+        if at.tag in ("article", "main", "section", "blockquote"):
+            return True
+        at = at.parent
+    return False
+
+
+def _span(cell: Any, name: str) -> int:
+    value = cell.attributes.get(name) or "1"
+    return min(max(int(value), 1), 100) if value.isascii() and value.isdigit() and len(value) < 5 else 1
