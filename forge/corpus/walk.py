@@ -1,10 +1,16 @@
-"""Which files are the corpus. What is left out for another reason than the user's own patterns is listed, with why."""
+"""Which files are the corpus. What is left out for another reason than the user's own patterns is listed, with why.
+
+Paths are strings in here: arithmetic on Path objects is what a walk would otherwise spend its time on.
+"""
+# ruff: noqa: PTH100, PTH110, PTH111, PTH112, PTH113, PTH114, PTH116, PTH118, PTH120
 
 from __future__ import annotations
 
 import os
+import re
+import stat
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +19,8 @@ import pathspec
 
 from forge.core.config import CorpusConfig
 from forge.core.fsio import PARTIAL, human
+from forge.corpus.readers import extracts
+from forge.corpus.sources import Sources, read_sources
 from forge.errors import UsageError
 
 SNIFF = 8192  # bytes looked at to tell text from binary, as git does
@@ -22,102 +30,192 @@ ARTIFACTS = ("models", "outputs", "dataset_package", ".forge", "logs", "forge.ya
 TOOL_FOLDERS = {".git", ".hg", ".svn", ".venv", "venv", "node_modules", "__pycache__", ".tox", ".mypy_cache",
                 ".ruff_cache", ".pytest_cache"}
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
+EVERYWHERE = ["."]  # corpus.roots as it comes; a list of sources takes its place, and adds to any other
+
+Rules = list[tuple[str, pathspec.GitIgnoreSpec]]  # a folder, with a separator at its end, and its .gitignore
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class File:
-    """`relative` is shown and recorded (from the workspace); `name` is what people call it (from its corpus root)."""
+    """`relative` is shown and recorded (from the workspace); `name` is what people call it (from its corpus root).
+
+    `size` in bytes and `mtime_ns` are those of the walk: where neither has changed, a reader may skip the file.
+    """
 
     path: Path
     relative: str
     name: str
+    size: int = 0
+    mtime_ns: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Skipped:
     path: str
     reason: str
 
 
 class Walked(NamedTuple):
+    """`notices` are what the user should know of the list of sources."""
+
     files: list[File]
     skipped: list[Skipped]
+    notices: list[str]
+
+
+class _Root(NamedTuple):
+    """Where to look, and the folder from which its files are named."""
+
+    start: str
+    base: str
 
 
 def walk(config: CorpusConfig, root: Path, own: Iterable[Path] = ()) -> Walked:
-    """The corpus's readable text files, ordered by path, and what was skipped.
+    """The corpus's readable files, ordered by path, and what was skipped.
 
-    `root` is the workspace; `own` are further artifacts of it. Raises UsageError for a missing root or an empty corpus.
+    `root` is the workspace; `own` are further artifacts of it. Raises UsageError for a missing root, a list of sources
+    that cannot be followed, or an empty corpus. A symlink is never read through: its target may lie outside the corpus,
+    or be ignored; where it lies inside it is read there.
     """
-    include = pathspec.GitIgnoreSpec.from_lines(config.include) if config.include else None
-    exclude = pathspec.GitIgnoreSpec.from_lines(config.exclude)
-    artifacts = {root / name for name in ARTIFACTS} | set(own)
+    home = os.path.abspath(root)
+    sources = read_sources(Path(home) / Path(config.manifest).expanduser(), Path(home)) if config.manifest else None
+    left_out = _left_out(config, sources, home, own)
     found: dict[str, File] = {}
     skipped: dict[str, Skipped] = {}
-    for entry in config.roots:
-        start = Path(os.path.normpath(root / Path(entry).expanduser()))
-        if not start.exists():
+    seen: set[str] = set()
+    for start, base in _roots(config, sources, home):
+        real = os.path.realpath(start)
+        ahead = _ahead(start, home)
+        named_ahead = _ahead(start, base)
+        for below in sorted(_listed(start, home)):
+            at, name, path = _join(start, below), _join(named_ahead, below), _join(ahead, below)
+            identity = _join(real, below)
+            if identity in seen or left_out(at, name, path):
+                continue
+            seen.add(identity)
+            status, reason = _fitness(at, real, config.max_bytes, bool(below))
+            if reason or not status:
+                skipped.setdefault(path, Skipped(path, reason))
+            else:
+                found[path] = File(Path(at), path, name, status.st_size, status.st_mtime_ns)
+    if not found:
+        raise _empty(config, list(skipped.values()))
+    return Walked([found[key] for key in sorted(found)], [skipped[key] for key in sorted(skipped)],
+                  sources.notices if sources else [])
+
+
+def _empty(config: CorpusConfig, skipped: list[Skipped]) -> UsageError:
+    why = "\n  ".join(f"{s.path}: {s.reason}" for s in skipped[:20])
+    where = ", ".join([*config.roots, *([config.manifest] if config.manifest else [])])
+    return UsageError(f"the corpus is empty: nothing readable in {where}"
+                      + (f"; skipped {len(skipped)}:\n  {why}" if skipped else ""),
+                      fix="check corpus.roots, corpus.include and corpus.exclude, and what .gitignore leaves out")
+
+
+def _roots(config: CorpusConfig, sources: Sources | None, home: str) -> list[_Root]:
+    """Sources of a list keep their path in the repository as their name: `ADRs/001.md`, not `001.md`."""
+    roots = []
+    for entry in [] if sources and config.roots == EVERYWHERE else config.roots:
+        start = os.path.normpath(os.path.join(home, os.path.expanduser(entry)))
+        if not os.path.exists(start):
             raise UsageError(f"corpus.roots: {entry!r} does not exist (looked for {start})",
                              fix="name an existing folder: --set 'corpus.roots=[docs]'")
-        for at in sorted(_listed(start)):
-            path = Path(os.path.relpath(at, root)).as_posix()
-            name = at.relative_to(start).as_posix() if at != start else at.name
-            if artifacts & {at, *at.parents} or at.name.endswith(PARTIAL):
-                continue
-            if exclude.match_file(name) or exclude.match_file(path):
-                continue
-            if include and not (include.match_file(name) or include.match_file(path)):
-                continue
-            reason = _unfit(at, config.max_bytes)
-            if reason:
-                skipped[path] = Skipped(path, reason)
-            else:
-                found.setdefault(path, File(at, path, name))
-    if not found:
-        why = "\n  ".join(f"{s.path}: {s.reason}" for s in list(skipped.values())[:20])
-        raise UsageError(f"the corpus is empty: nothing readable in {', '.join(config.roots)}"
-                         + (f"; skipped {len(skipped)}:\n  {why}" if skipped else ""),
-                         fix="check corpus.roots, corpus.include and corpus.exclude, and what .gitignore leaves out")
-    return Walked([found[key] for key in sorted(found)], [skipped[key] for key in sorted(skipped)])
+        roots.append(_Root(start, start if os.path.isdir(start) else os.path.dirname(start)))
+    for entry in sources.roots if sources else []:
+        start = os.path.normpath(os.path.join(home, entry))
+        inside = start == home or start.startswith(_folder(home))
+        roots.append(_Root(start, home if inside else os.path.dirname(start)))
+    return roots
 
 
-def _unfit(at: Path, max_bytes: int) -> str | None:
-    """Why a file cannot be a document, or None."""
-    if at.is_symlink() and not at.exists():
-        return "dangling symlink"
-    if at.is_dir():
-        return "a folder that is not walked (a submodule or a tool's folder)"
-    if not at.is_file():
-        return "gone, or not a regular file"
+def _folder(path: str) -> str:
+    return path if path.endswith("/") else path + "/"
+
+
+def _join(ahead: str, below: str) -> str:
+    return f"{_folder(ahead)}{below}" if ahead and below else ahead or below
+
+
+def _ahead(start: str, base: str) -> str:
+    """How `start` is reached from `base`; empty where it is the same."""
+    relative = os.path.relpath(start, base).replace(os.sep, "/")
+    return "" if relative == "." else relative
+
+
+def _left_out(config: CorpusConfig, sources: Sources | None, home: str,
+              own: Iterable[Path]) -> Callable[[str, str, str], bool]:
+    """Whether the user, or Forge itself, wants a file kept out: nothing that needs saying."""
+    include = pathspec.GitIgnoreSpec.from_lines(config.include) if config.include else None
+    exclude = pathspec.GitIgnoreSpec.from_lines([*config.exclude, *(sources.exclude if sources else [])])
+    regexes = [re.compile(pattern) for pattern in (sources.exclude_regex if sources else [])]
+    artifacts = {_join(home, name) for name in ARTIFACTS} | {os.path.abspath(path) for path in own}
+    below = tuple(sorted(path + "/" for path in artifacts))
+
+    def left_out(at: str, name: str, path: str) -> bool:
+        if at in artifacts or at.startswith(below) or at.endswith(PARTIAL):
+            return True
+        if exclude and (exclude.match_file(name) or exclude.match_file(path)):
+            return True
+        if include and not (include.match_file(name) or include.match_file(path)):
+            return True
+        return any(r.search(path) or r.search(path.rpartition("/")[2]) for r in regexes)
+
+    return left_out
+
+
+def _fitness(at: str, root: str, max_bytes: int, inside: bool) -> tuple[os.stat_result | None, str]:
+    """A file's status, and why it cannot be a document, or nothing. `inside`: found below a root, not named as one."""
     try:
-        size = at.stat().st_size
-        with open(at, "rb") as handle:
-            head = handle.read(SNIFF)
+        status = os.stat(at, follow_symlinks=not inside)
+        reason = _link(at, root) if stat.S_ISLNK(status.st_mode) else _unfit(at, status, max_bytes)
+    except FileNotFoundError:
+        return None, "gone, or not a regular file"
     except OSError as error:
-        return f"unreadable: {error.strerror}"
-    if size > max_bytes:
-        return f"too large: {human(size)}, corpus.max_bytes is {human(max_bytes)}"
+        return None, f"unreadable: {error.strerror}"
+    return status, reason
+
+
+def _link(at: str, root: str) -> str:
+    target = os.path.realpath(at)
+    if not os.path.exists(target):
+        return "dangling symlink"
+    if target != root and not target.startswith(_folder(root)):
+        return "a symlink that leads out of its corpus root"
+    return "a symlink: its target is read where it lies, unless it is left out there"
+
+
+def _unfit(at: str, status: os.stat_result, max_bytes: int) -> str:
+    if stat.S_ISDIR(status.st_mode):
+        return "a folder that is not walked (another repository or a tool's folder)"
+    if not stat.S_ISREG(status.st_mode):
+        return "gone, or not a regular file"
+    with open(at, "rb", buffering=0) as handle:
+        head = handle.read(SNIFF)
+    if status.st_size > max_bytes:
+        return f"too large: {human(status.st_size)}, corpus.max_bytes is {human(max_bytes)}"
     if not head.strip():
-        return "empty" if size <= SNIFF else None
-    if b"\0" in head and not head.startswith(UTF16):
+        return "empty" if status.st_size <= SNIFF else ""
+    if b"\0" in head and not head.startswith(UTF16) and not extracts(at):
         return "binary"
-    return None
+    return ""
 
 
-def _listed(start: Path) -> Iterator[Path]:
-    """Files below `start` that ignore rules leave: git's own where there is a work tree, else .gitignore files."""
-    if start.is_file():
-        yield start
-        return
+def _listed(start: str, home: str) -> Iterable[str]:
+    """Files below `start` that ignore rules leave: git's own where there is a work tree, else .gitignore files.
+
+    Relative to `start`, with `/`; one empty name where `start` is itself a file.
+    """
+    if os.path.isfile(start):
+        return [""]
     listed = _git(start)
-    if listed is None:
-        yield from _walk(start, [])
-    else:
-        yield from listed
+    return _walk(_folder(start), "", _above(start, home)) if listed is None else listed
 
 
-def _git(start: Path) -> list[Path] | None:
-    """What git lists below a folder; None where there is no git, no work tree, or the folder itself is ignored."""
+def _git(start: str) -> list[str] | None:
+    """What git lists below a folder; None where there is no git, no work tree, or the folder itself is ignored.
+
+    A submodule that is checked out is listed as the repository that it is (`--recurse-submodules` knows no `-o`).
+    """
     try:
         ignored = subprocess.run(["git", "check-ignore", "-q", "."], cwd=start, capture_output=True, check=False)
         listing = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "--deduplicate", "-z"], cwd=start,
@@ -126,23 +224,55 @@ def _git(start: Path) -> list[Path] | None:
         return None
     if listing.returncode or ignored.returncode == 0:
         return None
-    return [start / os.fsdecode(name) for name in listing.stdout.split(b"\0") if name]
+    names = [os.fsdecode(name) for name in listing.stdout.split(b"\0") if name]
+    return [below for name in names for below in _with_submodule(start, name)]
 
 
-def _walk(folder: Path, rules: list[tuple[Path, pathspec.GitIgnoreSpec]]) -> Iterator[Path]:
+def _with_submodule(start: str, name: str) -> list[str]:
+    """A name that git lists, or what the submodule of that name holds. An untracked repository ends in `/`: no part."""
+    folder = f"{_folder(start)}{name}"
+    if name.endswith("/") or not os.path.lexists(f"{folder}/.git") or os.path.islink(folder):
+        return [name]
+    inner = _git(folder)
+    return [name] if inner is None else [f"{name}/{below}" for below in inner]
+
+
+def _above(start: str, home: str) -> Rules:
+    """Rules of the folders from the workspace down to the one above `start`, unless they would leave it out whole."""
+    if not start.startswith(_folder(home)):
+        return []
+    names = start[len(_folder(home)):].split("/")
+    folders = [_folder("/".join([home.rstrip("/"), *names[:depth]])) for depth in range(len(names))]
+    rules = [(folder, spec) for folder in folders for spec in _spec(folder)]
+    return [] if _ignored(_folder(start), rules) else rules
+
+
+def _spec(folder: str) -> list[pathspec.GitIgnoreSpec]:
+    try:
+        with open(folder + ".gitignore", encoding="utf-8", errors="replace") as handle:
+            return [pathspec.GitIgnoreSpec.from_lines(handle.read().splitlines())]
+    except OSError:
+        return []
+
+
+def _ignored(at: str, rules: Rules) -> bool:
+    """The deepest .gitignore that says anything about a path decides; a later pattern of it over an earlier one."""
+    for folder, spec in reversed(rules):
+        decided = spec.check_file(at[len(folder):]).include
+        if decided is not None:
+            return decided
+    return False
+
+
+def _walk(folder: str, ahead: str, rules: Rules) -> Iterator[str]:
     """Without git: every .gitignore on the way down applies below its folder. Links to folders are not followed."""
-    ignore_file = folder / ".gitignore"
-    if ignore_file.is_file():
-        lines = ignore_file.read_text(encoding="utf-8", errors="replace").splitlines()
-        rules = [*rules, (folder, pathspec.GitIgnoreSpec.from_lines(lines))]
+    rules = [*rules, *((folder, spec) for spec in _spec(folder))]
     for entry in sorted(os.scandir(folder), key=lambda e: e.name):
-        at = Path(entry.path)
         is_folder = entry.is_dir(follow_symlinks=False)
-        if is_folder and entry.name == ".git":
-            continue
-        if any(spec.match_file(at.relative_to(base).as_posix() + ("/" if is_folder else "")) for base, spec in rules):
+        at = f"{folder}{entry.name}"
+        if (is_folder and entry.name == ".git") or _ignored(f"{at}/" if is_folder else at, rules):
             continue
         if is_folder and entry.name not in TOOL_FOLDERS and os.access(at, os.R_OK | os.X_OK):
-            yield from _walk(at, rules)
+            yield from _walk(f"{at}/", f"{ahead}{entry.name}/", rules)
         else:
-            yield at  # a folder that comes out here is listed as skipped
+            yield f"{ahead}{entry.name}"  # a folder that comes out here is listed as skipped
