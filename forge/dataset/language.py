@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
 LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)|!?\[([^\]]+)\]\[[^\]]*\]")
 EMPHASIS = re.compile(r"(\*\*\*|\*\*|__|(?<![\w*])\*(?=\S))(?P<text>(?:(?!\1).)+?)\1", re.DOTALL)
+WIKI_LINK = re.compile(r"!?\[\[(?:[^\]|\n]*\|)?([^\]\n]+)\]\]")
+SLANTED = re.compile(r"(?<![\w`])_(?=\S)([^_`\n]+[^_`\s])_(?![\w`])")
 TAG = re.compile(r"</?[a-zA-Z][^<>]*>|<!--.*?-->", re.DOTALL)
 NUMBERING = re.compile(r"^(?:[§#]?\s*\d+(?:\.\d+)*[.):]?|[IVX]{1,5}[.)]|[A-Za-z][.)])\s+")
 SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]?\s+(?=[\"'(\[`*]?[A-Z0-9`])")
 ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|etc|vs|cf|Dr|Mr|Mrs|Ms|Fig|St|approx)|\b[A-Z])\.[\"')\]]?$")
+TITLE_MARKS = re.compile(r"^(?:[^\w\"'`(\[@/.$-]+\s*|[-–—]+\s+)+")
+WORD = re.compile(r"\w")
 PRONOUNS = {"i", "you", "we", "it", "they", "he", "she", "this", "that", "these", "those", "there"}
 VAGUE = re.compile(r"\b(it|its|this|that|these|those|they|them|their|he|she|his|her|here|there)\b", re.IGNORECASE)
 DETERMINERS = {"the", "a", "an", "my", "your", "our", "its", "their", "each", "every"}
@@ -24,6 +28,11 @@ DETERMINERS = {"the", "a", "an", "my", "your", "our", "its", "their", "each", "e
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
+
+
+def phrases(text: str) -> frozenset[str]:
+    """A comma-separated list as a set."""
+    return frozenset(phrase.strip() for phrase in text.split(","))
 
 
 # Base forms of verbs that documentation is written with. Third person and gerund are derived from them.
@@ -70,16 +79,22 @@ GERUND = {gerund(verb): verb for verb in VERBS}
 
 def plain(markdown: str) -> str:
     """Inline Markdown without links, emphasis and tags; inline code keeps its backticks. One line."""
-    text = LINK.sub(lambda m: m[1] or m[2] or "", markdown)
-    text = TAG.sub(" ", text)
-    text = EMPHASIS.sub(lambda m: m["text"], EMPHASIS.sub(lambda m: m["text"], text))
-    return re.sub(r"\s+", " ", text.replace("**", "")).strip()
+    text = markdown
+    if "[" in text:
+        text = LINK.sub(lambda m: m[1] or m[2] or "", WIKI_LINK.sub(lambda m: m[1], text))
+    if "<" in text:
+        text = TAG.sub(" ", text)
+    if "*" in text or "__" in text:
+        text = EMPHASIS.sub(lambda m: m["text"], EMPHASIS.sub(lambda m: m["text"], text)).replace("**", "")
+    if "_" in text:
+        text = SLANTED.sub(lambda m: m[1], text)
+    return " ".join(text.split())
 
 
 def clean_title(heading: str) -> str:
     """A heading as people say it: no numbering, marks, emoji or closing colon."""
     text = plain(heading).strip("#*_ ")
-    text = re.sub(r"^(?:[^\w\"'`(\[@/.$-]+\s*|[-–—]+\s+)+", "", text)
+    text = TITLE_MARKS.sub("", text)
     text = NUMBERING.sub("", text)
     return text.rstrip(" :.-–—") if not text.endswith("...") else text
 
@@ -139,15 +154,23 @@ def distinctive(name: str) -> bool:
     return len(words) > 1 and sum(word[:1].isupper() for word in words) > 1
 
 
+ACTIONS = frozenset(_words("""
+install setup run configure build start stop create add use update upgrade deploy enable disable remove delete verify
+generate clone uninstall restart download upload publish push pull write migrate convert merge open close connect
+"""))
+
+
 def imperative(heading: str) -> str | None:
     """'Installing Forge' or 'Install Forge' → 'install Forge'; None where the heading is no instruction."""
     first, _, rest = heading.partition(" ")
-    if first.lower() in GERUND and rest:
+    if first.lower() in GERUND and rest and rest.lower() != "started":
         return f"{GERUND[first.lower()]} {rest}"
     how = re.match(r"(?i)how to (\w.+)$", heading)
     if how:
         return how[1]
-    articles = re.match(r"(the|a|an|your|and|with|from|to|[a-z]+s)\b|[`A-Z]", rest)
+    if re.match(r"[`A-Z]", rest):  # 'Request Flow' is a noun, 'Install Forge' is none
+        return f"{first.lower()} {rest}" if first.lower() in ACTIONS else None
+    articles = re.match(r"(the|a|an|your|and|with|from|to|[a-z]+s)\b", rest)
     return f"{first.lower()} {rest}" if first.lower() in VERBS and articles else None
 
 
@@ -227,6 +250,155 @@ def definition(term: str, text: str) -> str:
     if not _is_sentence(text):
         return ended(f"{capitalised(term)} {'are' if is_plural(term) else 'is'} {decapitalised(text)}")
     return ended(f"{capitalised(term)}: {text}")
+
+
+# Forms of verbs that make a clause of what looks like a noun: 'the team work', 'the agent was'.
+FINITE = frozenset(_words("""
+is are was were am be been has have had do does did can could will would should must may might shall made found gave
+took saw led built became began came went sent wrote ran held kept knew grew got said told felt means requires remains
+exists happens occurs works fails seems appears becomes comes goes lives lies stands knows thinks says cannot won't
+don't doesn't isn't aren't
+"""))
+DETERMINER = frozenset(_words("""
+the a an its their his her our your my this that these those each every all any no it them
+"""))
+HEAD_END = re.compile(
+    r"[,;:(—–]|\.(?=\s|$)|\s-\s|\b(?:that|which|who|whose|where|when|for|with|to|from|of|in|on|by|as|at|via|per|using)\b"
+)
+
+
+VERB_FIRST = re.compile(r"[A-Za-z]{2,}[^s\s]s (?:the|an?|its|their|all|any|each|every|both|that|whether|how|[A-Z`])")
+
+
+def is_noun_phrase(text: str) -> bool:
+    """Whether a text begins with a noun and no verb follows it: 'one closed-book question with …', not 'Run it'."""
+    head = HEAD_END.split(text, maxsplit=1)[0].split()
+    if not head or len(head) > 9:
+        return False
+    words = [word.strip("`*\"'“”").lower() for word in head]
+    first = words[0]
+    if VERB_FIRST.match(text) and (not text[:1].isupper() or first not in PLURALS):
+        return False  # 'fulfills Protocol 37', 'shows the way'
+    if first in IMPERATIVE or first in NOT_VALUES or first in PRONOUNS or first in FINITE:
+        return False
+    if re.search(r"(?:ing|ed|ly)$", first):
+        return False
+    if first in VERBS and words[1:2] and words[1] in DETERMINER:
+        return False  # 'query the model'
+    for i, word in enumerate(words):
+        after = words[i + 1] if i + 1 < len(words) else ""
+        if word in FINITE or word == "not" or re.search(r"(?<!on)ly$", word):
+            return False
+        if i and word in THIRD and not _could_be_plural(word, words[:i]):
+            return False
+        if i and word in VERBS and after and first in DETERMINER:
+            return False
+        if i and word.endswith("ed") and after in DETERMINER:
+            return False
+    rest = text[len(" ".join(head)):].lstrip().split(" ", 1)[0].lower()
+    return not (rest in ("that", "to") and words[-1].endswith("ed") and len(words) > 1)
+
+
+PLURALS = frozenset(_words("""
+tokens bytes files tests sections documents weights facts names others
+"""))
+
+
+def _could_be_plural(word: str, before: list[str]) -> bool:
+    """'three steps', 'a list of tests' against 'the agent tests': a verb where a singular noun stands before it."""
+    return len(before) == 1 and before[0] not in DETERMINER and not before[0].endswith("s")
+
+
+def is_value(text: str) -> bool:
+    """Whether a text can stand after 'The status is': a number, code, a name or a noun; no sentence, no instruction."""
+    words = text.split()
+    if not words or len(text) > 160 or re.search(r"[.!?:;]\s+[A-Z]|[:;]$|[.!?]$", text.replace("e.g. ", "")):
+        return False
+    if re.match(r"[`\d$€<~=\"]|v\d", text) or len(words) == 1:
+        return True
+    lower = [word.strip("`*,.()").lower() for word in words]
+    if lower[0] in NOT_VALUES or (lower[0] in IMPERATIVE and len(words) > 2):
+        return False
+    return len(words) <= 16 and not any(word in FINITE for word in lower)
+
+
+# What an instruction begins with; a word that is as often a noun is left out.
+IMPERATIVE = frozenset(VERBS) - set(_words("""
+set list record document process plan test model work access design index backup cache change limit review schedule
+search store support track export import order pack release report request update upload view load log map mark name
+query sort start stop switch talk turn wait split share sign format filter label
+""")) | set(_words("""
+consolidate establish enforce become begin bring come go do put tell treat try use write never always please only
+avoid let make reach prioritize focus leverage adopt embrace acknowledge address align analyze archive assess
+calculate capture conduct confirm consider coordinate deliver demonstrate drive eliminate encourage engage expand
+explore expose facilitate foster grant identify increase inject isolate iterate log mandate mitigate mock navigate
+notify observe optimise populate post prefer preload promote refactor reflect remember replace require respond retain
+retrieve scan signal simplify strengthen summarize synthesize target terminate think transition trigger understand
+achieve adapt add determine inform initiate propose receive seek serve stay cannot can must should may will
+"""))
+NOT_VALUES = frozenset(_words("""
+but and or so then if when while because although with without to not via see both as how why
+"""))
+LEFTOVER = re.compile(r"\[\[|\]\]|!\[|\]\(|\*\*|https?://|^[|>#<]|[|]\s|\bTODO\b|//|…$|\.\.\.$|\$\{")
+OPENS = re.compile(r"[\"“'`(]?[A-Z0-9`]")
+FLAWED_START = re.compile(r"^(?:[\"“'(]?\w+[:)]\s|Step \d|Note\b|Example\b|e\.g\.|\d+[.)]\s)")
+
+
+def is_whole(sentence: str) -> bool:
+    """Whether a sentence can be quoted by itself: it begins and ends as one, with no markup left in it."""
+    return (
+        40 <= len(sentence) <= 360
+        and sentence[-1] in ".!?\"”"
+        and len(sentence.split()) >= 7
+        and bool(OPENS.match(sentence))
+        and not LEFTOVER.search(sentence)
+        and not FLAWED_START.match(sentence)
+        and ": " not in sentence[:40]
+        and sentence.count('"') % 2 == 0
+        and sentence.count("“") == sentence.count("”")
+        and sentence.count("`") % 2 == 0
+        and sentence.count("(") == sentence.count(")")
+    )
+
+
+def stands_alone(sentence: str) -> bool:
+    """Whether a sentence names what it is about, and does not point back at another."""
+    first = sentence.lstrip("\"“'(").split(" ", 1)[0].strip(",").lower()
+    return first not in BACK and not POINTS_BACK.match(sentence)
+
+
+BACK = frozenset(_words("""
+it its this that these those they their them he she his her here there such both either neither also thus hence
+therefore however then but and or so yes no additionally furthermore moreover instead otherwise similarly meanwhile
+consequently finally next first second third what who why how where when now still yet nor because which one some
+others
+"""))
+POINTS_BACK = re.compile(
+    r"(?i)^(?:for example|for instance|in addition|as a result|in contrast|on the other hand|by doing|in other words|"
+    r"the (?:former|latter|above|following|same|result|other)|of course|in short|if (?:it|this|so|not)|let )\b"
+)
+
+
+def property_name(label: str, lower: frozenset[str]) -> str:
+    """A label or column as the name of a property in a sentence: 'Review Date' → review date; else in quotes."""
+    words = (label.lower() if label.isupper() and len(label) > 4 else label).split()
+    made = [word.lower() if word[1:].islower() and (word.lower() in lower or word.lower() in COMMON) else word
+            for word in words]
+    if any(word[:1].isupper() and word[1:].islower() for word in made):
+        return f'"{label}"'
+    return " ".join(made)
+
+
+PROPERTIES = frozenset(_words("""
+status date author version priority owner lead license type category origin classification participants deadline title
+name size duration output input path location source scope effort mandate tool command port host language mechanism
+mitigation limit memory design principle purpose invocation score count example examples default result results impact
+risk probability likelihood severity level phase step stage action actions cost time rate value values field fields
+parameter parameters role function usage frequency target metric baseline key total average minimum maximum notes
+state method strategy file files module component service server task protocol entry agent model phase review
+"""))
+ADJECTIVES = frozenset(_words("created updated last new old main full final expected actual current"))
+COMMON = frozenset(VERBS) | PROPERTIES | ADJECTIVES
 
 
 # -- questions ---------------------------------------------------------------------------------------------------------
@@ -408,27 +580,41 @@ ABOUT = (
 )
 
 
-def question_forms(question: str, subject: str) -> list[str]:
-    """The question in many wordings, the original first. A vague one is made to name its subject, or else each does."""
+def question_forms(question: str, subject: str, others: Sequence[str] = (), alone: bool = True) -> list[str]:
+    """The question in many wordings, the original first; `others` are more names of the subject.
+
+    One that is vague, or does not stand alone (`alone`), is made to name its subject in every wording.
+    """
     bare = question.rstrip("? ").strip()
     if not subject.startswith('"'):  # a name, not a title: it can stand for "it"
         bare = re.sub(r"\bit\b", lambda _: subject, bare, count=1)
-    slots = {"q": f"{decapitalised(bare)}?", "Q": f"{capitalised(bare)}?", "s": subject}
-    named = [form.format(**slots) for form in ABOUT]
-    others = [f"{capitalised(other)}?" for other in _synonyms(bare)]
+    slots = {"q": f"{decapitalised(bare)}?", "Q": f"{capitalised(bare)}?"}
+    names = (subject, *others)
+    named = [capitalised(form.format(**slots, s=names[i % len(names)])) for i, form in enumerate(ABOUT)]
+    synonyms = [f"{capitalised(other)}?" for other in _synonyms(bare)]
     # A rewording and a synonym by turns: what is trained should differ in shape and in words.
-    reworded = [form for pair in zip_longest(_rewordings(bare), others) for form in pair if form]
+    reworded = [form for pair in zip_longest(_rewordings(bare), synonyms) for form in pair if form]
     reworded = [form for form in dict.fromkeys(reworded) if form != slots["Q"]]
-    if VAGUE.search(bare) or len(bare.split()) < 3:
-        return list(dict.fromkeys([*named, *(f"About {subject}: {decapitalised(form)}" for form in reworded)]))
+    has_name = any(name.strip('"').lower() in bare.lower() for name in names)
+    if (VAGUE.search(bare) or len(bare.split()) < 3 or not alone) and not has_name:
+        about = [_about(form, names[i % len(names)], i) for i, form in enumerate(reworded)]
+        mixed = [form for pair in zip_longest(named, about) for form in pair if form]
+        return list(dict.fromkeys(mixed))
     wrapped = [form.format(**slots) for form in WRAPPERS]
-    if subject.lower() in bare.lower():
+    if has_name:
         named = named[-1:] if subject.startswith('"') else []
     turn = zlib.crc32(bare.encode())  # each question begins the lists elsewhere
     wrapped = _rotated(wrapped, turn)
     named = _rotated(named, turn)
     mixed = [form for trio in zip_longest(reworded[5:], wrapped, named) for form in trio if form]
     return list(dict.fromkeys([slots["Q"], *reworded[:5], *mixed]))
+
+
+def _about(form: str, name: str, turn: int) -> str:
+    """A rewording with the document it is about."""
+    inside = decapitalised(form)
+    places = (f"In {name}: {inside}", f"{form} It is about {name}.", f"About {name}: {inside}")
+    return places[turn % len(places)]
 
 
 def _rotated(items: list[str], by: int) -> list[str]:

@@ -1,0 +1,328 @@
+"""What views work on, and what they make: a section with its topics → facts. All of it computed once a document."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from itertools import cycle
+from typing import Any, NamedTuple
+
+from forge.corpus.document import Block, Document
+from forge.corpus.split import Section
+from forge.dataset import language as en
+from forge.dataset.views import naming
+
+LONG = 1200  # characters above which an answer is no longer an answer but a recitation
+SHORT = 420  # characters of an answer one would say aloud
+LABEL_LINE = re.compile(r"(?:[-*+]\s+)?(?:\*\*|__)?[A-Z][\w /'&()#.-]{0,40}?(?::(?:\*\*|__)|(?:\*\*|__)\s*:|:\s)")
+MARKS = re.compile(r"(?m)^[ \t]*>+ ?|^\[![A-Z]+\][ \t]*|[ \t]*\\$")  # of quotations, call-outs and hard line breaks
+LABEL = re.compile(r"(?:^|\n)\s*(?:\*\*|__)[^*\n]{1,80}?(?:\*\*|__)\s*[:—–-]*\s*")
+BULLET = re.compile(r"(?:^|\n)\s*(?:[-*+]|\d+[.)])\s+")
+LOWER_WORD = re.compile(r"(?<![\w`./-])[a-z]{2,}\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """`forms` are complete questions, the most natural first. `start` and `end` are characters of the document.
+
+    `gold` is the checkable core of the answer, with `pool` naming what it can be confused with; "" where it has none.
+    """
+
+    kind: str
+    forms: tuple[str, ...]
+    answer: str
+    start: int
+    end: int
+    gold: str = ""
+    pool: str = ""
+
+
+class Passage:
+    """A block, or the part of it that a section holds, as text without markup and as sentences; each made once."""
+
+    def __init__(self, document: Document, block: Block, start: int, end: int) -> None:
+        self.document, self.block, self.start, self.end = document, block, start, end
+
+    @cached_property
+    def raw(self) -> str:
+        return self.document.text[self.start : self.end].strip()
+
+    @cached_property
+    def plain(self) -> str:
+        marked = ">" in self.raw or "\\" in self.raw or "[!" in self.raw
+        return en.plain(MARKS.sub("", self.raw) if marked else self.raw)
+
+    @cached_property
+    def sentences(self) -> list[str]:
+        return en.sentences(self.plain)
+
+    @cached_property
+    def labelled(self) -> bool:
+        """Whether it begins with a label: 'Status: done', '**Risk:** …', and is no prose."""
+        return bool(LABEL_LINE.match(MARKS.sub("", self.raw)))
+
+    @cached_property
+    def prose(self) -> bool:
+        """Whether it is a paragraph of sentences."""
+        return (
+            self.block.kind == "paragraph"
+            and not self.labelled
+            and not self.raw.startswith(("**", "__", "```", "<", "|", "![", "---", "===", "@"))
+        )
+
+    @cached_property
+    def brief(self) -> str:
+        return brief(self.sentences)
+
+    @cached_property
+    def telling(self) -> list[tuple[str, str, str]]:
+        """(before, sentence, after) of whole sentences: of paragraphs, behind labels, and of the items of lists."""
+        if self.prose:
+            units = [self.sentences]
+        elif self.block.kind == "paragraph" and self.labelled:
+            units = [en.sentences(en.plain(part)) for part in LABEL.split(MARKS.sub("", self.raw)) if len(part) > 39]
+        elif self.block.kind == "list":
+            items = (LABEL.sub("", item, count=1) for item in BULLET.split(self.raw) if len(item) > 39)
+            units = [en.sentences(en.plain(item)) for item in items]
+        else:
+            return []
+        return [
+            (unit[i - 1] if i else "", sentence, unit[i + 1] if i + 1 < len(unit) else "")
+            for unit in units
+            for i, sentence in enumerate(unit)
+            if en.is_whole(sentence)
+        ]
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A heading with the blocks below it, as far as they stand in one section; the first may have none.
+
+    `opens` tells whether it starts here, `whole` whether it also ends here. Spans are characters.
+    """
+
+    document: Document
+    names: tuple[str, ...]  # of the document, the fullest first
+    title: str
+    code: bool  # the title is a symbol or a key, not a heading
+    passages: tuple[Passage, ...]
+    start: int
+    end: int
+    opens: bool
+    whole: bool
+    lower: frozenset[str]  # words that the document has in lower case
+
+    @property
+    def subject(self) -> str:
+        """What the document is about, as a name or a quoted title."""
+        return self.names[0]
+
+    @cached_property
+    def body(self) -> str:
+        return self.document.text[self.passages[0].start : self.end].strip() if self.passages else ""
+
+    @cached_property
+    def is_document(self) -> bool:
+        """Whether it stands for the document as a whole: above the first heading, or under the title."""
+        return not self.title or en.clean_title(self.document.title) == self.title
+
+    @cached_property
+    def asks(self) -> bool:
+        return en.is_question(self.title)
+
+    @cached_property
+    def mark(self) -> str:
+        """The heading in quotes, a symbol in backticks."""
+        return f"`{self.title}`" if self.code else naming.quoted(self.title)
+
+    @cached_property
+    def places(self) -> tuple[str, ...]:
+        """Where it stands: the section and the document, in the document's several names."""
+        if self.is_document:
+            return self.names
+        return tuple(f"the section {self.mark} of {name}" for name in self.names)
+
+    @cached_property
+    def prose(self) -> list[Passage]:
+        return [passage for passage in self.passages if passage.prose]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One section with the topics that stand in it, and the sections around it where they are its neighbours."""
+
+    section: Section
+    topics: tuple[Topic, ...]
+    names: tuple[str, ...]
+    before: Section | None = None
+    after: Section | None = None
+    shared: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)  # by all sections of the document
+
+    def once(self, what: str, make: Callable[[Document], Any]) -> Any:
+        """What `make` finds in the document, found for its first section and remembered for the others."""
+        if what not in self.shared:
+            self.shared[what] = make(self.document)
+        return self.shared[what]
+
+    @property
+    def document(self) -> Document:
+        return self.section.document
+
+    @cached_property
+    def places(self) -> tuple[str, ...]:
+        """The section as a part of its document; the document itself where it is all of it."""
+        if not self.section.index and self.section.end == len(self.document.text):
+            return self.names
+        return tuple(f"part {self.section.index + 1} of {name}" for name in self.names)
+
+    @cached_property
+    def passages(self) -> list[Passage]:
+        return [passage for topic in self.topics for passage in topic.passages]
+
+    @cached_property
+    def told(self) -> list[str]:
+        """Its lines without markup where it is prose; lines of code as they are. No fences, rules or table borders."""
+        if not self.section.headings and not any(passage.prose for passage in self.passages):
+            return self.lines
+        shown = [line for line in self.lines if not line.startswith(("```", "|"))]
+        if len(shown) < 2:  # a table
+            shown = [line.strip("| ") for line in self.lines]
+        plain = (en.plain(MARKS.sub("", line)).lstrip("#*- ") for line in shown)
+        told = [line for line in plain if en.WORD.search(line)]
+        if len(told) == len(self.lines) == 1:
+            return en.sentences(told[0])
+        return told if len(told) > 1 else self.lines
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """Lines with something to read in them, without white space around."""
+        return [line for line in map(str.strip, self.section.body.splitlines()) if en.WORD.search(line)]
+
+
+def sources(document: Document, sections: Sequence[Section]) -> list[Source]:
+    """One for each section. Neighbours are looked for among `sections` only."""
+    names = naming.names(document)
+    lower = frozenset(LOWER_WORD.findall(document.text))
+    groups = _groups(document)
+    titles = Counter(title for title, *_ in groups)
+    by_index = {section.index: section for section in sections}
+    shared: dict[str, Any] = {}
+    return [
+        Source(
+            section,
+            tuple(_topics(document, section, groups, titles, names, lower)),
+            names,
+            by_index.get(section.index - 1),
+            by_index.get(section.index + 1),
+            shared,
+        )
+        for section in sections
+    ]
+
+
+Group = tuple[str, str, bool, list[Block], int]  # title, the one above it, whether it is code, blocks, end
+
+
+def _groups(document: Document) -> list[Group]:
+    """Blocks by the heading, symbol or key they stand under; a heading block comes first in its group."""
+    runs: list[list[Block]] = []
+    for block in document.blocks:
+        if block.kind == "heading" or not runs or runs[-1][0].headings != block.headings:
+            runs.append([block])
+        else:
+            runs[-1].append(block)
+    groups: list[Group] = []
+    for run in runs:
+        first = run[0]
+        code = first.kind != "heading"
+        title, above = "", ""
+        if first.headings and (not code or first.kind == "code"):
+            title = first.headings[-1].strip("`") if code else en.clean_title(first.headings[-1])
+            above = en.clean_title(first.headings[-2]) if len(first.headings) > 1 and not code else ""
+        groups.append((title, above, code, run, run[-1].end))
+    return groups
+
+
+def _topics(
+    document: Document,
+    section: Section,
+    groups: Sequence[Group],
+    titles: Counter[str],
+    names: tuple[str, ...],
+    lower: frozenset[str],
+) -> Iterator[Topic]:
+    for title, above, code, blocks, end in groups:
+        start = blocks[0].start
+        if end <= section.start or start >= section.end:
+            continue
+        # A heading that the document has several times says where it stands.
+        full = f"{en.clip(above, 40)}: {title}" if title and titles[title] > 1 and above else title
+        passages = tuple(
+            Passage(document, block, max(block.start, section.start), min(block.end, section.end))
+            for block in (blocks if code else blocks[1:])
+            if block.end > section.start and block.start < section.end
+        )
+        opens = section.start <= start
+        yield Topic(
+            document,
+            names,
+            full,
+            code,
+            passages,
+            max(start, section.start),
+            min(end, section.end),
+            opens,
+            opens and end <= section.end,
+            lower,
+        )
+
+
+# -- wordings ----------------------------------------------------------------------------------------------------------
+
+
+class _Compiled(NamedTuple):
+    texts: list[str]  # for the % operator, which fills faster than str.format
+    opened: list[int]  # those that begin with a slot
+    agree: bool  # whether one has {is}
+
+
+@cache
+def _compiled(templates: tuple[str, ...]) -> _Compiled:
+    texts = [re.sub(r"\{(\w+)\}", r"%(\1)s", template.replace("%", "%%")) for template in templates]
+    opened = [i for i, template in enumerate(templates) if template.startswith("{")]
+    return _Compiled(texts, opened, any("{is}" in template for template in templates))
+
+
+def fill(templates: tuple[str, ...], names: Sequence[str], **slots: str) -> tuple[str, ...]:
+    """Every template with its slots filled, {s} with one of `names` by turns; {is} agrees with {a}, else with {t}."""
+    compiled = _compiled(templates)
+    if compiled.agree:
+        slots["is"] = "are" if en.is_plural(slots.get("a") or slots.get("t", "")) else "is"
+    turns = [{**slots, "s": name} for name in names]
+    forms = [text % turn for text, turn in zip(compiled.texts, cycle(turns), strict=False)]
+    for i in compiled.opened:
+        forms[i] = forms[i][:1].upper() + forms[i][1:]
+    return tuple(dict.fromkeys(forms))
+
+
+def interleaved(*columns: Sequence[str]) -> tuple[str, ...]:
+    longest = max(len(column) for column in columns)
+    return tuple(dict.fromkeys(c[i] for i in range(longest) for c in columns if i < len(c)))
+
+
+def brief(sentences: Sequence[str], limit: int = SHORT) -> str:
+    """The first sentences that fit; at least one."""
+    kept = ""
+    for sentence in sentences:
+        if kept and len(kept) + len(sentence) > limit:
+            break
+        kept = f"{kept} {sentence}".strip()
+    return kept
+
+
+def normal(question: str) -> str:
+    """Case, spacing and punctuation do not make another question."""
+    return " ".join(re.findall(r"\w+", question.lower()))
