@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Answer:
-    """`stopped`: the model ended its turn by itself, rather than running into max_tokens. `tokens` of the answer."""
+    """`stopped`: the model ended its turn by itself, rather than running into max_tokens. `tokens` of the answer,
+    `prompt_tokens` of what it answered, where the engine says."""
 
     text: str
     stopped: bool
     tokens: int
     seconds: float
+    prompt_tokens: int = 0
 
 
 def sampler(temperature: float, top_p: float, greedy: bool, seed: int | None) -> dict[str, float | int]:

@@ -131,11 +131,14 @@ def _require_loadable(gguf: Path) -> None:
 
 
 class Model:
-    """A loaded GGUF. Use as a context manager, or call close() to give its memory back."""
+    """A loaded GGUF. Use as a context manager, or call close() to give its memory back.
 
-    def __init__(self, gguf: Path, *, num_ctx: int = 4096, verbose: bool = False) -> None:
+    `parallel` conversations of `num_ctx` tokens each are computed together; chat() may be called from as many threads.
+    """
+
+    def __init__(self, gguf: Path, *, num_ctx: int = 4096, parallel: int = 1, verbose: bool = False) -> None:
         self.path = gguf
-        params = parameters(gguf, num_ctx=num_ctx, parallel=1, verbose=verbose)
+        params = parameters(gguf, num_ctx=num_ctx, parallel=parallel, verbose=verbose)
         # The library always opens a loopback port as well; a key that nobody knows keeps other users out of it.
         params.api_keys = [secrets.token_hex(16)]
         self._server = start(params)
@@ -150,27 +153,35 @@ class Model:
         self._server = None
 
     def chat(self, messages: Sequence[Message], *, max_tokens: int = 512, temperature: float = 0.7, top_p: float = 0.9,
-             greedy: bool = False, seed: int | None = None, on_text: Callable[[str], None] | None = None) -> Answer:
+             greedy: bool = False, seed: int | None = None, schema: dict | None = None,
+             on_text: Callable[[str], None] | None = None) -> Answer:
         """The model's next turn; `on_text` gets it piece by piece as it is written.
 
-        Raises UsageError where the conversation does not fit the context or the chat template refuses it.
+        With a JSON `schema` only tokens that keep to it are ever chosen: the text is such JSON, or the beginning of it
+        where max_tokens cut it off. Raises UsageError where the conversation does not fit the context or the chat
+        template refuses it.
         """
-        request = {"messages": list(messages), "max_tokens": max_tokens, "stream": True,
-                   "stream_options": {"include_usage": True}, **sampler(temperature, top_p, greedy, seed)}
-        started, pieces, finish, tokens = time.perf_counter(), [], None, 0
+        request: dict[str, Any] = {
+            "messages": list(messages), "max_tokens": max_tokens, "stream": True,
+            "stream_options": {"include_usage": True}, **sampler(temperature, top_p, greedy, seed)}
+        if schema is not None:
+            request["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+        usage: dict[str, int] = {}
+        started, pieces, finish = time.perf_counter(), [], None
         with contextlib.closing(self._stream(request)) as chunks:
             for chunk in chunks:
                 if "error" in chunk:
                     raise UsageError(f"{self.path.name}: {chunk['error']['message']}",
                                      fix="shorten the conversation, or raise deploy.num_ctx")
-                tokens = chunk.get("usage", {}).get("completion_tokens", tokens)
+                usage = chunk.get("usage") or usage
                 for choice in chunk["choices"]:
                     finish = choice["finish_reason"] or finish
                     if text := choice["delta"].get("content"):
                         pieces.append(text)
                         if on_text:
                             on_text(text)
-        return Answer("".join(pieces), finish == "stop", tokens, time.perf_counter() - started)
+        return Answer("".join(pieces), finish == "stop", usage.get("completion_tokens", 0),
+                      time.perf_counter() - started, usage.get("prompt_tokens", 0))
 
     def _stream(self, request: dict) -> Generator[dict, None, None]:
         """Chunks of a completion; leaving the loop early stops the generation.

@@ -159,11 +159,18 @@ class Ollama:
 
     # -- asking it
     def chat(self, name: str, messages: Sequence[Message], *, max_tokens: int = 512, temperature: float = 0.7,
-             top_p: float = 0.9, greedy: bool = False, seed: int | None = None,
-             on_text: Callable[[str], None] | None = None) -> Answer:
-        """The next turn of the model `name`; without a system message, its own system prompt applies."""
+             top_p: float = 0.9, greedy: bool = False, seed: int | None = None, schema: dict | None = None,
+             num_ctx: int | None = None, on_text: Callable[[str], None] | None = None) -> Answer:
+        """The next turn of the model `name`; without a system message, its own system prompt applies.
+
+        A JSON `schema` constrains what it may write. A prompt beyond `num_ctx` tokens (None: the model's setting) is
+        cut by Ollama without a word.
+        """
+        options = {"num_predict": max_tokens, **sampler(temperature, top_p, greedy, seed)}
         request = {"model": name, "messages": list(messages), "stream": True,
-                   "options": {"num_predict": max_tokens, **sampler(temperature, top_p, greedy, seed)}}
+                   "options": options if num_ctx is None else {**options, "num_ctx": num_ctx}}
+        if schema is not None:
+            request["format"] = schema
         started, pieces = time.perf_counter(), []
         event: dict[str, Any] = {}
         for event in self._stream("/api/chat", request):
@@ -174,7 +181,7 @@ class Ollama:
         if not event.get("done"):
             raise StageFailed(f"Ollama's answer broke off after {len(pieces)} pieces", fix="look at Ollama's log")
         return Answer("".join(pieces), event.get("done_reason") == "stop", event.get("eval_count", 0),
-                      time.perf_counter() - started)
+                      time.perf_counter() - started, event.get("prompt_eval_count", 0))
 
     # -- HTTP
     def _send(self, method: str, path: str, **kwargs: Any) -> httpx2.Response:

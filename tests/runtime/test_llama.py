@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,19 @@ def test_chat_streams_what_it_returns_and_greedy_repeats(tiny: Path) -> None:
     assert "".join(pieces) == answer.text == again.text != ""
     assert 0 < answer.tokens <= 8
     assert answer.stopped == (answer.tokens < 8)
+
+
+def test_a_schema_is_kept_to_by_conversations_computed_together(tiny: Path) -> None:
+    """A model of random weights writes JSON of the schema, or its beginning: nothing else can be chosen."""
+    schema = {"type": "object", "properties": {"lit": {"type": "boolean"}, "lamps": {"enum": ["one", "two"]}},
+              "required": ["lit", "lamps"], "additionalProperties": False}
+    with Model(tiny, num_ctx=256, parallel=2) as model, ThreadPoolExecutor(3) as pool:
+        answers = list(pool.map(lambda seed: model.chat(HELLO, max_tokens=150, temperature=2.0, top_p=1.0, seed=seed,
+                                                        schema=schema), range(6)))
+    for answer in answers:
+        assert answer.stopped
+        assert set(json.loads(answer.text)) == {"lit", "lamps"}
+        assert answer.prompt_tokens > len(HELLO[0]["content"])
 
 
 def test_seed_decides_the_sample(tiny: Path) -> None:

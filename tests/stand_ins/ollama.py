@@ -23,7 +23,8 @@ NOW = "2026-01-02T03:04:05.678901Z"
 FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "/api/create": {"model": str, "files": dict, "from": str, "template": str, "system": str, "parameters": dict,
                     "license": (str, list), "messages": list, "stream": bool},
-    "/api/chat": {"model": str, "messages": list, "options": dict, "stream": bool, "keep_alive": (str, int)},
+    "/api/chat": {"model": str, "messages": list, "options": dict, "stream": bool, "keep_alive": (str, int),
+                  "format": (str, dict)},
     "/api/generate": {"model": str, "prompt": str, "options": dict, "stream": bool},
     "/api/show": {"model": str, "verbose": bool},
     "/api/copy": {"source": str, "destination": str},
