@@ -7,7 +7,9 @@ from pathlib import Path
 from forge.cli.setup import CONFIG, Setup
 from forge.errors import UsageError
 
-SHOWN = 20  # findings printed; --json has them all
+SHOWN = 20  # findings printed; --json has more
+BAR = 40  # characters of the longest bar
+EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
 def check_file(setup: Setup, file: Path) -> tuple[dict, list[str]]:
@@ -21,23 +23,50 @@ def check_file(setup: Setup, file: Path) -> tuple[dict, list[str]]:
         ctx = setup.context()
         if (ctx.base_dir / "tokenizer.json").exists():
             encoder, length = load(ctx), ctx.config.train.max_length
-    result = validate(file, encoder=encoder, max_length=length)
-    return result, _lines(result)
+    result = validate(file, encoder=encoder, max_length=length, report=setup.report)
+    return result, lines_of(result)
 
 
-def _lines(result: dict) -> list[str]:
-    lines = []
-    for finding in result["findings"][:SHOWN]:
-        lines.append(f"line {finding['line']}: {finding['level']}: {finding['message']}")
-    if len(result["findings"]) > SHOWN:
-        lines.append(f"… and {len(result['findings']) - SHOWN} more (--json has all)")
-    if result.get("tokens"):
-        tokens = ", ".join(f"{name} {value}" for name, value in result["tokens"].items())
+def lines_of(result: dict) -> list[str]:
+    """Findings, errors first; then figures; the verdict last."""
+    lines = _findings(result)
+    if result["kinds"]:
+        lines.append("kinds: " + ", ".join(f"{kind} {count:,}" for kind, count in result["kinds"].items()))
+    if result["languages"]:
+        lines.append("languages: " + ", ".join(f"{name} {share:.1%}" for name, share in result["languages"].items()))
+    if result["tokens"]:
+        tokens = ", ".join(f"{name} {value:,}" for name, value in result["tokens"].items())
+        lines += ["tokens an example:", *bars(result["histogram"])]
         lines.append(f"tokens an example: {tokens}; {result['trained_share']:.0%} of them trained; "
-                     f"{result['truncated']} too long")
+                     f"{result['truncated']:,} too long")
     if result["errors"]:
         lines.append(f"❌ {result['errors']} errors, {result['warnings']} warnings in {result['lines']} lines, "
                      f"{result['valid_json']} of them valid JSON.")
     else:
         lines.append(f"✅ All {result['lines']} lines are valid JSON.")
+        if result["warnings"]:
+            lines.append(f"   {result['warnings']} warnings.")
+    return lines
+
+
+def _findings(result: dict) -> list[str]:
+    ranked = sorted(result["findings"], key=lambda finding: (finding["level"], finding["line"]))  # error < warning
+    lines = [f"line {f['line']}: {f['level']}: {f['message']}" for f in ranked[:SHOWN]]
+    total = sum(result["found"].values())
+    if total > SHOWN:
+        by_kind = ", ".join(f"{kind} {count:,}" for kind, count in result["found"].items())
+        lines.append(f"… {total:,} in all: {by_kind} (--json lists the first 200 of each)")
+    return lines
+
+
+def bars(bins: list[dict]) -> list[str]:
+    """A histogram as text, one line a bin; the longest bar is 40 characters."""
+    most = max((one["examples"] for one in bins), default=0)
+    lines = []
+    for one in bins:
+        eighths = round(one["examples"] / most * BAR * 8) if most else 0
+        bar = "█" * (eighths // 8) + EIGHTHS[eighths % 8].strip()
+        if one["examples"] and not bar:
+            bar = EIGHTHS[1]
+        lines.append(f"  {one['from']:>6}–{one['below'] - 1:<6} {bar:<{BAR}} {one['examples']:,}")
     return lines

@@ -1,4 +1,4 @@
-"""The shapes a JSONL line of training data comes in, all read as one conversation."""
+"""The shapes that training data comes in (JSONL, a JSON array, parquet), all read as conversations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from forge.chat.template import Message
-from forge.errors import UsageError
+from forge.errors import EnvironmentProblem, UsageError
 
 SHAREGPT_ROLES = {
     "human": "user",
@@ -23,7 +23,9 @@ SHAREGPT_ROLES = {
     "bard": "assistant",
     "system": "system",
 }
-ROLES = ("system", "user", "assistant")
+ROLES = {role: role for role in ("system", "user", "assistant")}
+BATCH = 1024  # parquet rows held at a time
+BOM = b"\xef\xbb\xbf"  # what some editors put before the first line
 
 
 class ExampleError(UsageError):
@@ -55,33 +57,49 @@ def _turns(record: dict[str, Any], key: str, role: str, content: str, names: dic
 
 
 def _messages(record: dict[str, Any]) -> list[Message]:
-    return _turns(record, "messages", "role", "content", {role: role for role in ROLES})
+    return _turns(record, "messages", "role", "content", ROLES)
 
 
 def _sharegpt(record: dict[str, Any]) -> list[Message]:
-    return _turns(record, "conversations", "from", "value", SHAREGPT_ROLES)
+    turns = _turns(record, "conversations", "from", "value", SHAREGPT_ROLES)
+    return turns if turns and turns[0]["role"] == "system" else [*_system(record), *turns]
 
 
 def _alpaca(record: dict[str, Any]) -> list[Message]:
     asked = "\n\n".join(part for part in (_text(record, "instruction"), _text(record, "input")) if part.strip())
-    return _pair(asked, _text(record, "output"), _text(record, "system"))
+    return [*_system(record), *_history(record), *_pair(asked, _text(record, "output"))]
+
+
+def _history(record: dict[str, Any]) -> list[Message]:
+    """Earlier turns, as [question, answer] pairs (LLaMA-Factory's data/README.md, "Supervised Fine-Tuning Dataset")."""
+    pairs = record.get("history") or []
+    if not isinstance(pairs, list):
+        raise ExampleError(f"history is {type(pairs).__name__}, not a list")
+    for i, pair in enumerate(pairs):
+        if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):
+            raise ExampleError(f"history[{i}] is not a pair of texts")
+    return [message for asked, answered in pairs for message in _pair(asked, answered)]
 
 
 def _completion(record: dict[str, Any]) -> list[Message]:
-    return _pair(_text(record, "prompt"), _text(record, "completion"), "")
+    return _pair(_text(record, "prompt"), _text(record, "completion"))
 
 
-def _pair(user: str, assistant: str, system: str) -> list[Message]:
-    first: list[Message] = [{"role": "system", "content": system}] if system else []
-    return [*first, {"role": "user", "content": user}, {"role": "assistant", "content": assistant}]
+def _system(record: dict[str, Any]) -> list[Message]:
+    system = _text(record, "system")
+    return [{"role": "system", "content": system}] if system else []
+
+
+def _pair(user: str, assistant: str) -> list[Message]:
+    return [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]
 
 
 # Keys that tell a format, and how it is read; the first row whose keys are all there is taken.
-FORMATS: tuple[tuple[str, tuple[str, ...], Callable[[dict[str, Any]], list[Message]]], ...] = (
-    ("messages", ("messages",), _messages),
-    ("sharegpt", ("conversations",), _sharegpt),
-    ("alpaca", ("instruction", "output"), _alpaca),
-    ("prompt-completion", ("prompt", "completion"), _completion),
+FORMATS: tuple[tuple[str, set[str], Callable[[dict[str, Any]], list[Message]]], ...] = (
+    ("messages", {"messages"}, _messages),
+    ("sharegpt", {"conversations"}, _sharegpt),
+    ("alpaca", {"instruction", "output"}, _alpaca),
+    ("prompt-completion", {"prompt", "completion"}, _completion),
 )
 
 
@@ -90,9 +108,9 @@ def conversation(record: object) -> list[Message]:
     if not isinstance(record, dict):
         raise ExampleError(f"a JSON {type(record).__name__}, not an object")
     for _, keys, read in FORMATS:
-        if all(key in record for key in keys):
+        if record.keys() >= keys:
             return read(record)
-    known = "; ".join(", ".join(keys) for _, keys, _ in FORMATS)
+    known = "; ".join(", ".join(sorted(keys)) for _, keys, _ in FORMATS)
     raise ExampleError(f"keys {', '.join(map(str, record)) or '(none)'} are no known format; expected one of: {known}")
 
 
@@ -107,7 +125,7 @@ def problems(messages: list[Message]) -> list[str]:
     if "assistant" not in roles:
         found.append("no assistant turn: nothing is trained")
     turns = roles[1:] if roles[:1] == ["system"] else roles
-    if any(role != ("user", "assistant")[i % 2] for i, role in enumerate(turns)):
+    if turns != (["user", "assistant"] * len(turns))[: len(turns)]:
         found.append(f"roles do not alternate user, assistant: {', '.join(roles)}")
     elif turns and turns[-1] == "user":
         found.append("the last turn is the user's")
@@ -116,38 +134,125 @@ def problems(messages: list[Message]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One non-blank line of a file: its number (from 1) and either messages or an error. `json` tells a line that
-    parses from one that does not."""
+    """One non-blank line, array entry or row of a file: its number (from 1) and either messages or an error.
+
+    `json` tells one that parses from one that does not; `record` is what it holds beside its messages.
+    """
 
     number: int
     messages: list[Message] | None
     error: str | None
     json: bool = True
+    record: dict[str, Any] | None = None
 
 
 def lines(path: Path) -> Iterator[Line]:
-    """Reads a file line by line; nothing is raised for what a line holds. Raises UsageError where there is no file."""
+    """Reads a file entry by entry; nothing is raised for what it holds. Raises UsageError where there is no file.
+
+    `.parquet` is read as rows, `.json` as one array of records (the only form that is read at once); all else as JSONL.
+    """
     if not path.is_file():
         raise UsageError(f"no dataset at {path}", fix="forge dataset, or name another file")
+    for number, record, error in READERS.get(path.suffix.lower(), _jsonl)(path):
+        if error:
+            yield Line(number, None, error, json=False)
+            continue
+        try:
+            yield Line(number, conversation(record), None, record=record)
+        except ExampleError as wrong:
+            yield Line(number, None, wrong.message)
+
+
+Entry = tuple[int, Any, str | None]  # number, parsed record, or else why it does not parse
+
+
+def _jsonl(path: Path) -> Iterator[Entry]:
     with open(path, "rb") as handle:
         for number, raw in enumerate(handle, 1):
-            if not raw.strip():
+            text = raw.removeprefix(BOM) if number == 1 else raw
+            if not text.strip():
                 continue
             try:
-                record = orjson.loads(raw)
+                record, wrong = orjson.loads(text), None
             except orjson.JSONDecodeError as error:
-                yield Line(number, None, f"not valid JSON: {error}", json=False)
-                continue
-            try:
-                yield Line(number, conversation(record), None)
-            except ExampleError as error:
-                yield Line(number, None, error.message)
+                record, wrong = None, f"not valid JSON: {error}"
+            yield number, record, wrong
+
+
+def _json(path: Path) -> Iterator[Entry]:
+    """An array of records. JSONL under this name is read too: its first line is no whole array."""
+    data = path.read_bytes().removeprefix(BOM)
+    try:
+        whole = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        if data.lstrip()[:1] == b"[":
+            yield error.lineno, None, f"not valid JSON: {error}"
+        else:
+            yield from _jsonl(path)
+        return
+    for number, record in enumerate(whole if isinstance(whole, list) else [whole], 1):
+        yield number, record, None
+
+
+def _parquet(path: Path) -> Iterator[Entry]:
+    """Rows, a batch at a time; a null is a key that is not there."""
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise EnvironmentProblem(f"{path}: reading parquet needs pyarrow", fix="pip install pyarrow") from None
+    number = 0
+    try:
+        with pq.ParquetFile(path, pre_buffer=False) as file:
+            for batch in file.iter_batches(batch_size=BATCH):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, {key: value for key, value in row.items() if value is not None}, None
+    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: text that is not UTF-8
+        yield number + 1, None, f"not valid parquet: {error}"
+
+
+READERS: dict[str, Callable[[Path], Iterator[Entry]]] = {".json": _json, ".parquet": _parquet}
+
+
+def checked(path: Path) -> Iterator[Line]:
+    """The lines of a file that is to be used. Raises UsageError at the first that cannot be trained on."""
+    for line in lines(path):
+        wrong = line.error or next(iter(problems(line.messages or [])), None)
+        if wrong:
+            raise UsageError(f"{path}:{line.number}: {wrong}", fix=f"forge validate {path}")
+        yield line
 
 
 def read(path: Path) -> Iterator[tuple[int, list[Message]]]:
     """(line number, conversation) of each line of a file, for training. Raises UsageError at the first that is none."""
-    for line in lines(path):
-        wrong = line.error or next(iter(problems(line.messages or [])), None)
-        if wrong or line.messages is None:
-            raise UsageError(f"{path}:{line.number}: {wrong}", fix=f"forge validate {path}")
-        yield line.number, line.messages
+    return ((line.number, line.messages or []) for line in checked(path))
+
+
+# -- what stands beside the messages -----------------------------------------------------------------------------------
+
+
+def split_system(messages: list[Message]) -> tuple[str | None, list[Message]]:
+    """The system prompt, and the turns after it."""
+    first = messages[0] if messages else None
+    return (first["content"], messages[1:]) if first and first["role"] == "system" else (None, messages)
+
+
+def provenance(record: dict[str, Any]) -> dict[str, Any] | None:
+    """Where an example comes from, {path, span, sha256} as far as it says: under `source`, or in parquet's columns."""
+    if "source" in record:
+        source = record["source"]
+        return source if isinstance(source, dict) else {"path": source}
+    if "path" not in record:
+        return None
+    span = [record[key] for key in ("span_start", "span_end") if key in record]
+    return {"path": record["path"], **({"span": span} if span else {}),
+            **({"sha256": record["sha256"]} if "sha256" in record else {})}
+
+
+def span_of(source: dict[str, Any]) -> tuple[int, int] | None:
+    """The bytes a source names, if they are two whole numbers in order."""
+    span = source.get("span")
+    if not isinstance(span, list) or len(span) != 2 or not all(type(at) is int for at in span):
+        return None
+    return (span[0], span[1]) if 0 <= span[0] <= span[1] else None
