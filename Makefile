@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench docs clean model
+.PHONY: help setup demo test lint bench docs clean model ray
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ demo: setup ## Forge's own FAQ becomes a model that answers it (CPU, under 10 mi
 model: setup ## fetch the real 0.5B model for the tests that want one (491 MB)
 	$(BIN)/python -m tests.fetch_model
 
+ray: setup ## add Ray, for datasets made on several machines
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
+
 test: setup ## run the tests
 	$(PYTEST) -n 2
 
@@ -36,6 +39,7 @@ lint: setup ## ruff and mypy
 	$(BIN)/mypy
 
 bench: setup ## measure (see bench/README.md)
+	$(BIN)/python bench/dataset.py
 	$(BIN)/python bench/train_cpu.py
 
 docs: setup ## write docs/schema.json, the JSON Schema of forge.yaml

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from forge.chat.counting import Counts, counter
 from forge.chat.template import ChatTemplate, Message
 from forge.errors import UsageError
 
@@ -51,6 +53,9 @@ def segments(template: ChatTemplate, messages: Sequence[Message], stop: str) -> 
 class Encoder:
     """Tokenizer and chat template of one base folder."""
 
+    folder: Path | None = None  # where it was loaded from, for other processes to do the same
+    description: bytes | None = None  # its tokenizer.json
+
     def __init__(self, tokenizer: Tokenizer, template: ChatTemplate, stop: str, pad: str) -> None:
         self.tokenizer, self.template, self.stop, self.pad = tokenizer, template, stop, pad
         self.stop_id, self.pad_id = self._id(stop), self._id(pad)
@@ -71,10 +76,13 @@ class Encoder:
         if not path.exists():
             raise UsageError(f"{folder} has no tokenizer.json", fix="forge download --force")
         try:  # from_buffer: for a damaged file it raises ValueError, from_file a bare Exception
-            tokenizer = Tokenizer.from_buffer(path.read_bytes())
+            description = path.read_bytes()
+            tokenizer = Tokenizer.from_buffer(description)
         except ValueError as error:
             raise UsageError(f"{path} is not a tokenizer: {error}", fix="forge download --force") from error
-        return Encoder(tokenizer, ChatTemplate.load(folder), stop, pad)
+        encoder = Encoder(tokenizer, ChatTemplate.load(folder), stop, pad)
+        encoder.folder, encoder.description = folder, description
+        return encoder
 
     def ids(self, text: str) -> list[int]:
         return self.tokenizer.encode(text, add_special_tokens=False).ids
@@ -86,6 +94,11 @@ class Encoder:
     def counts(self, texts: Sequence[str]) -> list[int]:
         """Tokens in each text, on all cores."""
         return [len(e.ids) for e in self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    @cached_property
+    def fast_counts(self) -> Counts:
+        """As counts(), several times faster for common tokenizers; see forge.chat.counting for what that rests on."""
+        return counter(self.tokenizer, self.description)
 
     def conversation(self, messages: Sequence[Message]) -> Encoded:
         """Each segment is tokenised by itself, as at inference, where the prompt is fixed before the answer begins."""

@@ -111,11 +111,30 @@ def download(setup: Setup, force: Force = False) -> None:
 
 
 @command()
-def dataset(setup: Setup, force: Force = False) -> None:
+def dataset(setup: Setup, force: Force = False,
+            preview: Annotated[int, typer.Option("--preview", min=0, help="Print N examples with their source and what "
+                                                 "of them is trained.")] = 0,
+            report: Annotated[bool, typer.Option("--report", help="Write one HTML page about the dataset.")] = False,
+            export: Annotated[str | None, typer.Option("--export", help="Further formats, comma-separated: "
+                                                       "alpaca,sharegpt,parquet.")] = None,
+            engine: Annotated[str | None, typer.Option("--engine", help="local, or ray: a Ray cluster.")] = None,
+            teacher: Annotated[str | None, typer.Option("--teacher", help="A model that writes further examples: base, "
+                                                        "FILE.gguf, ollama:NAME or https://HOST/v1#MODEL.")] = None
+            ) -> None:
     """Turn the documents into training examples."""
+    setup.set += [f"dataset.{key}={value}" for key, value in (
+        ("exports", f"[{export}]" if export else None), ("engine", engine), ("teacher", teacher)) if value]
     r = one_stage(setup, "dataset", force)
-    setup.emit(r, f"{r['path']}: {r['examples']:,} examples from {r['documents']:,} documents; {r['source_tokens']:,} "
-                  f"source tokens, {r['coverage']:.1%} of them trained on; {r['redactions']} redactions")
+    lines = [f"{r['path']}: {r['examples']:,} examples from {r['documents']:,} documents; {r['source_tokens']:,} "
+             f"source tokens, {r['coverage']:.1%} of them trained on; {r['redactions']} redactions"]
+    if report:
+        from forge.cli.dataset import write_report
+        r["report"] = write_report(setup)
+        lines.append(f"report: {r['report']}")
+    if preview:
+        from forge.cli.dataset import previewed
+        lines.append(previewed(setup, preview))
+    setup.emit(r, "\n".join(lines))
 
 
 @command(optional=True)

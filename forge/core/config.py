@@ -36,20 +36,37 @@ class CorpusConfig(Section):
     include: list[str] = Field([], description="Git-style patterns; when given, only files that match one are read.")
     exclude: list[str] = Field([], description="Git-style patterns of files left out.")
     max_bytes: Positive = Field(2_000_000, description="Files larger than this many bytes are left out, and listed.")
+    manifest: str | None = Field(None, description="A JSON or YAML list of sources in the original workflow's form "
+                                 "(common_content, unique_forge_content, exclude_patterns); it takes the place of "
+                                 "roots: [.], and adds to any others.")
 
 
 class DatasetConfig(Section):
     style: Literal["views", "seed"] = Field("views", description="views: several kinds of example a section; seed: the "
                                             "original recipe's one instruction/input/output line a document.")
     amplification: float = Field(10, gt=0, le=200, description="Trained tokens per source token that the views aim at.")
-    teacher: Literal["none"] = Field("none", description="Who writes further examples; none: rules only.")
+    teacher: str = Field("none", pattern=r"^(none|base|ollama:\S+|https?://[^\s#]+#\S+|\S+\.gguf)$",
+                         description="Who writes further examples. none: rules only; base: the base itself, in the "
+                         "built-in runtime; FILE.gguf; ollama:NAME; or an OpenAI-compatible http(s)://HOST/v1#MODEL, "
+                         "its key in FORGE_TEACHER_KEY.")
+    teacher_workers: Positive = Field(4, description="Requests to the teacher at a time.")
     replay: Share = Field(0.05, description="Share of examples on general questions, against forgetting.")
+    replay_answers: Literal["shipped", "base"] = Field("shipped", description="Whose answers open general "
+                                                       "questions get; base: the base's own, which moves it least, at "
+                                                       "the cost of running it.")
     secrets: Literal["redact", "drop", "fail"] = Field("redact", description="What happens to keys, tokens and e-mail "
                                                        "addresses found in a document.")
     validation: Share = Field(0.02, description="Share of examples kept out of training to watch the loss.")
+    held_out: Share = Field(0.0, description="Share of documents, by near-duplicate cluster, kept out of training "
+                            "whole, to compare its loss on seen and unseen text.")
     probes: int = Field(60, ge=0, description="Closed-book questions frozen before any example is made.")
     section_tokens: Positive = Field(384, description="Longest section, in the base's tokens.")
     identity: int = Field(12, ge=0, description="Examples of 'Who are you?', answered from deploy.system.")
+    exports: list[Literal["alpaca", "sharegpt", "parquet"]] = Field([], description="Further formats of the same "
+                                                                    "examples, written beside the dataset.")
+    engine: Literal["local", "ray"] = Field("local", description="Where documents are worked on: processes of this "
+                                            "machine, or a Ray cluster. The same bytes either way.")
+    workers: Positive | None = Field(None, description="Processes; null: one a core.")
     seed: int = 42
 
 

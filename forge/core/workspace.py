@@ -43,6 +43,15 @@ class Workspace:
     def card(self) -> Path:
         return self.dataset.with_name("dataset_card.json")
 
+    @property
+    def dataset_report(self) -> Path:
+        return self.root / "outputs" / "report" / "dataset.html"
+
+    def export(self, name: str) -> Path:
+        """The dataset in another format: alpaca, sharegpt or parquet."""
+        suffix = ".parquet" if name == "parquet" else f".{name}.jsonl"
+        return self.dataset.with_name(self.dataset.stem + suffix)
+
     # models
     def base(self, identity: str) -> Path:
         """Where a base called ORG/NAME lies."""
@@ -91,8 +100,10 @@ class Workspace:
     @property
     def artifacts(self) -> list[Path]:
         """Everything that stages and cards write: never documents, wherever the config puts it."""
-        return [self.dataset, self.validation, self.probes, self.card, self.adapter, self.merged, self.gguf().parent,
-                self.gguf_manifest, self.checkpoints, self.modelfile, self.readme, self.readme_lora, self.model_card]
+        exports = [self.export(name) for name in self.config.dataset.exports]
+        return [self.dataset, self.validation, self.probes, self.card, *exports, self.dataset_report, self.adapter,
+                self.merged, self.gguf().parent, self.gguf_manifest, self.checkpoints, self.modelfile, self.readme,
+                self.readme_lora, self.model_card]
 
     # housekeeping
     @property

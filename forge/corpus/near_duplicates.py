@@ -1,17 +1,28 @@
-"""Texts that say what an earlier text already says, so that each is taught once."""
+"""Texts that say what an earlier text already says, so that each is taught once.
+
+Each text is sketched by itself (MinHash, cut into bands); whoever shares a band with an earlier text is compared with
+it exactly. Sketches are small and can be kept, so that one changed document costs one sketch.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from rensa import RMinHash, RMinHashLSH
+import numpy as np
+from rensa import RMinHash
+
+from forge.corpus.grams import grams, identities, words
 
 PERMUTATIONS, BANDS = 128, 16  # 16 bands of 8 rows: candidates from about 0.7 similarity on
+COLUMNS = BANDS + 1  # of a sketch: the bands, and the identity of the whole text
 SIMILAR = 0.85  # Jaccard similarity of word 3-grams, computed exactly for every candidate
 MIN_WORDS = 20  # shorter texts ("Status: accepted") mean something else under each heading
-WORD = re.compile(r"\w+")
+GRAM = 3
+MARK = re.compile(r"\w*(?:\d|_)\w*")  # words that carry a fact: numbers and identifiers
+_weights = np.random.PCG64(3).random_raw(PERMUTATIONS).reshape(BANDS, -1) | np.uint64(1)
 
 
 @dataclass(frozen=True)
@@ -23,38 +34,57 @@ class Duplicate:
     exact: bool
 
 
-def duplicates(texts: Sequence[str]) -> list[Duplicate]:
-    """Later texts that repeat an earlier one exactly, up to case and spacing, or nearly.
+def sketches(texts: Sequence[str]) -> np.ndarray:
+    """One row of COLUMNS hashes (uint64) a text; a text too short to be told from others has a row of zeros."""
+    rows = np.zeros((len(texts), COLUMNS), np.uint64)
+    found = words(texts)
+    hashes, text = grams(found, GRAM)
+    long = np.flatnonzero(np.bincount(found.text, minlength=len(texts)) >= MIN_WORDS)
+    if not len(long):
+        return rows
+    offsets = np.searchsorted(text, np.arange(len(texts) + 1))
+    matrix = RMinHash.digest_matrix_from_flat_token_hashes(hashes, offsets.tolist(), PERMUTATIONS, 0)
+    digests = np.array(matrix.to_rows(), np.uint64)[long]
+    rows[long, :BANDS] = (digests.reshape(len(long), BANDS, -1) * _weights).sum(axis=2) + np.arange(1, BANDS + 1,
+                                                                                                    dtype=np.uint64)
+    rows[long, BANDS] = identities(found)[long]
+    return rows
+
+
+def duplicates(rows: np.ndarray, text_of: Callable[[int], str]) -> list[Duplicate]:
+    """Later texts that repeat an earlier one exactly, up to case and spacing, or nearly; `rows` as from `sketches`.
 
     Nearly: similar enough, and without a number or identifier that the earlier text lacks, so that no fact is lost.
+    Only texts that share a band with another are asked for by `text_of`.
     """
-    index = RMinHashLSH(threshold=SIMILAR, num_perm=PERMUTATIONS, num_bands=BANDS)
-    exact: dict[tuple[str, ...], int] = {}
-    shingled: dict[int, set[tuple[str, str, str]]] = {}
-    details: dict[int, set[str]] = {}
+    values, counts = np.unique(rows, return_counts=True)
+    shared = values[(counts > 1) & (values != 0)]
+    known: dict[int, list[int]] = defaultdict(list)  # band → texts that are kept
+    seen: dict[int, _Text] = {}
     found: list[Duplicate] = []
-    for i, text in enumerate(texts):
-        words = tuple(WORD.findall(text.lower()))
-        if len(words) < MIN_WORDS:
-            continue
-        if words in exact:
-            found.append(Duplicate(i, exact[words], True))
-            continue
-        exact[words] = i
-        shingles = set(zip(words, words[1:], words[2:], strict=False))
-        marks = {word for word in words if "_" in word or any(c.isdigit() for c in word)}
-        sketch = RMinHash(num_perm=PERMUTATIONS, seed=0)
-        sketch.update(sorted(" ".join(s) for s in shingles))
-        near = [
-            j for j in sorted(index.query(sketch)) if marks <= details[j] and _jaccard(shingles, shingled[j]) >= SIMILAR
-        ]
-        if near:
-            found.append(Duplicate(i, near[0], False))
-            continue
-        index.insert(i, sketch)
-        shingled[i], details[i] = shingles, marks
+    for i in np.flatnonzero(np.isin(rows, shared).any(axis=1)).tolist():
+        bands = [band for band in rows[i].tolist() if band]
+        candidates = sorted({j for band in bands for j in known[band]})
+        seen[i] = _Text.read(text_of(i))
+        near = next((j for j in candidates if seen[i].repeats(seen[j])), None)
+        if near is None:
+            for band in bands:
+                known[band].append(i)
+        else:
+            found.append(Duplicate(i, near, bool(rows[i, BANDS] == rows[near, BANDS])))
+            del seen[i]
     return found
 
 
-def _jaccard(a: set, b: set) -> float:
-    return len(a & b) / len(a | b)
+@dataclass(frozen=True, slots=True)
+class _Text:
+    shingles: np.ndarray
+    marks: frozenset[str]
+
+    @staticmethod
+    def read(text: str) -> _Text:
+        return _Text(np.unique(grams(words([text]), GRAM)[0]), frozenset(MARK.findall(text.lower())))
+
+    def repeats(self, other: _Text) -> bool:
+        both = len(np.intersect1d(self.shingles, other.shingles, assume_unique=True))
+        return self.marks <= other.marks and both >= SIMILAR * (len(self.shingles) + len(other.shingles) - both)

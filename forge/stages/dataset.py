@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from forge.catalog.families import by_architecture
 from forge.chat.encode import Encoder
 from forge.core.config import Config
-from forge.core.fsio import require_disk
+from forge.core.fsio import partial_path, publish, require_disk
 from forge.errors import UsageError
 from forge.stages import Context
 
+if TYPE_CHECKING:
+    from forge.dataset.build import Models
+
 SUMMARY = "documents to examples"
-VERSION = 1
+VERSION = 2
 TOOLS = ("semantic-text-splitter", "markdown-it-py", "rensa", "tokenizers")
+HERE = {"engine", "workers", "teacher_workers"}  # settings that change where and how fast, not what
 
 
 def wanted(config: Config) -> bool:
@@ -22,7 +28,7 @@ def wanted(config: Config) -> bool:
 
 
 def settings(ctx: Context) -> dict:
-    return {"corpus": ctx.config.corpus.model_dump(), "dataset": ctx.config.dataset.model_dump(),
+    return {"corpus": ctx.config.corpus.model_dump(), "dataset": ctx.config.dataset.model_dump(exclude=HERE),
             "max_length": ctx.config.train.max_length, "section_tokens": ctx.config.section_tokens,
             "system": ctx.config.deploy.system, "name": ctx.config.model.name}
 
@@ -31,20 +37,26 @@ def inputs(ctx: Context) -> dict[str, Path]:
     from forge.corpus.walk import walk
     chosen = walk(ctx.config.corpus, ctx.workspace.root, ctx.workspace.artifacts).files
     documents = {f"document {file.relative}": file.path for file in chosen}
-    return {"tokenizer": ctx.base_dir / "tokenizer.json", **documents}
+    listed = {"corpus manifest": ctx.workspace.at(name)} if (name := ctx.config.corpus.manifest) else {}
+    return {"tokenizer": ctx.base_dir / "tokenizer.json", **listed, **documents}
 
 
 def outputs(ctx: Context) -> dict[str, Path]:
     w = ctx.workspace
-    return {"dataset": w.dataset, "validation": w.validation, "probes": w.probes, "card": w.card}
+    exports: dict[str, Path] = {name: w.export(name) for name in ctx.config.dataset.exports}
+    return {"dataset": w.dataset, "validation": w.validation, "probes": w.probes, "card": w.card, **exports}
 
 
 def check(ctx: Context) -> None:
+    from forge.dataset.teacher import check as check_teacher
     if "download" not in ctx.pending and not (ctx.base_dir / "tokenizer.json").exists():
         raise UsageError(f"no base at {ctx.workspace.shown(ctx.base_dir)}: its tokenizer counts the tokens",
                          fix="forge download")
     read = sum(path.stat().st_size for role, path in inputs(ctx).items() if role != "tokenizer")
-    require_disk(ctx.workspace.dataset, int(read * (ctx.config.dataset.amplification * 2 + 2)), "the dataset")
+    copies = 2 + len(ctx.config.dataset.exports)  # the dataset, and what is remembered of it
+    require_disk(ctx.workspace.dataset, int(read * (ctx.config.dataset.amplification * 2 * copies + 2)), "the dataset")
+    if ctx.config.dataset.teacher not in ("none", "base"):
+        check_teacher(ctx.config.dataset.teacher)
 
 
 def encoder(ctx: Context) -> Encoder:
@@ -56,10 +68,47 @@ def encoder(ctx: Context) -> Encoder:
 
 def run(ctx: Context) -> dict:
     from forge.dataset.build import build
+    from forge.dataset.export import export
     staged = {role: ctx.staged(path) for role, path in outputs(ctx).items()}
-    metrics = build(ctx.config, ctx.workspace.root, encoder(ctx), staged, ctx.report)
+    with ExitStack() as opened:
+        metrics = build(ctx.config, ctx.workspace.root, encoder(ctx), staged, ctx.report,
+                        cache=ctx.workspace.state / "dataset.sqlite", digest=ctx.digests.file,
+                        models=_models(ctx, opened))
+    if ctx.config.dataset.exports:
+        export(staged["dataset"], {name: staged[name] for name in ctx.config.dataset.exports})
     _tell_skipped(ctx, staged["card"])
     return {**metrics, "path": ctx.workspace.shown(ctx.workspace.dataset)}
+
+
+def _models(ctx: Context, opened: ExitStack) -> Models:
+    """The models that write along, as the config asks: started only then."""
+    from forge.dataset.build import NO_MODELS, Models
+    from forge.dataset.teacher import Teacher, open_teacher
+    own = ctx.config.dataset
+    if own.teacher == "none" and own.replay_answers == "shipped":
+        return NO_MODELS
+    base = _base_gguf(ctx) if "base" in (own.teacher, own.replay_answers) else None
+
+    def start(spec: str) -> Teacher:
+        return opened.enter_context(open_teacher(spec, workers=own.teacher_workers, report=ctx.report, base=base))
+
+    teacher = start(own.teacher) if own.teacher != "none" else None
+    answering = None
+    if own.replay_answers == "base":
+        answering = teacher if own.teacher == "base" else start("base")
+    return Models(teacher, answering, ctx.workspace.state / "teacher.sqlite")
+
+
+def _base_gguf(ctx: Context) -> Path:
+    """The base as a Q8_0 GGUF for the built-in runtime, made once and named after its weights."""
+    from forge.gguf.write import quantize
+    made = ctx.workspace.state / f"base-{ctx.digests.tree(ctx.base_dir)[:16]}-Q8_0.gguf"
+    if not made.exists():
+        ctx.report.info("the base as a GGUF, to be asked: made once")
+        made.parent.mkdir(parents=True, exist_ok=True)
+        quantize(ctx.base_dir, None, {"Q8_0": partial_path(made)}, name="base", report=ctx.report)
+        publish(partial_path(made), made)
+    return made
 
 
 def _tell_skipped(ctx: Context, card: Path) -> None:

@@ -27,3 +27,13 @@ def encoder() -> Encoder:
     )
     tokenizer.add_special_tokens([AddedToken(t, special=True) for t in ("<|im_start|>", "<|im_end|>", "<|endoftext|>")])
     return Encoder(tokenizer, ChatTemplate(CHATML), stop="<|im_end|>", pad="<|endoftext|>")
+
+
+@pytest.fixture(scope="session")
+def loaded(encoder, tmp_path_factory) -> Encoder:
+    """The same from a folder, as other processes need it."""
+    folder = tmp_path_factory.mktemp("base")
+    encoder.tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "chat_template.jinja").write_text(CHATML)
+    (folder / "tokenizer_config.json").write_text("{}")
+    return Encoder.load(folder, stop=encoder.stop, pad=encoder.pad)

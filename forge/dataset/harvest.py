@@ -1,0 +1,312 @@
+"""One document → everything that can be said of it before the rest of the corpus is known.
+
+A pure function of the file's bytes, its place, the settings and the base's tokenizer: it runs in any process, and its
+result is kept under a key of these. `forge.dataset.verdicts` then decides across documents, `forge.dataset.render`
+writes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import unicodedata
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+
+from forge.chat.encode import Encoder
+from forge.core.config import Config
+from forge.corpus import links
+from forge.corpus.document import Document
+from forge.corpus.grams import grams, identities, words
+from forge.corpus.load import Loaded, load
+from forge.corpus.near_duplicates import sketches
+from forge.corpus.split import Section, split
+from forge.corpus.walk import File
+from forge.dataset import phrasings
+from forge.dataset.example import Example, Scale, rank
+from forge.dataset.views import FULL_TURN, Fact, View, facts_of, sources, text_forms
+from forge.errors import UsageError
+
+SYSTEM_TOKENS = 128  # a longer system prompt is only shown in the identity examples: it would dwarf the questions
+LEAST = 16  # tokens below which a section is no longer text
+SHORTEST_PROMPT = 12  # tokens; see _text_example
+SIMILARITY_GRAM = 3
+WORDINGS = ((12, 10), (math.inf, 40))  # up to which amplification how many wordings of a fact can be of use
+CONVERSE = ("question", "statement")  # kinds whose wordings come from best to least and keep their order
+STEPS = (1, 5, 7, 11, 13)
+NAMES = ("question", "definition")  # kinds that ask for one thing by its name: the first place in the corpus keeps it
+Mend = Callable[[str], str]  # takes control tokens of the model out of a text
+PROBED = ("question", "definition", "entry", "table", "field", "cloze", "key", "command", "edge")
+# Kinds about where something stands, and what is not there: little to learn from many wordings of one of these.
+PLACED = {"missing", "neighbour", "opening", "closing", "part", "preceding", "place", "cover", "names", "continue"}
+PLACED_WORDINGS = 4
+FACT = np.dtype([("section", "u4"), ("forms", "u4"), ("named", "?"), ("probed", "i1"), ("answer", "u8"), ("gold", "u8"),
+                 ("pool", "u8"), ("rank", "u8")])
+
+
+class Known(NamedTuple):
+    """A fact as it is kept; `span` counts bytes of the file."""
+
+    kind: str
+    forms: tuple[str, ...]
+    answer: str
+    span: tuple[int, int]
+    per_turn: int
+    gold: str = ""
+    pool: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A section as it is kept. `text` is the example that carries its tokens, `trained` how many ids it trains, `held`
+    another wording for it (seed style only); `taught` whether those ids were seen to spell the section's text.
+    """
+
+    span: tuple[int, int]
+    tokens: int
+    headings: tuple[str, ...]
+    body: str
+    text: Known
+    trained: int
+    held: str | None
+    taught: bool
+    facts: tuple[Known, ...]
+
+
+@dataclass(frozen=True)
+class Harvest:
+    """`skipped` says why a file is no document; it then has no parts. `links` are unresolved targets."""
+
+    path: str
+    name: str
+    sha256: str
+    title: str
+    notes: tuple[str, ...]
+    redactions: tuple[tuple[int, str], ...]
+    skipped: str | None
+    links: tuple[str, ...]
+    parts: tuple[Part, ...]
+
+    @property
+    def tokens(self) -> int:
+        return sum(part.tokens for part in self.parts)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A harvest as bytes, and the arrays that decisions across documents are made from.
+
+    `facts` has dtype FACT, one row a fact in order; `golds` the checkable answers by the fact's number; `forms` one
+    hash a wording; `grams` the sorted word 3-grams of all wordings; `sketches` COLUMNS hashes a part.
+    """
+
+    record: bytes
+    head: bytes
+    golds: bytes
+    facts: bytes
+    forms: bytes
+    grams: bytes
+    sketches: bytes
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker needs to harvest. `system` is the prompt shown beside questions: None where it is too long."""
+
+    config: Config
+    scale: Scale
+    limit: int
+    system: str | None
+    wordings: int
+
+    @staticmethod
+    def of(config: Config, encoder: Encoder) -> Job:
+        """Raises UsageError where train.max_length leaves no room for text."""
+        scale = Scale(encoder, config.train.max_length)
+        room = config.train.max_length - scale.frame(None) - SHORTEST_PROMPT
+        limit = room * 7 // 8 if config.dataset.style == "seed" else min(config.section_tokens, room)
+        if limit < LEAST:
+            raise UsageError(
+                f"train.max_length {config.train.max_length} leaves {limit} tokens for a section beside the chat "
+                "template", fix=f"--set train.max_length={config.train.max_length - limit + 64}")
+        system = config.deploy.system
+        shown = system if system and encoder.count(system) <= SYSTEM_TOKENS else None
+        wordings = next(n for most, n in WORDINGS if config.dataset.amplification <= most)
+        return Job(config, scale, limit, shown, wordings)
+
+
+def harvest(job: Job, file: File, data: bytes | None = None) -> Packed:
+    """Reads one file (or takes its bytes) and packs what it yields."""
+    loaded = load(file, job.config.dataset.secrets, data)
+    if loaded.document is None:
+        return pack(_empty(file, loaded), job.config.dataset.seed)
+    document = loaded.document
+    parts = _parts(document, job)
+    if parts is None:  # counted otherwise than the base counts: this document is counted the slow way
+        parts = _parts(document, replace(job, scale=Scale(job.scale.encoder, job.scale.max_length, exact=True)))
+    assert parts is not None
+    targets = tuple(dict.fromkeys(link.target for link in links.links(document)))
+    return pack(Harvest(document.path, document.name, document.sha256, document.title, document.notes,
+                        _lines(loaded), None, targets, tuple(parts)), job.config.dataset.seed)
+
+
+def _empty(file: File, loaded: Loaded) -> Harvest:
+    return Harvest(file.relative, file.name, loaded.sha256, "", (), _lines(loaded), loaded.skipped, (), ())
+
+
+def _lines(loaded: Loaded) -> tuple[tuple[int, str], ...]:
+    return tuple((finding.line, finding.kind) for finding in loaded.findings)
+
+
+# -- sections ----------------------------------------------------------------------------------------------------------
+
+
+def _parts(document: Document, job: Job) -> list[Part] | None:
+    """The document's sections with their facts; None where counts turn out not to be the base's own."""
+    scale = job.scale
+    mend = scale.plain if scale.has_control(document.text + document.title + document.name) else str
+    sections = split(document, job.limit, lambda texts: scale.counts([*map(mend, texts)]))
+    whole = "".join(section.text for section in sections) == document.text
+    found = [section for section in sections if section.body]
+    if job.config.dataset.style == "seed":
+        texts = [_seed_text(section, i, len(found), mend, scale) for i, section in enumerate(found)]
+        known: list[list[tuple[View, Fact]]] = [[] for _ in found]
+    else:
+        texts = [(_text_example(section, len(found), mend, scale), None) for section in found]
+        known = [facts_of(source) for source in sources(document, found)]
+    parts = []
+    counted = scale.counts([example.answer for example, _ in texts])
+    for section, (example, held), facts, count in zip(found, texts, known, counted, strict=True):
+        ids, taught = _trained(example, mend(section.body), scale)
+        if len(ids) != count + 1 and scale.counts != scale.encoder.counts:
+            return None
+        text = Known(example.kind, (example.prompt,), example.answer, example.span, 1)
+        kept = [_known(document, view, fact, mend, job) for view, fact in facts]
+        parts.append(Part(example.span, section.tokens, section.headings, section.body, text, len(ids), held,
+                          taught and whole,
+                          tuple(fact for fact in kept if fact.forms)))
+    return parts
+
+
+def _known(document: Document, view: View, fact: Fact, mend: Mend, job: Job) -> Known:
+    """The fact with as many wordings as can be of use, those that fit a training row."""
+    start, end = document.span(fact.start, fact.end)
+    wordings = PLACED_WORDINGS if fact.kind in PLACED else job.wordings
+    forms = tuple(map(mend, _some(fact, document.path, wordings)))
+    example = Example(fact.kind, "", mend(fact.answer), document.path, (start, end), document.sha256, job.system)
+    return _fitting(example, forms, view.per_turn, fact, job.scale)
+
+
+def _fitting(example: Example, forms: tuple[str, ...], per_turn: int, fact: Fact, scale: Scale) -> Known:
+    """With those of its wordings that fit a training row, told without counting where bytes settle it."""
+    longest = max((len(form.encode(errors="surrogatepass")) for form in forms), default=0)
+    if scale.frame(example.system) + longest + len(example.answer.encode(errors="surrogatepass")) >= scale.max_length:
+        tokens = scale.encoder.count(example.answer) + 1
+        forms = tuple(form for form in forms if scale.fits(example._replace(prompt=form), tokens))
+    return Known(example.kind, forms, example.answer, example.span, per_turn, fact.gold, fact.pool)
+
+
+def _some(fact: Fact, path: str, most: int) -> tuple[str, ...]:
+    """The first wordings of a question, which come from best to least; of templates the first and a fixed random choice
+    of the others, so that neighbouring facts are not asked in the same words."""
+    forms = fact.forms
+    if fact.kind in CONVERSE or len(forms) < 3:
+        return forms[:most]
+    rest, key = forms[1:], zlib.crc32(f"{path}\0{fact.start}\0{forms[0]}".encode(errors="surrogatepass"))
+    step = STEPS[key % len(STEPS)]  # a prime: it visits every place unless it divides their number
+    order = ((key >> 8) + i * (step if len(rest) % step else 1) for i in range(min(most - 1, len(rest))))
+    return (forms[0], *(rest[at % len(rest)] for at in order))
+
+
+def _text_example(section: Section, parts: int, mend: Mend, scale: Scale) -> Example:
+    """The section's whole text, under the first wording that leaves room for it; the last one always does."""
+    document = section.document
+    forms = list(text_forms(section, parts))
+    chosen = int(rank(document.path, section.index)[:8], 16) % len(forms)
+    start, end = document.span(section.start, section.end)
+    wordings = (forms[chosen], min(forms, key=len), f"Part {section.index + 1}.")
+    made = [Example("text", mend(form), mend(section.body), document.path, (start, end), document.sha256)
+            for form in wordings]
+    return next((example for example in made if scale.fits(example, section.tokens + 1)), made[-1])
+
+
+def _seed_text(section: Section, index: int, parts: int, mend: Mend, scale: Scale) -> tuple[Example, str | None]:
+    """The original recipe's line, without its truncation: a document that does not fit comes in parts."""
+    document = section.document
+    forms = phrasings.SEED if parts == 1 else phrasings.SEED_PART
+    start, end = document.span(section.start, section.end)
+    asked = [mend(form.format(s=document.name, n=index + 1, of=parts)) for form in forms]
+    first, second = (Example("seed", prompt, mend(section.body), document.path, (start, end), document.sha256)
+                     for prompt in asked)
+    if not scale.fits(first, section.tokens + 1):  # a long path
+        first = first._replace(prompt=f"Part {index + 1}.")
+    return first, second.prompt if scale.fits(second, section.tokens + 1) else None
+
+
+def _trained(example: Example, text: str, scale: Scale) -> tuple[list[int], bool]:
+    """The ids that the example trains, and whether they fit a row and spell the section's text."""
+    encoded = scale.encoder.conversation(example.messages)
+    ids = [token for token, trained in zip(encoded.ids, encoded.trained, strict=True) if trained]
+    said = scale.encoder.tokenizer.decode(ids)
+    spelt = text in said or (  # tokenizers may normalise to NFC, which spells the same characters
+        unicodedata.normalize("NFC", text) in unicodedata.normalize("NFC", said))
+    return ids, spelt and len(encoded.ids) <= scale.max_length
+
+
+# -- packing -----------------------------------------------------------------------------------------------------------
+
+
+def pack(found: Harvest, seed: int) -> Packed:
+    facts = [(i, fact) for i, part in enumerate(found.parts) for fact in part.facts]
+    forms = words([form for _, fact in facts for form in fact.forms])
+    table = np.zeros(len(facts), FACT)
+    if facts:
+        table["section"] = [i for i, _ in facts]
+        table["forms"] = [len(fact.forms) for _, fact in facts]
+        table["named"] = [fact.kind in NAMES for _, fact in facts]
+        table["probed"] = [PROBED.index(fact.kind) if fact.gold and fact.kind in PROBED else -1 for _, fact in facts]
+        for column in ("answer", "gold", "pool"):
+            table[column] = [_hash(getattr(fact, column).lower()) for _, fact in facts]
+        table["rank"] = [_hash(f"{seed}\0{found.path}\0{fact.forms[0]}") for _, fact in facts]
+    head = {"path": found.path, "name": found.name, "title": found.title, "sha256": found.sha256, "notes": found.notes,
+            "redactions": found.redactions, "skipped": found.skipped, "links": found.links,
+            "tokens": [part.tokens for part in found.parts], "spans": [part.span for part in found.parts],
+            "lost": sum(part.tokens for part in found.parts if not part.taught)}
+    golds = {str(i): facts[i][1].gold for i in np.flatnonzero(table["probed"] >= 0).tolist()}
+    return Packed(zlib.compress(orjson.dumps(found, default=tuple), 1), orjson.dumps(head), orjson.dumps(golds),
+                  table.tobytes(),
+                  identities(forms).tobytes(), np.unique(grams(forms, SIMILARITY_GRAM)[0]).tobytes(),
+                  sketches([part.body for part in found.parts]).tobytes())
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest(), "little")
+
+
+def unpack(record: bytes) -> Harvest:
+    found: dict[str, Any] = orjson.loads(zlib.decompress(record))
+    parts = tuple(Part(tuple(p["span"]), p["tokens"], tuple(p["headings"]), p["body"], _fact(p["text"]),
+                       p["trained"], p["held"], p["taught"], tuple(map(_fact, p["facts"]))) for p in found.pop("parts"))
+    lists: dict[str, Any] = {key: tuple(found.pop(key)) for key in ("notes", "redactions", "links")}
+    return Harvest(**found, **lists, parts=parts)
+
+
+def _fact(kept: list) -> Known:
+    kind, forms, answer, span, *rest = kept
+    return Known(kind, tuple(forms), answer, tuple(span), *rest)
+
+
+def with_facts(found: Harvest, written: Sequence[Sequence[Fact]], job: Job) -> Harvest:
+    """The harvest with further facts for each part, ahead of its own; their span is the part's."""
+    mend = job.scale.plain
+    parts = []
+    for part, facts in zip(found.parts, written, strict=True):
+        more = [_fitting(Example(fact.kind, "", mend(fact.answer), found.path, part.span, found.sha256, job.system),
+                         tuple(map(mend, fact.forms)), FULL_TURN, fact, job.scale) for fact in facts]
+        parts.append(replace(part, facts=(*(fact for fact in more if fact.forms), *part.facts)))
+    return replace(found, parts=tuple(parts))

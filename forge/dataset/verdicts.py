@@ -1,0 +1,276 @@
+"""What only the whole corpus can decide: what is taught once, which questions have two answers, what is held out.
+
+Works on the arrays of `forge.dataset.harvest`, never on texts but for a few candidates, and says for each document in a
+few bytes what its examples are to be made of. A document whose verdict and harvest are unchanged needs no new examples.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Protocol
+
+import numpy as np
+import orjson
+
+from forge.core.config import DatasetConfig
+from forge.corpus.links import resolve
+from forge.corpus.near_duplicates import Duplicate, duplicates
+from forge.dataset.example import rank
+from forge.dataset.harvest import Harvest, Known
+from forge.dataset.probes import Guard, Probe, candidates, freeze
+
+BUCKET = 8_000_000  # wordings compared at a time: what bounds the memory, about 0.5 GB
+ENTRY = np.dtype([("form", "u8"), ("answer", "u8"), ("document", "u4"), ("place", "u4"), ("named", "?")])
+SPOOLED = 64 << 20  # bytes of a bucket kept in memory
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a document is known by here; `tokens` and `spans` have one entry a part."""
+
+    path: str
+    name: str
+    title: str
+    sha256: str
+    skipped: str | None
+    notes: tuple[str, ...]
+    redactions: tuple[tuple[int, str], ...]
+    links: tuple[str, ...]
+    tokens: tuple[int, ...]
+    spans: tuple[tuple[int, int], ...]
+    lost: int
+
+
+class Library(Protocol):
+    """The harvests of a corpus, by a document's number in it."""
+
+    @property
+    def heads(self) -> Sequence[Head]: ...
+
+    def facts(self, number: int) -> np.ndarray: ...
+
+    def forms(self, number: int) -> np.ndarray: ...
+
+    def grams(self, number: int) -> np.ndarray: ...
+
+    def sketches(self, number: int) -> np.ndarray: ...
+
+    def gold(self, number: int, fact: int) -> str: ...
+
+    def harvest(self, number: int) -> Harvest: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`taught` are the parts that are taught, `dropped` the wordings that are not used (numbers among the document's);
+    `probes` the questions it could give away; links are (title, path) of other documents."""
+
+    taught: tuple[int, ...]
+    dropped: tuple[int, ...]
+    probes: tuple[str, ...]
+    links_to: tuple[tuple[str, str], ...]
+    linked_from: tuple[tuple[str, str], ...]
+
+    def packed(self) -> bytes:
+        return orjson.dumps(self)
+
+    @staticmethod
+    def unpacked(data: bytes) -> Verdict:
+        raw: dict[str, Any] = orjson.loads(data)
+        values: dict[str, Any] = {key: tuple(map(tuple, value)) if key.startswith("link") else tuple(value)
+                                  for key, value in raw.items()}
+        return Verdict(**values)
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """Part `part` of document `document` says what part `of_part` of `of` says."""
+
+    document: int
+    part: int
+    of: int
+    of_part: int
+    exact: bool
+
+
+@dataclass(frozen=True)
+class Decided:
+    verdicts: list[Verdict]
+    repeats: list[Repeat]
+    probes: list[Probe]
+    held_out: list[int]
+
+
+def decide(library: Library, cfg: DatasetConfig) -> Decided:
+    count = len(library.heads)
+    views = cfg.style == "views"
+    repeats = _repeats(library) if views else []
+    held = _held_out(library.heads, repeats, cfg)
+    taught = _taught(library.heads, repeats, held)
+    dropped = _dropped(library, taught) if views else [np.zeros(0, np.int64)] * count
+    probes = _probes(library, taught, dropped, cfg.probes) if views else []
+    guard = Guard([probe.question for probe in probes])
+    links_to, linked_from = _links(library.heads, held) if views else ([()] * count, [()] * count)
+    verdicts = [Verdict(taught[i], tuple(dropped[i].tolist()),
+                        tuple(probes[p].question for p in guard.relevant(library.grams(i))) if probes else (),
+                        tuple(links_to[i]), tuple(linked_from[i])) for i in range(count)]
+    return Decided(verdicts, repeats, probes, sorted(held))
+
+
+# -- what is taught ----------------------------------------------------------------------------------------------------
+
+
+def _repeats(library: Library) -> list[Repeat]:
+    places = [(i, p) for i, head in enumerate(library.heads) for p in range(len(head.tokens))]
+    if not places:
+        return []
+    rows = np.concatenate([library.sketches(i) for i in range(len(library.heads))])
+
+    def text_of(at: int) -> str:
+        document, part = places[at]
+        return library.harvest(document).parts[part].body
+
+    return [_repeat(found, places) for found in duplicates(rows, text_of)]
+
+
+def _repeat(found: Duplicate, places: Sequence[tuple[int, int]]) -> Repeat:
+    return Repeat(*places[found.index], *places[found.of], found.exact)
+
+
+def _held_out(heads: Sequence[Head], repeats: Sequence[Repeat], cfg: DatasetConfig) -> set[int]:
+    """Documents kept out of training whole: near-duplicate clusters in a fixed random order, up to the share."""
+    documents = [i for i, head in enumerate(heads) if head.skipped is None]
+    wanted = math.ceil(len(documents) * cfg.held_out) if cfg.held_out else 0
+    leader = list(range(len(heads)))
+
+    def find(i: int) -> int:
+        while leader[i] != i:
+            leader[i] = leader[leader[i]]
+            i = leader[i]
+        return i
+
+    for repeat in repeats:
+        a, b = sorted((find(repeat.document), find(repeat.of)))
+        leader[b] = a
+    clusters: dict[int, list[int]] = defaultdict(list)
+    for i in documents:
+        clusters[find(i)].append(i)
+    held: set[int] = set()
+    for first, members in sorted(clusters.items(), key=lambda c: rank("held out", cfg.seed, heads[c[0]].path)):
+        if len(held) + len(members) <= wanted and len(members) < len(documents):
+            held |= {first, *members}
+    return held
+
+
+def _taught(heads: Sequence[Head], repeats: Sequence[Repeat], held: set[int]) -> list[tuple[int, ...]]:
+    repeated = {(repeat.document, repeat.part) for repeat in repeats}
+    return [() if i in held else tuple(p for p in range(len(head.tokens)) if (i, p) not in repeated)
+            for i, head in enumerate(heads)]
+
+
+# -- questions with two answers ----------------------------------------------------------------------------------------
+
+
+def _dropped(library: Library, taught: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
+    """For each document the wordings that ask for different answers in different places, and those that an earlier
+    place has already: a wording is taught once or not at all.
+
+    Where a wording asks for one thing by its name, the first place in the corpus keeps it.
+    """
+    total = sum(len(library.forms(i)) for i in range(len(taught)))
+    count = 1 + total // BUCKET
+    with contextlib.ExitStack() as opened:
+        buckets = [opened.enter_context(tempfile.SpooledTemporaryFile(max_size=SPOOLED)) for _ in range(count)]
+        for number, parts in enumerate(taught):
+            entries = _entries(library, number, parts)
+            which = (entries["form"] >> np.uint64(40)) % np.uint64(count)
+            for i, bucket in enumerate(buckets):
+                bucket.write(entries[which == i].tobytes())
+        pairs = [np.zeros((2, 0), np.int64), *map(_ambiguous, buckets)]
+    found = np.concatenate(pairs, axis=1)
+    found = found[:, np.lexsort((found[1], found[0]))]
+    borders = np.searchsorted(found[0], np.arange(len(taught) + 1))
+    return [found[1, a:b] for a, b in pairwise(borders)]
+
+
+def _entries(library: Library, number: int, parts: tuple[int, ...]) -> np.ndarray:
+    facts, forms = library.facts(number), library.forms(number)
+    owner = np.repeat(np.arange(len(facts)), facts["forms"])
+    use = np.isin(facts["section"], parts)[owner] if len(facts) else np.zeros(0, bool)
+    entries = np.zeros(int(use.sum()), ENTRY)
+    entries["form"], entries["place"] = forms[use], np.flatnonzero(use)
+    entries["answer"], entries["named"] = facts["answer"][owner[use]], facts["named"][owner[use]]
+    entries["document"] = number
+    return entries
+
+
+def _ambiguous(bucket: tempfile.SpooledTemporaryFile) -> np.ndarray:
+    """[document, place] of the entries that are not used. Entries come in the order of the corpus."""
+    bucket.seek(0)
+    entries = np.frombuffer(bucket.read(), ENTRY)
+    if not len(entries):
+        return np.zeros((2, 0), np.int64)
+    order = np.argsort(entries["form"], kind="stable")
+    form, answer, named = (entries[key][order] for key in ("form", "answer", "named"))
+    first = np.flatnonzero(np.diff(form, prepend=~form[:1]) != 0)
+    group = np.repeat(np.arange(len(first)), np.diff(first, append=len(form)))
+    leads = np.zeros(len(form), bool)
+    leads[first] = True
+    disputed = np.bincount(group, weights=(answer != answer[first][group]) & ~named, minlength=len(first)) > 0
+    out = order[disputed[group] | ~leads]
+    return np.stack([entries["document"][out], entries["place"][out]]).astype(np.int64)
+
+
+# -- probes and links --------------------------------------------------------------------------------------------------
+
+
+def _probes(library: Library, taught: Sequence[tuple[int, ...]], dropped: Sequence[np.ndarray], wanted: int
+            ) -> list[Probe]:
+    if not wanted:
+        return []
+
+    def left(number: int) -> np.ndarray:
+        facts = library.facts(number)
+        owner = np.repeat(np.arange(len(facts)), facts["forms"])
+        gone = np.bincount(owner[dropped[number]], minlength=len(facts)) if len(facts) else np.zeros(0)
+        return np.where(np.isin(facts["section"], taught[number]), facts["forms"] - gone, 0)
+
+    def known(number: int, fact: int) -> tuple[Harvest, Known, tuple[str, ...]]:
+        harvest = library.harvest(number)
+        own = [fact for part in harvest.parts for fact in part.facts]
+        start = sum(len(before.forms) for before in own[:fact])
+        gone = set(dropped[number].tolist())
+        forms = tuple(form for i, form in enumerate(own[fact].forms, start) if i not in gone)
+        return harvest, own[fact], forms
+
+    documents: Iterator[tuple[np.ndarray, np.ndarray]] = ((library.facts(i), left(i)) for i in range(len(taught)))
+    return freeze(candidates(documents), wanted, known, library.gold)
+
+
+Pairs = list[list[tuple[str, str]]]
+
+
+def _links(heads: Sequence[Head], held: Iterable[int]) -> tuple[Pairs, Pairs]:
+    """For each document the (title, path) of those it links to, and of those that link to it."""
+    out: Pairs = [[] for _ in heads]
+    back: Pairs = [[] for _ in heads]
+    outside = {i for i, head in enumerate(heads) if head.skipped is not None} | set(held)
+    by_name = {head.name: i for i, head in enumerate(heads) if i not in outside}
+    names = set(by_name)
+    for i, head in enumerate(heads):
+        for target in head.links if i not in outside else ():
+            name = resolve(target, names)
+            if name is not None and by_name[name] != i:
+                j = by_name[name]
+                there, here = (heads[j].title, heads[j].path), (head.title, head.path)
+                if there not in out[i]:
+                    out[i].append(there)
+                    back[j].append(here)
+    return out, back
+
