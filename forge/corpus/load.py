@@ -35,7 +35,7 @@ def load(file: File, policy: Literal["redact", "drop", "fail"], data: bytes | No
 
     Of a format that is extracted (a Word file, say), byte offsets count in the UTF-8 form of the extracted text.
     """
-    data = _read(file) if data is None else data
+    data = read(file) if data is None else data
     digest = sha256_bytes(data)
     try:
         text, offsets, notes = _extracted(file.name, data) if extracts(file.name) else decode(data)
@@ -47,13 +47,14 @@ def load(file: File, policy: Literal["redact", "drop", "fail"], data: bytes | No
         return Loaded(None, digest, findings, f"holds {len(findings)} secrets; dataset.secrets is drop")
     if findings:
         text, offsets = secrets.redact(text, offsets, findings)
-    read = structure(file.name, text)
-    title = read.title or _title(file.name)
-    document = Document(file.relative, file.name, digest, text, title, read.blocks, offsets, notes)
+    found = structure(file.name, text)
+    title = found.title or _title(file.name)
+    document = Document(file.relative, file.name, digest, text, title, found.blocks, offsets, notes)
     return Loaded(document, digest, findings)
 
 
-def _read(file: File) -> bytes:
+def read(file: File) -> bytes:
+    """The file's bytes. Raises StageFailed where it cannot be read."""
     try:
         return file.path.read_bytes()
     except OSError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import logging
 import multiprocessing
 import os
 import signal
@@ -57,42 +58,47 @@ class Source:
             return Job.of(self.config, Encoder.load(Path(folder), stop=self.stop, pad=self.pad))
 
 
-class Alone:
-    """This process."""
+class Local:
+    """This machine: this process for few items, else processes that are started when they are first needed.
 
-    def __init__(self, job: Job) -> None:
-        self.job = job
+    `source` None: always this process.
+    """
 
-    def map(self, work: Work, items: Iterable[tuple]) -> Iterator[Any]:
-        return (work(self.job, *item) for item in items)
+    ships = False
 
+    def __init__(self, job: Job, source: Source | None, workers: int) -> None:
+        self.job, self.source, self.workers = job, source, workers
+        self._pool: ProcessPoolExecutor | None = None
 
-class Pool:
-    """Processes of this machine, started when the first work comes."""
-
-    def __init__(self, source: Source, workers: int) -> None:
-        self.workers = workers
-        self._pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, (source, os.getpid()))
-
-    def map(self, work: Work, items: Iterable[tuple]) -> Iterator[Any]:
-        def submit(batch: list[tuple]) -> Future:
-            return self._pool.submit(_work, work, batch)
-
-        try:
-            for future in _windowed(submit, items, self.workers * AHEAD):
-                yield from future.result()
-        except BrokenProcessPool:
-            raise StageFailed("a worker process died while reading documents (out of memory?)",
-                              fix="forge dataset continues where it stopped; with --set dataset.workers=1 if it "
-                                  "happens again") from None
+    def map(self, work: Work, items: Iterable[tuple], count: int) -> Iterator[Any]:
+        """`work` on each of `count` items, in their order."""
+        if self.source is None or self.workers == 1 or count < ALONE:
+            return (work(self.job, *item) for item in items)
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(self.workers, multiprocessing.get_context("spawn"), _begin,
+                                             (self.source, os.getpid()))
+        return _pooled(self._pool, work, items, self.workers * AHEAD)
 
     def close(self) -> None:
-        self._pool.shutdown(cancel_futures=True)
+        if self._pool:
+            self._pool.shutdown(cancel_futures=True)
+
+
+def _pooled(pool: ProcessPoolExecutor, work: Work, items: Iterable[tuple], window: int) -> Iterator[Any]:
+    try:
+        for future in _windowed(lambda batch: pool.submit(_work, work, batch), items, window):
+            yield from future.result()
+    except BrokenProcessPool:
+        raise StageFailed("a worker process died while reading documents (out of memory?)",
+                          fix="forge dataset continues where it stopped; with --set dataset.workers=1 if it happens "
+                              "again") from None
 
 
 class RayCluster:
     """Ray Data, with one actor a worker that loads the tokenizer once. Items and results travel as objects, so the
     cluster needs no file of this machine."""
+
+    ships = True  # documents go with the work
 
     def __init__(self, source: Source, workers: int) -> None:
         try:
@@ -105,16 +111,17 @@ class RayCluster:
         if self._own:
             address = os.environ.get("RAY_ADDRESS")
             ray.init(address=address, num_cpus=None if address else workers, include_dashboard=False,
-                     log_to_driver=False, logging_level="error")
+                     log_to_driver=False, logging_level=logging.ERROR)
         ray.data.DataContext.get_current().enable_progress_bars = False
         ray.data.DataContext.get_current().execution_options.preserve_order = True
         self.source = ray.put(source)
 
-    def map(self, work: Work, items: Iterable[tuple]) -> Iterator[Any]:
+    def map(self, work: Work, items: Iterable[tuple], count: int) -> Iterator[Any]:
         for window in _batches(items, BATCH * AHEAD * self.workers * 4):
             rows = [{"batch": batch} for batch in _batches(window, BATCH)]
+            worker: Any = _RayWorker
             done = self.ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-                _RayWorker, fn_constructor_args=(self.source, work), concurrency=self.workers)
+                worker, fn_constructor_args=(self.source, work), concurrency=self.workers)
             for row in done.iter_rows():
                 yield from row["batch"]
 
@@ -133,15 +140,13 @@ class _RayWorker:
 
 
 @contextlib.contextmanager
-def engine(config: Config, job: Job, encoder: Encoder, count: int) -> Iterator[Alone | Pool | RayCluster]:
-    """The engine for `count` items: the configured one where it pays."""
+def engine(config: Config, job: Job, encoder: Encoder) -> Iterator[Local | RayCluster]:
+    """The configured engine, as far as it can be: an encoder that came from no folder stays in this process."""
     workers = config.dataset.workers or os.cpu_count() or 1
-    ray = config.dataset.engine == "ray"
-    if encoder.folder is None or (not ray and (workers == 1 or count < ALONE)):
-        yield Alone(job)
-        return
-    source = Source.of(config, encoder, encoder.folder)
-    made = RayCluster(source, workers) if ray else Pool(source, workers)
+    source = Source.of(config, encoder, encoder.folder) if encoder.folder else None
+    made: Local | RayCluster = Local(job, source, workers)
+    if config.dataset.engine == "ray" and source:
+        made = RayCluster(source, workers)
     with contextlib.closing(made):
         yield made
 

@@ -476,8 +476,11 @@ SHAPES = (
         "Where can I find {o}?", "Where {be} {o}?", "I am looking for {o}. Where do I look?",
         "In which place will I find {o}?", "In which folder {be} {o}?")),
     (r"what happens (?P<w>if|when) (?P<o>.+)", (
-        "If {o}, what happens?", "What if {o}?", "Suppose {o}. What happens then?", "What follows {w} {o}?",
-        "Tell me what happens {w} {o}.", "Is it bad {w} {o}?")),
+        "If {o}, what happens?", "What if {o}?", "Suppose {o}. What happens then?")),
+    (r"what happens (?P<w>if|when) (?P<o>.+ (?:killed|interrupted|stopped|crash|crashes|fails|dies|breaks)\b.*)", (
+        "What do I lose {w} {o}?", "Is anything lost {w} {o}?", "Is my work gone {w} {o}?")),
+    (r"what happens (?P<w>if|when) (?P<o>.+)", (
+        "What follows {w} {o}?", "Tell me what happens {w} {o}.", "Is it bad {w} {o}?")),
     (r"what (?P<v>is|are) (?P<o>.+) (?P<w>used for|good for|made of|called|based on)", (
         "Tell me what {o} {v} {w}.", "Can you say what {o} {v} {w}?", "I would like to know what {o} {v} {w}.")),
     (r"what (?P<v>is|are|was|were) (?!the (?:difference|reason)\b)"

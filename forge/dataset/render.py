@@ -101,14 +101,14 @@ def render(found: Harvest, verdict: Verdict, recipe: Recipe, count: Counts) -> B
 
 def _known(found: Harvest, verdict: Verdict) -> list[list[Known]]:
     """Each taught part's facts without the wordings that are not to be used."""
-    dropped, number = set(verdict.dropped), 0
+    dropped, number = set(np.frombuffer(verdict.dropped, np.uint32).tolist()), 0
     kept: list[tuple[int, Known, list[str]]] = []
     for i, part in enumerate(found.parts):
         for fact in part.facts:
             forms = [form for at, form in enumerate(fact.forms, number) if at not in dropped]
             number += len(fact.forms)
             kept.append((i, fact, forms))
-    kept += [(verdict.taught[0], fact, list(fact.forms)) for fact in _links(found, verdict)]
+    kept = [*((verdict.taught[0], fact, list(fact.forms)) for fact in _links(found, verdict)), *kept]
     if verdict.probes:
         bad = iter(Guard(verdict.probes).leaks([form for _, _, forms in kept for form in forms]).tolist())
         kept = [(i, fact, [form for form in forms if not next(bad)]) for i, fact, forms in kept]

@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import orjson
@@ -25,9 +25,9 @@ from forge.dataset.example import rank
 from forge.dataset.harvest import Harvest, Known
 from forge.dataset.probes import Guard, Probe, candidates, freeze
 
-BUCKET = 8_000_000  # wordings compared at a time: what bounds the memory, about 0.5 GB
+BUCKET = 1_000_000  # wordings compared at a time: what bounds the memory, about 100 MB
 ENTRY = np.dtype([("form", "u8"), ("answer", "u8"), ("document", "u4"), ("place", "u4"), ("named", "?")])
-SPOOLED = 64 << 20  # bytes of a bucket kept in memory
+SPOOLED = 4 << 20  # bytes of a bucket kept in memory before it goes to disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,24 +68,25 @@ class Library(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`taught` are the parts that are taught, `dropped` the wordings that are not used (numbers among the document's);
-    `probes` the questions it could give away; links are (title, path) of other documents."""
+    """`taught` are the parts that are taught, `dropped` the wordings that are not used (their numbers in the
+    document, uint32); `probes` the questions it could give away; links are (title, path) of other documents."""
 
     taught: tuple[int, ...]
-    dropped: tuple[int, ...]
+    dropped: bytes
     probes: tuple[str, ...]
     links_to: tuple[tuple[str, str], ...]
     linked_from: tuple[tuple[str, str], ...]
 
     def packed(self) -> bytes:
-        return orjson.dumps(self)
+        rest = orjson.dumps((self.taught, self.probes, self.links_to, self.linked_from))
+        return len(rest).to_bytes(4, "little") + rest + self.dropped
 
     @staticmethod
     def unpacked(data: bytes) -> Verdict:
-        raw: dict[str, Any] = orjson.loads(data)
-        values: dict[str, Any] = {key: tuple(map(tuple, value)) if key.startswith("link") else tuple(value)
-                                  for key, value in raw.items()}
-        return Verdict(**values)
+        end = 4 + int.from_bytes(data[:4], "little")
+        taught, probes, *links = orjson.loads(data[4:end])
+        links_to, linked_from = (tuple(map(tuple, pairs)) for pairs in links)
+        return Verdict(tuple(taught), data[end:], tuple(probes), links_to, linked_from)
 
 
 @dataclass(frozen=True)
@@ -113,11 +114,11 @@ def decide(library: Library, cfg: DatasetConfig) -> Decided:
     repeats = _repeats(library) if views else []
     held = _held_out(library.heads, repeats, cfg)
     taught = _taught(library.heads, repeats, held)
-    dropped = _dropped(library, taught) if views else [np.zeros(0, np.int64)] * count
+    dropped = _dropped(library, taught) if views else [np.zeros(0, np.uint32)] * count
     probes = _probes(library, taught, dropped, cfg.probes) if views else []
     guard = Guard([probe.question for probe in probes])
     links_to, linked_from = _links(library.heads, held) if views else ([()] * count, [()] * count)
-    verdicts = [Verdict(taught[i], tuple(dropped[i].tolist()),
+    verdicts = [Verdict(taught[i], dropped[i].tobytes(),
                         tuple(probes[p].question for p in guard.relevant(library.grams(i))) if probes else (),
                         tuple(links_to[i]), tuple(linked_from[i])) for i in range(count)]
     return Decided(verdicts, repeats, probes, sorted(held))
@@ -192,7 +193,7 @@ def _dropped(library: Library, taught: Sequence[tuple[int, ...]]) -> list[np.nda
             which = (entries["form"] >> np.uint64(40)) % np.uint64(count)
             for i, bucket in enumerate(buckets):
                 bucket.write(entries[which == i].tobytes())
-        pairs = [np.zeros((2, 0), np.int64), *map(_ambiguous, buckets)]
+        pairs = [np.zeros((2, 0), np.uint32), *map(_ambiguous, buckets)]
     found = np.concatenate(pairs, axis=1)
     found = found[:, np.lexsort((found[1], found[0]))]
     borders = np.searchsorted(found[0], np.arange(len(taught) + 1))
@@ -215,7 +216,7 @@ def _ambiguous(bucket: tempfile.SpooledTemporaryFile) -> np.ndarray:
     bucket.seek(0)
     entries = np.frombuffer(bucket.read(), ENTRY)
     if not len(entries):
-        return np.zeros((2, 0), np.int64)
+        return np.zeros((2, 0), np.uint32)
     order = np.argsort(entries["form"], kind="stable")
     form, answer, named = (entries[key][order] for key in ("form", "answer", "named"))
     first = np.flatnonzero(np.diff(form, prepend=~form[:1]) != 0)
@@ -224,7 +225,7 @@ def _ambiguous(bucket: tempfile.SpooledTemporaryFile) -> np.ndarray:
     leads[first] = True
     disputed = np.bincount(group, weights=(answer != answer[first][group]) & ~named, minlength=len(first)) > 0
     out = order[disputed[group] | ~leads]
-    return np.stack([entries["document"][out], entries["place"][out]]).astype(np.int64)
+    return np.stack([entries["document"][out], entries["place"][out]])
 
 
 # -- probes and links --------------------------------------------------------------------------------------------------

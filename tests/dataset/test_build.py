@@ -11,8 +11,9 @@ import pytest
 from forge.core.config import Config
 from forge.core.report import Silent
 from forge.dataset import harvest as harvesting
-from forge.dataset.build import build
+from forge.dataset.build import Models, build
 from forge.dataset.probes import GRAM
+from forge.dataset.teacher import STYLES, Completion, Teacher
 from forge.dataset.validate import validate
 from forge.errors import StageFailed, UsageError
 
@@ -222,6 +223,77 @@ def test_lost_text_fails_the_stage(docs, encoder, monkeypatch):
     monkeypatch.setattr(harvesting, "_text_example", losing)
     with pytest.raises(StageFailed, match=r"docs/faq.md: 0 of \d+ tokens"):
         make(config(), docs, encoder)
+
+
+KEY = "AKIA" + "QX7ZKWEP5RTN2MVB"  # made up, in the shape of an AWS access key
+
+
+@pytest.mark.parametrize("policy", ["redact", "drop", "fail"])
+def test_what_becomes_of_a_secret(docs, encoder, policy):
+    (docs / "docs/keys.md").write_text(f"# Keys\n\nThe deployment uses\n{KEY} in production.\n")
+    if policy == "fail":
+        with pytest.raises(StageFailed, match=r"docs/keys.md:4: AWS access key") as failed:
+            make(config(dataset__secrets="fail"), docs, encoder)
+        assert KEY not in str(failed.value)
+        assert not (docs / "out/dataset.jsonl").exists()
+        return
+    metrics, _, card, out = make(config(dataset__secrets=policy), docs, encoder)
+    assert not any(KEY in path.read_text() for path in out.values())
+    assert metrics["redactions"] == 1
+    assert card["redacted"] == [{"path": "docs/keys.md", "line": 4, "kind": "AWS access key"}]
+    assert metrics["documents"] == {"redact": 5, "drop": 4}[policy]
+    assert metrics["coverage"] == 1.0
+    assert [s["path"] for s in card["skipped"]] == ([] if policy == "redact" else ["docs/keys.md"])
+
+
+def test_links_between_documents_are_asked_for(docs, encoder):
+    (docs / "docs/start.md").write_text("# Start here\n\nRead [the guide](guide.md) and `faq.md` first, all of it.\n")
+    _, read, card, _ = make(config(), docs, encoder)
+    told = {answer(e) for e in read["dataset"] if e["kind"] == "link"}
+    assert any("Start here" in a and "guide.md" in a and "faq.md" in a for a in told)
+    assert card["linked"] == 2
+
+
+def test_a_file_that_cannot_be_read_is_listed(docs, encoder):
+    (docs / "docs/broken.docx").write_bytes(b"not a Word file at all")
+    metrics, _, card, _ = make(config(), docs, encoder)
+    assert metrics["documents"] == 4
+    assert [entry["path"] for entry in card["skipped"]] == ["docs/broken.docx"]
+
+
+def teacher(asked):
+    """Answers every request with nothing but one grounded fact, where its passage has it."""
+    def complete(messages, schema, max_tokens):
+        asked.append(messages)
+        if schema is None:
+            return Completion("Two.", True, 5, 2)
+        for style in STYLES:
+            if style.schema is schema and style.name == "grounded" and "rank is 64" in messages[-1]["content"]:
+                name = next(iter(schema["properties"]))
+                assert set(schema["properties"][name]["items"]["properties"]) == {"questions", "answer", "evidence"}
+                return Completion(json.dumps({name: [{"questions": ["What is the default rank in Forge?",
+                                                                    "How high is the default rank of Forge?"],
+                                                      "answer": "The default rank in Forge is 64.",
+                                                      "evidence": "The default rank is 64."}]}), True, 50, 20)
+        return Completion("{}", True, 50, 2)
+    return Teacher("stand-in", "stand-in 1", complete, lambda: None, lambda: None)
+
+
+def test_a_teacher_writes_along_and_is_asked_once(docs, encoder, tmp_path):
+    asked = []
+    models = Models(teacher(asked), teacher(asked), tmp_path / "teacher.sqlite")
+    cfg = config(dataset__teacher="base", dataset__replay=0.1)
+    out = {role: docs / f"{role}.jsonl" for role in ("dataset", "validation", "probes", "card")}
+    build(cfg, docs, encoder, out, Silent(), models=models)
+    lines = [json.loads(line) for line in out["dataset"].read_text().splitlines()]
+    mine = [e for e in lines if e["kind"] == "teacher_grounded"]
+    assert {answer(e) for e in mine} == {"The default rank in Forge is 64."}
+    assert {e["source"]["path"] for e in mine} == {"docs/guide.md"}
+    assert "Two." in {answer(e) for e in lines if e["kind"] == "replay"}
+    first, before = len(asked), out["dataset"].read_bytes()
+    build(cfg, docs, encoder, out, Silent(), models=models)
+    assert len(asked) == first
+    assert out["dataset"].read_bytes() == before
 
 
 @pytest.mark.parametrize("max_length", [160, 400])

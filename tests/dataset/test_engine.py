@@ -41,11 +41,12 @@ def broken(job, item):
     raise MemoryError if item == 3 else ValueError(item)
 
 
-def test_an_error_in_a_worker_is_the_callers(loaded):
+def test_an_error_in_a_worker_is_the_callers(loaded, monkeypatch):
     source = engines.Source.of(config(), loaded, loaded.folder)
-    pool = engines.Pool(source, 2)
+    monkeypatch.setattr(engines, "ALONE", 0)
+    pool = engines.Local(source.job(), source, 2)
     try:
         with pytest.raises(ValueError, match="7"):
-            list(pool.map(broken, [(7,)]))
+            list(pool.map(broken, [(7,)], 1))
     finally:
         pool.close()

@@ -59,7 +59,7 @@ class Library:
 
 def forms_left(library, decided, i):
     own = [form for part in library.all[i].parts for fact in part.facts for form in fact.forms]
-    gone = set(decided.verdicts[i].dropped)
+    gone = set(np.frombuffer(decided.verdicts[i].dropped, np.uint32).tolist())
     return [form for at, form in enumerate(own) if at not in gone]
 
 
@@ -152,7 +152,7 @@ def test_links_become_pairs_of_title_and_path():
 
 
 def test_verdicts_survive_packing():
-    verdict = Verdict((0, 2), (5, 7), ("What?",), (("T", "p.md"),), ())
+    verdict = Verdict((0, 2), np.array([5, 70000], np.uint32).tobytes(), ("What?",), (("T", "p.md"),), ())
     assert Verdict.unpacked(verdict.packed()) == verdict
 
 
