@@ -24,10 +24,12 @@ from forge.stages import STAGES, Context, load
 
 @dataclass(frozen=True)
 class Step:
-    """One stage of a plan: `reason` is why it has to run, or None when it is up to date."""
+    """One stage of a plan: `reason` is why it has to run, or None when it is up to date. One that only `waits` for its
+    inputs is looked at again when they are there: they may come out as they were."""
 
     name: str
     reason: str | None
+    waits: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def plan(ctx: Context, names: list[str], force: bool = False) -> list[Step]:
         reason = "asked to" if force else f"its {fed} will be new" if fed else _stale(ctx, name, inputs)
         if reason:
             making |= set(stage.outputs(ctx).values())
-        steps.append(Step(name, reason))
+        steps.append(Step(name, reason, waits=fed is not None and not force))
     ctx.digests.save()
     return steps
 
@@ -231,8 +233,9 @@ def run(ctx: Context, names: list[str], *, force: bool = False,
 
 
 def _run_step(ctx: Context, step: Step, each: Callable[[Done], None]) -> Done:
-    if step.reason is None:
-        ctx.report.stage(step.name, "skipped", "up to date")
+    same = step.waits and _stale(ctx, step.name, load(step.name).inputs(ctx)) is None
+    if step.reason is None or same:
+        ctx.report.stage(step.name, "skipped", "its inputs came out as they were" if same else "up to date")
         manifest = Manifest.read(ctx.workspace.manifest(step.name))
         return Done(step.name, "skipped", 0.0, manifest.metrics if manifest else {})
     ctx.report.stage(step.name, "running", step.reason)

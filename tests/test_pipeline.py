@@ -102,6 +102,18 @@ def test_a_stage_runs_when_one_that_it_reads_from_does(context, made):
                      "train": "its base will be new", "quantize": "its base will be new"}
 
 
+def test_inputs_that_come_out_as_they_were_run_nothing_after_them(context, made, monkeypatch):
+    """A setting that changed where the work is done, say, must not train for hours again."""
+    pipeline.run(context(), ["train"])
+    from forge.stages import dataset
+    monkeypatch.setattr(dataset, "VERSION", 99)
+    assert reasons(context(), ["dataset", "train"])["train"] == "its dataset will be new"
+    assert statuses(pipeline.run(context(), ["dataset", "train"])) == {"dataset": "done", "train": "skipped"}
+    monkeypatch.setattr(dataset, "VERSION", 100)
+    assert statuses(pipeline.run(context(dataset__seed=7), ["dataset", "train"])) == {"dataset": "done",
+                                                                                     "train": "done"}
+
+
 def test_an_edited_output_is_not_overwritten_without_force(context, made):
     edited = made.workspace.dataset.read_text() + made.workspace.dataset.read_text().splitlines()[0] + "\n"
     made.workspace.dataset.write_text(edited)

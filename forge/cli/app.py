@@ -122,11 +122,14 @@ def dataset(setup: Setup, force: Force = False,
                                                         "FILE.gguf, ollama:NAME or https://HOST/v1#MODEL.")] = None
             ) -> None:
     """Turn the documents into training examples."""
-    setup.set += [f"dataset.{key}={value}" for key, value in (
-        ("exports", f"[{export}]" if export else None), ("engine", engine), ("teacher", teacher)) if value]
+    setup.set += [f"dataset.{key}={value}" for key, value in (("engine", engine), ("teacher", teacher)) if value]
     r = one_stage(setup, "dataset", force)
     lines = [f"{r['path']}: {r['examples']:,} examples from {r['documents']:,} documents; {r['source_tokens']:,} "
              f"source tokens, {r['coverage']:.1%} of them trained on; {r['redactions']} redactions"]
+    if export:
+        from forge.cli.dataset import exported
+        r["exports"] = exported(setup, export.split(","))
+        lines += r["exports"]
     if report:
         from forge.cli.dataset import write_report
         r["report"] = write_report(setup)
@@ -139,10 +142,11 @@ def dataset(setup: Setup, force: Force = False,
 
 @command(optional=True)
 def validate(setup: Setup,
-             file: Annotated[Path, typer.Argument(help="A JSONL dataset: messages, alpaca or ShareGPT.")]) -> int:
-    """Check a JSONL dataset; exit 4 when training would suffer."""
+             file: Annotated[Path, typer.Argument(help="Messages, alpaca or ShareGPT, as JSONL or parquet.")]) -> int:
+    """Check a dataset; exit 4 when training would suffer."""
     from forge.cli.validate import check_file
     result, lines = check_file(setup, file)
+    close(setup)
     setup.emit(result, "\n".join(lines))
     return 4 if result["errors"] else 0
 

@@ -1,10 +1,24 @@
-"""forge dataset: what people look at before they train."""
+"""forge dataset: what people look at before they train, and the same for other trainers."""
 
 from __future__ import annotations
 
 from forge.cli.setup import Setup
 from forge.core.fsio import partial_path, publish
+from forge.errors import UsageError
 from forge.stages.dataset import encoder
+
+
+def exported(setup: Setup, names: list[str]) -> list[str]:
+    """Writes the dataset in other formats beside it; returns their paths as shown."""
+    from forge.dataset.export import FORMATS, export
+    w = setup.context().workspace
+    unknown = [name for name in names if name not in FORMATS]
+    if unknown:
+        raise UsageError(f"--export {unknown[0]!r} is no format", fix=f"--export {','.join(FORMATS)}")
+    export(w.dataset, {name: partial_path(w.export(name)) for name in names})
+    for name in names:
+        publish(partial_path(w.export(name)), w.export(name))
+    return [w.shown(w.export(name)) for name in names]
 
 
 def write_report(setup: Setup) -> str:

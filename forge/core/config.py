@@ -63,8 +63,6 @@ class DatasetConfig(Section):
     probes: int = Field(60, ge=0, description="Closed-book questions frozen before any example is made.")
     section_tokens: Positive = Field(384, description="Longest section, in the base's tokens.")
     identity: int = Field(12, ge=0, description="Examples of 'Who are you?', answered from deploy.system.")
-    exports: list[Literal["alpaca", "sharegpt", "parquet"]] = Field([], description="Further formats of the same "
-                                                                    "examples, written beside the dataset.")
     engine: Literal["local", "ray"] = Field("local", description="Where documents are worked on: processes of this "
                                             "machine, or a Ray cluster. The same bytes either way.")
     workers: Positive | None = Field(None, description="Processes; null: one a core.")

@@ -100,7 +100,7 @@ class Workspace:
     @property
     def artifacts(self) -> list[Path]:
         """Everything that stages and cards write: never documents, wherever the config puts it."""
-        exports = [self.export(name) for name in self.config.dataset.exports]
+        exports = [self.export(name) for name in ("alpaca", "sharegpt", "parquet")]
         return [self.dataset, self.validation, self.probes, self.card, *exports, self.dataset_report, self.adapter,
                 self.merged, self.gguf().parent, self.gguf_manifest, self.checkpoints, self.modelfile, self.readme,
                 self.readme_lora, self.model_card]

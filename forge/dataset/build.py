@@ -64,9 +64,8 @@ def build(cfg: Config, root: Path, encoder: Encoder, out: dict[str, Path], repor
 
     Bytes depend on the corpus, the config and the base's tokenizer only, never on `cache` (where results are kept
     between runs) or on where the work was done. `digest` gives a file's SHA-256, from memory where it can; `models`
-    are those that write along. Raises
-    UsageError for a corpus that is missing or empty, StageFailed for secrets under the policy `fail` and for text that
-    no example teaches.
+    are those that write along. Raises UsageError for a corpus that is missing or empty, StageFailed for secrets under
+    the policy `fail` and for text that no example teaches.
     """
     began = time.monotonic()
     job = Job.of(cfg, encoder)
@@ -76,9 +75,11 @@ def build(cfg: Config, root: Path, encoder: Encoder, out: dict[str, Path], repor
     with Store(cache) as store, engine(cfg, job, encoder) as workers, _without_cycle_search():
         basis = _basis(cfg, job, encoder)
         shelf = Shelf(store, _harvested(walked.files, basis, workers, store, digest, report))
+        _tell(shelf.heads, cfg, report)  # before a teacher is sent anything
+        harvests = list(shelf.keys)
         if models.teacher:
             shelf = Shelf(store, _taught(shelf, job, models, store, cfg, report))
-        _tell(shelf.heads, cfg, report)
+            harvests += shelf.keys
         decided = decide(shelf, cfg.dataset)
         blocks = _rendered(shelf, decided.verdicts, basis, Recipe.of(cfg, job.system), workers, store, report)
         if cfg.dataset.style == "views":
@@ -86,7 +87,7 @@ def build(cfg: Config, root: Path, encoder: Encoder, out: dict[str, Path], repor
         written = _write(cfg, store, shelf.heads, blocks, decided, out)
         metrics = _metrics(shelf.heads, decided, written)
         write_json(out["card"], _card(cfg, shelf.heads, walked.skipped, decided, written, metrics, out))
-        _forget(store, shelf.keys, blocks)
+        _forget(store, harvests, blocks)
     return {**metrics, "seconds": round(time.monotonic() - began, 2)}
 
 
@@ -172,7 +173,7 @@ def _rendered(shelf: Shelf, verdicts: Sequence[Verdict], basis: str, recipe: Rec
 
 
 def rendered(job: Job, record: bytes, verdict: bytes, recipe: Recipe) -> Block:
-    return render(unpack(record), Verdict.unpacked(verdict), recipe, job.scale.counts)
+    return render(unpack(record), Verdict.unpacked(verdict), recipe, job.scale)
 
 
 class _Clock:
@@ -372,8 +373,7 @@ def _card(cfg: Config, heads: Sequence[Head], skipped: Iterable[Skipped], decide
     }
 
 
-def _forget(store: Store, harvests: Iterable[str], blocks: Iterable[str]) -> None:
+def _forget(store: Store, harvests: Sequence[str], blocks: Sequence[str]) -> None:
     """Drops what this corpus does not use."""
-    kept = list(harvests)
-    for table, keys in (("harvest", kept), ("record", kept), ("block", list(blocks))):
+    for table, keys in (("harvest", harvests), ("record", harvests), ("block", blocks)):
         store.keep(table, keys)

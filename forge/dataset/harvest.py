@@ -34,7 +34,7 @@ from forge.errors import UsageError
 
 SYSTEM_TOKENS = 128  # a longer system prompt is only shown in the identity examples: it would dwarf the questions
 LEAST = 16  # tokens below which a section is no longer text
-SHORTEST_PROMPT = 12  # tokens; see _text_example
+SHORTEST_PROMPT = 12  # tokens; see _text_examples
 SIMILARITY_GRAM = 3
 WORDINGS = ((12, 10), (math.inf, 40))  # up to which amplification how many wordings of a fact can be of use
 CONVERSE = ("question", "statement")  # kinds whose wordings come from best to least and keep their order
@@ -63,8 +63,11 @@ class Known(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A section as it is kept. `text` is the example that carries its tokens, `trained` how many ids it trains, `held`
-    another wording for it (seed style only); `taught` whether those ids were seen to spell the section's text.
+    """A section as it is kept.
+
+    `text` is the example that carries its tokens, `trained` how many ids it trains; `taught` whether those ids were
+    seen to spell the section's text. `held` is another wording for it: in seed style the one to validate by, else one
+    with the file's name, for titles that several files have.
     """
 
     span: tuple[int, int]
@@ -177,7 +180,7 @@ def _parts(document: Document, job: Job) -> list[Part] | None:
         texts = [_seed_text(section, i, len(found), mend, scale) for i, section in enumerate(found)]
         known: list[list[tuple[View, Fact]]] = [[] for _ in found]
     else:
-        texts = [(_text_example(section, len(found), mend, scale), None) for section in found]
+        texts = [_text_examples(section, len(found), mend, scale) for section in found]
         known = [facts_of(source) for source in sources(document, found)]
     parts = []
     counted = scale.counts([example.answer for example, _ in texts])
@@ -197,13 +200,15 @@ def _known(document: Document, view: View, fact: Fact, mend: Mend, job: Job) -> 
     """The fact with as many wordings as can be of use, those that fit a training row."""
     start, end = document.span(fact.start, fact.end)
     wordings = PLACED_WORDINGS if fact.kind in PLACED else job.wordings
-    forms = tuple(map(mend, _some(fact, document.path, wordings)))
-    example = Example(fact.kind, "", mend(fact.answer), document.path, (start, end), document.sha256, job.system)
-    return _fitting(example, forms, view.per_turn, fact, job.scale)
+    forms = _some(fact, document.path, wordings)
+    blank = Example(fact.kind, "", "", document.path, (start, end), document.sha256, job.system)
+    return fitting(fact, forms, blank, view.per_turn, mend, job.scale)
 
 
-def _fitting(example: Example, forms: tuple[str, ...], per_turn: int, fact: Fact, scale: Scale) -> Known:
-    """With those of its wordings that fit a training row, told without counting where bytes settle it."""
+def fitting(fact: Fact, wordings: Sequence[str], blank: Example, per_turn: int, mend: Mend, scale: Scale) -> Known:
+    """The fact with those of the wordings that fit a training row, told without counting where bytes settle it.
+    `blank` is what its examples are made from."""
+    forms, example = tuple(map(mend, wordings)), blank._replace(answer=mend(fact.answer))
     longest = max((len(form.encode(errors="surrogatepass")) for form in forms), default=0)
     if scale.frame(example.system) + longest + len(example.answer.encode(errors="surrogatepass")) >= scale.max_length:
         tokens = scale.encoder.count(example.answer) + 1
@@ -223,16 +228,23 @@ def _some(fact: Fact, path: str, most: int) -> tuple[str, ...]:
     return (forms[0], *(rest[at % len(rest)] for at in order))
 
 
-def _text_example(section: Section, parts: int, mend: Mend, scale: Scale) -> Example:
-    """The section's whole text, under the first wording that leaves room for it; the last one always does."""
+def _text_examples(section: Section, parts: int, mend: Mend, scale: Scale) -> tuple[Example, str]:
+    """The section's whole text, under the first wording that leaves room for it, which the last one always does; and
+    the same with the file's name, if that leaves room too."""
     document = section.document
     forms = list(text_forms(section, parts))
     chosen = int(rank(document.path, section.index)[:8], 16) % len(forms)
     start, end = document.span(section.start, section.end)
-    wordings = (forms[chosen], min(forms, key=len), f"Part {section.index + 1}.")
-    made = [Example("text", mend(form), mend(section.body), document.path, (start, end), document.sha256)
-            for form in wordings]
-    return next((example for example in made if scale.fits(example, section.tokens + 1)), made[-1])
+    whole = Example("text", "", mend(section.body), document.path, (start, end), document.sha256)
+
+    def first(*wordings: str) -> str:
+        fitting = (mend(form) for form in wordings[:-1])
+        return next((form for form in fitting if scale.fits(whole._replace(prompt=form), section.tokens + 1)),
+                    mend(wordings[-1]))
+
+    plain = first(forms[chosen], min(forms, key=len), f"Part {section.index + 1}.")
+    named = first(f"{forms[chosen]} The file is {document.name}.", f"{document.name}, part {section.index + 1}", plain)
+    return whole._replace(prompt=plain), named
 
 
 def _seed_text(section: Section, index: int, parts: int, mend: Mend, scale: Scale) -> tuple[Example, str | None]:
@@ -306,7 +318,7 @@ def with_facts(found: Harvest, written: Sequence[Sequence[Fact]], job: Job) -> H
     mend = job.scale.plain
     parts = []
     for part, facts in zip(found.parts, written, strict=True):
-        more = [_fitting(Example(fact.kind, "", mend(fact.answer), found.path, part.span, found.sha256, job.system),
-                         tuple(map(mend, fact.forms)), FULL_TURN, fact, job.scale) for fact in facts]
+        more = [fitting(fact, fact.forms, Example(fact.kind, "", "", found.path, part.span, found.sha256, job.system),
+                        FULL_TURN, mend, job.scale) for fact in facts]
         parts.append(replace(part, facts=(*(fact for fact in more if fact.forms), *part.facts)))
     return replace(found, parts=tuple(parts))

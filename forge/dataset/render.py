@@ -7,7 +7,7 @@ not move it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from random import Random
@@ -17,8 +17,8 @@ import numpy as np
 
 from forge.core.config import Config
 from forge.corpus.document import Document
-from forge.dataset.example import Example, rank, share_of
-from forge.dataset.harvest import Harvest, Known, Part
+from forge.dataset.example import Example, Scale, rank, share_of
+from forge.dataset.harvest import Harvest, Known, Part, fitting
 from forge.dataset.probes import Guard
 from forge.dataset.verdicts import Verdict
 from forge.dataset.views import FULL_TURN, link_facts
@@ -26,7 +26,6 @@ from forge.dataset.views import FULL_TURN, link_facts
 DENSE = 4  # amplification from which every short fact is asked in at least one full turn of wordings, budget or not
 SHORT_TOKENS = 64  # what a short answer is
 HELD_FROM = 8  # a fact with this many wordings gives its last one to validation
-Counts = Callable[[Sequence[str]], list[int]]  # tokens of each text
 
 
 @dataclass(frozen=True)
@@ -72,14 +71,14 @@ class Turn(NamedTuple):
     cost: float
 
 
-def render(found: Harvest, verdict: Verdict, recipe: Recipe, count: Counts) -> Block:
+def render(found: Harvest, verdict: Verdict, recipe: Recipe, scale: Scale) -> Block:
     """Coverage first, then short facts in several wordings, then whatever the budget still allows."""
     taught = [found.parts[i] for i in verdict.taught]
     if not taught:
         return Block()
     if taught[0].text.kind == "seed":
         return _seed_lines(found, taught, recipe)
-    known = _known(found, verdict)
+    known = _known(found, verdict, recipe, scale)
     tokens = sum(part.tokens for part in taught)
     density = tokens / sum(len(part.body) for part in taught)  # tokens a character: counting comes after choosing
     musts: list[Turn] = []
@@ -93,13 +92,13 @@ def render(found: Harvest, verdict: Verdict, recipe: Recipe, count: Counts) -> B
     spent = sum(part.trained for part in taught) + sum(turn.cost for turn in musts)
     budget = tokens * recipe.amplification
     chosen = [*musts, *_spend(queues, budget - spent, f"{recipe.seed}\0{found.path}")]
-    made = _lines(found, taught, verdict.taught, chosen, count, recipe)
+    made = _lines(found, taught, verdict, chosen, scale, recipe)
     wanted = share_of(len(made) * recipe.validation, "validation", recipe.seed, found.path)
     asked = _held_examples(held, made, max(1, wanted), found, recipe)
     return block(made, asked[:wanted], asked[:1], tokens, sum(part.tokens for part in taught if part.taught))
 
 
-def _known(found: Harvest, verdict: Verdict) -> list[list[Known]]:
+def _known(found: Harvest, verdict: Verdict, recipe: Recipe, scale: Scale) -> list[list[Known]]:
     """Each taught part's facts without the wordings that are not to be used."""
     dropped, number = set(np.frombuffer(verdict.dropped, np.uint32).tolist()), 0
     kept: list[tuple[int, Known, list[str]]] = []
@@ -108,7 +107,8 @@ def _known(found: Harvest, verdict: Verdict) -> list[list[Known]]:
             forms = [form for at, form in enumerate(fact.forms, number) if at not in dropped]
             number += len(fact.forms)
             kept.append((i, fact, forms))
-    kept = [*((verdict.taught[0], fact, list(fact.forms)) for fact in _links(found, verdict)), *kept]
+    kept = [*((verdict.taught[0], fact, list(fact.forms)) for fact in _links(found, verdict, recipe, scale)),
+            *kept]
     if verdict.probes:
         bad = iter(Guard(verdict.probes).leaks([form for _, _, forms in kept for form in forms]).tolist())
         kept = [(i, fact, [form for form in forms if not next(bad)]) for i, fact, forms in kept]
@@ -119,13 +119,16 @@ def _known(found: Harvest, verdict: Verdict) -> list[list[Known]]:
     return list(by_part.values())
 
 
-def _links(found: Harvest, verdict: Verdict) -> list[Known]:
+def _links(found: Harvest, verdict: Verdict, recipe: Recipe, scale: Scale) -> list[Known]:
     """Facts about documents that link to each other: their titles are only known now."""
     if not verdict.links_to and not verdict.linked_from:
         return []
-    named = Document(found.path, found.name, found.sha256, "", found.title, (), np.zeros(1, np.int64))
+    title = found.name if verdict.twin else found.title
+    named = Document(found.path, found.name, found.sha256, "", title, (), np.zeros(1, np.int64))
     made = link_facts(named, verdict.links_to, verdict.linked_from)
-    return [Known(fact.kind, fact.forms, fact.answer, found.parts[0].span, view.per_turn) for view, fact in made]
+    span = found.parts[0].span
+    return [fitting(fact, fact.forms, Example(fact.kind, "", "", found.path, span, found.sha256, recipe.system),
+                    view.per_turn, scale.plain, scale) for view, fact in made]
 
 
 def _turns(part: int, facts: Sequence[Known], density: float, dense: bool) -> tuple[list[Turn], list[Turn], list[Turn]]:
@@ -176,18 +179,19 @@ def _held_examples(held: list[Turn], made: Made, wanted: int, found: Harvest,
 Made = list[tuple[Example, int]]
 
 
-def _lines(found: Harvest, taught: Sequence[Part], numbers: Sequence[int], chosen: list[Turn], count: Counts,
+def _lines(found: Harvest, taught: Sequence[Part], verdict: Verdict, chosen: list[Turn], scale: Scale,
            recipe: Recipe) -> Made:
     """Examples with their trained tokens, part by part, each once."""
-    by_part: dict[int, list[Turn]] = {number: [] for number in numbers}
+    by_part: dict[int, list[Turn]] = {number: [] for number in verdict.taught}
     for turn in chosen:
         by_part[turn.part].append(turn)
     answers = list(dict.fromkeys(turn.fact.answer for turn in chosen))
-    tokens = dict(zip(answers, count(answers), strict=True))
+    tokens = dict(zip(answers, scale.counts(answers), strict=True))
     made: dict[tuple[str, str], tuple[Example, int]] = {}
     for part, turns in zip(taught, by_part.values(), strict=True):
         whole = part.text
-        text = Example(whole.kind, whole.forms[0], whole.answer, found.path, whole.span, found.sha256)
+        prompt = part.held if verdict.twin and part.held else whole.forms[0]
+        text = Example(whole.kind, prompt, whole.answer, found.path, whole.span, found.sha256)
         made[text.prompt, text.answer] = (text, part.trained)
         for turn in turns:
             for example in _examples(found, turn, recipe):

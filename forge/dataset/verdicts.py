@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import tempfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -69,24 +69,26 @@ class Library(Protocol):
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """`taught` are the parts that are taught, `dropped` the wordings that are not used (their numbers in the
-    document, uint32); `probes` the questions it could give away; links are (title, path) of other documents."""
+    document, uint32); `probes` the questions it could give away; links are (title, path) of other documents;
+    `twin` tells that another document has the same title."""
 
     taught: tuple[int, ...]
     dropped: bytes
     probes: tuple[str, ...]
     links_to: tuple[tuple[str, str], ...]
     linked_from: tuple[tuple[str, str], ...]
+    twin: bool
 
     def packed(self) -> bytes:
-        rest = orjson.dumps((self.taught, self.probes, self.links_to, self.linked_from))
+        rest = orjson.dumps((self.taught, self.probes, self.twin, self.links_to, self.linked_from))
         return len(rest).to_bytes(4, "little") + rest + self.dropped
 
     @staticmethod
     def unpacked(data: bytes) -> Verdict:
         end = 4 + int.from_bytes(data[:4], "little")
-        taught, probes, *links = orjson.loads(data[4:end])
+        taught, probes, twin, *links = orjson.loads(data[4:end])
         links_to, linked_from = (tuple(map(tuple, pairs)) for pairs in links)
-        return Verdict(tuple(taught), data[end:], tuple(probes), links_to, linked_from)
+        return Verdict(tuple(taught), data[end:], tuple(probes), links_to, linked_from, twin)
 
 
 @dataclass(frozen=True)
@@ -118,10 +120,16 @@ def decide(library: Library, cfg: DatasetConfig) -> Decided:
     probes = _probes(library, taught, dropped, cfg.probes) if views else []
     guard = Guard([probe.question for probe in probes])
     links_to, linked_from = _links(library.heads, held) if views else ([()] * count, [()] * count)
+    titles = Counter(map(_title, library.heads))
     verdicts = [Verdict(taught[i], dropped[i].tobytes(),
                         tuple(probes[p].question for p in guard.relevant(library.grams(i))) if probes else (),
-                        tuple(links_to[i]), tuple(linked_from[i])) for i in range(count)]
+                        tuple(links_to[i]), tuple(linked_from[i]), titles[_title(library.heads[i])] > 1)
+                for i in range(count)]
     return Decided(verdicts, repeats, probes, sorted(held))
+
+
+def _title(head: Head) -> str:
+    return head.title.strip().lower()
 
 
 # -- what is taught ----------------------------------------------------------------------------------------------------

@@ -43,8 +43,7 @@ def inputs(ctx: Context) -> dict[str, Path]:
 
 def outputs(ctx: Context) -> dict[str, Path]:
     w = ctx.workspace
-    exports: dict[str, Path] = {name: w.export(name) for name in ctx.config.dataset.exports}
-    return {"dataset": w.dataset, "validation": w.validation, "probes": w.probes, "card": w.card, **exports}
+    return {"dataset": w.dataset, "validation": w.validation, "probes": w.probes, "card": w.card}
 
 
 def check(ctx: Context) -> None:
@@ -53,8 +52,8 @@ def check(ctx: Context) -> None:
         raise UsageError(f"no base at {ctx.workspace.shown(ctx.base_dir)}: its tokenizer counts the tokens",
                          fix="forge download")
     read = sum(path.stat().st_size for role, path in inputs(ctx).items() if role != "tokenizer")
-    copies = 2 + len(ctx.config.dataset.exports)  # the dataset, and what is remembered of it
-    require_disk(ctx.workspace.dataset, int(read * (ctx.config.dataset.amplification * 2 * copies + 2)), "the dataset")
+    # The dataset, and as much again for what is remembered of it.
+    require_disk(ctx.workspace.dataset, int(read * (ctx.config.dataset.amplification * 4 + 4)), "the dataset")
     if ctx.config.dataset.teacher not in ("none", "base"):
         check_teacher(ctx.config.dataset.teacher)
 
@@ -68,14 +67,11 @@ def encoder(ctx: Context) -> Encoder:
 
 def run(ctx: Context) -> dict:
     from forge.dataset.build import build
-    from forge.dataset.export import export
     staged = {role: ctx.staged(path) for role, path in outputs(ctx).items()}
     with ExitStack() as opened:
         metrics = build(ctx.config, ctx.workspace.root, encoder(ctx), staged, ctx.report,
                         cache=ctx.workspace.state / "dataset.sqlite", digest=ctx.digests.file,
                         models=_models(ctx, opened))
-    if ctx.config.dataset.exports:
-        export(staged["dataset"], {name: staged[name] for name in ctx.config.dataset.exports})
     _tell_skipped(ctx, staged["card"])
     return {**metrics, "path": ctx.workspace.shown(ctx.workspace.dataset)}
 

@@ -214,13 +214,13 @@ def test_a_question_with_two_answers_is_not_asked(tmp_path, encoder):
 
 
 def test_lost_text_fails_the_stage(docs, encoder, monkeypatch):
-    kept = harvesting._text_example
+    kept = harvesting._text_examples
 
     def losing(section, *rest):
-        example = kept(section, *rest)
-        return example._replace(answer=example.answer[:-1]) if "faq" in section.document.path else example
+        example, named = kept(section, *rest)
+        return example._replace(answer=example.answer[:-1]) if "faq" in example.path else example, named
 
-    monkeypatch.setattr(harvesting, "_text_example", losing)
+    monkeypatch.setattr(harvesting, "_text_examples", losing)
     with pytest.raises(StageFailed, match=r"docs/faq.md: 0 of \d+ tokens"):
         make(config(), docs, encoder)
 
@@ -246,12 +246,32 @@ def test_what_becomes_of_a_secret(docs, encoder, policy):
     assert [s["path"] for s in card["skipped"]] == ([] if policy == "redact" else ["docs/keys.md"])
 
 
+def test_files_of_one_title_are_told_apart(docs, encoder):
+    for name, text in (("a", "The port is 8080 and the host is local."), ("b", "Nothing is served here at all, ever.")):
+        (docs / f"docs/{name}.md").write_text(f"# Read me\n\n{text}\n\nSee [the guide](guide.md).\n")
+    _, read, _, out = make(config(), docs, encoder)
+    texts = [asked(e) for e in read["dataset"] if e["kind"] == "text"]
+    assert sum("The file is a.md." in prompt for prompt in texts) == 1
+    assert not any("guide.md" in prompt for prompt in texts)
+    assert validate(out["dataset"], encoder=encoder, max_length=768)["warnings"] == 0
+
+
 def test_links_between_documents_are_asked_for(docs, encoder):
     (docs / "docs/start.md").write_text("# Start here\n\nRead [the guide](guide.md) and `faq.md` first, all of it.\n")
     _, read, card, _ = make(config(), docs, encoder)
     told = {answer(e) for e in read["dataset"] if e["kind"] == "link"}
     assert any("Start here" in a and "guide.md" in a and "faq.md" in a for a in told)
     assert card["linked"] == 2
+
+
+def test_links_fit_the_smallest_rows(docs, encoder):
+    names = [f"a_rather_long_name_of_a_document_{i:02}.md" for i in range(24)]
+    for name in names:
+        (docs / "docs" / name).write_text(f"# {name}\n\nSee [the index](index.md).\n")
+    (docs / "docs/index.md").write_text("# Index\n\n" + "\n".join(f"- [{n}]({n})" for n in names) + "\n")
+    _, _, card, out = make(config(train__max_length=200), docs, encoder)
+    assert card["linked"] == 48
+    assert validate(out["dataset"], encoder=encoder, max_length=200)["errors"] == 0
 
 
 def test_a_file_that_cannot_be_read_is_listed(docs, encoder):
@@ -294,6 +314,25 @@ def test_a_teacher_writes_along_and_is_asked_once(docs, encoder, tmp_path):
     build(cfg, docs, encoder, out, Silent(), models=models)
     assert len(asked) == first
     assert out["dataset"].read_bytes() == before
+
+
+def test_with_a_teacher_too_nothing_is_harvested_twice(docs, encoder, tmp_path, monkeypatch):
+    models = Models(teacher([]), None, tmp_path / "teacher.sqlite")
+    out = {role: docs / f"{role}.jsonl" for role in ("dataset", "validation", "probes", "card")}
+    build(config(), docs, encoder, out, Silent(), models=models, cache=tmp_path / "cache.sqlite")
+    monkeypatch.setattr("forge.dataset.build.harvest", None)
+    monkeypatch.setattr("forge.dataset.build.teach", None)
+    build(config(), docs, encoder, out, Silent(), cache=tmp_path / "cache.sqlite")
+
+
+def test_no_teacher_sees_a_corpus_that_is_refused(docs, encoder, tmp_path):
+    (docs / "docs/keys.md").write_text(f"# Keys\n\nThe deployment uses\n{KEY} in production.\n")
+    asked = []
+    out = {role: docs / f"{role}.jsonl" for role in ("dataset", "validation", "probes", "card")}
+    with pytest.raises(StageFailed, match="secrets"):
+        build(config(dataset__secrets="fail"), docs, encoder, out, Silent(),
+              models=Models(teacher(asked), None, tmp_path / "teacher.sqlite"))
+    assert asked == []
 
 
 @pytest.mark.parametrize("max_length", [160, 400])

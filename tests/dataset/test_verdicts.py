@@ -152,7 +152,7 @@ def test_links_become_pairs_of_title_and_path():
 
 
 def test_verdicts_survive_packing():
-    verdict = Verdict((0, 2), np.array([5, 70000], np.uint32).tobytes(), ("What?",), (("T", "p.md"),), ())
+    verdict = Verdict((0, 2), np.array([5, 70000], np.uint32).tobytes(), ("What?",), (("T", "p.md"),), (), True)
     assert Verdict.unpacked(verdict.packed()) == verdict
 
 
