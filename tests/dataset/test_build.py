@@ -274,6 +274,36 @@ def test_links_fit_the_smallest_rows(docs, encoder):
     assert validate(out["dataset"], encoder=encoder, max_length=200)["errors"] == 0
 
 
+FORMATS = {  # file → (text, what must be answered)
+    "page.html": ("<html><head><title>Pumps</title></head><body><h1>Pumps</h1><table><tr><th>pump</th><th>power</th>"
+                  "</tr><tr><td>P1</td><td>40 kW</td></tr><tr><td>P2</td><td>55 kW</td></tr></table></body></html>",
+                  "40 kW"),
+    "manual.rst": ("Manual\n======\n\nStarting\n--------\n\nPress the green button for five seconds.\n",
+                   "green button"),
+    "run.ipynb": (json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [
+        {"cell_type": "markdown", "metadata": {}, "source": "# Flow\n\nThe mean flow is 12.5 litres a second."}]}),
+        "12.5 litres"),
+    "valve.go": ("package valve\n\n// Shut closes the valve.\nfunc Shut(now bool) error {\n\treturn nil\n}\n",
+                 "func Shut(now bool) error"),
+    "plant.toml": ('[limits]\npressure = "6 bar"\n', "6 bar"),
+    "flow.mmd": ("flowchart TD\n  A[Sensor] -->|reads| B[Controller]\n  B --> C[Valve]\n", "Controller"),
+    "parts.csv": ("part,price\nseal,4.20\nbearing,18.00\n", "4.20"),
+}
+
+
+def test_every_format_is_taught_whole_and_asked(tmp_path, encoder):
+    (tmp_path / "docs").mkdir()
+    for name, (text, _) in FORMATS.items():
+        (tmp_path / "docs" / name).write_text(text)
+    metrics, read, _, _ = make(config(), tmp_path, encoder)
+    assert metrics["documents"] == len(FORMATS)
+    assert metrics["coverage"] == 1.0
+    for name, (_, fact) in FORMATS.items():
+        mine = [e for e in read["dataset"] if e["source"]["path"] == f"docs/{name}"]
+        assert any(fact in answer(e) for e in mine if e["kind"] != "text"), name
+        assert len({asked(e) for e in mine if fact in answer(e)}) >= 4, name
+
+
 def test_a_file_that_cannot_be_read_is_listed(docs, encoder):
     (docs / "docs/broken.docx").write_bytes(b"not a Word file at all")
     metrics, _, card, _ = make(config(), docs, encoder)

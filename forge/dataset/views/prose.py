@@ -84,7 +84,8 @@ def questions(source: Source) -> Iterator[Fact]:
             forms = tuple(en.question_forms(question, topic.subject, topic.names[1:], alone))
             said = en.sentences(en.plain(answer.split("\n\n")[0]))
             gold = " ".join(said[:2] if said and len(said[0].split()) < 3 else said[:1])
-            checkable = len(gold) <= 160 and not gold.endswith(":") and not gold.startswith(("```", "|", "- "))
+            listed = gold.startswith(("```", "|", "- ", "* ", "1. ", "1) "))
+            checkable = len(gold) <= 160 and not gold.endswith(":") and not listed
             yield Fact("question", forms, answer, start, end, gold if checkable else "", "question")
 
 
