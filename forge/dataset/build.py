@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from pathlib import Path
 
 import orjson
@@ -42,6 +42,7 @@ from forge.errors import StageFailed
 SHOWN = 20  # findings that an error lists
 COMMIT_SECONDS = 2.0  # work that a kill can cost
 GENERAL = "forge/dataset/general.json"
+CHUNK = 2000  # general questions in one block
 
 Workers = Local | RayCluster
 
@@ -83,7 +84,7 @@ def build(cfg: Config, root: Path, encoder: Encoder, out: dict[str, Path], repor
         decided = decide(shelf, cfg.dataset)
         blocks = _rendered(shelf, decided.verdicts, basis, Recipe.of(cfg, job.system), workers, store, report)
         if cfg.dataset.style == "views":
-            blocks.append(_general(cfg, store, blocks, basis, decided, job.scale, models, report))
+            blocks += _general(cfg, store, blocks, basis, decided, job.scale, models, report)
         written = _write(cfg, store, shelf.heads, blocks, decided, out)
         metrics = _metrics(shelf.heads, decided, written)
         write_json(out["card"], _card(cfg, shelf.heads, walked.skipped, decided, written, metrics, out))
@@ -263,24 +264,30 @@ def _check_coverage(files: dict[str, dict[str, int]]) -> None:
 
 
 def _general(cfg: Config, store: Store, blocks: Sequence[str], basis: str, decided: Decided, scale: Scale,
-             models: Models, report: Reporter) -> str:
-    """Examples of no document: who the model is, and general questions against forgetting. Returns their block's key.
+             models: Models, report: Reporter) -> list[str]:
+    """Examples of no document: who the model is, and general questions against forgetting. Returns their blocks' keys.
 
-    Their number is rounded, so that a small change of the corpus leaves them as they are.
+    Their number is rounded, so that a small change of the corpus leaves them as they are, and each block stands for
+    itself, so that more of them are only more blocks.
     """
     share, asked = cfg.dataset.replay, [probe.question for probe in decided.probes]
     others = sum(store.examples(key) for key in blocks)
-    wanted = float(f"{others * share / (1 - share) if share < 1 else others:.3g}")
-    key = rank(basis, "general", wanted, cfg.dataset.identity, cfg.deploy.system, asked,
+    total = int(float(f"{others * share / (1 - share) if share < 1 else others:.3g}"))
+    sizes = [*([CHUNK] * (total // CHUNK)), total % CHUNK]
+    own = rank(basis, "general", cfg.dataset.identity, cfg.deploy.system, asked,
                models.base.identity if models.base else None)
-    if not store.has("block", [key]):
-        made = [*identity(cfg.deploy.system, cfg.dataset.identity, scale, report),
-                *replay(int(wanted), cfg, Guard(asked), models, report)]
-        counted = zip(made, scale.counts([example.answer for example in made]), strict=True)
-        store.put_block(key, block([(example, tokens + 1) for example, tokens in counted
-                                    if example.kind == "identity" or scale.fits(example, tokens + 1)]))
-        store.commit()
-    return key
+    keys = [rank(own, i, size) for i, size in enumerate(sizes)]
+    missing, stream, guard = set(keys) - store.has("block", keys), pairs(total, cfg.dataset.seed), Guard(asked)
+    for i, (key, size) in enumerate(zip(keys, sizes, strict=True) if missing else ()):
+        some = list(islice(stream, size))
+        if key in missing:
+            made = identity(cfg.deploy.system, cfg.dataset.identity, scale, report) if i == 0 else []
+            made += replay(some, max(0, hand_written() - i * CHUNK), cfg, guard, models, report)
+            counted = zip(made, scale.counts([example.answer for example in made]), strict=True)
+            store.put_block(key, block([(example, tokens + 1) for example, tokens in counted
+                                        if example.kind == "identity" or scale.fits(example, tokens + 1)]))
+            store.commit()
+    return keys
 
 
 def identity(system: str | None, count: int, scale: Scale, report: Reporter) -> list[Example]:
@@ -301,20 +308,21 @@ def identity(system: str | None, count: int, scale: Scale, report: Reporter) -> 
     return made
 
 
-def replay(wanted: int, cfg: Config, guard: Guard, models: Models, report: Reporter) -> list[Example]:
-    """General questions, each once. With the base at hand the open ones get its own answers, which move it least;
-    tasks with one right answer keep theirs."""
-    asked = list(pairs(wanted, cfg.dataset.seed))
-    leaks = guard.leaks([question for question, _ in asked])
-    asked = [pair for pair, leaking in zip(asked, leaks.tolist(), strict=True) if not leaking]
-    if models.base and models.cache:
-        written = asked[:hand_written()]
+def replay(asked: Sequence[tuple[str, str]], open_ended: int, cfg: Config, guard: Guard, models: Models,
+           report: Reporter) -> list[Example]:
+    """General questions. With the base at hand the `open_ended` ones, which come first, get its own answers, which move
+    it least; tasks with one right answer keep theirs."""
+    written, computed = asked[:open_ended], asked[open_ended:]
+    if models.base and models.cache and written:
         with Cache(models.cache) as cache:
             own = self_answers([question for question, _ in written], models.base, cache, cfg.dataset.teacher_workers,
                                report)
-        asked = [*((q, own[q]) for q, _ in written if q in own), *asked[len(written):]]
-    digest = sha256_bytes(orjson.dumps(asked))
-    return [Example("replay", question, answer, GENERAL, (0, 0), digest) for question, answer in asked]
+        written = [(question, own[question]) for question, _ in written if question in own]
+    every = [*written, *computed]
+    digest = sha256_bytes(orjson.dumps(every))
+    leaks = guard.leaks([question for question, _ in every]).tolist()
+    return [Example("replay", question, answer, GENERAL, (0, 0), digest)
+            for (question, answer), leaking in zip(every, leaks, strict=True) if not leaking]
 
 
 # -- telling -----------------------------------------------------------------------------------------------------------
