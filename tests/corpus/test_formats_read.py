@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forge.corpus.readers import READERS, Unreadable, extract, extracts, structure
+from forge.corpus.readers import Unreadable, extract, extracts, structure
 
 
 def blocks(name, text):
@@ -106,6 +106,16 @@ CODE = {
         "#!/bin/bash\n# Says hé.\nhi() {\n  echo hi\n}\nhi\n",
         [("hi", "function", "hi()", "Says hé.")],
     ),
+    "b.sh": (
+        "set -e\n\n# shellcheck disable=SC1\n# One.\nfunction one() { echo 1; }\nfunction two\n{\n  cat <<-'END'\n}\n"
+        "no() {\n\tEND\n  if x; then\n    inner() {\n      y\n    }\n  fi\n}\n\ncat <<EOF\nalso_no() {\n}\nEOF\n"
+        "x=$(date)\nsub() (\n  cd /\n)\nbroken() {\n  echo\n",
+        [
+            ("one", "function", "function one()", "One."),
+            ("two", "function", "function two", ""),
+            ("sub", "function", "sub()", ""),
+        ],
+    ),
 }
 
 
@@ -115,6 +125,13 @@ def test_code_symbols(name):
     text, expected = CODE[name]
     assert symbols(name, text) == expected
     assert symbols(name, text.replace("\n", "\r\n")) == expected
+
+
+def test_shell_functions_are_blocks_with_their_comments():
+    text = "set -e\n\n# é\n# does\nf() {\n  x\n}\n\nf\n# end\n"
+    _, made = blocks("a.sh", text)
+    assert [text[b.start : b.end] for b in made] == ["set -e\n\n", "# é\n# does\nf() {\n  x\n}\n", "\nf\n# end\n"]
+    assert made[1].headings == ("f",)
 
 
 def test_a_declaration_takes_the_comment_above_it_along():
@@ -522,7 +539,6 @@ def test_which_formats_are_extracted():
         "c.htm",
         "d.ipynb",
     ]
-    assert {s for s, r in READERS.items() if r.binary} == {".docx", ".pdf"}
 
 
 pieces = st.lists(

@@ -19,14 +19,13 @@ class Unreadable(UsageError):
 class Reader:
     """`module` of this package has `read(text) -> Structure`, or `read(text, language)` where the row names one.
 
-    An `extracted` format's module also has `extract(data) -> str`, which gives the text that `read` is for; `binary`
-    formats hold NUL bytes. `needs` is the optional library that extracting takes.
+    An `extracted` format's module also has `extract(data) -> str`, which gives the text that `read` is for;
+    `needs` is the optional library that extracting takes.
     """
 
     module: str
     language: str = ""
     extracted: bool = False
-    binary: bool = False
     needs: str = ""
 
 
@@ -41,8 +40,8 @@ _ROWS: dict[str, Reader] = {
     ".rst .rest": Reader("rst"),
     ".html .htm .xhtml": _HTML,
     ".ipynb": Reader("notebook", extracted=True),
-    ".docx": Reader("docx", extracted=True, binary=True, needs="mammoth"),
-    ".pdf": Reader("pdf", extracted=True, binary=True, needs="pypdfium2"),
+    ".docx": Reader("docx", extracted=True, needs="mammoth"),
+    ".pdf": Reader("pdf", extracted=True, needs="pypdfium2"),
     ".js .jsx .mjs .cjs": Reader("code", "javascript"),
     ".ts .mts .cts": Reader("code", "typescript"),
     ".tsx": Reader("code", "tsx"),
@@ -52,7 +51,7 @@ _ROWS: dict[str, Reader] = {
     ".c": Reader("code", "c"),
     ".h": Reader("code", "header"),
     ".cc .cpp .cxx .hh .hpp .hxx .cu .cuh": Reader("code", "cpp"),
-    ".sh .bash .zsh": Reader("code", "shell"),
+    ".sh .bash .zsh": Reader("shell"),
     ".yaml .yml": Reader("data", "yaml"),
     ".toml": Reader("data", "toml"),
     ".ini .cfg .conf .properties": Reader("data", "ini"),

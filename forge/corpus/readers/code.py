@@ -17,7 +17,7 @@ from forge.corpus.readers import lines as fallback
 DEPTH = 12  # declarations within declarations that are looked at
 SHORT = 300  # characters of a declaration without a body that its signature shows; of longer ones the first line
 MARKS = re.compile(r"^\s*(?:/\*+!?|\*+/|\*(?!/)|//[/!]*|#+!?)\s?|\s*\*+/\s*$")
-DIRECTIVES = re.compile(r"//go:|//\s*eslint|//\s*@ts-|//\s*nolint|#!|#\s*shellcheck|//\s*NOLINT")
+DIRECTIVES = re.compile(r"//go:|//\s*eslint|//\s*@ts-|//\s*nolint|//\s*NOLINT")
 COMMENTS = {"comment", "line_comment", "block_comment"}
 BETWEEN = {"attribute_item", "decorator", "annotation"}  # may stand between a declaration and its comment
 BODIES = {"{", "=>", "field_declaration_list", "field_initializer_list", "enum_body", "class_body", "declaration_list"}
@@ -42,7 +42,6 @@ LANGUAGES: dict[str, tuple[Language, ...]] = {  # the first that parses without 
     "c": (Language("tree_sitter_c", "language"),),
     "cpp": (Language("tree_sitter_cpp", "language", "::"),),
     "header": (Language("tree_sitter_c", "language"), Language("tree_sitter_cpp", "language", "::")),
-    "shell": (Language("tree_sitter_bash", "language"),),
 }
 # Node type → kind of symbol. Names are those of the grammars' node-types.json; they do not clash between languages.
 KINDS = {
