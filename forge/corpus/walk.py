@@ -39,14 +39,13 @@ Rules = list[tuple[str, pathspec.GitIgnoreSpec]]  # a folder, with a separator a
 class File:
     """`relative` is shown and recorded (from the workspace); `name` is what people call it (from its corpus root).
 
-    `size` in bytes and `mtime_ns` are those of the walk: where neither has changed, a reader may skip the file.
+    `size` in bytes is that of the walk.
     """
 
     path: Path
     relative: str
     name: str
     size: int = 0
-    mtime_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +96,7 @@ def walk(config: CorpusConfig, root: Path, own: Iterable[Path] = ()) -> Walked:
             if reason or not status:
                 skipped.setdefault(path, Skipped(path, reason))
             else:
-                found[path] = File(Path(at), path, name, status.st_size, status.st_mtime_ns)
+                found[path] = File(Path(at), path, name, status.st_size)
     if not found:
         raise _empty(config, list(skipped.values()))
     return Walked([found[key] for key in sorted(found)], [skipped[key] for key in sorted(skipped)],

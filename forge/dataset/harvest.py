@@ -83,7 +83,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Harvest:
-    """`skipped` says why a file is no document; it then has no parts. `links` are unresolved targets."""
+    """`skipped` says why a file is no document; it then has no parts. `links` may lead nowhere."""
 
     path: str
     name: str
@@ -92,7 +92,7 @@ class Harvest:
     notes: tuple[str, ...]
     redactions: tuple[tuple[int, str], ...]
     skipped: str | None
-    links: tuple[str, ...]
+    links: tuple[links.Link, ...]
     parts: tuple[Part, ...]
 
     @property
@@ -153,9 +153,8 @@ def harvest(job: Job, file: File, data: bytes | None = None) -> Packed:
     if parts is None:  # counted otherwise than the base counts: this document is counted the slow way
         parts = _parts(document, replace(job, scale=Scale(job.scale.encoder, job.scale.max_length, exact=True)))
     assert parts is not None
-    targets = tuple(dict.fromkeys(link.target for link in links.links(document)))
     return pack(Harvest(document.path, document.name, document.sha256, document.title, document.notes,
-                        _lines(loaded), None, targets, tuple(parts)), job.config.dataset.seed)
+                        _lines(loaded), None, tuple(links.links(document)), tuple(parts)), job.config.dataset.seed)
 
 
 def _empty(file: File, loaded: Loaded) -> Harvest:
@@ -304,7 +303,8 @@ def unpack(record: bytes) -> Harvest:
     found: dict[str, Any] = orjson.loads(zlib.decompress(record))
     parts = tuple(Part(tuple(p["span"]), p["tokens"], tuple(p["headings"]), p["body"], _fact(p["text"]),
                        p["trained"], p["held"], p["taught"], tuple(map(_fact, p["facts"]))) for p in found.pop("parts"))
-    lists: dict[str, Any] = {key: tuple(found.pop(key)) for key in ("notes", "redactions", "links")}
+    lists: dict[str, Any] = {key: tuple(found.pop(key)) for key in ("notes", "redactions")}
+    lists["links"] = tuple(links.Link(**link) for link in found.pop("links"))
     return Harvest(**found, **lists, parts=parts)
 
 

@@ -231,27 +231,6 @@ def as_noun(term: str, explanation: str, text: str) -> str:
     return common if re.search(rf"(?<=[\w,] ){re.escape(common)}\b", text) else term
 
 
-def _is_sentence(text: str) -> bool:
-    """Whether the text stands by itself: it begins as a sentence does, and its verb comes early."""
-    early = re.split(r"\b(?:that|which|who|to)\b", " ".join(text.split()[:8]))[0]
-    words = [word.strip("`*,.;:").lower() for word in early.split()]
-    return (
-        text[:1].isupper()
-        and bool(words)
-        and (words[0] in VERBS or any(word in THIRD or re.fullmatch(AUXILIARY, word) for word in words))
-    )
-
-
-def definition(term: str, text: str) -> str:
-    """Term and explanation as one sentence where the explanation's beginning allows it, else 'Term: explanation'."""
-    first = text.split(" ", 1)[0].lower()
-    if first in ("is", "are", "was", "were", "can", "has", "will", "may", "must") or first in THIRD:
-        return ended(f"{capitalised(term)} {decapitalised(text)}")
-    if not _is_sentence(text):
-        return ended(f"{capitalised(term)} {'are' if is_plural(term) else 'is'} {decapitalised(text)}")
-    return ended(f"{capitalised(term)}: {text}")
-
-
 # Forms of verbs that make a clause of what looks like a noun: 'the team work', 'the agent was'.
 FINITE = frozenset(_words("""
 is are was were am be been has have had do does did can could will would should must may might shall made found gave

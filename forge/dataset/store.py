@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from forge.corpus.links import Link
 from forge.corpus.near_duplicates import COLUMNS
 from forge.dataset.harvest import FACT, Harvest, Packed, unpack
 from forge.dataset.render import Block
@@ -129,6 +130,7 @@ class Shelf:
         raw: dict[str, Any] = orjson.loads(self.store.column("harvest", "head", key))
         values: dict[str, Any] = {name: tuple(map(tuple, value)) if name in ("spans", "redactions") else
                                   tuple(value) if isinstance(value, list) else value for name, value in raw.items()}
+        values["links"] = tuple(Link(**link) for link in raw["links"])
         return Head(**values)
 
     def _array(self, number: int, name: str, dtype: Any) -> np.ndarray:

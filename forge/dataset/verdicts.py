@@ -19,7 +19,7 @@ import numpy as np
 import orjson
 
 from forge.core.config import DatasetConfig
-from forge.corpus.links import resolve
+from forge.corpus.links import Link, graph
 from forge.corpus.near_duplicates import Duplicate, duplicates
 from forge.dataset.example import rank
 from forge.dataset.harvest import Harvest, Known
@@ -41,7 +41,7 @@ class Head:
     skipped: str | None
     notes: tuple[str, ...]
     redactions: tuple[tuple[int, str], ...]
-    links: tuple[str, ...]
+    links: tuple[Link, ...]
     tokens: tuple[int, ...]
     spans: tuple[tuple[int, int], ...]
     lost: int
@@ -271,15 +271,10 @@ def _links(heads: Sequence[Head], held: Iterable[int]) -> tuple[Pairs, Pairs]:
     back: Pairs = [[] for _ in heads]
     outside = {i for i, head in enumerate(heads) if head.skipped is not None} | set(held)
     by_name = {head.name: i for i, head in enumerate(heads) if i not in outside}
-    names = set(by_name)
-    for i, head in enumerate(heads):
-        for target in head.links if i not in outside else ():
-            name = resolve(target, names)
-            if name is not None and by_name[name] != i:
-                j = by_name[name]
-                there, here = (heads[j].title, heads[j].path), (head.title, head.path)
-                if there not in out[i]:
-                    out[i].append(there)
-                    back[j].append(here)
+    for name, targets in graph({name: heads[i].links for name, i in by_name.items()}).items():
+        i = by_name[name]
+        for j in map(by_name.__getitem__, targets):
+            out[i].append((heads[j].title, heads[j].path))
+            back[j].append((heads[i].title, heads[i].path))
     return out, back
 

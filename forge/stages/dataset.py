@@ -15,6 +15,7 @@ from forge.errors import UsageError
 from forge.stages import Context
 
 if TYPE_CHECKING:
+    from forge.corpus.walk import File
     from forge.dataset.build import Models
 
 SUMMARY = "documents to examples"
@@ -33,10 +34,13 @@ def settings(ctx: Context) -> dict:
             "system": ctx.config.deploy.system, "name": ctx.config.model.name}
 
 
-def inputs(ctx: Context) -> dict[str, Path]:
+def _walked(ctx: Context) -> list[File]:
     from forge.corpus.walk import walk
-    chosen = walk(ctx.config.corpus, ctx.workspace.root, ctx.workspace.artifacts).files
-    documents = {f"document {file.relative}": file.path for file in chosen}
+    return walk(ctx.config.corpus, ctx.workspace.root, ctx.workspace.artifacts).files
+
+
+def inputs(ctx: Context) -> dict[str, Path]:
+    documents = {f"document {file.relative}": file.path for file in _walked(ctx)}
     listed = {"corpus manifest": ctx.workspace.at(name)} if (name := ctx.config.corpus.manifest) else {}
     return {"tokenizer": ctx.base_dir / "tokenizer.json", **listed, **documents}
 
@@ -51,7 +55,7 @@ def check(ctx: Context) -> None:
     if "download" not in ctx.pending and not (ctx.base_dir / "tokenizer.json").exists():
         raise UsageError(f"no base at {ctx.workspace.shown(ctx.base_dir)}: its tokenizer counts the tokens",
                          fix="forge download")
-    read = sum(path.stat().st_size for role, path in inputs(ctx).items() if role != "tokenizer")
+    read = sum(file.size for file in _walked(ctx))
     # The dataset, and as much again for what is remembered of it.
     require_disk(ctx.workspace.dataset, int(read * (ctx.config.dataset.amplification * 4 + 4)), "the dataset")
     if ctx.config.dataset.teacher not in ("none", "base"):

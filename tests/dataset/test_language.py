@@ -64,19 +64,6 @@ def test_vague_questions_name_their_subject():
 
 
 @pytest.mark.parametrize(
-    ("term", "text", "sentence"),
-    [
-        ("`forge init`", "writes `forge.yaml`", "`forge init` writes `forge.yaml`."),
-        ("a probe", "one closed-book question", "A probe is one closed-book question."),
-        ("Clause", "The Council has ratified it.", "Clause: The Council has ratified it."),
-        ("publish", "Upload to the Hub", "Publish: Upload to the Hub."),
-    ],
-)
-def test_definition(term, text, sentence):
-    assert en.definition(term, text) == sentence
-
-
-@pytest.mark.parametrize(
     ("term", "text", "document", "noun"),
     [
         ("Adapter", "LoRA weights", "an adapter is trained", "an adapter"),
@@ -136,4 +123,3 @@ def test_nothing_breaks_on_any_text(text):
     en.question_of(text)
     if text.strip():
         en.question_forms(text, "X")
-        en.definition("X", text.strip())

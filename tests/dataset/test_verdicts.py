@@ -5,6 +5,7 @@ import orjson
 import pytest
 
 from forge.core.config import DatasetConfig
+from forge.corpus.links import Link
 from forge.corpus.near_duplicates import COLUMNS
 from forge.dataset import verdicts
 from forge.dataset.harvest import FACT, Harvest, Known, Part, pack
@@ -25,7 +26,8 @@ def document(path, *parts, links=()):
     """Parts are (body, facts)."""
     made = tuple(Part((0, len(body)), 30, (), body, Known("text", (path,), body, (0, len(body)), 1), 31, None, True,
                       tuple(facts)) for body, facts in parts)
-    return Harvest(path, path, "0" * 64, path.removesuffix(".md"), (), (), None, tuple(links), made)
+    return Harvest(path, path, "0" * 64, path.removesuffix(".md"), (), (), None,
+                   tuple(Link(i, i + 1, to, to) for i, to in enumerate(links)), made)
 
 
 class Library:
@@ -33,6 +35,8 @@ class Library:
         self.all = harvests
         self.packed = [pack(harvest, 42) for harvest in harvests]
         raw = [orjson.loads(p.head) for p in self.packed]
+        for head in raw:
+            head["links"] = [Link(**link) for link in head["links"]]
         self.heads = [Head(**{k: tuple(v) if isinstance(v, list) else v for k, v in head.items()}) for head in raw]
 
     def _array(self, i, name, dtype):

@@ -20,7 +20,6 @@ from forge.corpus.document import Block, Structure, tiled
 from forge.corpus.readers import lines as fallback
 
 Rows = tuple[tuple[str, ...], ...]
-Record = dict[str, str]
 YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 SPACE = re.compile(r"[ \t\r\n]*")
 INDENT = re.compile(r"[ \t]*")

@@ -48,12 +48,6 @@ class Tally:
         """Tokens written, over all requests at a time."""
         return self.completion_tokens / max(time.monotonic() - self.started, 1e-3)
 
-    def summary(self) -> dict[str, Any]:
-        """For a dataset's card: no clock in it."""
-        return {"requests": self.requests, "cached": self.cached, "prompt_tokens": self.prompt_tokens,
-                "completion_tokens": self.completion_tokens, "kept": self.kept,
-                "dropped": dict(sorted(self.dropped.items()))}
-
     def told(self) -> str:
         lost = ", ".join(f"{reason} {n}" for reason, n in self.dropped.most_common())
         return (f"{self.requests} requests, {self.cached} from the cache; {self.prompt_tokens:,} tokens in, "
