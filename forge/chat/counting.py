@@ -19,33 +19,36 @@ from tokenizers import Tokenizer
 
 # Byte-level BPE spells visible bytes of Latin-1 as themselves and the others, in order, from U+0100 on (GPT-2's table).
 VISIBLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-BYTES = {chr(byte): byte for byte in VISIBLE} | {
-    chr(0x100 + i): byte for i, byte in enumerate(b for b in range(256) if b not in VISIBLE)}
+BYTES = {byte: byte for byte in VISIBLE} | {
+    0x100 + i: byte for i, byte in enumerate(b for b in range(256) if b not in VISIBLE)}
 FEW = 1000  # texts below which making the second tokenizer (0.6 s) costs more than it saves
-Counts = Callable[[Sequence[str]], list[int]]
 
 
-def counter(tokenizer: Tokenizer, description: bytes | None = None) -> Counts:
+class Counter:
     """Tokens of each text, without special ones added. `description` is the tokenizer's JSON, where it is at hand."""
 
-    def own(texts: Sequence[str]) -> list[int]:
-        return [len(e.ids) for e in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+    def __init__(self, tokenizer: Tokenizer, description: bytes | None = None) -> None:
+        self.tokenizer, self.description = tokenizer, description
+        added = [token.content for token in tokenizer.get_added_tokens_decoder().values()]
+        self._marked = re.compile("|".join(map(re.escape, added)) or r"(?!)")
+        self._encode: Callable[[str], int] | None = None
+        self._seen = 0
 
-    added = [token.content for token in tokenizer.get_added_tokens_decoder().values()]
-    marked = re.compile("|".join(map(re.escape, added)) or r"(?!)")
-    encode: Callable[[str], int] | None = None
-    tried, seen = description is None, 0
+    def prepare(self) -> None:
+        """Makes the second tokenizer now: for many texts to come, or for processes that are to share it."""
+        if self.description is not None:
+            self._encode, self.description = _encoding(orjson.loads(self.description)), None
 
-    def counts(texts: Sequence[str]) -> list[int]:
-        nonlocal encode, tried, seen
-        seen += len(texts)
-        if not tried and seen > FEW:
-            encode, tried = _encoding(orjson.loads(description or b"")), True
-        if encode is None:
-            return own(texts)
-        return [own([text])[0] if marked.search(text) else encode(text) for text in texts]
+    def __call__(self, texts: Sequence[str]) -> list[int]:
+        self._seen += len(texts)
+        if self._seen > FEW:
+            self.prepare()
+        if self._encode is None:
+            return self._own(texts)
+        return [self._own([text])[0] if self._marked.search(text) else self._encode(text) for text in texts]
 
-    return counts
+    def _own(self, texts: Sequence[str]) -> list[int]:
+        return [len(e.ids) for e in self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
 
 def _encoding(described: dict[str, Any]) -> Callable[[str], int] | None:
@@ -57,7 +60,7 @@ def _encoding(described: dict[str, Any]) -> Callable[[str], int] | None:
         import tiktoken
     except ImportError:
         return None
-    ranks = {bytes(BYTES[c] for c in token): i for token, i in model["vocab"].items()}
+    ranks = {token.translate(BYTES).encode("latin-1"): i for token, i in model["vocab"].items()}
     encoding = tiktoken.Encoding("base", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
     composed = described["normalizer"] is not None
 
@@ -87,7 +90,7 @@ def _ordered(model: dict[str, Any]) -> bool:
     if not plain:
         return False
     vocab = model["vocab"]
-    pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]]
-    places = [vocab.get("".join(pair), -1) for pair in pairs]
-    return (all(map(BYTES.keys().__ge__, map(set, vocab))) and len(vocab) == len(set(vocab.values()))
+    places = [vocab.get(merge.replace(" ", "") if isinstance(merge, str) else "".join(merge), -1)
+              for merge in model["merges"]]
+    return (BYTES.keys() >= set(map(ord, set("".join(vocab)))) and len(vocab) == len(set(vocab.values()))
             and all(a < b for a, b in pairwise(places)))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from forge.chat.counting import Counts, counter
+from forge.chat.counting import Counter
 from forge.chat.template import ChatTemplate, Message
 from forge.errors import UsageError
 
@@ -39,7 +39,7 @@ def segments(template: ChatTemplate, messages: Sequence[Message], stop: str) -> 
         if message["role"] != "assistant":
             continue
         prompt = template.render(messages[:i], prompt=True)
-        through = template.render(messages[:i + 1])
+        through = template.render(messages[:i + 1]) if i + 1 < len(messages) else whole
         start, end = len(prompt), through.rfind(stop) + len(stop)
         if not (whole.startswith(through[:end]) and whole.startswith(prompt)) or end <= start:
             raise UsageError("the chat template does not render a conversation as a prefix of its continuation, or "
@@ -96,9 +96,9 @@ class Encoder:
         return [len(e.ids) for e in self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     @cached_property
-    def fast_counts(self) -> Counts:
+    def fast_counts(self) -> Counter:
         """As counts(), several times faster for common tokenizers; see forge.chat.counting for what that rests on."""
-        return counter(self.tokenizer, self.description)
+        return Counter(self.tokenizer, self.description)
 
     def conversation(self, messages: Sequence[Message]) -> Encoded:
         """Each segment is tokenised by itself, as at inference, where the prompt is fixed before the answer begins."""
@@ -109,6 +109,14 @@ class Encoder:
             ids += piece
             trained += [int(segment.trained)] * len(piece)
         return Encoded(ids, trained)
+
+    def trained(self, conversations: Sequence[Sequence[Message]]) -> list[list[int]]:
+        """The trained ids of each conversation, as conversation() marks them."""
+        texts = [[segment.text for segment in segments(self.template, messages, self.stop) if segment.trained]
+                 for messages in conversations]
+        encoded = iter(self.tokenizer.encode_batch_fast([text for own in texts for text in own],
+                                                        add_special_tokens=False))
+        return [[token for _ in own for token in next(encoded).ids] for own in texts]
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
         """Ids up to where the assistant's answer begins."""

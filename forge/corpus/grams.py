@@ -20,6 +20,7 @@ PLACES = 64  # places with a weight of their own; a longer text starts over
 WEIGHTS = np.random.PCG64(20261124).random_raw(PLACES) | np.uint64(1)
 IS_WORD = np.array([b >= 0x80 or chr(b).isalnum() or b == 0x5F for b in range(256)])
 SEPARATOR = "\0"
+FILTER = 4  # bits of a filter for each hash put in; most come several times, and take one
 
 
 class Words(NamedTuple):
@@ -43,13 +44,14 @@ def words(texts: Sequence[str]) -> Words:
     if joined.count(SEPARATOR) > max(0, len(texts) - 1):
         return words([text.replace(SEPARATOR, " ") for text in texts])
     data = np.frombuffer(joined.lower().encode("utf-8", "surrogatepass"), np.uint8)
-    inside = np.zeros(len(data) + 2, np.int8)
+    inside = np.zeros(len(data) + 2, bool)
     inside[1:-1] = IS_WORD[data]
-    edges = np.diff(inside)
-    starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+    edges = np.flatnonzero(inside[1:] != inside[:-1])
+    starts, ends = edges[::2], edges[1::2]
     size = 1 << len(data).bit_length()  # tables of few sizes
     sums = np.zeros(len(data) + 1, np.uint64)
-    np.cumsum(data * _powers(BASE, size)[:len(data)], out=sums[1:])
+    np.multiply(data, _powers(BASE, size)[:len(data)], out=sums[1:])
+    np.cumsum(sums, out=sums)
     hashes = (sums[ends] - sums[starts]) * _powers(INVERSE, size)[starts]
     return Words(hashes, np.searchsorted(np.flatnonzero(data == 0), starts), len(texts))
 
@@ -75,3 +77,17 @@ def grams(found: Words, n: int) -> tuple[np.ndarray, np.ndarray]:
         hashes += found.hashes[k:k + size] * WEIGHTS[k]
     whole = found.text[:size] == found.text[n - 1:]
     return hashes[whole], found.text[:size][whole]
+
+
+def filtered(hashes: np.ndarray) -> np.ndarray:
+    """A set of hashes in four to eight bits each (uint8): `maybe` tells whether one is in it."""
+    bits = max(3, (FILTER * len(hashes)).bit_length())
+    found = np.zeros(1 << bits, bool)
+    found[hashes >> np.uint64(64 - bits)] = True
+    return np.packbits(found)
+
+
+def maybe(found: np.ndarray, hashes: np.ndarray) -> np.ndarray:
+    """One bool a hash: whether it may be in the set. A yes is wrong once in FILTER times or less, a no never."""
+    at = hashes >> np.uint64(65 - (8 * len(found)).bit_length())
+    return np.unpackbits(found)[at].astype(bool)

@@ -84,7 +84,7 @@ def build(cfg: Config, root: Path, encoder: Encoder, out: dict[str, Path], repor
         decided = decide(shelf, cfg.dataset)
         blocks = _rendered(shelf, decided.verdicts, basis, Recipe.of(cfg, job.system), workers, store, report)
         if cfg.dataset.style == "views":
-            blocks += _general(cfg, store, blocks, basis, decided, job.scale, models, report)
+            blocks += _general(cfg, store, blocks, basis, decided, job.scale, workers, models, report)
         written = _write(cfg, store, shelf.heads, blocks, decided, out)
         metrics = _metrics(shelf.heads, decided, written)
         write_json(out["card"], _card(cfg, shelf.heads, walked.skipped, decided, written, metrics, out))
@@ -264,7 +264,7 @@ def _check_coverage(files: dict[str, dict[str, int]]) -> None:
 
 
 def _general(cfg: Config, store: Store, blocks: Sequence[str], basis: str, decided: Decided, scale: Scale,
-             models: Models, report: Reporter) -> list[str]:
+             workers: Workers, models: Models, report: Reporter) -> list[str]:
     """Examples of no document: who the model is, and general questions against forgetting. Returns their blocks' keys.
 
     Their number is rounded, so that a small change of the corpus leaves them as they are, and each block stands for
@@ -277,17 +277,28 @@ def _general(cfg: Config, store: Store, blocks: Sequence[str], basis: str, decid
     own = rank(basis, "general", cfg.dataset.identity, cfg.deploy.system, asked,
                models.base.identity if models.base else None)
     keys = [rank(own, i, size) for i, size in enumerate(sizes)]
-    missing, stream, guard = set(keys) - store.has("block", keys), pairs(total, cfg.dataset.seed), Guard(asked)
-    for i, (key, size) in enumerate(zip(keys, sizes, strict=True) if missing else ()):
-        some = list(islice(stream, size))
-        if key in missing:
-            made = identity(cfg.deploy.system, cfg.dataset.identity, scale, report) if i == 0 else []
-            made += replay(some, max(0, hand_written() - i * CHUNK), cfg, guard, models, report)
-            counted = zip(made, scale.counts([example.answer for example in made]), strict=True)
-            store.put_block(key, block([(example, tokens + 1) for example, tokens in counted
-                                        if example.kind == "identity" or scale.fits(example, tokens + 1)]))
+    known = store.has("block", keys)
+    missing, stream, guard = [key for key in keys if key not in known], pairs(total, cfg.dataset.seed), Guard(asked)
+
+    def examples() -> Iterator[tuple[list[Example]]]:
+        for i, (key, size) in enumerate(zip(keys, sizes, strict=True)):
+            some = list(islice(stream, size))
+            if key not in known:
+                made = identity(cfg.deploy.system, cfg.dataset.identity, scale, report) if i == 0 else []
+                yield (made + replay(some, max(0, hand_written() - i * CHUNK), cfg, guard, models, report),)
+
+    if missing:
+        results: Iterator[Block] = workers.map(general, examples(), len(missing))
+        for key, made in zip(missing, results, strict=True):
+            store.put_block(key, made)
             store.commit()
     return keys
+
+
+def general(job: Job, made: list[Example]) -> Block:
+    counted = zip(made, job.scale.counts([example.answer for example in made]), strict=True)
+    return block([(example, tokens + 1) for example, tokens in counted
+                  if example.kind == "identity" or job.scale.fits(example, tokens + 1)])
 
 
 def identity(system: str | None, count: int, scale: Scale, report: Reporter) -> list[Example]:

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -38,24 +38,35 @@ Work = Callable[..., Any]  # (job, *item) → result; importable by name
 
 @dataclass(frozen=True)
 class Source:
-    """What another process needs to make the Job: the settings, and the base's tokenizer files by name."""
+    """What another process needs to make the Job: the settings, and the folder of the base's tokenizer."""
 
     config: Config
-    files: dict[str, bytes]
+    folder: Path
     stop: str
     pad: str
 
+    def job(self) -> Job:
+        return Job.of(self.config, Encoder.load(self.folder, stop=self.stop, pad=self.pad))
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """The same for another machine: the tokenizer's files go along, by name."""
+
+    source: Source
+    files: dict[str, bytes]
+
     @staticmethod
-    def of(config: Config, encoder: Encoder, folder: Path) -> Source:
+    def of(source: Source) -> Shipped:
         names = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
-        files = {name: (folder / name).read_bytes() for name in names if (folder / name).exists()}
-        return Source(config, files, encoder.stop, encoder.pad)
+        return Shipped(source, {name: (source.folder / name).read_bytes() for name in names
+                                if (source.folder / name).exists()})
 
     def job(self) -> Job:
         with TemporaryDirectory() as folder:
             for name, data in self.files.items():
                 (Path(folder) / name).write_bytes(data)
-            return Job.of(self.config, Encoder.load(Path(folder), stop=self.stop, pad=self.pad))
+            return replace(self.source, folder=Path(folder)).job()
 
 
 class Local:
@@ -72,21 +83,32 @@ class Local:
 
     def map(self, work: Work, items: Iterable[tuple], count: int) -> Iterator[Any]:
         """`work` on each of `count` items, in their order."""
-        if self.source is None or self.workers == 1 or count < ALONE:
+        if self.source is None or self.workers == 1 or (count < ALONE and self._pool is None):
             return (work(self.job, *item) for item in items)
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(self.workers, multiprocessing.get_context("spawn"), _begin,
-                                             (self.source, os.getpid()))
-        return _pooled(self._pool, work, items, self.workers * AHEAD)
+            self._pool = self._started(start_method(), self.source)
+        size = min(BATCH, max(1, count // self.workers))
+        return _pooled(self._pool, work, items, size, self.workers * AHEAD)
+
+    def _started(self, method: str, source: Source) -> ProcessPoolExecutor:
+        self.job.scale.encoder.fast_counts.prepare()
+        given: Job | Source = self.job if method == "fork" else source
+        return ProcessPoolExecutor(self.workers, multiprocessing.get_context(method), _begin, (given, os.getpid()))
 
     def close(self) -> None:
         if self._pool:
             self._pool.shutdown(cancel_futures=True)
 
 
-def _pooled(pool: ProcessPoolExecutor, work: Work, items: Iterable[tuple], window: int) -> Iterator[Any]:
+def start_method() -> str:
+    """A forked worker has at once all that was loaded here, but could wait for ever for a lock that another thread
+    held at that moment: workers are forked only where there is no other thread."""
+    return "fork" if threading.active_count() == 1 else "spawn"
+
+
+def _pooled(pool: ProcessPoolExecutor, work: Work, items: Iterable[tuple], size: int, window: int) -> Iterator[Any]:
     try:
-        for future in _windowed(lambda batch: pool.submit(_work, work, batch), items, window):
+        for future in _windowed(lambda batch: pool.submit(_work, work, batch), _batches(items, size), window):
             yield from future.result()
     except BrokenProcessPool:
         raise StageFailed("a worker process died while reading documents (out of memory?)",
@@ -114,7 +136,7 @@ class RayCluster:
                      log_to_driver=False, logging_level=logging.ERROR)
         ray.data.DataContext.get_current().enable_progress_bars = False
         ray.data.DataContext.get_current().execution_options.preserve_order = True
-        self.source = ray.put(source)
+        self.source = ray.put(Shipped.of(source))
 
     def map(self, work: Work, items: Iterable[tuple], count: int) -> Iterator[Any]:
         for window in _batches(items, BATCH * AHEAD * self.workers * 4):
@@ -143,7 +165,7 @@ class _RayWorker:
 def engine(config: Config, job: Job, encoder: Encoder) -> Iterator[Local | RayCluster]:
     """The configured engine, as far as it can be: an encoder that came from no folder stays in this process."""
     workers = config.dataset.workers or os.cpu_count() or 1
-    source = Source.of(config, encoder, encoder.folder) if encoder.folder else None
+    source = Source(config, encoder.folder, encoder.stop, encoder.pad) if encoder.folder else None
     made: Local | RayCluster = Local(job, source, workers)
     if config.dataset.engine == "ray" and source:
         made = RayCluster(source, workers)
@@ -162,9 +184,10 @@ def _batches(items: Iterable[tuple], size: int) -> Iterator[list[tuple]]:
         yield batch
 
 
-def _windowed(submit: Callable[[list[tuple]], Future], items: Iterable[tuple], window: int) -> Iterator[Future]:
+def _windowed(submit: Callable[[list[tuple]], Future], batches: Iterable[list[tuple]], window: int
+              ) -> Iterator[Future]:
     waiting: deque[Future] = deque()
-    for batch in _batches(items, BATCH):
+    for batch in batches:
         waiting.append(submit(batch))
         if len(waiting) >= window:
             yield waiting.popleft()
@@ -177,13 +200,13 @@ _job: Job | None = None
 _batches_done = 0
 
 
-def _begin(source: Source, parent: int) -> None:
+def _begin(source: Job | Source, parent: int) -> None:
     global _job
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is asked, and ends its workers
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one core a process
     threading.Thread(target=_follow, args=(parent,), daemon=True).start()
     gc.disable()
-    _job = source.job()
+    _job = source if isinstance(source, Job) else source.job()
 
 
 def _follow(parent: int) -> None:

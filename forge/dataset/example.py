@@ -58,7 +58,7 @@ class Scale:
     """Lengths in the base's tokens, as training will count them."""
 
     def __init__(self, encoder: Encoder, max_length: int, *, exact: bool = False) -> None:
-        self.encoder, self.max_length = encoder, max_length
+        self.encoder, self.max_length, self.exact = encoder, max_length, exact
         self.counts = encoder.counts if exact else encoder.fast_counts
         self._frame: dict[str | None, int] = {}
         special = [token.content for token in encoder.tokenizer.get_added_tokens_decoder().values() if token.special]

@@ -22,7 +22,7 @@ from forge.chat.encode import Encoder
 from forge.core.config import Config
 from forge.corpus import links
 from forge.corpus.document import Document
-from forge.corpus.grams import grams, identities, words
+from forge.corpus.grams import filtered, grams, identities, words
 from forge.corpus.load import Loaded, load
 from forge.corpus.near_duplicates import sketches
 from forge.corpus.split import Section, split
@@ -105,7 +105,7 @@ class Packed:
     """A harvest as bytes, and the arrays that decisions across documents are made from.
 
     `facts` has dtype FACT, one row a fact in order; `golds` the checkable answers by the fact's number; `forms` one
-    hash a wording; `grams` the sorted word 3-grams of all wordings; `sketches` COLUMNS hashes a part.
+    hash a wording; `grams` a filter of the word 3-grams of all wordings; `sketches` COLUMNS hashes a part.
     """
 
     record: bytes
@@ -182,11 +182,12 @@ def _parts(document: Document, job: Job) -> list[Part] | None:
         texts = [_text_examples(section, len(found), mend, scale) for section in found]
         known = [facts_of(source) for source in sources(document, found)]
     parts = []
-    counted = scale.counts([example.answer for example, _ in texts])
-    for section, (example, held), facts, count in zip(found, texts, known, counted, strict=True):
-        ids, taught = _trained(example, mend(section.body), scale)
-        if len(ids) != count + 1 and scale.counts != scale.encoder.counts:
-            return None
+    examples = [example for example, _ in texts]
+    trained = _trained(examples, scale)
+    if trained and not scale.exact and scale.counts([examples[0].answer]) != [len(trained[0][0]) - 1]:
+        return None
+    for section, (example, held), facts, (ids, said) in zip(found, texts, known, trained, strict=True):
+        taught = _spelt(mend(section.body), said) and scale.fits(example, len(ids))
         text = Known(example.kind, (example.prompt,), example.answer, example.span, 1)
         kept = [_known(document, view, fact, mend, job) for view, fact in facts]
         parts.append(Part(example.span, section.tokens, section.headings, section.body, text, len(ids), held,
@@ -208,11 +209,16 @@ def fitting(fact: Fact, wordings: Sequence[str], blank: Example, per_turn: int, 
     """The fact with those of the wordings that fit a training row, told without counting where bytes settle it.
     `blank` is what its examples are made from."""
     forms, example = tuple(map(mend, wordings)), blank._replace(answer=mend(fact.answer))
-    longest = max((len(form.encode(errors="surrogatepass")) for form in forms), default=0)
-    if scale.frame(example.system) + longest + len(example.answer.encode(errors="surrogatepass")) >= scale.max_length:
+    room = scale.max_length - scale.frame(example.system)
+    if max(map(_bytes, forms), default=0) + _bytes(example.answer) >= room:
         tokens = scale.encoder.count(example.answer) + 1
         forms = tuple(form for form in forms if scale.fits(example._replace(prompt=form), tokens))
     return Known(example.kind, forms, example.answer, example.span, per_turn, fact.gold, fact.pool)
+
+
+def _bytes(text: str) -> int:
+    """As many tokens as a text can have."""
+    return len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
 
 
 def _some(fact: Fact, path: str, most: int) -> tuple[str, ...]:
@@ -259,14 +265,15 @@ def _seed_text(section: Section, index: int, parts: int, mend: Mend, scale: Scal
     return first, second.prompt if scale.fits(second, section.tokens + 1) else None
 
 
-def _trained(example: Example, text: str, scale: Scale) -> tuple[list[int], bool]:
-    """The ids that the example trains, and whether they fit a row and spell the section's text."""
-    encoded = scale.encoder.conversation(example.messages)
-    ids = [token for token, trained in zip(encoded.ids, encoded.trained, strict=True) if trained]
-    said = scale.encoder.tokenizer.decode(ids)
-    spelt = text in said or (  # tokenizers may normalise to NFC, which spells the same characters
-        unicodedata.normalize("NFC", text) in unicodedata.normalize("NFC", said))
-    return ids, spelt and len(encoded.ids) <= scale.max_length
+def _trained(examples: Sequence[Example], scale: Scale) -> list[tuple[list[int], str]]:
+    """The ids that each example trains, and what they spell."""
+    ids = scale.encoder.trained([example.messages for example in examples])
+    return list(zip(ids, scale.encoder.tokenizer.decode_batch(ids), strict=True))
+
+
+def _spelt(text: str, said: str) -> bool:
+    """Tokenizers may normalise to NFC, which spells the same characters."""
+    return text in said or unicodedata.normalize("NFC", text) in unicodedata.normalize("NFC", said)
 
 
 # -- packing -----------------------------------------------------------------------------------------------------------
@@ -281,8 +288,10 @@ def pack(found: Harvest, seed: int) -> Packed:
         table["forms"] = [len(fact.forms) for _, fact in facts]
         table["named"] = [fact.kind in NAMES for _, fact in facts]
         table["probed"] = [PROBED.index(fact.kind) if fact.gold and fact.kind in PROBED else -1 for _, fact in facts]
+        texts = {text for _, fact in facts for text in (fact.answer, fact.gold, fact.pool)}
+        hashes = {text: _hash(text.lower()) for text in texts}
         for column in ("answer", "gold", "pool"):
-            table[column] = [_hash(getattr(fact, column).lower()) for _, fact in facts]
+            table[column] = [hashes[getattr(fact, column)] for _, fact in facts]
         table["rank"] = [_hash(f"{seed}\0{found.path}\0{fact.forms[0]}") for _, fact in facts]
     head = {"path": found.path, "name": found.name, "title": found.title, "sha256": found.sha256, "notes": found.notes,
             "redactions": found.redactions, "skipped": found.skipped, "links": found.links,
@@ -291,7 +300,7 @@ def pack(found: Harvest, seed: int) -> Packed:
     golds = {str(i): facts[i][1].gold for i in np.flatnonzero(table["probed"] >= 0).tolist()}
     return Packed(zlib.compress(orjson.dumps(found, default=tuple), 1), orjson.dumps(head), orjson.dumps(golds),
                   table.tobytes(),
-                  identities(forms).tobytes(), np.unique(grams(forms, SIMILARITY_GRAM)[0]).tobytes(),
+                  identities(forms).tobytes(), filtered(grams(forms, SIMILARITY_GRAM)[0]).tobytes(),
                   sketches([part.body for part in found.parts]).tobytes())
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import zip_longest
 
 LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)|!?\[([^\]]+)\]\[[^\]]*\]")
@@ -77,6 +78,7 @@ ACTING = THIRD.keys() - {"means", "names", "marks", "describes"}  # after these,
 GERUND = {gerund(verb): verb for verb in VERBS}
 
 
+@lru_cache(maxsize=2048)  # a document's lines come back with each kind of question
 def plain(markdown: str) -> str:
     """Inline Markdown without links, emphasis and tags; inline code keeps its backticks. One line."""
     text = markdown
@@ -85,12 +87,14 @@ def plain(markdown: str) -> str:
     if "<" in text:
         text = TAG.sub(" ", text)
     if "*" in text or "__" in text:
-        text = EMPHASIS.sub(lambda m: m["text"], EMPHASIS.sub(lambda m: m["text"], text)).replace("**", "")
+        text, found = EMPHASIS.subn(lambda m: m["text"], text)
+        text = (EMPHASIS.sub(lambda m: m["text"], text) if found else text).replace("**", "")
     if "_" in text:
         text = SLANTED.sub(lambda m: m[1], text)
     return " ".join(text.split())
 
 
+@lru_cache(maxsize=2048)
 def clean_title(heading: str) -> str:
     """A heading as people say it: no numbering, marks, emoji or closing colon."""
     text = plain(heading).strip("#*_ ")

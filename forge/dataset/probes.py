@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from forge.corpus.grams import grams, identities, words
+from forge.corpus.grams import grams, identities, maybe, words
 from forge.dataset.example import rank
 from forge.dataset.harvest import PROBED, Harvest, Known
 
@@ -124,11 +124,8 @@ class Guard:
         self.sizes = np.bincount(self.text, minlength=self.count)
 
     def relevant(self, own: np.ndarray) -> list[int]:
-        """Probes that a document could give away, by the sorted 3-grams of all its wordings: a superset, found fast."""
-        if not len(own) or not self.count:
-            return []
-        at = np.minimum(np.searchsorted(own, self.hashes), len(own) - 1)
-        hits = np.bincount(self.text, weights=own[at] == self.hashes, minlength=self.count)
+        """Probes that a document could give away, by the filter of its wordings' 3-grams: a superset, found fast."""
+        hits = np.bincount(self.text, weights=maybe(own, self.hashes), minlength=self.count)
         enough = np.minimum(np.ceil(SIMILAR * self.sizes), GRAM - SIMILARITY_GRAM + 1)
         return np.flatnonzero((hits >= enough) & (self.sizes > 0)).tolist()
 

@@ -54,10 +54,10 @@ class Store:
         self.db = sqlite3.connect(path or ":memory:")
         if path and not self._sound():
             self.close()
-            for suffix in ("", "-wal", "-shm"):
+            for suffix in ("", "-journal"):
                 path.with_name(path.name + suffix).unlink(missing_ok=True)
             self.db = sqlite3.connect(path)
-        self.db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")
+        self.db.executescript("PRAGMA journal_mode = TRUNCATE; PRAGMA synchronous = NORMAL;")
         if not self._layout():
             self.db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {LAYOUT}; COMMIT;")
 
@@ -143,7 +143,7 @@ class Shelf:
         return self._array(number, "forms", np.uint64)
 
     def grams(self, number: int) -> np.ndarray:
-        return self._array(number, "grams", np.uint64)
+        return self._array(number, "grams", np.uint8)
 
     def sketches(self, number: int) -> np.ndarray:
         return self._array(number, "sketches", np.uint64).reshape(-1, COLUMNS)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from forge.chat import counting
-from forge.chat.counting import counter
+from forge.chat.counting import Counter
 
 PIECES = r"(?i:'s|'t)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 TEXTS = ["", "It's 42.", "a  b\n\n c\t", "Über Größe — naïve", "e\u0301 \u212b", "日本語", "<|end|> x <|end|>", "🙂🙂"]
@@ -36,7 +36,7 @@ def byte_level(*, split=True):
 
 def fast(tokenizer, monkeypatch):
     monkeypatch.setattr(counting, "FEW", 0)
-    return counter(tokenizer, tokenizer.to_str().encode())
+    return Counter(tokenizer, tokenizer.to_str().encode())
 
 
 def own(tokenizer, texts):
@@ -77,4 +77,4 @@ def test_gpt2s_kind_and_no_tiktoken_and_few_texts(monkeypatch):
     monkeypatch.setitem(sys.modules, "tiktoken", None)
     assert fast(QWEN, monkeypatch)(TEXTS) == own(QWEN, TEXTS)
     monkeypatch.setattr(counting, "FEW", 100)
-    assert counter(QWEN, b"not read for a few texts")(TEXTS) == own(QWEN, TEXTS)
+    assert Counter(QWEN, b"not read for a few texts")(TEXTS) == own(QWEN, TEXTS)

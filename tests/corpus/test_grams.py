@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forge.corpus.grams import grams, identities, words
+from forge.corpus.grams import filtered, grams, identities, maybe, words
 
 texts = st.lists(st.text(st.sampled_from("aAbBcé_1 .,-\n\0Σİ—"), max_size=24), max_size=8)
 
@@ -45,3 +45,15 @@ def test_the_same_hashes_on_every_machine():
 
 
 GOLDEN = [14811867295942248339, 14811867295942248339, 10510540732881971407, 10467347140461271509, 0]
+
+
+@given(st.lists(st.integers(0, 2**64 - 1), max_size=300), st.lists(st.integers(0, 2**64 - 1), max_size=50))
+def test_a_filter_never_misses(held, others):
+    own = np.array(held, np.uint64)
+    assert maybe(filtered(own), own).all()
+    assert not maybe(filtered(np.zeros(0, np.uint64)), np.array(others, np.uint64)).any()
+
+
+def test_a_filter_is_seldom_wrong():
+    random = np.random.default_rng(0).integers(0, 2**64, 4000, np.uint64)
+    assert maybe(filtered(random[:2000]), random[2000:]).mean() < 0.3

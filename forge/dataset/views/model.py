@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from itertools import cycle
 from typing import Any, NamedTuple
 
 from forge.corpus.document import Block, Document
@@ -283,26 +282,32 @@ def _topics(
 # -- wordings ----------------------------------------------------------------------------------------------------------
 
 
+BETWEEN = "\x1e"  # forms that are filled together; a control character, which no reader lets through to a question
+
+
 class _Compiled(NamedTuple):
-    texts: list[str]  # for the % operator, which fills faster than str.format
+    text: str  # all templates in one, for the % operator: one call fills them ten times as fast as str.format
     opened: list[int]  # those that begin with a slot
     agree: bool  # whether one has {is}
 
 
 @cache
-def _compiled(templates: tuple[str, ...]) -> _Compiled:
-    texts = [re.sub(r"\{(\w+)\}", r"%(\1)s", template.replace("%", "%%")) for template in templates]
+def _compiled(templates: tuple[str, ...], names: int) -> _Compiled:
+    """{s} of template i is the slot of name i modulo `names`."""
+    texts = [re.sub(r"\{(\w+)\}", r"%(\1)s", template.replace("%", "%%")).replace("%(s)s", f"%({i % names})s")
+             for i, template in enumerate(templates)]
     opened = [i for i, template in enumerate(templates) if template.startswith("{")]
-    return _Compiled(texts, opened, any("{is}" in template for template in templates))
+    return _Compiled(BETWEEN.join(texts), opened, any("{is}" in template for template in templates))
 
 
 def fill(templates: tuple[str, ...], names: Sequence[str], **slots: str) -> tuple[str, ...]:
     """Every template with its slots filled, {s} with one of `names` by turns; {is} agrees with {a}, else with {t}."""
-    compiled = _compiled(templates)
+    compiled = _compiled(templates, len(names))
     if compiled.agree:
         slots["is"] = "are" if en.is_plural(slots.get("a") or slots.get("t", "")) else "is"
-    turns = [{**slots, "s": name} for name in names]
-    forms = [text % turn for text, turn in zip(compiled.texts, cycle(turns), strict=False)]
+    for i, name in enumerate(names):
+        slots[str(i)] = name
+    forms = (compiled.text % {key: value.replace(BETWEEN, " ") for key, value in slots.items()}).split(BETWEEN)
     for i in compiled.opened:
         forms[i] = forms[i][:1].upper() + forms[i][1:]
     return tuple(dict.fromkeys(forms))
