@@ -53,7 +53,9 @@ def words(texts: Sequence[str]) -> Words:
     np.multiply(data, _powers(BASE, size)[:len(data)], out=sums[1:])
     np.cumsum(sums, out=sums)
     hashes = (sums[ends] - sums[starts]) * _powers(INVERSE, size)[starts]
-    return Words(hashes, np.searchsorted(np.flatnonzero(data == 0), starts), len(texts))
+    borders = np.searchsorted(starts, np.flatnonzero(data == 0))
+    counts = np.diff(borders, prepend=0, append=len(starts))
+    return Words(hashes, np.repeat(np.arange(len(counts)), counts), len(texts))
 
 
 def identities(found: Words) -> np.ndarray:

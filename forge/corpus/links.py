@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from urllib.parse import unquote
@@ -68,11 +68,10 @@ def resolved(found: Sequence[Link], known: set[str]) -> list[tuple[Link, str]]:
     return list(made.values())
 
 
-def graph(found: Mapping[str, Sequence[Link]]) -> dict[str, tuple[str, ...]]:
-    """Document → the other documents that it links to, in the order it names them."""
-    known = set(found)
-    return {name: tuple(dict.fromkeys(to for _, to in resolved(out, known) if to != name))
-            for name, out in found.items()}
+def graph(found: Iterable[tuple[str, Sequence[Link]]], known: set[str]) -> Iterator[tuple[str, list[str]]]:
+    """Each document with the other documents, of those `known`, that it links to, in the order it names them."""
+    for name, out in found:
+        yield name, list(dict.fromkeys(to for _, to in resolved(out, known) if to != name))
 
 
 def normalised(target: str, folder: PurePosixPath) -> str | None:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, zip_longest
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -34,10 +35,12 @@ from forge.dataset.probes import Guard
 from forge.dataset.render import Block, Recipe, block, render
 from forge.dataset.replay import hand_written, pairs
 from forge.dataset.store import Shelf, Store, code_digest
-from forge.dataset.teacher import Cache, Passage, Teacher, as_facts, self_answers, teach
 from forge.dataset.verdicts import Decided, Head, Verdict, decide
 from forge.dataset.views import VIEWS
 from forge.errors import StageFailed
+
+if TYPE_CHECKING:  # a teacher's libraries are loaded where there is one
+    from forge.dataset.teacher import Teacher
 
 SHOWN = 20  # findings that an error lists
 COMMIT_SECONDS = 2.0  # work that a kill can cost
@@ -87,7 +90,7 @@ def build(cfg: Config, root: Path, encoder: Encoder, out: dict[str, Path], repor
             blocks += _general(cfg, store, blocks, basis, decided, job.scale, workers, models, report)
         written = _write(cfg, store, shelf.heads, blocks, decided, out)
         metrics = _metrics(shelf.heads, decided, written)
-        write_json(out["card"], _card(cfg, shelf.heads, walked.skipped, decided, written, metrics, out))
+        write_json(out["card"], _card(cfg, shelf, walked.skipped, decided, written, metrics, out, digest))
         _forget(store, harvests, blocks)
     return {**metrics, "seconds": round(time.monotonic() - began, 2)}
 
@@ -136,6 +139,7 @@ def _harvested(files: Sequence[File], basis: str, workers: Workers, store: Store
 
 def _taught(shelf: Shelf, job: Job, models: Models, store: Store, cfg: Config, report: Reporter) -> list[str]:
     """Adds to each harvest what the teacher writes about its sections; returns the keys of the results."""
+    from forge.dataset.teacher import Cache, Passage, as_facts, teach
     assert models.teacher is not None
     assert models.cache is not None
     keys = [rank("taught", key, models.teacher.identity) for key in shelf.keys]
@@ -157,12 +161,12 @@ def _taught(shelf: Shelf, job: Job, models: Models, store: Store, cfg: Config, r
 def _rendered(shelf: Shelf, verdicts: Sequence[Verdict], basis: str, recipe: Recipe, workers: Workers, store: Store,
               report: Reporter) -> list[str]:
     """Writes what is not known yet into the store; returns the key of each document's block."""
-    packed = [verdict.packed() for verdict in verdicts]
     made_by = rank(basis, recipe)
-    keys = [rank(made_by, shelf.keys[i], sha256_bytes(verdict)) for i, verdict in enumerate(packed)]
+    keys = [rank(made_by, key, sha256_bytes(verdict.packed()))
+            for key, verdict in zip(shelf.keys, verdicts, strict=True)]
     known = store.has("block", keys)
     missing = [i for i, key in enumerate(keys) if key not in known]
-    results: Iterator[Block] = workers.map(rendered, ((shelf.record(i), packed[i], recipe) for i in missing),
+    results: Iterator[Block] = workers.map(rendered, ((shelf.record(i), verdicts[i].packed(), recipe) for i in missing),
                                            len(missing))
     clock = _Clock(store)
     for done, (i, made) in enumerate(zip(missing, results, strict=True), 1):
@@ -325,6 +329,7 @@ def replay(asked: Sequence[tuple[str, str]], open_ended: int, cfg: Config, guard
     it least; tasks with one right answer keep theirs."""
     written, computed = asked[:open_ended], asked[open_ended:]
     if models.base and models.cache and written:
+        from forge.dataset.teacher import Cache, self_answers
         with Cache(models.cache) as cache:
             own = self_answers([question for question, _ in written], models.base, cache, cfg.dataset.teacher_workers,
                                report)
@@ -355,13 +360,13 @@ def _metrics(heads: Sequence[Head], decided: Decided, written: Written) -> dict:
     }
 
 
-def _card(cfg: Config, heads: Sequence[Head], skipped: Iterable[Skipped], decided: Decided, written: Written,
-          metrics: dict, out: dict[str, Path]) -> dict:
+def _card(cfg: Config, shelf: Shelf, skipped: Iterable[Skipped], decided: Decided, written: Written,
+          metrics: dict, out: dict[str, Path], digest: Callable[[Path], str]) -> dict:
     """What the dataset is made of, and what was left out and why."""
-    order = ["text", *(view.kind for view in VIEWS)]
+    heads, order = shelf.heads, ["text", *(view.kind for view in VIEWS)]
 
     def place(document: int, part: int) -> dict:
-        return {"path": heads[document].path, "span": list(heads[document].spans[part])}
+        return {"path": heads[document].path, "span": list(shelf.harvest(document).parts[part].span)}
 
     def position(kind: str) -> tuple[int, str]:
         return (order.index(kind) if kind in order else len(order), kind)
@@ -376,7 +381,7 @@ def _card(cfg: Config, heads: Sequence[Head], skipped: Iterable[Skipped], decide
         "kinds": {kind: examples for kind, (examples, _) in ordered.items()},
         "kind_tokens": {kind: tokens for kind, (_, tokens) in ordered.items()},
         "splits": {"train": written.examples, "validation": written.held, "probes": len(decided.probes)},
-        "files": {role: {"sha256": sha256_file(out[role]), "bytes": out[role].stat().st_size}
+        "files": {role: {"sha256": digest(out[role]), "bytes": out[role].stat().st_size}
                   for role in ("dataset", "validation", "probes")},
         "coverage_by_file": written.files,
         "probe_kinds": dict(Counter(probe.kind for probe in decided.probes)),

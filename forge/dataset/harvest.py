@@ -102,7 +102,7 @@ class Harvest:
 
 @dataclass(frozen=True)
 class Packed:
-    """A harvest as bytes, and the arrays that decisions across documents are made from.
+    """A harvest as bytes, and what decisions across documents are made from: JSON, and arrays.
 
     `facts` has dtype FACT, one row a fact in order; `golds` the checkable answers by the fact's number; `forms` one
     hash a wording; `grams` a filter of the word 3-grams of all wordings; `sketches` COLUMNS hashes a part.
@@ -111,6 +111,7 @@ class Packed:
     record: bytes
     head: bytes
     golds: bytes
+    links: bytes
     facts: bytes
     forms: bytes
     grams: bytes
@@ -294,12 +295,11 @@ def pack(found: Harvest, seed: int) -> Packed:
             table[column] = [hashes[getattr(fact, column)] for _, fact in facts]
         table["rank"] = [_hash(f"{seed}\0{found.path}\0{fact.forms[0]}") for _, fact in facts]
     head = {"path": found.path, "name": found.name, "title": found.title, "sha256": found.sha256, "notes": found.notes,
-            "redactions": found.redactions, "skipped": found.skipped, "links": found.links,
-            "tokens": [part.tokens for part in found.parts], "spans": [part.span for part in found.parts],
-            "lost": sum(part.tokens for part in found.parts if not part.taught)}
+            "redactions": found.redactions, "skipped": found.skipped,
+            "tokens": [part.tokens for part in found.parts], "wordings": forms.texts}
     golds = {str(i): facts[i][1].gold for i in np.flatnonzero(table["probed"] >= 0).tolist()}
     return Packed(zlib.compress(orjson.dumps(found, default=tuple), 1), orjson.dumps(head), orjson.dumps(golds),
-                  table.tobytes(),
+                  orjson.dumps(found.links), table.tobytes(),
                   identities(forms).tobytes(), filtered(grams(forms, SIMILARITY_GRAM)[0]).tobytes(),
                   sketches([part.body for part in found.parts]).tobytes())
 

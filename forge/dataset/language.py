@@ -18,7 +18,7 @@ WIKI_LINK = re.compile(r"!?\[\[(?:[^\]|\n]*\|)?([^\]\n]+)\]\]")
 SLANTED = re.compile(r"(?<![\w`])_(?=\S)([^_`\n]+[^_`\s])_(?![\w`])")
 TAG = re.compile(r"</?[a-zA-Z][^<>]*>|<!--.*?-->", re.DOTALL)
 NUMBERING = re.compile(r"^(?:[§#]?\s*\d+(?:\.\d+)*[.):]?|[IVX]{1,5}[.)]|[A-Za-z][.)])\s+")
-SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]?\s+(?=[\"'(\[`*]?[A-Z0-9`])")
+SENTENCE_END = re.compile(r"(?:(?<=[.!?])|(?<=[.!?][\"')\]]))\s+(?=[\"'(\[`*]?[A-Z0-9`])")
 ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|etc|vs|cf|Dr|Mr|Mrs|Ms|Fig|St|approx)|\b[A-Z])\.[\"')\]]?$")
 TITLE_MARKS = re.compile(r"^(?:[^\w\"'`(\[@/.$-]+\s*|[-–—]+\s+)+")
 WORD = re.compile(r"\w")
@@ -250,6 +250,11 @@ HEAD_END = re.compile(
 )
 
 
+CLAUSE_END = re.compile(r"[,;:—–]|\b(?:that|which|who|whose|where|when|while|if|because|so|how|what|whether|and)\b")
+BRACKETED = re.compile(r"\([^()]*\)")
+MAIN_VERBS = frozenset(_words("""
+is are was were will must should shall can cannot could would has have had might does do did
+"""))  # where one of these stands outside of a relative clause, a text is a sentence
 VERB_FIRST = re.compile(r"[A-Za-z]{2,}[^s\s]s (?:the|an?|its|their|all|any|each|every|both|that|whether|how|[A-Z`])")
 
 
@@ -260,6 +265,10 @@ def is_noun_phrase(text: str) -> bool:
         return False
     words = [word.strip("`*\"'“”").lower() for word in head]
     first = words[0]
+    if MAIN_VERBS & set(CLAUSE_END.split(BRACKETED.sub("", text), maxsplit=1)[0].lower().split()):
+        return False  # 'the path of a component must be …'
+    if first in VERBS and len(words) > 1 and words[-1].endswith("s"):
+        return False  # 'list recent entries'
     if VERB_FIRST.match(text) and (not text[:1].isupper() or first not in PLURALS):
         return False  # 'fulfills Protocol 37', 'shows the way'
     if first in IMPERATIVE or first in NOT_VALUES or first in PRONOUNS or first in FINITE:

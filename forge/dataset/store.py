@@ -25,7 +25,8 @@ from forge.dataset.render import Block
 from forge.dataset.verdicts import Head
 
 SCHEMA = """
-CREATE TABLE harvest (key TEXT PRIMARY KEY, head BLOB, sketches BLOB, golds BLOB, facts BLOB, forms BLOB, grams BLOB);
+CREATE TABLE harvest (key TEXT PRIMARY KEY, head BLOB, sketches BLOB, golds BLOB, links BLOB,
+  facts BLOB, forms BLOB, grams BLOB);
 CREATE TABLE record (key TEXT PRIMARY KEY, record BLOB);
 CREATE TABLE block (key TEXT PRIMARY KEY, meta BLOB, validation BLOB, train BLOB);
 """
@@ -90,8 +91,9 @@ class Store:
         return known & set(keys)
 
     def put_harvest(self, key: str, packed: Packed) -> None:
-        self.db.execute("INSERT OR REPLACE INTO harvest VALUES (?, ?, ?, ?, ?, ?, ?)",
-                        (key, packed.head, packed.sketches, packed.golds, packed.facts, packed.forms, packed.grams))
+        self.db.execute("INSERT OR REPLACE INTO harvest VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                        (key, packed.head, packed.sketches, packed.golds, packed.links, packed.facts, packed.forms,
+                         packed.grams))
         self.db.execute("INSERT OR REPLACE INTO record VALUES (?, ?)", (key, packed.record))
 
     def put_block(self, key: str, block: Block) -> None:
@@ -123,15 +125,8 @@ class Shelf:
 
     def __init__(self, store: Store, keys: Sequence[str]) -> None:
         self.store, self.keys = store, keys
-        self.heads: Sequence[Head] = [self._head(key) for key in keys]
+        self.heads: Sequence[Head] = [Head.read(store.column("harvest", "head", key)) for key in keys]
         self._unpacked = lru_cache(maxsize=64)(lambda number: unpack(self.record(number)))
-
-    def _head(self, key: str) -> Head:
-        raw: dict[str, Any] = orjson.loads(self.store.column("harvest", "head", key))
-        values: dict[str, Any] = {name: tuple(map(tuple, value)) if name in ("spans", "redactions") else
-                                  tuple(value) if isinstance(value, list) else value for name, value in raw.items()}
-        values["links"] = tuple(Link(**link) for link in raw["links"])
-        return Head(**values)
 
     def _array(self, number: int, name: str, dtype: Any) -> np.ndarray:
         return np.frombuffer(self.store.column("harvest", name, self.keys[number]), dtype)
@@ -150,6 +145,9 @@ class Shelf:
 
     def gold(self, number: int, fact: int) -> str:
         return orjson.loads(self.store.column("harvest", "golds", self.keys[number]))[str(fact)]
+
+    def links(self, number: int) -> list[Link]:
+        return [Link(**link) for link in orjson.loads(self.store.column("harvest", "links", self.keys[number]))]
 
     def record(self, number: int) -> bytes:
         return self.store.column("record", "record", self.keys[number])

@@ -351,7 +351,7 @@ def test_with_a_teacher_too_nothing_is_harvested_twice(docs, encoder, tmp_path, 
     out = {role: docs / f"{role}.jsonl" for role in ("dataset", "validation", "probes", "card")}
     build(config(), docs, encoder, out, Silent(), models=models, cache=tmp_path / "cache.sqlite")
     monkeypatch.setattr("forge.dataset.build.harvest", None)
-    monkeypatch.setattr("forge.dataset.build.teach", None)
+    monkeypatch.setattr("forge.dataset.teacher.teach", None)
     build(config(), docs, encoder, out, Silent(), cache=tmp_path / "cache.sqlite")
 
 

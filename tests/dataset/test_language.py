@@ -112,6 +112,24 @@ def test_first_person(system, answer):
     assert en.first_person(system) == answer
 
 
+@pytest.mark.parametrize(("text", "noun"), [
+    ("a unified interface for interacting with providers", True),
+    ("the adapter, which must be merged", True),
+    ("one question that is asked closed-book", True),
+    ("The physical path of a component (e.g. `utils`) must be identical in both", False),
+    ("the Johnny Appleseed Doctrine (20) will be operationalized through chaining", False),
+    ("List recent chronicle entries", False),
+    ("list of entries", True),
+])  # fmt: skip
+def test_is_noun_phrase(text, noun):
+    assert en.is_noun_phrase(text) == noun
+
+
+def test_sentences_keep_their_quotes():
+    assert en.sentences('It is a "Package." The next. (So.) E.g. no.') == [
+        'It is a "Package."', "The next.", "(So.)", "E.g. no."]
+
+
 def test_plain():
     assert en.plain("**A** [link](http://x) `co_de` _b_ ![i](p.png) <b>t</b>") == "A link `co_de` _b_ i t"
 

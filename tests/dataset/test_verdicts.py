@@ -35,10 +35,7 @@ class Library:
     def __init__(self, *harvests):
         self.all = harvests
         self.packed = [pack(harvest, 42) for harvest in harvests]
-        raw = [orjson.loads(p.head) for p in self.packed]
-        for head in raw:
-            head["links"] = [Link(**link) for link in head["links"]]
-        self.heads = [Head(**{k: tuple(v) if isinstance(v, list) else v for k, v in head.items()}) for head in raw]
+        self.heads = [Head.read(p.head) for p in self.packed]
 
     def _array(self, i, name, dtype):
         return np.frombuffer(getattr(self.packed[i], name), dtype)
@@ -57,6 +54,9 @@ class Library:
 
     def gold(self, i, fact):
         return orjson.loads(self.packed[i].golds)[str(fact)]
+
+    def links(self, i):
+        return [Link(**link) for link in orjson.loads(self.packed[i].links)]
 
     def harvest(self, i):
         return self.all[i]

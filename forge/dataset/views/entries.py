@@ -175,6 +175,7 @@ def _nameable(label: str) -> bool:
         and not COUNTED_LABEL.search(label)
         and not re.search(r"(?:ed|ing)$", first)
         and not re.search(r"(?:ed|ly)$", words[-1])
+        and not (len(words) > 1 and en.THIRD.get(words[-1].lower()) in en.IMPERATIVE)  # 'gateway discovers'
         and not (len(words) == 1 and re.search(r"(?:ous|ive|al|able|ible|ful|less|ic|up|down|in|out)$", first))
         and en.WORD.search(label) is not None
     )
@@ -454,7 +455,7 @@ def _introduced(topic: Topic, passage: Passage, intro: str) -> Fact | None:
         return None
     answer = f"{intro}\n\n{passage.raw}"
     active = INTRO_ACTIVE.match(intro)
-    if active and active["verb"] in en.THIRD and active["who"].split()[0].lower() not in en.PRONOUNS:
+    if active and active["verb"] in en.THIRD and _acts(active["who"]):
         asks = f"Which {active['noun']}" if active["noun"] and en.is_plural(active["noun"]) else "What"
         question = f"{asks} does {en.inside(active['who'])} {en.THIRD[active['verb']]}?"
         forms = tuple(en.question_forms(question, topic.subject, topic.names[1:], en.distinctive(active["who"])))
@@ -470,6 +471,12 @@ def _introduced(topic: Topic, passage: Passage, intro: str) -> Fact | None:
     if en.VAGUE.search(noun):
         return None
     return Fact("list", fill(phrasings.LIST, topic.places, t=noun), answer, passage.start, passage.end)
+
+
+def _acts(who: str) -> bool:
+    """Whether words before a verb are its subject: not 'it' or 'if the agent'."""
+    first = who.split()[0].lower()
+    return first not in en.PRONOUNS and first not in en.NOT_VALUES
 
 
 def _listed(topic: Topic, passage: Passage) -> Fact | None:

@@ -287,27 +287,28 @@ BETWEEN = "\x1e"  # forms that are filled together; a control character, which n
 
 class _Compiled(NamedTuple):
     text: str  # all templates in one, for the % operator: one call fills them ten times as fast as str.format
-    opened: list[int]  # those that begin with a slot
-    agree: bool  # whether one has {is}
+    slots: list[str]  # in the order of the text
+    opened: list[int]  # templates that begin with a slot
 
 
 @cache
 def _compiled(templates: tuple[str, ...], names: int) -> _Compiled:
     """{s} of template i is the slot of name i modulo `names`."""
-    texts = [re.sub(r"\{(\w+)\}", r"%(\1)s", template.replace("%", "%%")).replace("%(s)s", f"%({i % names})s")
-             for i, template in enumerate(templates)]
+    numbered = [template.replace("{s}", f"{{{i % names}}}") for i, template in enumerate(templates)]
+    text, slots = BETWEEN.join(numbered), re.compile(r"\{(\w+)\}")
     opened = [i for i, template in enumerate(templates) if template.startswith("{")]
-    return _Compiled(BETWEEN.join(texts), opened, any("{is}" in template for template in templates))
+    return _Compiled(slots.sub("%s", text.replace("%", "%%")), slots.findall(text), opened)
 
 
 def fill(templates: tuple[str, ...], names: Sequence[str], **slots: str) -> tuple[str, ...]:
     """Every template with its slots filled, {s} with one of `names` by turns; {is} agrees with {a}, else with {t}."""
     compiled = _compiled(templates, len(names))
-    if compiled.agree:
+    if "is" in compiled.slots:
         slots["is"] = "are" if en.is_plural(slots.get("a") or slots.get("t", "")) else "is"
     for i, name in enumerate(names):
         slots[str(i)] = name
-    forms = (compiled.text % {key: value.replace(BETWEEN, " ") for key, value in slots.items()}).split(BETWEEN)
+    given = {key: value.replace(BETWEEN, " ") for key, value in slots.items()}
+    forms = (compiled.text % tuple([given[slot] for slot in compiled.slots])).split(BETWEEN)
     for i in compiled.opened:
         forms[i] = forms[i][:1].upper() + forms[i][1:]
     return tuple(dict.fromkeys(forms))

@@ -29,6 +29,7 @@ NAMES = re.compile(r"(?<=[a-z,] )[A-Z][\w-]+(?: (?:of |of the )?[A-Z][\w-]+)+(?!
 GAPS = (("number", NUMBER), ("identifier", IDENTIFIER), ("name", NAME))  # the first that a sentence holds is left out
 DISTINCT = (("identifier", IDENTIFIER), ("name", NAMES), ("number", NUMBER))
 GAP = "____"
+DURATION = re.compile(r"\s*\((?:about |~)?\d[^()]*\)$")  # 'Make the documentation (1 hour)'
 # Headings that every other document has: they do not say what stands below.
 COMMON_HEADINGS = en.phrases("""
 overview, context, decision, consequences, status, summary, introduction, background, references, notes, conclusion,
@@ -44,7 +45,7 @@ def asked(topic: Topic) -> Iterator[tuple[str, str, int, int]]:
     """(question, answer, start, end) of headings that ask, instructions, and question paragraphs of FAQs."""
     if topic.opens and topic.body and topic.asks:
         yield topic.title, topic.body, topic.start, topic.end
-    elif _instructs(topic) and (act := en.imperative(topic.title)):
+    elif _instructs(topic) and (act := en.imperative(DURATION.sub("", topic.title))):
         yield f"How do I {en.sentence_case(act, topic.lower)}?", topic.body, topic.start, topic.end
     passages = topic.passages
     for i, passage in enumerate(passages):
