@@ -167,6 +167,8 @@ generate clone uninstall restart download upload publish push pull write migrate
 def imperative(heading: str) -> str | None:
     """'Installing Forge' or 'Install Forge' → 'install Forge'; None where the heading is no instruction."""
     first, _, rest = heading.partition(" ")
+    if ":" in rest or rest.startswith("("):
+        return None  # a label or a remark, and nothing to act on
     if first.lower() in GERUND and rest and rest.lower() != "started":
         return f"{GERUND[first.lower()]} {rest}"
     how = re.match(r"(?i)how to (\w.+)$", heading)
@@ -251,9 +253,13 @@ HEAD_END = re.compile(
 
 
 CLAUSE_END = re.compile(r"[,;:—–]|\b(?:that|which|who|whose|where|when|while|if|because|so|how|what|whether|and)\b")
+RELATIVE = re.compile(r"\b(?:that|which|who|whose|where|when|while|if|because|so|how|what|whether)\b|[;:—–]")
+LATER_VERB = re.compile(r"\b[a-z]{3,}(?:[^s\W]s|ed) (?:the|an?|its|their|any|each|every)\b")  # 'issued a directive'
 BRACKETED = re.compile(r"\([^()]*\)")
 MAIN_VERBS = frozenset(_words("""
-is are was were will must should shall can cannot could would has have had might does do did
+is are was were will must should shall can cannot could would has have had might does do did requires remains exists
+happens occurs seems appears becomes goes knows thinks says tries relies learns predicts begins allows enables ensures
+consists depends seeks
 """))  # where one of these stands outside of a relative clause, a text is a sentence
 VERB_FIRST = re.compile(r"[A-Za-z]{2,}[^s\s]s (?:the|an?|its|their|all|any|each|every|both|that|whether|how|[A-Z`])")
 
@@ -265,8 +271,8 @@ def is_noun_phrase(text: str) -> bool:
         return False
     words = [word.strip("`*\"'“”").lower() for word in head]
     first = words[0]
-    if MAIN_VERBS & set(CLAUSE_END.split(BRACKETED.sub("", text), maxsplit=1)[0].lower().split()):
-        return False  # 'the path of a component must be …'
+    if text.rstrip().endswith("?") or _has_verb(BRACKETED.sub("", text)):
+        return False
     if first in VERBS and len(words) > 1 and words[-1].endswith("s"):
         return False  # 'list recent entries'
     if VERB_FIRST.match(text) and (not text[:1].isupper() or first not in PLURALS):
@@ -289,6 +295,13 @@ def is_noun_phrase(text: str) -> bool:
             return False
     rest = text[len(" ".join(head)):].lstrip().split(" ", 1)[0].lower()
     return not (rest in ("that", "to") and words[-1].endswith("ed") and len(words) > 1)
+
+
+def _has_verb(text: str) -> bool:
+    """Whether a verb stands outside of relative clauses: 'the path of a component must be …', 'an AI runs in …'."""
+    main = CLAUSE_END.split(text, maxsplit=1)[0].lower().split()
+    acts = any(THIRD.get(word) in IMPERATIVE for word in main[1:])
+    return acts or bool(MAIN_VERBS & set(main)) or bool(LATER_VERB.search(RELATIVE.split(text, maxsplit=1)[0]))
 
 
 PLURALS = frozenset(_words("""
@@ -654,7 +667,7 @@ compute load search extend install maintain establish enforce
 NOT_THINGS = set(
     _words("""
 no yes and but if when while after before what who how why where in on at for to with by as all some one two
-three both most many not only each however therefore then thus also here once since because our we my your first
+three both most many not only each however therefore then thus also here once since because our we my your you i first
 second finally next let please nothing everything such unlike
 """)
 )

@@ -120,9 +120,22 @@ def test_first_person(system, answer):
     ("the Johnny Appleseed Doctrine (20) will be operationalized through chaining", False),
     ("List recent chronicle entries", False),
     ("list of entries", True),
+    ("the Steward, Ground Control, issued a directive to pause", False),
+    ("an auditor AI runs in parallel with every deliberation", False),
+    ("the attacker tries to tunnel data out", False),
+    ("the resources available and is the scope realistic?", False),
+    ("a tool that issues the certificate", True),
 ])  # fmt: skip
 def test_is_noun_phrase(text, noun):
     assert en.is_noun_phrase(text) == noun
+
+
+@pytest.mark.parametrize(("heading", "act"), [
+    ("Installing Forge", "install Forge"), ("How to stop it", "stop it"), ("Install Forge", "install Forge"),
+    ("WORK DIRECTORY: stay here", None), ("Closing Invocation: the song", None), ("Testing (tasks 1-3)", None),
+])  # fmt: skip
+def test_imperative(heading, act):
+    assert en.imperative(heading) == act
 
 
 def test_sentences_keep_their_quotes():
