@@ -116,6 +116,11 @@ def files_below(path: Path) -> list[Path]:
                   if p.is_file() and not any(part.endswith(PARTIAL) for part in p.relative_to(path).parts))
 
 
+def _absolute(path: Path) -> str:
+    """Links are not followed, which for a thousand files takes longer than to look at them."""
+    return os.path.abspath(path)  # noqa: PTH100
+
+
 class DigestCache:
     """SHA-256 of files, remembered by size and modification time, so that 15 GB are not read to see nothing changed."""
 
@@ -130,7 +135,7 @@ class DigestCache:
 
     def file(self, path: Path) -> str:
         stat = path.stat()
-        key, mark = str(path.resolve()), [stat.st_size, stat.st_mtime_ns]
+        key, mark = _absolute(path), [stat.st_size, stat.st_mtime_ns]
         known = self._known.get(key)
         if known and known[:2] == mark:
             return known[2]
@@ -147,7 +152,7 @@ class DigestCache:
 
     def moved(self, old: Path, new: Path) -> None:
         """Carries what is known of `old` (a file or folder about to be renamed) over to `new`."""
-        before, after = str(old.resolve()), str(new.resolve())
+        before, after = _absolute(old), _absolute(new)
         for key in [k for k in self._known if k == before or k.startswith(f"{before}/")]:
             self._known[after + key[len(before):]] = self._known.pop(key)
             self._changed = True

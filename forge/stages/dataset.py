@@ -51,7 +51,6 @@ def outputs(ctx: Context) -> dict[str, Path]:
 
 
 def check(ctx: Context) -> None:
-    from forge.dataset.teacher import check as check_teacher
     if "download" not in ctx.pending and not (ctx.base_dir / "tokenizer.json").exists():
         raise UsageError(f"no base at {ctx.workspace.shown(ctx.base_dir)}: its tokenizer counts the tokens",
                          fix="forge download")
@@ -59,6 +58,7 @@ def check(ctx: Context) -> None:
     # The dataset, 3.5 bytes a byte and amplification (measured), and as much again for what is remembered of it.
     require_disk(ctx.workspace.dataset, int(read * (ctx.config.dataset.amplification * 7 + 10)), "the dataset")
     if ctx.config.dataset.teacher not in ("none", "base"):
+        from forge.dataset.teacher import check as check_teacher
         check_teacher(ctx.config.dataset.teacher)
 
 
