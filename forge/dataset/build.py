@@ -85,13 +85,22 @@ def build(cfg: Config, root: Path, encoder: Encoder, out: dict[str, Path], repor
             shelf = Shelf(store, _taught(shelf, job, models, store, cfg, report))
             harvests += shelf.keys
         decided = decide(shelf, cfg.dataset)
-        blocks = _rendered(shelf, decided.verdicts, basis, Recipe.of(cfg, job.system), workers, store, report)
-        if cfg.dataset.style == "views":
-            blocks += _general(cfg, store, blocks, basis, decided, job.scale, workers, models, report)
-        written = _write(cfg, store, shelf.heads, blocks, decided, out)
+        recipe, kept = Recipe.of(cfg, job.system), list[str]()  # the keys of the blocks that were written
+
+        def blocks() -> Iterator[Block]:
+            examples = 0
+            for key, own in _rendered(shelf, decided.verdicts, basis, recipe, workers, store, report):
+                kept.append(key)
+                examples += own.examples
+                yield own
+            for key, own in _general(cfg, store, examples, basis, decided, job.scale, workers, models, report):
+                kept.append(key)
+                yield own
+
+        written = _write(cfg, shelf.heads, blocks(), decided, out)
         metrics = _metrics(shelf.heads, decided, written)
         write_json(out["card"], _card(cfg, shelf, walked.skipped, decided, written, metrics, out, digest))
-        _forget(store, harvests, blocks)
+        _forget(store, harvests, kept)
     return {**metrics, "seconds": round(time.monotonic() - began, 2)}
 
 
@@ -159,8 +168,8 @@ def _taught(shelf: Shelf, job: Job, models: Models, store: Store, cfg: Config, r
 
 
 def _rendered(shelf: Shelf, verdicts: Sequence[Verdict], basis: str, recipe: Recipe, workers: Workers, store: Store,
-              report: Reporter) -> list[str]:
-    """Writes what is not known yet into the store; returns the key of each document's block."""
+              report: Reporter) -> Iterator[tuple[str, Block]]:
+    """Each document's block with its key, in order, as soon as it is there; what was not known yet is kept."""
     made_by = rank(basis, recipe)
     keys = [rank(made_by, key, sha256_bytes(verdict.packed()))
             for key, verdict in zip(shelf.keys, verdicts, strict=True)]
@@ -168,13 +177,26 @@ def _rendered(shelf: Shelf, verdicts: Sequence[Verdict], basis: str, recipe: Rec
     missing = [i for i, key in enumerate(keys) if key not in known]
     results: Iterator[Block] = workers.map(rendered, ((shelf.record(i), verdicts[i].packed(), recipe) for i in missing),
                                            len(missing))
+    return _kept(store, keys, known, _told(results, len(missing), report))
+
+
+def _told(results: Iterator[Block], total: int, report: Reporter) -> Iterator[Block]:
+    for done, result in enumerate(results, 1):
+        report.progress("writing", done, total, "files")
+        yield result
+
+
+def _kept(store: Store, keys: Sequence[str], known: set[str], results: Iterator[Block]
+          ) -> Iterator[tuple[str, Block]]:
+    """Each key with its block: the store's where it is known, else the next result, which the store then keeps."""
     clock = _Clock(store)
-    for done, (i, made) in enumerate(zip(missing, results, strict=True), 1):
-        store.put_block(keys[i], made)
-        clock.tick()
-        report.progress("writing", done, len(missing), "files")
+    for key in keys:
+        own = store.block(key) if key in known else next(results)
+        if key not in known:
+            store.put_block(key, own)
+            clock.tick()
+        yield key, own
     store.commit()
-    return keys
 
 
 def rendered(job: Job, record: bytes, verdict: bytes, recipe: Recipe) -> Block:
@@ -222,16 +244,16 @@ class Written:
     files: dict[str, dict[str, int]]
 
 
-def _write(cfg: Config, store: Store, heads: Sequence[Head], blocks: Sequence[str], decided: Decided,
+def _write(cfg: Config, heads: Sequence[Head], blocks: Iterable[Block], decided: Decided,
            out: dict[str, Path]) -> Written:
+    """Writes the blocks, those of the documents first, as they come."""
     written = Written(0, 0, 0, {}, {})
     spare = ("", "")
     for path in out.values():
         path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as opened:
         train, validation = (opened.enter_context(open(out[role], "wb")) for role in ("dataset", "validation"))
-        for head, key in zip_longest(heads, blocks):
-            own = store.block(key)
+        for head, own in zip_longest(heads, blocks):
             train.write(own.train)
             validation.write(own.validation)
             if own.spare and (not spare[1] or own.spare_rank < spare[0]):
@@ -267,17 +289,17 @@ def _check_coverage(files: dict[str, dict[str, int]]) -> None:
                           fix="report this as a bug, with the first of these files")
 
 
-def _general(cfg: Config, store: Store, blocks: Sequence[str], basis: str, decided: Decided, scale: Scale,
-             workers: Workers, models: Models, report: Reporter) -> list[str]:
-    """Examples of no document: who the model is, and general questions against forgetting. Returns their blocks' keys.
+def _general(cfg: Config, store: Store, others: int, basis: str, decided: Decided, scale: Scale,
+             workers: Workers, models: Models, report: Reporter) -> Iterator[tuple[str, Block]]:
+    """Examples of no document beside the `others`: who the model is, and general questions against forgetting. Their
+    blocks with their keys; none in seed style.
 
     Their number is rounded, so that a small change of the corpus leaves them as they are, and each block stands for
     itself, so that more of them are only more blocks.
     """
     share, asked = cfg.dataset.replay, [probe.question for probe in decided.probes]
-    others = sum(store.examples(key) for key in blocks)
     total = int(float(f"{others * share / (1 - share) if share < 1 else others:.3g}"))
-    sizes = [*([CHUNK] * (total // CHUNK)), total % CHUNK]
+    sizes = [*([CHUNK] * (total // CHUNK)), total % CHUNK] if cfg.dataset.style == "views" else []
     own = rank(basis, "general", cfg.dataset.identity, cfg.deploy.system, asked,
                models.base.identity if models.base else None)
     keys = [rank(own, i, size) for i, size in enumerate(sizes)]
@@ -291,12 +313,8 @@ def _general(cfg: Config, store: Store, blocks: Sequence[str], basis: str, decid
                 made = identity(cfg.deploy.system, cfg.dataset.identity, scale, report) if i == 0 else []
                 yield (made + replay(some, max(0, hand_written() - i * CHUNK), cfg, guard, models, report),)
 
-    if missing:
-        results: Iterator[Block] = workers.map(general, examples(), len(missing))
-        for key, made in zip(missing, results, strict=True):
-            store.put_block(key, made)
-            store.commit()
-    return keys
+    results: Iterator[Block] = workers.map(general, examples(), len(missing)) if missing else iter(())
+    return _kept(store, keys, known, results)
 
 
 def general(job: Job, made: list[Example]) -> Block:

@@ -108,10 +108,6 @@ class Store:
                                                   (key,)).fetchone()
         return Block(train, validation, **orjson.loads(meta))
 
-    def examples(self, key: str) -> int:
-        """Of a block."""
-        return orjson.loads(self.column("block", "meta", key))["examples"]
-
     def keep(self, table: str, keys: Iterable[str]) -> None:
         """Forgets every other row."""
         wanted = set(keys)
