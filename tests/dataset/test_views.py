@@ -293,6 +293,15 @@ def test_a_table_cut_in_two_is_asked_for_where_its_rows_are():
         assert fact.gold in made.text[fact.start : fact.end]
 
 
+def test_what_goes_on_in_a_list_is_no_explanation():
+    text = ("# Signals\n\n- **Noise**: Information that:\n  - is lost\n- **Signal**: Information that is kept.\n"
+            "- **Echo**: a signal that came back\n")
+    asked = [form for fact in known("s.md", text)[1][0] if fact.kind in ("definition", "entry", "term")
+             for form in (*fact.forms, fact.answer)]
+    assert any("Echo" in form for form in asked)
+    assert not any("Noise" in form for form in asked)
+
+
 def test_neighbouring_sections_are_known():
     made = document("notes.txt", PLAIN * 3)
     sections = split(made, 60, lambda texts: [len(t) // 4 + 1 for t in texts])

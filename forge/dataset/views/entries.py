@@ -85,6 +85,10 @@ NO_ROW = en.phrases("total, totals, sum, average, all, none, n/a, -, —, other,
 EMPTY = en.phrases("n/a, none, tbd, -, —, –, no, yes, todo, null, unknown, x, ok, done, see above, same, various")
 
 
+# How a text ends that goes on elsewhere, in a list below it.
+DANGLING = re.compile(r"\b(?:that|which|who|to|and|or|of|the|an?|by|for|with|in|as|is|are)[:.…]?$", re.IGNORECASE)
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     label: str
@@ -140,7 +144,8 @@ def _classified(topic: Topic, found: list[Entry]) -> Iterator[tuple[str, Entry]]
     times = Counter(entry.label.lower() for entry in found)
     for entry in found:
         label = entry.label.lower()
-        if times[label] > 1 or label in ASIDES or CLAUSE_LABEL.search(entry.label) or label in EMPTY:
+        if times[label] > 1 or label in ASIDES or CLAUSE_LABEL.search(entry.label) or label in EMPTY or (
+                DANGLING.search(entry.text)):
             continue
         kind = _kind(entry, label, bool(GLOSSARY.search(topic.title)))
         if kind:
