@@ -255,11 +255,16 @@ HEAD_END = re.compile(
 CLAUSE_END = re.compile(r"[,;:—–]|\b(?:that|which|who|whose|where|when|while|if|because|so|how|what|whether|and)\b")
 RELATIVE = re.compile(r"\b(?:that|which|who|whose|where|when|while|if|because|so|how|what|whether)\b|[;:—–]")
 LATER_VERB = re.compile(r"\b[a-z]{3,}(?:[^s\W]s|ed) (?:the|an?|its|their|any|each|every)\b")  # 'issued a directive'
+# 'a loss of contact occurred when …', 'the Council accepted the …', 'unanimously adopted …', 'ceased responding'; a
+# participle goes on with a preposition.
+PAST = re.compile(r"\b[a-z]{3,}ed (?:when\b|[a-z]+ing\b)|(?:\b[A-Z]\w*|\w+ly) [a-z]{2,}ed "
+                  r"(?!(?:by|for|on|to|in|with|from|at|as|and|or|of|through|via|into|under|using|against|between)\b)\w")
+ASIDE = re.compile(r"[—–][^—–]*[—–]")
 BRACKETED = re.compile(r"\([^()]*\)")
 MAIN_VERBS = frozenset(_words("""
 is are was were will must should shall can cannot could would has have had might does do did requires remains exists
 happens occurs seems appears becomes goes knows thinks says tries relies learns predicts begins allows enables ensures
-consists depends seeks
+consists depends seeks acts serves
 """))  # where one of these stands outside of a relative clause, a text is a sentence
 VERB_FIRST = re.compile(r"[A-Za-z]{2,}[^s\s]s (?:the|an?|its|their|all|any|each|every|both|that|whether|how|[A-Z`])")
 
@@ -271,7 +276,8 @@ def is_noun_phrase(text: str) -> bool:
         return False
     words = [word.strip("`*\"'“”").lower() for word in head]
     first = words[0]
-    if text.rstrip().endswith("?") or _has_verb(BRACKETED.sub("", text)):
+    first_sentence = next(iter(sentences(text)), "")
+    if first_sentence.endswith("?") or ": " in first_sentence or _has_verb(BRACKETED.sub("", first_sentence)):
         return False
     if first in VERBS and len(words) > 1 and words[-1].endswith("s"):
         return False  # 'list recent entries'
@@ -299,9 +305,11 @@ def is_noun_phrase(text: str) -> bool:
 
 def _has_verb(text: str) -> bool:
     """Whether a verb stands outside of relative clauses: 'the path of a component must be …', 'an AI runs in …'."""
-    main = CLAUSE_END.split(text, maxsplit=1)[0].lower().split()
-    acts = any(THIRD.get(word) in IMPERATIVE for word in main[1:])
-    return acts or bool(MAIN_VERBS & set(main)) or bool(LATER_VERB.search(RELATIVE.split(text, maxsplit=1)[0]))
+    whole = RELATIVE.split(ASIDE.sub(" ", text), maxsplit=1)[0]
+    words = [word.strip("`*\"'“”,.").lower() for word in whole.split()]
+    main = [word.strip("`*\"'“”").lower() for word in CLAUSE_END.split(text, maxsplit=1)[0].split()]
+    acts = any(word in ACTS or (word in THIRD and main[0] == "any") for word in main[1:])
+    return acts or bool(MAIN_VERBS & set(words)) or bool(LATER_VERB.search(whole)) or bool(PAST.search(text))
 
 
 PLURALS = frozenset(_words("""
@@ -341,6 +349,9 @@ notify observe optimise populate post prefer preload promote refactor reflect re
 retrieve scan signal simplify strengthen summarize synthesize target terminate think transition trigger understand
 achieve adapt add determine inform initiate propose receive seek serve stay cannot can must should may will
 """))
+ACTS = frozenset(map(third, IMPERATIVE)) - set(_words("""
+scans increases uses targets transitions triggers signals posts calls needs builds mocks addresses grants drives
+"""))  # 'remembers' can only be a verb, 'scans' are things too
 NOT_VALUES = frozenset(_words("""
 but and or so then if when while because although with without to not via see both as how why
 """))

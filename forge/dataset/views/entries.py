@@ -160,6 +160,8 @@ def _kind(entry: Entry, label: str, glossary: bool) -> str | None:
     first = entry.text.split(" ", 1)[0].lower()
     if _nameable(entry.label) and label not in VAGUE_LABELS | FIELDS and len(entry.text.split()) >= 3:
         sentence = en.sentences(entry.text)[0]
+        if sentence.endswith("?"):
+            return "entry"
         if first in ("is", "are", "means") or (first in en.ACTING and (glossary or "`" in entry.label)):
             return "definition"
         sure = first in ("a", "an", "one", "the", "any") or glossary or "`" in entry.label
@@ -244,7 +246,7 @@ def defined(
 def terms(source: Source) -> Iterator[Fact]:
     """From the explanation to the name."""
     for kind, topic, entry in _sorted(source):
-        said = en.ended(brief(en.sentences(entry.text), 200))
+        said = en.ended(brief(en.sentences(re.sub(r"^(?:is|are|means) ", "", entry.text)), 200))
         told = entry.label.lower() not in said.lower() and 5 <= len(said.split()) <= 40
         if kind == "definition" and told:
             yield Fact(
