@@ -162,5 +162,7 @@ def test_nothing_breaks_on_any_text(text):
     en.clean_title(text)
     en.sentences(en.plain(text))
     en.question_of(text)
+    en.is_noun_phrase(text)
+    en.imperative(text)
     if text.strip():
         en.question_forms(text, "X")

@@ -16,7 +16,7 @@ from forge.corpus.readers import lines as fallback
 
 DEPTH = 12  # declarations within declarations that are looked at
 SHORT = 300  # characters of a declaration without a body that its signature shows; of longer ones the first line
-MARKS = re.compile(r"^\s*(?:/\*+!?|\*+/|\*(?!/)|//[/!]*|#+!?)\s?|\s*\*+/\s*$")
+MARKS = re.compile(r"^\s*(?:/\*+!?|\*+/|\*(?!/)|//[/!]*)\s?|\s*\*+/\s*$")
 DIRECTIVES = re.compile(r"//go:|//\s*eslint|//\s*@ts-|//\s*nolint|//\s*NOLINT")
 COMMENTS = {"comment", "line_comment", "block_comment"}
 BETWEEN = {"attribute_item", "decorator", "annotation"}  # may stand between a declaration and its comment

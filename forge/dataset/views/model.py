@@ -282,11 +282,11 @@ def _topics(
 # -- wordings ----------------------------------------------------------------------------------------------------------
 
 
-BETWEEN = "\x1e"  # forms that are filled together; a control character, which no reader lets through to a question
+BETWEEN = "\x1e"  # the forms of one fact while they are filled together; taken out of what fills them
 
 
 class _Compiled(NamedTuple):
-    text: str  # all templates in one, for the % operator: one call fills them ten times as fast as str.format
+    text: str  # all templates in one: a single use of the % operator fills them
     slots: list[str]  # in the order of the text
     opened: list[int]  # templates that begin with a slot
 
