@@ -15,14 +15,17 @@ from forge.weights.base import ModelFolder, read_json
 from forge.weights.safetensors import NUMPY, Entry, Files, read_header
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-_TENSOR = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<half>[AB])\.weight")
+# PEFT writes DoRA's magnitudes without ".weight" and reads them either way.
+_TENSOR = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?:(?P<half>[AB])\.weight|magnitude_vector(\.weight)?)")
 _PLAIN = "train a plain LoRA adapter, or merge this one with peft and use the merged folder as base"
+_AGAIN = "forge train --force"
 
-# Settings of PEFT's LoraConfig that can make base + B·A·scaling less than the whole truth, with their harmless values.
+# Settings of PEFT's LoraConfig that can ask for more than forge.weights.merge does, with the values that do not.
 _ONLY: dict[str, tuple[Any, ...]] = {
-    "use_dora": (False, None), "bias": ("none", None), "modules_to_save": (None, []), "fan_in_fan_out": (False, None),
-    "layer_replication": (None, []), "lora_bias": (False, None), "trainable_token_indices": (None, [], {}),
-    "target_parameters": (None, []), "use_qalora": (False, None), "use_bdlora": (None, False), "arrow_config": (None,),
+    "use_dora": (True, False, None), "bias": ("none", None), "modules_to_save": (None, []),
+    "fan_in_fan_out": (False, None), "layer_replication": (None, []), "lora_bias": (False, None),
+    "trainable_token_indices": (None, [], {}), "target_parameters": (None, []), "use_qalora": (False, None),
+    "use_bdlora": (None, False), "arrow_config": (None,),
     "alora_invocation_tokens": (None, []), "monteclora_config": (None,), "velora_config": (None,),
     "kasa_config": (None,),
     # pissa, olora, corda, loftq and lora_ga rewrite the base's weights when training starts
@@ -32,11 +35,19 @@ _ONLY: dict[str, tuple[Any, ...]] = {
 
 @dataclass(frozen=True)
 class Pair:
-    """The two halves of one target: `a` is (rank, in), `b` is (out, rank); the delta is b @ a * scaling."""
+    """What one target learnt: `a` is (rank, in), `b` is (out, rank), the delta is b @ a * scaling.
+
+    `magnitude` is (out,), in DoRA adapters only: the length of each row of the merged weight.
+    """
 
     a: Entry
     b: Entry
     scaling: float
+    magnitude: Entry | None = None
+
+    @property
+    def entries(self) -> list[Entry]:
+        return [entry for entry in (self.a, self.b, self.magnitude) if entry]
 
 
 @dataclass(frozen=True)
@@ -48,22 +59,17 @@ class Adapter:
     pairs: dict[str, Pair]
     _files: Files = field(default_factory=Files, repr=False, compare=False)
 
-    def halves(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """A and B of one target as fp32, the type PEFT itself merges in."""
-        pair = self.pairs[name]
-        return self._fp32(pair.a), self._fp32(pair.b)
-
-    def _fp32(self, entry: Entry) -> np.ndarray:
+    def fp32(self, entry: Entry) -> np.ndarray:
+        """One stored tensor in the type PEFT itself merges in."""
         bits = self._files.read(entry)
         return (bits.astype(np.uint32) << 16).view(np.float32) if entry.dtype == "BF16" else bits.astype(np.float32)
 
     def require_finite(self) -> None:
         """Reads every weight; raises UsageError at the first NaN or infinity."""
-        for pair in self.pairs.values():
-            for entry in (pair.a, pair.b):
-                bad = int((~np.isfinite(self._fp32(entry))).sum())
+        for name, pair in self.pairs.items():
+            for entry in pair.entries:
+                bad = int((~np.isfinite(self.fp32(entry))).sum())
                 if bad:
-                    name = next(n for n, p in self.pairs.items() if p is pair)
                     raise UsageError(f"{entry.path}: the adapter of {name} has {bad:,} NaN or infinite values: its "
                                      "training diverged", fix="train again with a lower train.learning_rate")
 
@@ -105,36 +111,49 @@ def _require_plain(config: dict[str, Any], where: Path) -> None:
 
 
 def _pairs(config: dict[str, Any], entries: dict[str, Entry], where: Path, base: ModelFolder) -> dict[str, Pair]:
-    halves: dict[str, dict[str, Entry]] = {}
+    modules: dict[str, dict[str, Entry]] = {}
     for name, entry in entries.items():
         match = _TENSOR.fullmatch(name)
         if not match:
-            raise UsageError(f"{where}: {name} is not a LoRA pair of a linear layer (trained embeddings, DoRA "
-                             "magnitudes, biases and saved modules are not merged)", fix=_PLAIN)
+            raise UsageError(f"{where}: {name} is not a LoRA pair of a linear layer, nor its magnitude (trained "
+                             "embeddings, biases and saved modules are not merged)", fix=_PLAIN)
         if entry.dtype not in NUMPY:
             raise UsageError(f"{where}: {name} is stored as {entry.dtype}; supported: {', '.join(NUMPY)}", fix=_PLAIN)
-        halves.setdefault(match["module"], {})[match["half"]] = entry
-    if not halves:
-        raise UsageError(f"{where} holds no LoRA weights", fix="forge train --force")
-    return {f"{module}.weight": _pair(config, module, pair, where, base) for module, pair in halves.items()}
+        parts = modules.setdefault(match["module"], {})
+        if parts.setdefault(match["half"] or "magnitude", entry) is not entry:
+            raise UsageError(f"{where}: {match['module']} has its magnitude twice", fix=_AGAIN)
+    if not modules:
+        raise UsageError(f"{where} holds no LoRA weights", fix=_AGAIN)
+    return {f"{module}.weight": _pair(config, module, parts, where, base) for module, parts in modules.items()}
 
 
-def _pair(config: dict[str, Any], module: str, pair: dict[str, Entry], where: Path, base: ModelFolder) -> Pair:
-    if len(pair) != 2:
-        raise UsageError(f"{where}: {module} has only half of its LoRA pair", fix="forge train --force")
+def _pair(config: dict[str, Any], module: str, parts: dict[str, Entry], where: Path, base: ModelFolder) -> Pair:
     other = f"train an adapter for {base.folder}, or name the base this one was trained on"
     target = base.entries.get(f"{module}.weight")
     if target is None or len(target.shape) != 2:
         raise UsageError(f"{where}: {module} is not a linear layer of the base {base.folder}: the adapter is for "
                          "another base", fix=other)
-    a, b = pair["A"], pair["B"]
     rank = _pattern(config.get("rank_pattern"), module, config["r"])
-    if (a.shape, b.shape) != ((rank, target.shape[1]), (target.shape[0], rank)):
-        raise UsageError(f"{where}: {module} has A {list(a.shape)} and B {list(b.shape)}; rank {rank} on the base's "
-                         f"{list(target.shape)} needs A {[rank, target.shape[1]]} and B {[target.shape[0], rank]}: "
-                         "the adapter is for another base", fix=other)
+    needed = _shapes(rank, target.shape, dora=bool(config.get("use_dora")))
+    if parts.keys() != needed.keys():
+        raise UsageError(f"{where}: {module} has {' and '.join(parts)}, but use_dora {config.get('use_dora')} asks for "
+                         f"{' and '.join(needed)}", fix=_AGAIN)
+    found = {part: parts[part].shape for part in needed}
+    if found != needed:
+        raise UsageError(f"{where}: {module} has {_spelt(found)}; rank {rank} on the base's {list(target.shape)} needs "
+                         f"{_spelt(needed)}: the adapter is for another base", fix=other)
     alpha = _pattern(config.get("alpha_pattern"), module, config["lora_alpha"])
-    return Pair(a, b, alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank)
+    scaling = alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank
+    return Pair(parts["A"], parts["B"], scaling, parts.get("magnitude"))
+
+
+def _shapes(rank: int, weight: tuple[int, ...], *, dora: bool) -> dict[str, tuple[int, ...]]:
+    rows, columns = weight
+    return {"A": (rank, columns), "B": (rows, rank)} | ({"magnitude": (rows,)} if dora else {})
+
+
+def _spelt(shapes: dict[str, tuple[int, ...]]) -> str:
+    return " and ".join(f"{part} {list(shape)}" for part, shape in shapes.items())
 
 
 def _pattern(patterns: dict[str, Any] | None, module: str, default: Any) -> Any:

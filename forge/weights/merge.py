@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from forge.core.report import Reporter
+from forge.errors import StageFailed
 from forge.weights.adapter import Adapter, open_adapter
 from forge.weights.base import ModelFolder, open_base
 from forge.weights.safetensors import Tensor
@@ -18,7 +20,8 @@ from forge.weights.writer import copy_side_files, write_shards
 def merged(base: ModelFolder, adapter: Adapter | None) -> Iterator[Tensor]:
     """Every tensor of the base in canonical order, name, dtype and shape unchanged, merged when it is loaded.
 
-    Raises UsageError before the first one where the adapter holds NaN or infinity.
+    Raises UsageError before the first one where the adapter holds NaN or infinity, and StageFailed on loading one that
+    DoRA cannot scale.
     """
     if adapter is None:
         yield from base.tensors()
@@ -32,18 +35,36 @@ def merged(base: ModelFolder, adapter: Adapter | None) -> Iterator[Tensor]:
 
 
 def _merge(tensor: Tensor, adapter: Adapter) -> np.ndarray:
-    """weight + B @ A * scaling: the product in fp32 over the whole matrix, added to the stored weight, rounded once.
+    """weight + B @ A * scaling, in fp32 over the whole matrix and rounded once to the stored type; see _dora for more.
 
     The whole-matrix product is part of the contract: in blocks of rows, or in NumPy, the last bits differ.
     """
     import torch
 
-    a, b = (torch.from_numpy(half) for half in adapter.halves(tensor.name))
-    delta = (b @ a) * adapter.pairs[tensor.name].scaling
+    pair = adapter.pairs[tensor.name]
+    a, b = (torch.from_numpy(adapter.fp32(half)) for half in (pair.a, pair.b))
     stored = torch.from_numpy(tensor.load())
-    weight = (stored.view(torch.bfloat16) if tensor.dtype == "BF16" else stored).clone()
-    weight += delta
-    return (weight.view(torch.uint16) if tensor.dtype == "BF16" else weight).numpy()
+    weight = stored.view(torch.bfloat16) if tensor.dtype == "BF16" else stored
+    whole = (b @ a).mul_(pair.scaling).add_(weight)  # in place: one fp32 matrix at a time
+    if pair.magnitude:
+        whole.mul_(_dora(tensor.name, whole, torch.from_numpy(adapter.fp32(pair.magnitude))))
+    whole = whole.to(weight.dtype)
+    return (whole.view(torch.uint16) if tensor.dtype == "BF16" else whole).numpy()
+
+
+def _dora(name: str, whole: Any, magnitude: Any) -> Any:
+    """The factor of each row of W + ΔW: m / ‖W + ΔW‖, the norm over a row's inputs (DoRA, arXiv 2402.09353, eq. 5).
+
+    Raises StageFailed where a row is zero: it has no direction to scale, and PEFT's merge would make it NaN.
+    """
+    import torch
+
+    norms = torch.linalg.norm(whole, dim=1)
+    zero = int((norms == 0).sum())
+    if zero:
+        raise StageFailed(f"{name}: {zero:,} rows of base plus adapter are zero, which DoRA divides by",
+                          fix="leave this layer out of the adapter's targets, or train it without DoRA")
+    return (magnitude / norms).unsqueeze(1)
 
 
 def write_merged(base_folder: Path, adapter_folder: Path | None, folder: Path, *, report: Reporter) -> list[Path]:

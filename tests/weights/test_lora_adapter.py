@@ -4,10 +4,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from forge.errors import UsageError
+from forge.errors import StageFailed, UsageError
 from forge.weights.adapter import open_adapter
 from forge.weights.base import open_base
 from forge.weights.merge import merged
+from forge.weights.safetensors import Tensor, write
 
 Make = Callable[..., Path]
 FIRST = "base_model.model.model.layers.0.self_attn.q_proj"
@@ -35,7 +36,7 @@ def test_scaling_follows_patterns_and_rslora(tiny: Path, adapter: Make) -> None:
 
 
 @pytest.mark.parametrize(("key", "value"), [
-    ("use_dora", True), ("bias", "lora_only"), ("modules_to_save", ["lm_head"]), ("init_lora_weights", "pissa"),
+    ("use_dora", "maybe"), ("bias", "lora_only"), ("modules_to_save", ["lm_head"]), ("init_lora_weights", "pissa"),
     ("trainable_token_indices", [1]), ("layer_replication", [[0, 2]]), ("lora_bias", True), ("fan_in_fan_out", True),
     ("target_parameters", ["x"]), ("peft_type", "IA3"), ("r", 0), ("lora_alpha", None)])
 def test_what_cannot_be_merged_exactly_is_named(tiny: Path, adapter: Make, key: str, value: object) -> None:
@@ -43,8 +44,8 @@ def test_what_cannot_be_merged_exactly_is_named(tiny: Path, adapter: Make, key: 
 
 
 @pytest.mark.parametrize("name", [
-    "base_model.model.model.embed_tokens.lora_embedding_A", f"{FIRST}.lora_magnitude_vector",
-    "base_model.model.lm_head.weight", f"{FIRST}.lora_B.bias"])
+    "base_model.model.model.embed_tokens.lora_embedding_A", f"{FIRST}.lora_magnitude_vector.bias",
+    "base_model.model.lm_head.weight", f"{FIRST}.lora_B.bias", f"{FIRST}.lora_A"])
 def test_tensors_that_are_no_pair_are_named(tiny: Path, adapter: Make, name: str) -> None:
     refused(adapter(lambda t: t.update({name: np.zeros((4, 4), np.float32)})), tiny, "is not a LoRA pair")
 
@@ -63,8 +64,51 @@ def test_an_adapter_for_another_base_is_refused(tiny: Path, adapter: Make) -> No
 
 
 def test_half_a_pair_and_no_pair(tiny: Path, adapter: Make) -> None:
-    refused(adapter(lambda t: t.pop(f"{FIRST}.lora_B.weight")), tiny, "only half")
+    refused(adapter(lambda t: t.pop(f"{FIRST}.lora_B.weight")), tiny, "has A, but use_dora None asks for A and B")
     refused(adapter(lambda t: t.clear()), tiny, "no LoRA weights")
+
+
+def magnitudes(*names: str, rows: int = 64) -> Callable[[dict[str, np.ndarray]], None]:
+    """Gives every target a magnitude of ones, under each of these names."""
+
+    def add(tensors: dict[str, np.ndarray]) -> None:
+        stems = [name.removesuffix("lora_A.weight") for name in tensors if name.endswith("lora_A.weight")]
+        tensors |= {stem + name: np.ones(rows, np.float32) for stem in stems for name in names}
+
+    return add
+
+
+@pytest.mark.parametrize("name", ["lora_magnitude_vector", "lora_magnitude_vector.weight"])
+def test_magnitudes_are_found_under_both_names(tiny: Path, adapter: Make, name: str) -> None:
+    found = open_adapter(adapter(magnitudes(name), use_dora=True), open_base(tiny))
+    assert {p.magnitude.shape for p in found.pairs.values() if p.magnitude} == {(64,)}
+    assert len([p for p in found.pairs.values() if p.magnitude]) == 6
+
+
+def test_magnitudes_and_use_dora_come_together(tiny: Path, adapter: Make) -> None:
+    both = ("lora_magnitude_vector", "lora_magnitude_vector.weight")
+    refused(adapter(use_dora=True), tiny, "has A and B, but use_dora True asks for A and B and magnitude")
+    refused(adapter(magnitudes(both[0])), tiny, "A and B and magnitude, but use_dora None asks for A and B")
+    refused(adapter(magnitudes(*both), use_dora=True), tiny, "has its magnitude twice")
+    refused(adapter(magnitudes(both[0], rows=63), use_dora=True), tiny, r"magnitude \[63\].*needs.*magnitude \[64\]")
+
+
+def test_a_zero_row_is_refused(tiny: Path, adapter: Make) -> None:
+    """Its norm is zero: PEFT's merge has NaN there."""
+
+    def cancel(tensors: dict[str, np.ndarray]) -> None:
+        magnitudes("lora_magnitude_vector")(tensors)
+        tensors[f"{FIRST}.lora_B.weight"][5] = 0
+
+    base = open_base(tiny)
+    weights = tiny / "model.safetensors"
+    arrays = {name: base.read(name).copy() for name in base.entries}
+    arrays["model.layers.0.self_attn.q_proj.weight"][5] = 0
+    write(weights, [Tensor(n, base.entries[n].dtype, a.shape, lambda a=a: a) for n, a in arrays.items()])
+    base = open_base(tiny)
+    with pytest.raises(StageFailed, match=r"layers\.0\.self_attn\.q_proj\.weight: 1 rows .* are zero") as caught:
+        [t.load() for t in merged(base, open_adapter(adapter(cancel, use_dora=True), base))]
+    assert caught.value.fix
 
 
 def test_absent_pickled_and_truncated_adapters(tiny: Path, adapter: Make, tmp_path: Path) -> None:
@@ -80,14 +124,16 @@ def test_absent_pickled_and_truncated_adapters(tiny: Path, adapter: Make, tmp_pa
     refused(folder, tiny, r"no adapter_model\.safetensors")
 
 
+@pytest.mark.parametrize("part", ["lora_B.weight", "lora_magnitude_vector"])
 @pytest.mark.parametrize("dtype", ["F32", "F16", "BF16"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_diverged_weights_are_refused_before_the_first_tensor(tiny: Path, adapter: Make, dtype: str,
-                                                              bad: float) -> None:
+def test_diverged_weights_are_refused_before_the_first_tensor(tiny: Path, adapter: Make, dtype: str, bad: float,
+                                                              part: str) -> None:
     def spoil(tensors: dict[str, np.ndarray]) -> None:
-        tensors[f"{FIRST}.lora_B.weight"][3, 1] = bad
+        magnitudes("lora_magnitude_vector")(tensors)
+        tensors[f"{FIRST}.{part}"].flat[3] = bad
 
     base = open_base(tiny)
-    found = open_adapter(adapter(spoil, dtype=dtype), base)
+    found = open_adapter(adapter(spoil, dtype=dtype, use_dora=True), base)
     with pytest.raises(UsageError, match=r"layers\.0\.self_attn\.q_proj\.weight has 1 NaN or infinite"):
         next(iter(merged(base, found)))

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ import numpy as np
 import pytest
 
 from forge.core.report import Silent
+from forge.gguf.write import quantize
 from forge.weights.adapter import open_adapter
 from forge.weights.base import open_base
 from forge.weights.merge import merged, write_merged
+from forge.weights.writer import copy_side_files, write_shards
 
 torch = pytest.importorskip("torch")
 
@@ -22,59 +25,97 @@ def bits(tensor: Any) -> bytes:
 
 def train_adapter(base: Path, folder: Path, dtype: Any, **config: Any) -> dict[str, bytes]:
     """An adapter as PEFT saves it, with weights far from zero, and the bytes of PEFT's own merge."""
-    from peft import LoraConfig, PeftModel, get_peft_model
+    from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
     torch.manual_seed(3)
     model = get_peft_model(AutoModelForCausalLM.from_pretrained(base, dtype=dtype),
                            LoraConfig(task_type="CAUSAL_LM", **config))
     for name, parameter in model.named_parameters():
-        if "lora_" in name:
+        if "lora_magnitude" in name:  # it starts as the norm of the base's rows, and training moves it a little
+            parameter.data *= 1 + 0.3 * torch.randn_like(parameter)
+        elif "lora_" in name:
             parameter.data.normal_(0, 0.1)
     model.save_pretrained(folder)
+    return peft_merge(base, folder, dtype)
+
+
+def peft_merge(base: Path, folder: Path, dtype: Any) -> dict[str, bytes]:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
     whole = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=dtype), folder)
     return {name: bits(value) for name, value in whole.merge_and_unload().state_dict().items()}
 
 
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+PATTERNS: dict[str, Any] = {
+    "r": 4, "lora_alpha": 8, "target_modules": LINEAR, "rank_pattern": {"q_proj": 3, r".*layers\.1\.mlp\.up_proj": 6},
+    "alpha_pattern": {"down_proj": 5, "layers.0.self_attn.q_proj": 3, "q_proj": 2}}  # the first match counts
 CONFIGS: dict[str, dict[str, Any]] = {
     "plain": {"r": 8, "lora_alpha": 13, "target_modules": LINEAR},
     "rslora": {"r": 5, "lora_alpha": 7, "target_modules": ["v_proj", "up_proj"], "use_rslora": True},
-    "patterns": {"r": 4, "lora_alpha": 8, "target_modules": LINEAR,
-                 "rank_pattern": {"q_proj": 3, r".*layers\.1\.mlp\.up_proj": 6}, "alpha_pattern": {"down_proj": 5}},
+    "patterns": PATTERNS,
+    "rslora, patterns": {**PATTERNS, "use_rslora": True},
+    "dora": {"r": 8, "lora_alpha": 13, "target_modules": LINEAR, "use_dora": True},
+    "dora, rslora": {"r": 5, "lora_alpha": 7, "target_modules": ["v_proj", "up_proj"], "use_rslora": True,
+                     "use_dora": True},
+    "dora, rslora, patterns": {**PATTERNS, "use_rslora": True, "use_dora": True},
 }
+UNTIED = ("plain", "dora")
+CHANGED = {"rslora": 4, "dora, rslora": 4}  # elsewhere all 7 linear layers of both blocks
+TORCH = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-@pytest.mark.parametrize("dtype", ["BF16", "F16", "F32"])
+@pytest.mark.parametrize("dtype", TORCH)
 def test_equal_to_peft(tmp_path: Path, make_tiny: Callable[..., Path], dtype: str, config: str) -> None:
-    make_tiny(tmp_path / "base", layers=2, dtype=dtype, tied=config != "plain")
-    kind = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}[dtype]
-    expected = train_adapter(tmp_path / "base", tmp_path / "adapter", kind, **CONFIGS[config])
+    make_tiny(tmp_path / "base", layers=2, dtype=dtype, tied=config not in UNTIED)
+    expected = train_adapter(tmp_path / "base", tmp_path / "adapter", TORCH[dtype], **CONFIGS[config])
     base = open_base(tmp_path / "base")
     found = {t.name: t.load() for t in merged(base, open_adapter(tmp_path / "adapter", base))}
     assert found.keys() <= expected.keys()
     changed = [name for name in found if found[name].tobytes() != base.read(name).tobytes()]
-    assert len(changed) == {"plain": 14, "rslora": 4, "patterns": 14}[config]
+    assert len(changed) == CHANGED.get(config, 14)
     assert [name for name in found if found[name].tobytes() != expected[name]] == []
 
 
-def test_an_adapter_saved_in_bf16_merges_as_peft_loads_it(tmp_path: Path, make_tiny: Callable[..., Path]) -> None:
+@pytest.mark.parametrize("config", ["plain", "dora"])
+@pytest.mark.parametrize("stored", [torch.bfloat16, torch.float16])
+def test_an_adapter_saved_in_16_bits_merges_as_peft_loads_it(tmp_path: Path, make_tiny: Callable[..., Path],
+                                                             stored: Any, config: str) -> None:
     """PEFT widens 16-bit adapters to fp32 when it loads them, so the delta is not rounded before it is added."""
-    from peft import PeftModel
     from safetensors.torch import load_file, save_file
-    from transformers import AutoModelForCausalLM
 
-    make_tiny(tmp_path / "base", layers=2)
-    train_adapter(tmp_path / "base", tmp_path / "adapter", torch.bfloat16, **CONFIGS["plain"])
+    make_tiny(tmp_path / "base", layers=2, tied=False)
+    train_adapter(tmp_path / "base", tmp_path / "adapter", torch.bfloat16, **CONFIGS[config])
     weights = tmp_path / "adapter" / "adapter_model.safetensors"
-    save_file({k: v.bfloat16() for k, v in load_file(weights).items()}, weights, {"format": "pt"})
-    whole = PeftModel.from_pretrained(
-        AutoModelForCausalLM.from_pretrained(tmp_path / "base", dtype=torch.bfloat16), tmp_path / "adapter")
-    expected = {name: bits(value) for name, value in whole.merge_and_unload().state_dict().items()}
+    save_file({k: v.to(stored) for k, v in load_file(weights).items()}, weights, {"format": "pt"})
+    expected = peft_merge(tmp_path / "base", tmp_path / "adapter", torch.bfloat16)
     base = open_base(tmp_path / "base")
     assert all(t.load().tobytes() == expected[t.name]
                for t in merged(base, open_adapter(tmp_path / "adapter", base)))
+
+
+@pytest.mark.parametrize("config", ["rslora, patterns", "dora", "dora, rslora, patterns"])
+def test_both_ways_out_carry_pefts_bytes(tmp_path: Path, make_tiny: Callable[..., Path], config: str) -> None:
+    """The merged folder, and the GGUF in one pass, which equals the GGUF of PEFT's own merge."""
+    adapter = tmp_path / "adapter"
+    base = open_base(make_tiny(tmp_path / "base", layers=2, tied=config not in UNTIED))
+    expected = train_adapter(base.folder, adapter, torch.bfloat16, **CONFIGS[config])
+
+    write_merged(base.folder, adapter, tmp_path / "merged", report=Silent())
+    written = open_base(tmp_path / "merged")
+    assert all(written.read(name).tobytes() == expected[name] for name in base.entries)
+
+    (tmp_path / "peft").mkdir()
+    copy_side_files(base.folder, tmp_path / "peft")
+    write_shards(tmp_path / "peft", [
+        replace(t, load=lambda t=t: np.frombuffer(expected[t.name], "<u2").reshape(t.shape)) for t in base.tensors()])
+    files = {quant: tmp_path / f"{quant}.gguf" for quant in ("BF16", "Q8_0")}
+    digests = [[file["sha256"] for file in quantize(source, lora, files, name="n", report=Silent())]
+               for source, lora in ((base.folder, adapter), (tmp_path / "peft", None), (base.folder, None))]
+    assert digests[0] == digests[1] != digests[2]
 
 
 def test_without_an_adapter_the_base_passes_through(tiny: Path) -> None:
@@ -115,8 +156,6 @@ def test_progress_ends_at_the_whole(tiny: Path, tmp_path: Path) -> None:
 
 def test_shards_are_cut_and_indexed(tiny: Path, tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM
-
-    from forge.weights.writer import copy_side_files, write_shards
 
     base = open_base(tiny)
     copy_side_files(tiny, tmp_path)
