@@ -84,6 +84,14 @@ class Workspace:
     def checkpoints(self) -> Path:
         return self._or(self.config.paths.checkpoints, f"outputs/checkpoints/{self._name}")
 
+    @property
+    def train_report(self) -> Path:
+        return self.dataset_report.with_name("train.html")
+
+    @property
+    def loss_curve(self) -> Path:
+        return self.dataset_report.with_name("loss.png")
+
     # publishing
     @property
     def readme(self) -> Path:
@@ -102,8 +110,8 @@ class Workspace:
         """Everything that stages and cards write: never documents, wherever the config puts it."""
         exports = [self.export(name) for name in ("alpaca", "sharegpt", "parquet")]
         return [self.dataset, self.validation, self.probes, self.card, *exports, self.dataset_report, self.adapter,
-                self.merged, self.gguf().parent, self.gguf_manifest, self.checkpoints, self.modelfile, self.readme,
-                self.readme_lora, self.model_card]
+                self.merged, self.gguf().parent, self.gguf_manifest, self.checkpoints, self.train_report,
+                self.loss_curve, self.modelfile, self.readme, self.readme_lora, self.model_card]
 
     # housekeeping
     @property
