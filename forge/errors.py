@@ -33,6 +33,12 @@ class EnvironmentProblem(ForgeError):
     exit_code = 3
 
 
+class Preempted(ForgeError):
+    """Asked to stop by a signal, and stopped with everything saved (exit 0: the next run goes on)."""
+
+    exit_code = 0
+
+
 class StageFailed(ForgeError):
     """A stage started and could not finish, or its result did not pass its own check (exit 4)."""
 

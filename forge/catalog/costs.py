@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from forge.catalog.memory import Sizes
 from forge.catalog.quants import quant
 
 MARGIN = 1.10  # predictions must not be below what is measured
@@ -28,26 +29,15 @@ def stream_memory(parameters: int, threads: int) -> int:
     return int(largest * (4 + 2 + 1)) + threads * 16_000_000 + 300_000_000
 
 
-def train_memory(parameters: int, layers: int, hidden: int, vocabulary: int, tokens: int, rank: int, *,
-                 four_bit: bool, recompute: bool, bytes_per_value: int) -> int:
-    """Peak bytes of one training step of `tokens` tokens in a forward pass, on the device that trains.
-
-    Weights (4-bit: 0.53 bytes a parameter, embeddings 16-bit), adapter with gradients and two Adam moments, activations
-    (34 hidden-sized values a token and layer without recomputation, Korthikanti et al. 2022; one with), fp32 logits
-    three times over.
-    """
-    embedding = vocabulary * hidden
-    weights = (parameters - embedding) * 0.53 + embedding * 2 if four_bit else parameters * bytes_per_value
-    adapter = layers * rank * hidden * 26 * 16
-    activations = tokens * hidden * bytes_per_value * (layers + 34 if recompute else layers * 34)
-    logits = tokens * vocabulary * 4 * 3
-    return int((weights + adapter + activations + logits) * MARGIN) + 700_000_000
-
-
 BYTES_A_TOKEN = 4.2  # English prose and Markdown under Qwen2's tokenizer
 TRAINED_SHARE = 0.4  # of a row's tokens; the rest are prompts (measured: 0.37-0.42)
-CORE_FLOPS = 35e9  # fp32 on one AVX2-class core while training; bf16 instructions give up to twice that
-GPU_FLOPS = 24e12  # an 8 GB card while training in 4 bits; large ones are several times faster
+# Floating-point operations a second while training: a core's with and without bf16 instructions, as measured on two
+# cores of an EPYC (bench/results/train_cpu.json); GPUs' as measured on an H200, the others in proportion to the dense
+# bf16 rates of their data sheets.
+CORE_FLOPS = {True: 110e9, False: 45e9}
+GPU_FLOPS = {"H200": 480e12, "H100": 450e12, "A100": 180e12, "L40": 100e12, "4090": 95e12, "4080": 55e12, "4070": 35e12,
+             "4060": 20e12, "3090": 40e12, "3080": 35e12, "3070": 22e12, "3060": 14e12, "A10": 40e12, "L4": 35e12}
+OTHER_GPU_FLOPS = 14e12
 
 
 def train_tokens(source_tokens: float, amplification: float, epochs: float) -> float:
@@ -55,7 +45,12 @@ def train_tokens(source_tokens: float, amplification: float, epochs: float) -> f
     return source_tokens * amplification / TRAINED_SHARE * epochs
 
 
-def train_seconds(parameters: int, tokens: float, cores: int, gpu: bool) -> float:
-    """A cautious guess before anything was measured: 4 FLOP a parameter and token on a CPU (forward, and backward to
-    the inputs only, since LoRA leaves the weights frozen), 6 on a GPU that recomputes activations."""
-    return tokens * parameters * (6 / GPU_FLOPS if gpu else 4 / (CORE_FLOPS * cores))
+def gpu_flops(name: str) -> float:
+    return next((rate for part, rate in GPU_FLOPS.items() if part in name), OTHER_GPU_FLOPS)
+
+
+def train_seconds(sizes: Sizes, tokens: float, flops: float, recompute: bool) -> float:
+    """Before anything was measured: 4 operations a weight and token, forward and to the inputs (LoRA leaves the weights
+    frozen), or 6 where activations are computed again; the vocabulary for trained tokens only."""
+    weights = sizes.layers * sizes.layer * (6 if recompute else 4)
+    return tokens * (weights + sizes.vocabulary * sizes.hidden * 4 * TRAINED_SHARE) / flops

@@ -6,12 +6,40 @@ from dataclasses import dataclass
 
 from forge.errors import UsageError
 
-CHATML_GO = (
-    "{{- if .Messages }}{{ if .System }}<|im_start|>system\n{{ .System }}<|im_end|>\n{{ end }}"
-    "{{- range .Messages }}{{ if ne .Role \"system\" }}<|im_start|>{{ .Role }}\n{{ .Content }}<|im_end|>\n{{ end }}"
-    "{{- end }}<|im_start|>assistant\n"
-    "{{- else }}{{ if .System }}<|im_start|>system\n{{ .System }}<|im_end|>\n{{ end }}"
-    "<|im_start|>user\n{{ .Prompt }}<|im_end|>\n<|im_start|>assistant\n{{ end }}{{ .Response }}"
+
+def _turns(before: str, between: str, after: str, opening: str = "") -> str:
+    """The Go template of a format whose turns look alike; `opening` is what a prompt adds to the answer's header."""
+
+    def turn(role: str, content: str) -> str:
+        return f"{before}{role}{between}{content}{after}"
+
+    # No {{- stands behind white space: it would take it away, and a prompt has to end with its newline.
+    system = "{{ if .System }}" + turn("system", "{{ .System }}") + "{{ end }}"
+    answer = f"{before}assistant{between}{opening}"
+    return ("{{- if .Messages }}" + system + "{{- range .Messages }}{{ if ne .Role \"system\" }}"
+            + turn("{{ .Role }}", "{{ .Content }}") + "{{ end }}{{- end }}" + answer
+            + "{{ else }}" + system + turn("user", "{{ .Prompt }}") + answer + "{{ end }}{{ .Response }}")
+
+
+CHATML_GO = _turns("<|im_start|>", "\n", "<|im_end|>\n")
+# An empty thought is how a Qwen3 is told not to think, which is how it is trained (see ChatTemplate.render).
+QWEN3_GO = _turns("<|im_start|>", "\n", "<|im_end|>\n", opening="<think>\n\n</think>\n\n")
+LLAMA3_GO = _turns("<|start_header_id|>", "<|end_header_id|>\n\n", "<|eot_id|>")
+PHI3_GO = _turns("<|", "|>\n", "<|end|>\n")
+MISTRAL_GO = (  # the system prompt stands in the last question
+    "{{- if .Messages }}{{ range $i, $_ := .Messages }}"
+    "{{ if eq .Role \"user\" }}[INST] "
+    "{{ if and $.System (eq (len (slice $.Messages $i)) 1) }}{{ $.System }}\n\n{{ end }}{{ .Content }}[/INST]"
+    "{{ else if eq .Role \"assistant\" }} {{ .Content }}</s>{{ end }}{{ end }}"
+    "{{ else }}[INST] {{ if .System }}{{ .System }}\n\n{{ end }}{{ .Prompt }}[/INST]{{ end }}{{ .Response }}"
+)
+GEMMA_GO = (  # the system prompt stands in the first question
+    "{{- $system := .System }}{{ if .Messages }}{{ range .Messages }}"
+    "{{ if eq .Role \"user\" }}<start_of_turn>user\n"
+    "{{ if $system }}{{ $system }}\n\n{{ $system = \"\" }}{{ end }}{{ .Content }}<end_of_turn>\n"
+    "{{ else if eq .Role \"assistant\" }}<start_of_turn>model\n{{ .Content }}<end_of_turn>\n{{ end }}{{ end }}"
+    "{{ else }}<start_of_turn>user\n{{ if $system }}{{ $system }}\n\n{{ end }}{{ .Prompt }}<end_of_turn>\n{{ end }}"
+    "<start_of_turn>model\n{{ .Response }}"
 )
 
 
@@ -19,9 +47,10 @@ CHATML_GO = (
 class Family:
     """`architecture` is what config.json's `architectures` says; `gguf` is llama.cpp's name for it.
 
-    `targets` are its linear layers; `stop` ends an assistant turn; `go_template` is the chat template in Ollama's Go
-    syntax. The system prompt that a Jinja template adds by itself is not a family's but each model's: forge.chat asks
-    the template.
+    `targets` are its linear layers; `stop` ends an assistant turn; `pad` is in every tokenizer of the family and never
+    trained; `go_template` is the chat template in Ollama's Go syntax. The system prompt that a Jinja template adds by
+    itself is not a family's but each model's: forge.chat asks the template. Only a `convertible` family can be trained
+    and written as GGUF; the others can be trained.
     """
 
     name: str
@@ -33,18 +62,38 @@ class Family:
     pad: str
     go_template: str
     stops: tuple[str, ...]
+    convertible: bool = False
 
+
+SEPARATE = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+FUSED = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")
 
 QWEN2 = Family(
-    name="qwen2", architecture="Qwen2ForCausalLM", model_type="qwen2", gguf="qwen2",
-    targets=("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
-    stop="<|im_end|>", pad="<|endoftext|>", go_template=CHATML_GO, stops=("<|im_end|>", "<|endoftext|>"))
+    name="qwen2", architecture="Qwen2ForCausalLM", model_type="qwen2", gguf="qwen2", targets=SEPARATE,
+    stop="<|im_end|>", pad="<|endoftext|>", go_template=CHATML_GO, stops=("<|im_end|>", "<|endoftext|>"),
+    convertible=True)
+QWEN3 = Family(
+    name="qwen3", architecture="Qwen3ForCausalLM", model_type="qwen3", gguf="qwen3", targets=SEPARATE,
+    stop="<|im_end|>", pad="<|endoftext|>", go_template=QWEN3_GO, stops=("<|im_end|>", "<|endoftext|>"))
+LLAMA3 = Family(
+    name="llama3", architecture="LlamaForCausalLM", model_type="llama", gguf="llama", targets=SEPARATE,
+    stop="<|eot_id|>", pad="<|finetune_right_pad_id|>", go_template=LLAMA3_GO,
+    stops=("<|eot_id|>", "<|end_of_text|>"))
+MISTRAL = Family(  # <unk>: from the first Mistral on; <pad> came with a later tokenizer
+    name="mistral", architecture="MistralForCausalLM", model_type="mistral", gguf="llama", targets=SEPARATE,
+    stop="</s>", pad="<unk>", go_template=MISTRAL_GO, stops=("</s>",))
+GEMMA3 = Family(
+    name="gemma3", architecture="Gemma3ForCausalLM", model_type="gemma3_text", gguf="gemma3", targets=SEPARATE,
+    stop="<end_of_turn>", pad="<pad>", go_template=GEMMA_GO, stops=("<end_of_turn>", "<eos>"))
+PHI3 = Family(
+    name="phi3", architecture="Phi3ForCausalLM", model_type="phi3", gguf="phi3", targets=FUSED,
+    stop="<|end|>", pad="<|endoftext|>", go_template=PHI3_GO, stops=("<|end|>", "<|endoftext|>"))
 
-FAMILIES = (QWEN2,)
+FAMILIES = (QWEN2, QWEN3, LLAMA3, MISTRAL, GEMMA3, PHI3)
 
 
-def _row(attribute: str, value: str | None, what: str, where: str) -> Family:
-    known = {getattr(family, attribute): family for family in FAMILIES}
+def _row(attribute: str, value: str | None, what: str, where: str, families: tuple[Family, ...]) -> Family:
+    known = {getattr(family, attribute): family for family in families}
     if value not in known:
         raise UsageError(f"{where}: {what} {value!r} is not supported; supported: {', '.join(known)}",
                          fix="choose a base of a supported architecture with --set model.base=…")
@@ -53,9 +102,18 @@ def _row(attribute: str, value: str | None, what: str, where: str) -> Family:
 
 def by_architecture(architecture: str | None, where: str) -> Family:
     """The row for config.json's architecture; an unknown one is refused by name before anything is read."""
-    return _row("architecture", architecture, "architecture", where)
+    return _row("architecture", architecture, "architecture", where, FAMILIES)
 
 
 def by_gguf(architecture: str | None, where: str) -> Family:
     """The row for a GGUF's general.architecture."""
-    return _row("gguf", architecture, "GGUF architecture", where)
+    return _row("gguf", architecture, "GGUF architecture", where, tuple(f for f in FAMILIES if f.convertible))
+
+
+def require_convertible(family: Family, where: str) -> None:
+    """Refuses a family that Forge trains but does not write as GGUF yet."""
+    if not family.convertible:
+        written = ", ".join(f.architecture for f in FAMILIES if f.convertible)
+        raise UsageError(f"{where}: a {family.architecture} can be trained, but not written as GGUF yet; GGUF is "
+                         f"written for {written}",
+                         fix="stop at the adapter with forge run --to train, or choose another base")

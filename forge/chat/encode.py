@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate, compress
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -31,23 +33,63 @@ class Segment:
 
 
 def segments(template: ChatTemplate, messages: Sequence[Message], stop: str) -> list[Segment]:
-    """The rendered conversation, cut where training starts (after an assistant header) and ends (after `stop`)."""
+    """The conversation, cut where training starts (at the end of a generation prompt) and where it ends (after `stop`).
+
+    It is put together turn by turn, each as it is generated: every answer stands right behind its own prompt, word for
+    word. That is the rendered conversation, unless the template trims answers or shows past turns in another way than
+    it prompts for them. The template sees marks in place of answers, so nothing in them can change what it writes.
+    """
+    marks = {i: f"\x02answer {i}\x03" for i, message in enumerate(messages) if message["role"] == "assistant"}
+    marked = [message | {"content": marks.get(i, message["content"])} for i, message in enumerate(messages)]
     cuts: list[Segment] = []
-    whole = template.render(messages)
-    at = 0
-    for i, message in enumerate(messages):
-        if message["role"] != "assistant":
-            continue
-        prompt = template.render(messages[:i], prompt=True)
-        through = template.render(messages[:i + 1]) if i + 1 < len(messages) else whole
-        start, end = len(prompt), through.rfind(stop) + len(stop)
-        if not (whole.startswith(through[:end]) and whole.startswith(prompt)) or end <= start:
-            raise UsageError("the chat template does not render a conversation as a prefix of its continuation, or "
-                             f"ends an assistant turn without {stop!r}: no loss mask can be derived",
-                             fix="choose a base whose template appends turns")
-        cuts += [Segment(whole[at:start], False), Segment(whole[start:end], True)]
-        at = end
-    return [*cuts, Segment(whole[at:], False)]
+    done, rest, past = "", "", list(marks.values())
+    for n, (i, mark) in enumerate(marks.items()):
+        prompt = template.render(marked[:i], prompt=True)
+        before = _beyond(done, prompt, past[:n], stop)
+        lead, ending, rest = _around(mark, template.render(marked[:i + 1]), prompt, marked[:i], stop)
+        cuts += [Segment(before, False), Segment(lead + messages[i]["content"] + ending, True)]
+        done += before + lead + mark + ending
+    if not messages or messages[-1]["role"] != "assistant":
+        rest = _beyond(done, template.render(marked), past, stop)
+    return [*cuts, Segment(rest, False)]
+
+
+def _beyond(done: str, rendered: str, past: Sequence[str], stop: str) -> str:
+    """What `rendered` adds to `done`, the turns up to the last answer.
+
+    Where past turns have changed, it begins behind the mark of that answer: Qwen3 takes the empty thought out of past
+    turns, Mistral moves the system prompt to the last question.
+    """
+    if rendered.startswith(done):
+        return rendered[len(done):]
+    places = [rendered.find(mark) for mark in past]
+    end = rendered.find(stop, places[-1])
+    if places[0] < 0 or places != sorted(places) or end < 0:  # an answer that is not there is found at -1
+        raise _underivable(stop)
+    return rendered[end + len(stop):]
+
+
+def _around(mark: str, through: str, prompt: str, asked: Sequence[Message], stop: str) -> tuple[str, str, str]:
+    """What stands between a prompt and an answer, behind the answer up to its `stop`, and behind that."""
+    header, _, behind = through.partition(mark)
+    ending, stopped, rest = behind.partition(stop)
+    if not stopped or mark in behind:
+        raise _underivable(stop)
+    if header.startswith(prompt):
+        return header[len(prompt):], ending + stop, rest
+    # Mistral writes the system prompt only while a question is last: from the question on the two have to agree.
+    question = asked[-1]["content"].strip() if asked else ""
+    start, end = header.rfind(question), len(header.rstrip())
+    for place in range(len(header), end - 1, -1):
+        if question and start >= 0 and prompt.endswith(header[start:place]):
+            return header[place:], ending + stop, rest
+    raise _underivable(stop)
+
+
+def _underivable(stop: str) -> UsageError:
+    return UsageError("the chat template does not render an answer as what follows its own prompt, leaves out or moves "
+                      f"past answers, or ends an assistant turn without {stop!r}: no loss mask can be derived",
+                      fix="choose a base whose template appends turns")
 
 
 class Encoder:
@@ -66,7 +108,9 @@ class Encoder:
     def _id(self, token: str) -> int:
         found = self.tokenizer.token_to_id(token)
         if found is None:
-            raise UsageError(f"the base's tokenizer has no token {token!r}", fix="choose another base")
+            raise UsageError(f"the base's tokenizer has no token {token!r}, with which its family ends or pads turns: "
+                             "it is another model under the same architecture, or none for chat",
+                             fix="choose another base: an instruct model of the family")
         return found
 
     @staticmethod
@@ -100,18 +144,38 @@ class Encoder:
         """As counts(), several times faster for common tokenizers; see forge.chat.counting for what that rests on."""
         return Counter(self.tokenizer, self.description)
 
+    @cached_property
+    def _parts(self) -> bool:
+        """Whether a text's parts, each by itself, give its tokens. Byte-level BPE does so around control tokens and
+        between lines; SentencePiece opens a text with a space, and some control tokens take the space beside them."""
+        added = self.tokenizer.get_added_tokens_decoder().values()
+        parts = [self.stop, "\n", self.stop, "\n", "x"]
+        return (self.ids("".join(parts)) == [i for part in parts for i in self.ids(part)]
+                and not any(token.lstrip or token.rstrip for token in added))
+
     def conversation(self, messages: Sequence[Message]) -> Encoded:
-        """Each segment is tokenised by itself, as at inference, where the prompt is fixed before the answer begins."""
-        ids: list[int] = []
-        trained: list[int] = []
-        for segment in segments(self.template, messages, self.stop):
-            piece = self.ids(segment.text) if segment.text else []
-            ids += piece
-            trained += [int(segment.trained)] * len(piece)
-        return Encoded(ids, trained)
+        """As at inference the prompt is fixed before the answer begins: no token reaches over the place."""
+        cut = [segment for segment in segments(self.template, messages, self.stop) if segment.text]
+        if not self._parts:
+            return self._whole(cut)
+        pieces = [self.ids(segment.text) for segment in cut]
+        return Encoded([i for piece in pieces for i in piece],
+                       [int(segment.trained) for segment, piece in zip(cut, pieces, strict=True) for _ in piece])
+
+    def _whole(self, cut: Sequence[Segment]) -> Encoded:
+        """Tokenises segments as one text, or as two where a token would reach over the beginning of an answer."""
+        encoding = self.tokenizer.encode("".join(segment.text for segment in cut), add_special_tokens=False)
+        starts = list(accumulate((len(segment.text) for segment in cut[:-1]), initial=0))
+        for i, segment in enumerate(cut):
+            if segment.trained and any(begin < starts[i] < end for begin, end in encoding.offsets):
+                before, after = self._whole(cut[:i]), self._whole(cut[i:])
+                return Encoded(before.ids + after.ids, before.trained + after.trained)
+        return Encoded(encoding.ids, [int(cut[bisect(starts, begin) - 1].trained) for begin, _ in encoding.offsets])
 
     def trained(self, conversations: Sequence[Sequence[Message]]) -> list[list[int]]:
         """The trained ids of each conversation, as conversation() marks them."""
+        if not self._parts:
+            return [list(compress(encoded.ids, encoded.trained)) for encoded in map(self.conversation, conversations)]
         texts = [[segment.text for segment in segments(self.template, messages, self.stop) if segment.trained]
                  for messages in conversations]
         encoded = iter(self.tokenizer.encode_batch_fast([text for own in texts for text in own],

@@ -72,10 +72,14 @@ class ChatTemplate:
         return ChatTemplate(source, special)
 
     def render(self, messages: Sequence[Message], *, prompt: bool = False) -> str:
-        """The conversation as text; with `prompt`, ready for the assistant's next turn."""
+        """The conversation as text; with `prompt`, ready for the assistant's next turn.
+
+        Answers are taught without thoughts, so a template that can ask for thoughts (Qwen3's) is told not to: then its
+        prompt ends with the empty thought that it writes before an answer, which is no word of the assistant's.
+        """
         try:
             return self._template.render(messages=list(messages), add_generation_prompt=prompt, tools=None,
-                                         **self.special)
+                                         enable_thinking=False, **self.special)
         except _FAILURES as error:
             raise UsageError(f"the chat template refused a conversation: {error}; roles "
                              f"{[m.get('role') for m in messages]}", fix="mend the example's roles") from None

@@ -19,7 +19,7 @@ def guarded(work: Callable[[], int | None]) -> int:
     try:
         return work() or 0
     except ForgeError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error}" if error.exit_code else str(error).replace("fix: ", "next: "), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted; what was finished stays, the next run continues", file=sys.stderr)

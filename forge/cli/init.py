@@ -27,13 +27,14 @@ publish:  {{repo: null, private: true}}
 BASES = ((7.5, "qwen2.5-7b"), (3.5, "qwen2.5-coder-1.5b"), (0.0, "qwen2.5-coder-0.5b"))
 
 
-def gpu_gigabytes() -> float:
-    """Memory of the first NVIDIA GPU, 0 without one; asked of the driver, so no torch is loaded."""
+def gpu() -> tuple[str, float]:
+    """Name and GiB of the first NVIDIA GPU, ("", 0) without one; asked of the driver, so no torch is loaded."""
     if not shutil.which("nvidia-smi"):
-        return 0.0
-    said = subprocess.run(["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"],
-                          capture_output=True, text=True, check=False).stdout.split()
-    return float(said[0]) / 1024 if said and said[0].isdigit() else 0.0
+        return "", 0.0
+    said = subprocess.run(["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"],
+                          capture_output=True, text=True, check=False).stdout.splitlines()
+    name, _, memory = said[0].rpartition(",") if said else ("", "", "")
+    return (name, float(memory) / 1024) if memory.strip().isdigit() else ("", 0.0)
 
 
 def write_config(folder: Path, force: bool) -> tuple[Path, str]:
@@ -46,7 +47,7 @@ def write_config(folder: Path, force: bool) -> tuple[Path, str]:
         raise UsageError(f"{path} exists", fix="edit it, or forge init --force")
     chosen = walk(CorpusConfig(), folder.resolve()).files
     kinds = Counter(file.path.suffix or file.path.name for file in chosen)
-    memory = gpu_gigabytes()
+    _, memory = gpu()
     base = next(name for least, name in BASES if memory >= least)
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).strip("-._")[:96] or "my-model"
     text = TEMPLATE.format(

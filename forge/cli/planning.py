@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
 from forge import pipeline
 from forge.catalog import costs
-from forge.cli.init import gpu_gigabytes
+from forge.cli.init import gpu
 from forge.cli.setup import Setup
 from forge.core.fsio import free_bytes, human
 from forge.core.manifest import Manifest
@@ -16,19 +15,25 @@ from forge.corpus.walk import walk
 from forge.stages import STAGES, Context, load
 
 
-def training_seconds(ctx: Context) -> float:
-    """How long training will take, by the last training's speed where there is one."""
-    before = Manifest.read(ctx.workspace.manifest("train"))
+def training_tokens(ctx: Context) -> float:
+    """Tokens that training will read, prompts included: counted where there is a dataset, else from the documents."""
     made = Manifest.read(ctx.workspace.manifest("dataset"))
     if made:
         source = made.metrics["source_tokens"]
     else:
         chosen = walk(ctx.config.corpus, ctx.workspace.root, ctx.workspace.artifacts).files
         source = sum(file.path.stat().st_size for file in chosen) / costs.BYTES_A_TOKEN
-    tokens = costs.train_tokens(source, ctx.config.dataset.amplification, ctx.config.train.epochs)
-    if before and before.metrics["tokens_per_second"]:  # 0 where a resume found the training finished
-        return tokens / before.metrics["tokens_per_second"]
-    return costs.train_seconds(ctx.base.parameters, tokens, os.cpu_count() or 1, gpu_gigabytes() > 0)
+    return costs.train_tokens(source, ctx.config.dataset.amplification, ctx.config.train.epochs)
+
+
+def training(ctx: Context) -> dict[str, Any]:
+    """Device memory, RAM, disk and time of training here; the time by the last training's speed where there is one."""
+    from forge.stages.train import prediction
+    found = prediction(ctx, *gpu(), training_tokens(ctx))
+    before = Manifest.read(ctx.workspace.manifest("train"))
+    if found and before and before.metrics["tokens_per_second"]:  # 0 where a resume found the training finished
+        found["seconds"] = round(training_tokens(ctx) / before.metrics["tokens_per_second"])
+    return found
 
 
 def duration(seconds: float) -> str:
@@ -36,17 +41,17 @@ def duration(seconds: float) -> str:
         f"{seconds / 3600:.0f} h"
 
 
-def needs(ctx: Context, name: str) -> dict[str, int]:
+def needs(ctx: Context, name: str) -> dict[str, Any]:
     """Predicted disk, memory and time of a stage, from the base's size; empty where nothing is known."""
-    from forge.stages.train import prediction
     p = ctx.base.parameters
-    table: dict[str, Callable[[], dict[str, int]]] = {
+    table: dict[str, Callable[[], dict[str, Any]]] = {
         "download": lambda: {"disk_bytes": costs.import_disk(p)},
-        "train": lambda: {**prediction(ctx), "seconds": round(training_seconds(ctx))},
         "merge": lambda: {"disk_bytes": costs.base_bytes(p), "memory_bytes": costs.stream_memory(p, 1)},
         "quantize": lambda: {"disk_bytes": sum(costs.gguf_bytes(p, t) for t in ctx.config.quantize.types),
                              "memory_bytes": costs.stream_memory(p, 2)},
     }
+    if name == "train":
+        return training(ctx)
     return table[name]() if p and name in table else {}
 
 
@@ -59,10 +64,12 @@ def planned(setup: Setup, first: str | None, last: str | None) -> tuple[dict, li
         entry: dict[str, Any] = {"name": step.name, "run": step.reason is not None, "reason": step.reason,
                  "seconds_last_time": before.seconds if before else None, **needs(ctx, step.name)}
         steps.append(entry)
-        predicted = (("disk_bytes", "disk"), ("memory_bytes", "memory"))
+        predicted = (("vram_bytes", "of GPU memory"), ("memory_bytes", "memory"), ("disk_bytes", "disk"))
         costs_text = [f"{human(entry[key])} {word}" for key, word in predicted if entry.get(key)]
         if "seconds" in entry:
             costs_text.append(f"about {duration(entry['seconds'])}")
+        if entry.get("how"):
+            costs_text.append(entry["how"])
         if before:
             costs_text.append(f"{duration(before.seconds)} last time")
         mark = f"run   {step.name}: {step.reason}" if step.reason else f"skip  {step.name}: up to date"

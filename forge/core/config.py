@@ -74,13 +74,20 @@ class TrainConfig(Section):
     max_steps: Positive | None = Field(None, description="Stop after this many updates; null: by epochs.")
     max_length: int = Field(2048, ge=16, description="Tokens in one packed row; longer examples are refused.")
     tokens_per_update: Positive = Field(16384, description="Tokens (with prompts) behind each optimizer step.")
-    micro_batch: Positive | None = Field(None, description="Rows of max_length a forward pass; null: 1.")
+    micro_batch: Positive | None = Field(None, description="Tokens of a forward pass, as a multiple of max_length; "
+                                         "null: what memory allows.")
     method: Literal["auto", "qlora", "lora"] = Field("auto", description="qlora: the base in 4-bit NF4; lora: in 16 or "
                                                      "32 bits; auto: chosen by measurement.")
     precision: Literal["auto", "bf16", "fp16", "fp32"] = Field("auto", description="Type of the computation.")
     rank: Positive = Field(64, description="LoRA rank.")
     alpha: Positive | None = Field(None, description="LoRA alpha; null: twice the rank.")
     dropout: Share = Field(0.0, description="LoRA dropout.")
+    rslora: bool = Field(False, description="Scale by alpha / sqrt(rank) instead of alpha / rank.")
+    dora: bool = Field(False, description="Train a magnitude of each weight row beside its direction (DoRA).")
+    start: Literal["default", "pissa", "loftq"] = Field("default", description="Where the adapter starts. pissa: at "
+                                                        "the base's principal components; loftq: at NF4's error.")
+    lora_plus: float = Field(1.0, gt=0, description="Learning rate of LoRA's B as a multiple of A's (LoRA+: 16).")
+    neftune: float = Field(0.0, ge=0, description="Noise on embeddings while training (NEFTune's alpha); 0: none.")
     targets: Literal["all-linear"] | list[str] = Field("all-linear", description="Linear layers that are adapted.")
     learning_rate: float = Field(2.0e-4, gt=0)
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
@@ -88,8 +95,17 @@ class TrainConfig(Section):
     max_grad_norm: float = Field(1.0, gt=0)
     optimizer: Literal["auto", "adamw", "adamw_8bit", "paged_adamw_8bit"] = Field("auto", description="auto: paged "
                                                                                   "8-bit on CUDA, AdamW on the CPU.")
-    recompute: Literal["auto"] | bool = Field("auto", description="Gradient checkpointing: less memory, a third more "
-                                              "work; auto: on CUDA below 40 GB.")
+    recompute: Literal["auto"] | bool = Field("auto", description="Compute activations again in the backward pass: "
+                                              "less memory, more work; auto: where they do not fit.")
+    stream: Literal["auto"] | bool = Field("auto", description="Keep the frozen layers in RAM and bring each to the "
+                                           "GPU when it is needed; auto: where they do not fit.")
+    memory: float | None = Field(None, gt=0, description="GPU memory to use, in GiB; null: all that is free.")
+    deterministic: bool = Field(False, description="The same bits each time on a GPU, somewhat slower. On a CPU they "
+                                "always are.")
+    early_stopping: Positive | None = Field(None, description="Stop after so many validations without a better loss, "
+                                            "and take the best; null: never.")
+    select: Literal["last", "best"] = Field("last", description="Which adapter is the result: the last, or the one "
+                                            "with the lowest validation loss.")
     save_steps: Positive = Field(50, description="Steps between checkpoints.")
     keep_checkpoints: Positive = 3
     log_steps: Positive = Field(1, description="Steps between lines of metrics.jsonl.")

@@ -34,13 +34,13 @@ class Tally:
     rendering is what its roles foretell, once will do. And control tokens split the text they stand in, so that what
     stands between them can be counted by itself: the template's own words once, an answer once however often it comes.
     The first conversations are counted both ways; for a tokenizer that does not work like that, whole segments are
-    counted.
+    counted, or whole conversations.
     """
 
     def __init__(self, encoder: Encoder) -> None:
         self.encoder = encoder
         self.special = control_tokens(encoder)
-        self._cuts = True
+        self._cuts = self._framed = True
         self._proved = False
         self._frames: dict[tuple[str, ...], _Frame | None] = {}
         self._known: dict[bytes, int] = {}
@@ -74,10 +74,12 @@ class Tally:
 
     def _prove(self, conversations: Sequence[list[Message]]) -> None:
         self._proved = True
-        if self.counts(conversations) != [self._alone(messages) for messages in conversations]:
+        alone = [self._alone(messages) for messages in conversations]
+        if self.counts(conversations) != alone:
             self._cuts = False
             self._frames.clear()
             self._known.clear()
+            self._framed = self.counts(conversations) == alone
 
     def _alone(self, messages: list[Message]) -> Count:
         try:
@@ -92,7 +94,7 @@ class Tally:
         if roles not in self._frames:
             self._frames[roles] = _frame(roles, self.encoder, self.special if self._cuts else None)
         frame = self._frames[roles]
-        if frame is None or any(self.special.search(message["content"]) for message in messages):
+        if frame is None or not self._framed or any(self.special.search(message["content"]) for message in messages):
             return None
         try:
             same = not render or self.encoder.template.render(messages) == _filled(frame.whole, messages)

@@ -18,6 +18,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from forge.catalog.families import require_convertible
 from forge.core.report import Reporter
 from forge.errors import StageFailed
 from forge.gguf.container import TensorInfo, encode_header, padded
@@ -44,6 +45,7 @@ class Plan:
 
 def plan(base: ModelFolder, name: str, quant: str) -> Plan:
     """What a file of one type will hold; exact to the byte."""
+    require_convertible(base.family, str(base.folder))
     layers = base.config["num_hidden_layers"]
     tensors: dict[str, TensorInfo] = {}
     at = 0

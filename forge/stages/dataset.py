@@ -57,6 +57,9 @@ def check(ctx: Context) -> None:
     read = sum(file.size for file in _walked(ctx))
     # The dataset, 3.5 bytes a byte and amplification (measured), and as much again for what is remembered of it.
     require_disk(ctx.workspace.dataset, int(read * (ctx.config.dataset.amplification * 7 + 10)), "the dataset")
+    if "base" in (ctx.config.dataset.teacher, ctx.config.dataset.replay_answers):
+        from forge.stages.quantize import require_convertible_base
+        require_convertible_base(ctx)  # it is asked as a GGUF
     if ctx.config.dataset.teacher not in ("none", "base"):
         from forge.dataset.teacher import check as check_teacher
         check_teacher(ctx.config.dataset.teacher)

@@ -12,7 +12,7 @@ from forge.errors import UsageError
 from forge.stages import Context
 
 SUMMARY = "the Modelfile for Ollama"
-VERSION = 1
+VERSION = 2
 TOOLS = ()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from forge.catalog import costs
+from forge.catalog.families import require_convertible
 from forge.catalog.quants import quant
 from forge.core.config import Config
 from forge.core.fsio import require_disk
@@ -42,11 +43,19 @@ def check(ctx: Context) -> None:
                          fix="--set quantize.imatrix=none")
     for name in ctx.config.quantize.types:
         quant(name)
+    require_convertible_base(ctx)
     require_parts(ctx)
     parameters = size(ctx)
     require_disk(ctx.workspace.gguf(), sum(costs.gguf_bytes(parameters, t) for t in ctx.config.quantize.types),
                  "the GGUF")
     require_memory(costs.stream_memory(parameters, os.cpu_count() or 1), "quantising")
+
+
+def require_convertible_base(ctx: Context) -> None:
+    """Refuses a base that cannot become a GGUF; of one that is still to be fetched nothing is known."""
+    if "download" not in ctx.pending and ctx.base_dir.exists():
+        from forge.weights.base import open_base
+        require_convertible(open_base(ctx.base_dir).family, ctx.workspace.shown(ctx.base_dir))
 
 
 def _warn_of_coarse_steps(ctx: Context, types: list[str]) -> None:

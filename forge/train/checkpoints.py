@@ -1,16 +1,74 @@
-"""Which checkpoints can be resumed from. A checkpoint counts once its mark, written last, lists every file's digest."""
+"""Checkpoints: written, and which of them can be resumed from.
+
+A checkpoint is a folder that appears under its name when it is whole; it counts while its mark, written last, lists the
+digest of every file. It holds the adapter as PEFT has it, the optimizer's state, and state.json: everything else that
+makes the next step what it would have been.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from forge.core.fsio import files_below, remove, sha256_file, sync_tree, write_json, write_text
+from forge.core.fsio import files_below, partial_path, remove, sha256_file, sync_tree, write_json, write_text
 from forge.core.report import Reporter
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.optim import Optimizer
 
 MARK = "complete.json"
 CHOICE = "choice.json"  # how the machine is used for this training
+ADAPTER, OPTIMIZER, STATE = "adapter_model.safetensors", "optimizer.safetensors", "state.json"
+
+
+def save(folder: Path, step: int, adapter: dict[str, Tensor], config: dict[str, Any], optimizer: Optimizer,
+         state: dict[str, Any]) -> Path:
+    """Writes checkpoint-STEP into `folder`, whole or not at all."""
+    from safetensors.torch import save_file
+    target = folder / f"checkpoint-{step}"
+    partial = partial_path(target)
+    remove(partial)
+    partial.mkdir(parents=True)
+    save_file({name: t.detach().contiguous() for name, t in adapter.items()}, str(partial / ADAPTER))
+    write_json(partial / "adapter_config.json", config)
+    tensors, plain = _flat(optimizer.state_dict())
+    save_file(tensors, str(partial / OPTIMIZER))
+    write_json(partial / STATE, state | {"optimizer": plain})
+    seal(partial)
+    remove(target)
+    partial.rename(target)
+    return target
+
+
+def restore(checkpoint: Path, adapter: dict[str, Tensor], optimizer: Optimizer) -> dict[str, Any]:
+    """Fills the adapter's tensors and the optimizer; returns the state that was saved with them."""
+    from safetensors.torch import load_file
+    for name, value in load_file(str(checkpoint / ADAPTER)).items():
+        adapter[name].copy_(value)
+    state: dict[str, Any] = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
+    described = optimizer.state_dict()
+    described["state"] = _nested(load_file(str(checkpoint / OPTIMIZER)), state.pop("optimizer"))
+    optimizer.load_state_dict(described)
+    return state
+
+
+def _flat(description: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """An optimizer's state by parameter and name: tensors, and everything else."""
+    import torch
+    entries = {f"{index}.{name}": value for index, own in description["state"].items() for name, value in own.items()}
+    tensors = {key: value.detach().clone().contiguous() for key, value in entries.items() if torch.is_tensor(value)}
+    return tensors, {key: value for key, value in entries.items() if key not in tensors}
+
+
+def _nested(tensors: dict[str, Tensor], plain: dict[str, Any]) -> dict[int, dict[str, Any]]:
+    state: dict[int, dict[str, Any]] = {}
+    for key, value in {**tensors, **plain}.items():
+        index, _, name = key.partition(".")
+        state.setdefault(int(index), {})[name] = value
+    return state
 
 
 def seal(checkpoint: Path) -> None:
@@ -40,10 +98,11 @@ def by_step(folder: Path) -> list[tuple[int, Path]]:
     return sorted(found)
 
 
-def prune(folder: Path, keep: int) -> None:
-    """Removes all but the newest `keep`. To be called after sealing: there is always a complete one."""
-    for _, path in by_step(folder)[:-keep]:
-        remove(path)
+def prune(folder: Path, keep: int, best: int | None = None) -> None:
+    """Removes all but the newest `keep` and the one at step `best`. To be called after saving: there is always one."""
+    for step, path in by_step(folder)[:-keep]:
+        if step != best:
+            remove(path)
 
 
 def latest(folder: Path, identity: str, report: Reporter) -> Path | None:

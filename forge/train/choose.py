@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from forge.catalog.memory import Fit, Sizes, Use, device_bytes, fits, passes, uses
 from forge.core.config import TrainConfig
 from forge.core.fsio import human
 from forge.errors import EnvironmentProblem
@@ -18,17 +20,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Choice:
-    """`precision` is bf16, fp16 or fp32; `four_bit` quantises the frozen base to NF4."""
+    """`precision` is bf16, fp16 or fp32; `four_bit` quantises the frozen base to NF4; `modern`: the GPU has bf16 and
+    flash attention (Ampere or newer)."""
 
     device: str
     precision: str
     four_bit: bool
-    recompute: bool
     optimizer: str
     why: str
+    modern: bool = True
 
 
 BYTES = {"bf16": 2, "fp16": 2, "fp32": 4}
+STATE_BYTES = {"adamw": 8, "adamw_8bit": 2, "paged_adamw_8bit": 2}  # of the optimizer, a trained parameter
 
 
 def dtype(precision: str) -> torch.dtype:
@@ -58,16 +62,17 @@ def choose(train: TrainConfig, parameters: int) -> Choice:
 
 def _on_gpu(train: TrainConfig) -> Choice:
     import torch
-    total = torch.cuda.get_device_properties(0).total_memory
-    precision = train.precision
-    if precision == "auto":
-        precision = "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+    modern = torch.cuda.get_device_capability() >= (8, 0)
+    precision, note = train.precision, ""
+    if precision == "auto" or (precision == "fp16" and modern):
+        # Where both are computed at the same speed, the one that cannot overflow.
+        note = " (fp16 asked for: bf16 is as fast here and needs no loss scaling)" if precision == "fp16" else ""
+        precision = "bf16" if modern else "fp16"
     four_bit = train.method != "lora"
-    recompute = total < 40e9 if train.recompute == "auto" else train.recompute
-    optimizer = "paged_adamw_8bit" if train.optimizer == "auto" else train.optimizer
-    why = (f"{torch.cuda.get_device_name(0)}, {human(total)}: {'4-bit NF4 base' if four_bit else 'base'} in "
-           f"{precision}, {'recomputing' if recompute else 'keeping'} activations")
-    return Choice("cuda", precision, four_bit, recompute, optimizer, why)
+    optimizer = "adamw_8bit" if train.optimizer == "auto" else train.optimizer
+    why = f"{torch.cuda.get_device_name()}, {human(total)}: {'4-bit NF4 base' if four_bit else 'base'} in {precision}"
+    return Choice("cuda", precision, four_bit, optimizer, why + note, modern)
 
 
 def _on_cpu(train: TrainConfig, parameters: int) -> Choice:
@@ -88,5 +93,78 @@ def _on_cpu(train: TrainConfig, parameters: int) -> Choice:
         raise EnvironmentProblem(f"the base takes {human(needed)} in {precision}, {human(available)} of memory are "
                                  "free", fix="--set train.method=qlora, or a smaller base, or add swap")
     # Paged and 8-bit optimizers are CUDA code; the adapter's own state is small.
-    return Choice("cpu", precision, four_bit, train.recompute is True, "adamw",
+    return Choice("cpu", precision, four_bit, "adamw",
                   f"no CUDA GPU; {'NF4' if four_bit else 'plain'} LoRA in {precision} ({why})")
+
+
+def device_budget(train: TrainConfig, choice: Choice) -> int:
+    """Bytes that training may take on its device: what is free, or train.memory where that is less."""
+    import torch
+    if choice.device != "cuda":
+        return psutil.virtual_memory().available
+    free = torch.cuda.mem_get_info()[0]
+    return min(free, int(train.memory * 2**30)) if train.memory else free
+
+
+def options(train: TrainConfig, choice: Choice, sizes: Sizes, budget: int, world: int = 1) -> Iterator[Fit]:
+    """Ways to train within `budget` bytes on the device, the fastest first."""
+    gpu = choice.device == "cuda"
+    recompute = None if train.recompute == "auto" else train.recompute
+    streamed = None if train.stream == "auto" else train.stream
+    candidates = uses(sizes, BYTES[choice.precision], choice.four_bit, gpu, recompute, streamed, world)
+    host = psutil.virtual_memory().available if gpu else 1 << 62  # on a CPU the device is the host
+    return fits(sizes, candidates, passes(train.max_length, train.tokens_per_update, train.micro_batch, gpu),
+                train.rank, STATE_BYTES[choice.optimizer], budget, host)
+
+
+def by_autograd(train: TrainConfig, choice: Choice, sizes: Sizes) -> Fit:
+    """For a model that PEFT trains: everything resident, and recomputation where half as much again would not fit."""
+    tokens = train.max_length * (train.micro_batch or 1)
+    use = Use(BYTES[choice.precision], choice.four_bit, sizes.layers)
+    needed = device_bytes(sizes, use, tokens, train.rank, STATE_BYTES[choice.optimizer])
+    keep = needed * 3 // 2 < device_budget(train, choice) if train.recompute == "auto" else not train.recompute
+    use = use if keep else replace(use, whole=0)
+    return Fit(use, tokens, device_bytes(sizes, use, tokens, train.rank, STATE_BYTES[choice.optimizer]) * 3 // 2, 0)
+
+
+def too_small(train: TrainConfig, choice: Choice, sizes: Sizes) -> EnvironmentProblem:
+    """The refusal when nothing fits, with what the leanest way would take."""
+    gpu = choice.device == "cuda"
+    leanest = fits(sizes, uses(sizes, BYTES[choice.precision], choice.four_bit, gpu, None, None), [train.max_length],
+                   train.rank, STATE_BYTES[choice.optimizer], 1 << 62, 1 << 62)
+    least = min(fit.device_bytes for fit in leanest)
+    return EnvironmentProblem(
+        f"training needs {human(least)} {'of GPU memory' if gpu else 'of memory'} at least, "
+        f"{human(device_budget(train, choice))} are free",
+        fix="--set train.max_length=… or train.rank=… lower, train.method=qlora, or a smaller base")
+
+
+def described(fit: Fit, sizes: Sizes) -> str:
+    """One line: what is kept where, and what that is predicted to take."""
+    use = fit.use
+    words = []
+    if use.expanded:
+        words.append("4-bit weights laid out once")
+    if use.streamed:
+        words.append("frozen layers streamed from RAM")
+    if use.sharded > 1:
+        words.append(f"frozen layers spread over {use.sharded} GPUs")
+    if use.whole == sizes.layers:
+        words.append("activations kept")
+    else:
+        words.append("activations recomputed" if not use.whole else
+                     f"activations of {use.whole} of {sizes.layers} layers kept")
+        if use.on_host:
+            words.append("their inputs in RAM")
+    host = f" and {human(fit.host_bytes)} of RAM" if fit.host_bytes else ""
+    return f"{', '.join(words)}; {human(fit.device_bytes)}{host} predicted"
+
+
+def stored(choice: Choice, fit: Fit) -> dict[str, Any]:
+    return {"choice": asdict(choice), "use": asdict(fit.use), "tokens": fit.tokens, "device_bytes": fit.device_bytes,
+            "host_bytes": fit.host_bytes}
+
+
+def restored(value: dict[str, Any]) -> tuple[Choice, Fit]:
+    return Choice(**value["choice"]), Fit(Use(**value["use"]), value["tokens"], value["device_bytes"],
+                                          value["host_bytes"])

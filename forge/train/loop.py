@@ -1,37 +1,51 @@
-"""Training, top to bottom: read the examples, load the base, add the adapter, run, save.
+"""Training, top to bottom: read the examples, see what fits this machine, open the base with its adapter, take the
+steps, save.
 
-trl's SFTTrainer runs the steps. Everything that decides what is learned is ours and visible here: the rows (pack.py),
-the labels (forge.chat), how the machine is used (choose.py), and what counts as a finished checkpoint (checkpoints.py).
+What it calls: batches.py (examples to tensors), choose.py (how the machine is used), adapted.py (the model),
+optimise.py (optimizer, schedule), checkpoints.py (what a kill may cost), watch.py (what is seen and what stops it).
+Nothing random has a state: batches, dropout and noise follow from the seed and the step, so a resumed run needs only
+the checkpoint to go on as if it had never stopped.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
+import random
 import resource
 import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from forge.chat.encode import Encoder
+from forge.catalog.memory import Fit, Sizes, sizes
+from forge.chat.encode import Encoded, Encoder
 from forge.core.config import TrainConfig
 from forge.core.fsio import remove, write_json, write_text
 from forge.core.report import Reporter
-from forge.errors import StageFailed, UsageError
-from forge.train import checkpoints
-from forge.train.base import load_base, quiet
-from forge.train.choose import Choice, choose
-from forge.train.pack import Row, encode, pack, trained_tokens
+from forge.errors import EnvironmentProblem, Preempted, StageFailed, UsageError
+from forge.train import checkpoints, parallel
+from forge.train.base import quiet
+from forge.train.batches import Batch, encode, halves, pack
+from forge.train.choose import (
+    Choice,
+    by_autograd,
+    choose,
+    described,
+    device_budget,
+    options,
+    restored,
+    stored,
+    too_small,
+)
+from forge.train.trackers import open_tracker
+from forge.train.watch import History, Watch, failed
 
 if TYPE_CHECKING:
-    import torch
-    from peft import PeftModel
-    from transformers import TrainerCallback
+    from forge.weights.base import ModelFolder
 
 
 @dataclass(frozen=True)
@@ -40,7 +54,6 @@ class Job:
 
     base: Path
     base_name: str
-    parameters: int
     targets: tuple[str, ...]
     dataset: Path
     validation: Path | None
@@ -48,283 +61,357 @@ class Job:
     metrics: Path
     adapter: Path
     identity: str
+    name: str = "model"
 
 
-def train(job: Job, settings: TrainConfig, alpha: int, encoder: Encoder, report: Reporter) -> dict:
+def train(job: Job, settings: TrainConfig, alpha: int, encoder: Encoder, report: Reporter) -> dict[str, Any]:
     """Trains an adapter into `job.adapter` and returns the figures. Resumes from the last complete checkpoint."""
     quiet()
-    rows = pack(encode(job.dataset, encoder, settings.max_length), settings.max_length, settings.seed)
-    if not rows:
+    world = parallel.join()
+    examples = encode(job.dataset, encoder, settings.max_length)
+    if not examples:
         raise UsageError(f"{job.dataset} holds no example", fix="forge dataset")
-    held_out = pack(encode(job.validation, encoder, settings.max_length), settings.max_length, settings.seed) \
+    held_out = encode(job.validation, encoder, settings.max_length) \
         if job.validation and job.validation.stat().st_size else []
-    plan = _plan(rows, settings)
     # Only now: another training's checkpoints are discarded here, and a dataset that cannot be read must not cost them.
-    resume = checkpoints.latest(job.checkpoints, job.identity, report)
-    choice = _choice(job, settings, report)
-    report.info(f"{choice.why}; {sum(len(r.input_ids) for r in rows):,} tokens ({trained_tokens(rows):,} trained) in "
-                f"{len(rows)} rows, {plan.accumulation} a step")
-
-    model = _with_adapter(job, settings, alpha, choice)
-    watch = Watch(job.metrics, report, settings.keep_checkpoints, plan, resumed=_step_of(resume))
-    trainer = _trainer(model, rows, held_out, job, settings, choice, plan, watch.callback(), encoder)
+    resume = checkpoints.latest(job.checkpoints, job.identity, report) if world.first else None
+    resume = world.share(resume)
+    run = _open(job, settings, alpha, world, report)
+    plan = Plan.of(pack(examples, run.fit.tokens, settings.seed), settings, world)
+    report.info(plan.described(examples))
+    history = History()
+    if resume:
+        history = History(**checkpoints.restore(resume, run.model.named(), run.optimizer)["history"])
+        run.model.updated()
+    tracker = open_tracker(settings.report_to if world.first else "none", job.metrics.parent, job.name,
+                           settings.model_dump(), history.step)
+    watch = Watch(job.metrics if world.first else Path(os.devnull), report, tracker, plan.steps, history)
     started = time.monotonic()
-    with _stopping_on_signals(watch):
-        try:
-            if resume and _step_of(resume) >= plan.steps:
-                _restore(model, trainer, resume)
-            else:
-                trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-        except (RuntimeError, ValueError, MemoryError) as error:
-            kept = _save_what_there_is(model, job.checkpoints, trainer.state.global_step, error)
-            raise StageFailed(f"training failed at step {trainer.state.global_step}: {error}",
-                              fix=f"forge train resumes from the last checkpoint; the weights as they were: {kept}; "
-                                  "out of memory: --set train.max_length=… or train.method=qlora") from error
-    if watch.failure:
-        for _, checkpoint in checkpoints.by_step(job.checkpoints):
-            remove(checkpoint)  # the weights may have been lost some steps before the loss was logged
-        raise StageFailed(watch.failure, fix="lower train.learning_rate; forge train starts over")
-    if watch.stop:
-        raise KeyboardInterrupt
-    _save_adapter(model, job.adapter, job.base_name)
-    return _figures(trainer, watch, job, choice, time.monotonic() - started)
+    try:
+        with watch.signals():
+            _steps(run, plan, watch, pack(held_out, run.fit.tokens, settings.seed) if held_out else [])
+    except (RuntimeError, ValueError, MemoryError) as error:
+        raise StageFailed(f"training failed after step {history.step}: {error}",
+                          fix="forge train resumes from the last checkpoint; the weights as they were: "
+                              f"{_leave(run, history.step, error)}") from error
+    finally:
+        tracker.close()
+    if world.first:
+        _finish(run, watch)
+    return _figures(run, watch, time.monotonic() - started)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How rows become optimizer steps. `micro_batch` rows are laid behind one another in a forward pass, unpadded."""
+    """How batches become steps: every epoch all of them, shuffled; each step takes `accumulation`, spread over the
+    processes. `mean_tokens`: of a step."""
 
-    micro_batch: int
+    batches: list[Batch]
     accumulation: int
     steps: int
-    tokens_per_step: float
+    mean_tokens: float
+    seed: int
+    world: parallel.World
+
+    @staticmethod
+    def of(batches: list[Batch], settings: TrainConfig, world: parallel.World) -> Plan:
+        mean = sum(b.tokens for b in batches) / len(batches)
+        accumulation = max(1, min(round(settings.tokens_per_update / mean), len(batches)))
+        per_epoch = math.ceil(len(batches) / accumulation)
+        steps = settings.max_steps or max(1, math.ceil(per_epoch * settings.epochs))
+        return Plan(batches, accumulation, steps, mean * accumulation, settings.seed, world)
+
+    @property
+    def per_epoch(self) -> int:
+        return math.ceil(len(self.batches) / self.accumulation)
+
+    def update(self, step: int) -> list[Batch]:
+        """All batches of a step (0, 1, …), for all processes."""
+        epoch, place = divmod(step, self.per_epoch)
+        order = list(range(len(self.batches)))
+        random.Random(f"{self.seed}.{epoch}").shuffle(order)
+        return [self.batches[i] for i in order[place * self.accumulation:(place + 1) * self.accumulation]]
+
+    def described(self, examples: Sequence[Encoded]) -> str:
+        tokens, targets = sum(len(e.ids) for e in examples), sum(sum(e.trained) for e in examples)
+        spared = tokens - sum(b.computed for b in self.batches)
+        shared = f"; {spared:,} tokens of a shared beginning computed once a batch" if spared else ""
+        return (f"{tokens:,} tokens ({targets:,} trained) of {len(examples):,} examples in {len(self.batches):,} "
+                f"batches, {self.accumulation} a step{shared}")
 
 
-def _plan(rows: list[Row], settings: TrainConfig) -> Plan:
-    mean = sum(len(r.input_ids) for r in rows) / len(rows)
-    micro = min(settings.micro_batch or 1, len(rows))
-    accumulation = max(1, min(round(settings.tokens_per_update / (micro * mean)), math.ceil(len(rows) / micro)))
-    per_epoch = math.ceil(math.ceil(len(rows) / micro) / accumulation)
-    steps = settings.max_steps or max(1, math.ceil(per_epoch * settings.epochs))
-    return Plan(micro, accumulation, steps, mean * micro * accumulation)
+@dataclass
+class Run:
+    """What the steps work with. `fit` changes when memory turns out to be short."""
+
+    job: Job
+    settings: TrainConfig
+    sizes: Sizes
+    choice: Choice
+    fit: Fit
+    model: Any
+    optimizer: Any
+    scale: Any
+    world: parallel.World
+    report: Reporter
+
+    def remember(self) -> None:
+        if self.world.first:
+            write_json(self.job.checkpoints / checkpoints.CHOICE, stored(self.choice, self.fit))
 
 
-def _choice(job: Job, settings: TrainConfig, report: Reporter) -> Choice:
-    """The machine's choice, kept beside the checkpoints: a resumed run must not measure its way to another one."""
+def _open(job: Job, settings: TrainConfig, alpha: int, world: parallel.World, report: Reporter) -> Run:
+    """The model, the way it is used on this machine, and the optimizer. A resumed run uses the machine as before."""
+    from forge.train.adapted import Wanted, open_adapted, why_not_the_engine
+    from forge.train.optimise import LossScale, optimizer
+    from forge.weights.base import open_base
+    base = open_base(job.base)
+    _deterministic(settings)
+    size = sizes(base.config)
+    choice, fit = world.share(_chosen(job, settings, base, size, world) if world.first else None)
+    _cap(settings, choice)
+    wanted = Wanted(job.base_name, job.targets if settings.targets == "all-linear" else tuple(settings.targets),
+                    alpha, settings)
+    slow = why_not_the_engine(base, settings, choice)
+    report.info(f"{choice.why}; {described(fit, size)}" + (f"; by PEFT and autograd ({slow})" if slow else ""))
+    model = open_adapted(base, wanted, choice, fit.use)
+    run = Run(job, settings, size, choice, fit, model, optimizer(choice.optimizer, model.groups, settings),
+              LossScale.of(choice.precision, choice.device), world, report)
+    run.remember()
+    return run
+
+
+def _chosen(job: Job, settings: TrainConfig, base: ModelFolder, size: Sizes,
+            world: parallel.World) -> tuple[Choice, Fit]:
+    """How this machine is used: as before where a training is resumed, which must not measure its way to another."""
+    from forge.train.adapted import why_not_the_engine
     store = job.checkpoints / checkpoints.CHOICE
     if store.exists():
-        return Choice(**json.loads(store.read_text(encoding="utf-8")))
-    choice = choose(settings, job.parameters)
-    write_json(store, choice.__dict__)
-    return choice
+        return restored(json.loads(store.read_text(encoding="utf-8")))
+    choice = choose(settings, base.parameters)
+    if why_not_the_engine(base, settings, choice):
+        return choice, by_autograd(settings, choice, size)
+    fit = next(options(settings, choice, size, device_budget(settings, choice), world.size), None)
+    if fit is None:
+        raise too_small(settings, choice, size)
+    return choice, fit
 
 
-def _with_adapter(job: Job, settings: TrainConfig, alpha: int, choice: Choice) -> PeftModel:
-    from peft import LoraConfig, get_peft_model
-    from transformers import set_seed
-    model = load_base(job.base, choice)
-    set_seed(settings.seed)  # LoRA's A matrices are random
-    targets = list(job.targets) if settings.targets == "all-linear" else list(settings.targets)
-    lora = LoraConfig(r=settings.rank, lora_alpha=alpha, lora_dropout=settings.dropout, bias="none",
-                      target_modules=targets, task_type="CAUSAL_LM")
-    return get_peft_model(model, lora)
+def _deterministic(settings: TrainConfig) -> None:
+    if settings.deterministic:
+        import torch
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
 
 
-def _recast(model: PeftModel, choice: Choice) -> None:
-    """Adapters in the type they are trained in. trl makes those on a 4-bit base bf16, and PEFT loads a checkpoint's as
-    fp32; the optimizer's state and the fp16 scaler have to meet them in one type from first to last.
+def _cap(settings: TrainConfig, choice: Choice) -> None:
+    """train.memory is a promise: beyond it there is no memory for this process."""
+    if settings.memory and choice.device == "cuda":
+        import torch
+        total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, settings.memory * 2**30 / total))
 
-    bf16 on a GPU that computes in it (fp32 costs a third of the speed at 7B); else fp32, which costs nothing there.
+
+# ---- the steps ----
+
+def _steps(run: Run, plan: Plan, watch: Watch, held_out: list[Batch]) -> None:
+    history, settings = watch.history, run.settings
+    while history.step < plan.steps:
+        step, update = history.step, plan.update(history.step)
+        rate, norm, loss, stop = _step(run, plan, update, step, watch)
+        history.step, history.tokens = step + 1, history.tokens + sum(b.tokens for b in update)
+        wrong = history.trained(step + 1, loss) or _nothing(norm, step)
+        watch.stepped(step + 1, sum(b.tokens for b in update))
+        if (step + 1) % settings.log_steps == 0 or wrong or step == 0:
+            watch.log(step + 1, loss=loss, learning_rate=rate, grad_norm=norm, epoch=(step + 1) / plan.per_epoch,
+                      tokens_per_second=round(watch.speed, 1))
+        stop = stop or (watch.stop if run.world.size == 1 else 0)  # several processes only stop as one
+        if wrong:
+            _forget(run)
+            raise failed(wrong)
+        last = history.step == plan.steps
+        due = history.step % settings.save_steps == 0 or last
+        if held_out and due:
+            history.validated(history.step, _validate(run, held_out))
+            watch.log(history.step, eval_loss=history.eval_loss or 0.0)
+        enough = bool(settings.early_stopping and history.stale >= settings.early_stopping)
+        if due or stop or enough:
+            _save(run, history)
+        if stop and not last:
+            _stop(watch, stop)
+        if enough:
+            run.report.info(f"stopped at step {history.step}: the validation loss has not fallen {history.stale} times "
+                            f"in a row; the best was {history.best_loss:.4f} at step {history.best_step}")
+            return
+
+
+def _step(run: Run, plan: Plan, update: list[Batch], step: int, watch: Watch) -> tuple[float, float, float, int]:
+    """One optimizer step. Returns the learning rate, the gradient's norm, the mean loss, and the signal that came."""
+    import torch
+
+    from forge.train.adapted import gradients
+    from forge.train.optimise import clip, learning_rate
+    targets = sum(b.targets for b in update)
+    total = _gradients(run, update[run.world.rank::run.world.size], targets, step)
+    asked = torch.full_like(total, float(watch.stop))
+    grads = gradients(run.model)
+    run.world.sum(total, asked, *grads)
+    rate = learning_rate(run.settings, step, plan.steps)
+    for group in run.optimizer.param_groups:
+        group["lr"] = rate * group["factor"]
+    if run.scale.usable(grads):
+        norm = clip(grads, run.settings.max_grad_norm)
+        run.optimizer.step()
+        run.model.updated()
+    else:
+        norm = torch.full_like(total, math.nan)
+        run.report.info(f"step {step + 1}: the gradient overflowed fp16; left out, loss scale {run.scale.value:.0f}")
+    figures = torch.stack([norm.float(), total.float() / targets, asked.float()]).tolist()  # the step's only wait
+    return rate, figures[0], figures[1], int(figures[2])
+
+
+def _gradients(run: Run, own: list[Batch], targets: int, step: int) -> Any:
+    """Fills the gradients from this process's batches; returns the sum of their losses, on the device.
+
+    Out of memory: the batch is split, or less is kept; and the step's gradients begin anew, so nothing is lost.
     """
     import torch
-    kind = torch.bfloat16 if choice.device == "cuda" and choice.precision == "bf16" else torch.float32
-    for p in model.parameters():
-        if p.requires_grad:
-            p.data = p.data.to(kind)
+
+    from forge.train.adapted import gradients
+    grads = gradients(run.model)
+    while True:
+        for grad in grads:
+            grad.zero_()
+        total = torch.zeros((), device=grads[0].device)
+        try:
+            for index, batch in enumerate(own):
+                total += run.model.step(batch, run.scale.value / targets, _seed(run, step, index))
+            return total
+        except torch.OutOfMemoryError as error:
+            problem = str(error).partition(". ")[0]
+        own = _smaller(run, own, problem)
 
 
-def collate(rows: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
-    """Rows behind one another: tensors of shape (1, tokens). No attention mask: position ids mark the borders.
+def _seed(run: Run, step: int, index: int) -> int:
+    return random.Random(f"{run.settings.seed}.{step}.{index}.{run.world.rank}").getrandbits(48)
 
-    The first token of an example is never a target (a prompt comes first), so no label looks across a border.
-    """
+
+def _smaller(run: Run, own: list[Batch], problem: str) -> list[Batch]:
+    """After an out-of-memory: the same examples in smaller passes, or, where each is alone, less kept of each."""
     import torch
-    joined: dict[str, list[int]] = {key: [v for r in rows for v in r[key]] for key in rows[0]}
-    return {key: torch.tensor([values]) for key, values in joined.items()}
+    torch.cuda.empty_cache()
+    most = max(b.computed for b in own)
+    split = [part for b in own for part in (halves(b) if b.computed * 2 > most else [b])]
+    if len(split) > len(own):
+        run.report.warn(f"{problem}: passes of {most:,} tokens are split in two")
+        return split
+    use = run.fit.use
+    less = replace(use, whole=use.whole // 2) if use.whole else replace(use, chunk=max(64, use.chunk // 2),
+                                                                       logits=max(32, use.logits // 2))
+    if less == use:
+        raise EnvironmentProblem(f"{problem}, with one example of {most:,} tokens at a time and nothing kept of it",
+                                 fix="--set train.stream=true, train.max_length=… lower, or a smaller base")
+    run.report.warn(f"{problem}: less is kept of each layer from now on")
+    run.fit = replace(run.fit, use=less)
+    run.model.leaner(less)
+    run.remember()
+    return own
 
 
-def _trainer(model: PeftModel, rows: list[Row], held_out: list[Row], job: Job, settings: TrainConfig, choice: Choice,
-             plan: Plan, callback: TrainerCallback, encoder: Encoder) -> Any:
-    from datasets import Dataset
-    from datasets.utils.logging import disable_progress_bar
-    from transformers import AutoTokenizer, PrinterCallback
-    from trl import SFTConfig, SFTTrainer
-    disable_progress_bar()
-
-    arguments = SFTConfig(
-        output_dir=str(job.checkpoints), seed=settings.seed, data_seed=settings.seed,
-        per_device_train_batch_size=plan.micro_batch, per_device_eval_batch_size=1,
-        gradient_accumulation_steps=plan.accumulation, max_steps=plan.steps,
-        learning_rate=settings.learning_rate, lr_scheduler_type=settings.schedule,
-        warmup_steps=int(settings.warmup * plan.steps), max_grad_norm=settings.max_grad_norm,
-        optim={"adamw": "adamw_torch", "adamw_8bit": "adamw_bnb_8bit"}.get(choice.optimizer, choice.optimizer),
-        # The base is loaded in its final type; only fp16 needs the trainer's scaler.
-        bf16=False, fp16=choice.precision == "fp16", use_cpu=choice.device == "cpu",
-        gradient_checkpointing=choice.recompute, gradient_checkpointing_kwargs={"use_reentrant": False},
-        eval_strategy="steps" if held_out else "no", eval_steps=settings.save_steps,
-        save_strategy="steps", save_steps=settings.save_steps,
-        logging_strategy="steps", logging_steps=settings.log_steps, logging_first_step=True, disable_tqdm=True,
-        logging_nan_inf_filter=False,  # it would log the mean of earlier steps in place of a NaN
-        dataloader_num_workers=settings.loader_workers, dataloader_pin_memory=choice.device == "cuda",
-        remove_unused_columns=False, report_to=settings.report_to,
-        max_length=None, dataset_kwargs={"skip_prepare_dataset": True})
-    tokenizer = AutoTokenizer.from_pretrained(job.base, local_files_only=True)
-    tokenizer.pad_token = encoder.pad  # never the stop token: a model trained so does not learn to stop
-
-    class Trainer(SFTTrainer):
-        def _load_from_checkpoint(self, *arguments: Any, **named: Any) -> None:
-            super()._load_from_checkpoint(*arguments, **named)
-            _recast(model, choice)
-
-    trainer = Trainer(
-        model=model, args=arguments, data_collator=collate, processing_class=tokenizer, callbacks=[callback],
-        train_dataset=Dataset.from_list([r.__dict__ for r in rows]),
-        eval_dataset=Dataset.from_list([r.__dict__ for r in held_out]) if held_out else None)
-    _recast(model, choice)
-    trainer.remove_callback(PrinterCallback)  # it prints to stdout, which belongs to results
-    return trainer
+def _nothing(norm: float, step: int) -> str | None:
+    if norm == 0 and step == 0:
+        return "nothing is being trained: the first gradient is zero everywhere"
+    return None
 
 
-def _restore(model: PeftModel, trainer: Any, checkpoint: Path) -> None:
-    """The weights and history of a training that has done its last step: the trainer itself would do one more."""
-    from peft import load_peft_weights, set_peft_model_state_dict
-    from transformers import TrainerState
-    set_peft_model_state_dict(model, load_peft_weights(str(checkpoint), device="cpu"))
-    trainer.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+# ---- validation, checkpoints, the end ----
+
+def _validate(run: Run, batches: list[Batch]) -> float:
+    """Mean loss of the held-out targets."""
+    import torch
+    own = batches[run.world.rank::run.world.size]
+    device = run.model.groups["b"][0].device
+    total = sum((run.model.loss(b).double() for b in own), torch.zeros((), dtype=torch.float64, device=device))
+    run.world.sum(total)
+    return float(total) / sum(b.targets for b in batches)
 
 
-class Watch:
-    """Follows a run: progress, metrics.jsonl, sealed checkpoints, a loss that is no number, a request to stop."""
-
-    def __init__(self, metrics: Path, report: Reporter, keep: int, plan: Plan, resumed: int) -> None:
-        self.metrics, self.report, self.keep, self.plan, self.resumed = metrics, report, keep, plan, resumed
-        self.stop = False
-        self.failure: str | None = None
-        self.loss: float | None = None
-        self.started = 0.0
-        self.speed = 0.0
-        metrics.parent.mkdir(parents=True, exist_ok=True)
-        self._drop_later_lines()
-
-    def _drop_later_lines(self) -> None:
-        """Steps after the checkpoint are about to happen again."""
-        lines = self.metrics.read_text(encoding="utf-8").splitlines() if self.metrics.exists() and self.resumed else []
-        kept = [line for line in lines if json.loads(line)["step"] <= self.resumed]
-        write_text(self.metrics, "".join(f"{line}\n" for line in kept))
-
-    def begun(self) -> None:
-        self.started = time.monotonic()
-
-    def step(self, step: int) -> None:
-        done = max(1, step - self.resumed)
-        self.speed = done * self.plan.tokens_per_step / (time.monotonic() - self.started)
-        fields: dict[str, object] = {"tokens_per_second": self.speed}
-        if self.loss is not None:
-            fields["loss"] = self.loss
-        self.report.progress("train", step, self.plan.steps, "steps", **fields)
-
-    def logged(self, step: int, values: dict[str, float]) -> None:
-        loss = values.get("loss")
-        if loss is not None:
-            self.loss = loss
-            if not math.isfinite(loss):
-                self.failure = f"the loss became {loss} at step {step}"
-        with open(self.metrics, "a", encoding="utf-8") as handle:
-            handle.write(json.dumps({"step": step, "tokens_per_second": round(self.speed, 1), **values}) + "\n")
-
-    def callback(self) -> TrainerCallback:
-        """This watch as a transformers callback (defined here: importing transformers takes seconds)."""
-        from transformers import TrainerCallback
-        watch = self
-
-        class Bridge(TrainerCallback):
-            def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-                watch.begun()
-
-            def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-                watch.step(state.global_step)
-                if watch.stop:
-                    control.should_save = control.should_training_stop = True
-
-            def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None,
-                       **_: Any) -> None:
-                watch.logged(state.global_step, logs or {})
-                if watch.failure:
-                    control.should_training_stop, control.should_save = True, False
-
-            def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-                checkpoints.seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")
-                checkpoints.prune(Path(args.output_dir), watch.keep)
-
-        return Bridge()
+def _save(run: Run, history: History) -> None:
+    if run.world.first:
+        checkpoints.save(run.job.checkpoints, history.step, run.model.named(),
+                         run.model.wanted.config(run.settings.rank, run.model.wanted.alpha), run.optimizer,
+                         {"history": vars(history), "loss_scale": vars(run.scale)})
+        checkpoints.prune(run.job.checkpoints, run.settings.keep_checkpoints, history.best_step)
+    run.world.wait()
 
 
-@contextmanager
-def _stopping_on_signals(watch: Watch) -> Iterator[None]:
-    """SIGINT and SIGTERM end the run after the current step, with a checkpoint."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def ask(number: int, _frame: object) -> None:
-        watch.stop = True
-        watch.report.warn(f"{signal.Signals(number).name}: saving after this step")
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _forget(run: Run) -> None:
+    """The weights may have been lost some steps before the loss showed it."""
+    if run.world.first:
+        for _, checkpoint in checkpoints.by_step(run.job.checkpoints):
+            remove(checkpoint)
 
 
-def _save_what_there_is(model: PeftModel, folder: Path, step: int, error: BaseException) -> Path:
+def _leave(run: Run, step: int, error: BaseException) -> Path:
     """The adapter as it was when training failed. Its name says so, and nothing resumes or merges from it."""
-    target = folder / f"failed-at-step-{step}"
+    from safetensors.torch import save_file
+    target = run.job.checkpoints / f"failed-after-step-{step}"
     remove(target)
-    model.save_pretrained(str(target))
-    (target / "FAILED.txt").write_text(f"{type(error).__name__}: {error}\n", encoding="utf-8")
+    target.mkdir(parents=True)
+    save_file({name: t.detach().contiguous() for name, t in run.model.named().items()},
+              str(target / checkpoints.ADAPTER))
+    write_text(target / "FAILED.txt", f"{type(error).__name__}: {error}\n")
     return target
 
 
-def _save_adapter(model: PeftModel, folder: Path, base_name: str) -> None:
+def _stop(watch: Watch, number: int) -> None:
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise Preempted(f"stopped by {signal.Signals(number).name} after step {watch.history.step} of {watch.steps}; "
+                    "a checkpoint is saved", fix="forge train goes on from it")
+
+
+def _finish(run: Run, watch: Watch) -> None:
+    """The adapter, in PEFT's format: the last one or the best."""
+    history = watch.history
+    best = run.settings.select == "best" or run.settings.early_stopping is not None
+    if best and history.best_step not in (None, history.step):
+        checkpoints.restore(run.job.checkpoints / f"checkpoint-{history.best_step}", run.model.named(), run.optimizer)
+        run.model.updated()
+        run.report.info(f"the adapter of step {history.best_step} is the result: the lowest validation loss, "
+                        f"{history.best_loss:.4f}")
+    _save_adapter(run)
+
+
+def _save_adapter(run: Run) -> None:
     """adapter_model.safetensors and adapter_config.json, the same bytes for the same training."""
     import torch
-    if not any(torch.any(p != 0) for name, p in model.named_parameters() if "lora_B" in name):
+    from safetensors.torch import save_file
+    tensors, config = run.model.result()
+    if not any(bool(torch.any(t != 0)) for name, t in tensors.items() if "lora_B" in name):
         raise StageFailed("every LoRA B matrix is still zero: nothing was trained", fix="raise train.learning_rate")
-    model.save_pretrained(str(folder))
-    remove(folder / "README.md")
-    (folder / "adapter_model.safetensors").chmod(0o644)  # safetensors writes for the owner alone
-    path = folder / "adapter_config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
-    config["base_model_name_or_path"] = base_name
-    # PEFT writes sets in hash order, which changes from process to process.
-    write_json(path, {key: sorted(v) if isinstance(v, list) else v for key, v in sorted(config.items())})
+    folder = run.job.adapter
+    remove(folder)
+    folder.mkdir(parents=True)
+    path = folder / checkpoints.ADAPTER
+    save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, str(path),
+              metadata={"format": "pt"})
+    path.chmod(0o644)  # safetensors writes for the owner alone
+    write_json(folder / "adapter_config.json", config)
 
 
-def _step_of(checkpoint: Path | None) -> int:
-    return int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
-
-
-def _figures(trainer: Any, watch: Watch, job: Job, choice: Choice, seconds: float) -> dict:
+def _figures(run: Run, watch: Watch, seconds: float) -> dict[str, Any]:
     import torch
-    # The trainer's history outlives a resume, even one after the last step.
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    eval_losses = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
-    return {"steps": trainer.state.global_step, "loss": round(losses[-1], 4) if losses else None,
-            "first_loss": round(losses[0], 4) if losses else None,
-            "eval_loss": eval_losses[-1] if eval_losses else None,
-            "tokens_per_second": round(watch.speed, 1), "method": choice.why,
-            "peak_vram_bytes": torch.cuda.max_memory_reserved() if choice.device == "cuda" else 0,
+    history, gpu = watch.history, run.choice.device == "cuda"
+    return {"steps": history.step, "loss": _rounded(history.loss), "first_loss": _rounded(history.first_loss),
+            "eval_loss": history.eval_loss, "best_step": history.best_step, "tokens": history.tokens,
+            "tokens_per_second": round(watch.speed, 1),
+            "method": f"{run.choice.why}; {described(run.fit, run.sizes)}",
+            "predicted_bytes": run.fit.device_bytes,
+            "peak_vram_bytes": torch.cuda.max_memory_reserved() if gpu else 0,
             "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             "train_seconds": round(seconds, 1)}
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)

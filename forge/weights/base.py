@@ -51,7 +51,7 @@ class ModelFolder:
 
     @property
     def tied(self) -> bool:
-        return tied(self.config)
+        return tied(self.family.name, self.config)
 
     @property
     def parameters(self) -> int:

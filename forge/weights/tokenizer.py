@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 # The pattern is Qwen2's published one; llama.cpp knows it as pre-tokenizer "qwen2".
 PATTERN = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
            r"|\s+(?!\S)|\s+")
-SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+QWEN2_SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
 
 def byte_level_bpe(vocabulary: dict[str, int] | None = None,
@@ -29,31 +29,34 @@ def byte_level_bpe(vocabulary: dict[str, int] | None = None,
     return tokenizer
 
 
-def train_tokenizer(texts: Iterable[str], vocab: int) -> Tokenizer:
-    """At most `vocab` tokens: the 256 bytes, merges learned from `texts`, and the three special ones last."""
+def train_tokenizer(texts: Iterable[str], vocab: int, special: Sequence[str] = QWEN2_SPECIAL) -> Tokenizer:
+    """At most `vocab` tokens: the 256 bytes, merges learned from `texts`, and the special ones last."""
     from tokenizers import AddedToken, pre_tokenizers, trainers
 
     tokenizer = byte_level_bpe()
-    trainer = trainers.BpeTrainer(vocab_size=vocab - len(SPECIAL), show_progress=False,
+    trainer = trainers.BpeTrainer(vocab_size=vocab - len(special), show_progress=False,
                                   initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
     tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in SPECIAL])
+    tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in special])
     return tokenizer
 
 
 def tokenizer_config(added: Mapping[int, str], *, stop: str, pad: str, max_length: int, chat_template: str | None,
-                     plain: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """tokenizer_config.json. `added` are the tokens outside the BPE by id; those in `plain` are text, not control."""
+                     plain: frozenset[str] = frozenset(), bos: str | None = None, unk: str | None = None,
+                     kind: str = "Qwen2Tokenizer") -> dict[str, Any]:
+    """tokenizer_config.json. `added` are the tokens outside the BPE by id; those in `plain` are text, not control.
+    `kind` is the class that transformers makes of it."""
     config: dict[str, Any] = {
         "add_bos_token": False, "add_prefix_space": False,
         "added_tokens_decoder": {
             str(i): {"content": token, "lstrip": False, "normalized": False, "rstrip": False, "single_word": False,
                      "special": token not in plain}
             for i, token in sorted(added.items())},
-        "additional_special_tokens": [t for _, t in sorted(added.items()) if t not in plain and t not in (stop, pad)],
-        "bos_token": None, "clean_up_tokenization_spaces": False, "eos_token": stop, "errors": "replace",
+        "additional_special_tokens": [token for _, token in sorted(added.items())
+                                      if token not in plain and token not in (stop, pad, bos, unk)],
+        "bos_token": bos, "clean_up_tokenization_spaces": False, "eos_token": stop, "errors": "replace",
         "model_max_length": max_length, "pad_token": pad, "split_special_tokens": False,
-        "tokenizer_class": "Qwen2Tokenizer", "unk_token": None,
+        "tokenizer_class": kind, "unk_token": unk,
     }
     if chat_template is not None:
         config["chat_template"] = chat_template

@@ -48,7 +48,7 @@ def make_job(tiny_base: Path, dataset: Path, tmp_path: Path) -> Callable[..., Jo
     def make(name: str = "job", **changes: Any) -> Job:
         model, folder = open_base(tiny_base), tmp_path / name
         folder.mkdir(exist_ok=True)
-        job = Job(base=tiny_base, base_name="forge/tiny", parameters=model.parameters, targets=model.family.targets,
+        job = Job(base=tiny_base, base_name="forge/tiny", targets=model.family.targets,
                   dataset=dataset, validation=None, checkpoints=folder / "checkpoints",
                   metrics=folder / "metrics.jsonl", adapter=folder / "adapter", identity=sha256_json("this training"))
         return dataclasses.replace(job, **changes)

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from train_helpers import Recorder, conversation, write_examples
 
-from forge.errors import StageFailed, UsageError
+from forge.errors import Preempted, StageFailed, UsageError
 from forge.train import checkpoints
 from forge.train.base import load_base
+from forge.train.batches import encode
 from forge.train.choose import choose
-from forge.train.loop import Job, collate, train
-from forge.train.pack import IGNORED, encode, row
+from forge.train.loop import Job, train
 
 
 def adapter_bytes(job: Job) -> dict[str, bytes]:
@@ -62,12 +62,12 @@ def test_the_first_loss_is_the_mean_over_the_trained_tokens_of_unpacked_examples
     figures = train(job, chosen, 8, encoder, Recorder())
     model, total, count = load_base(tiny_base, choose(chosen, 1)).eval(), 0.0, 0
     for example in encode(job.dataset, encoder, chosen.max_length):
-        batch = collate([row([example]).__dict__])
         with torch.no_grad():
-            logits = model(input_ids=batch["input_ids"]).logits[0, :-1]
-        total += torch.nn.functional.cross_entropy(logits, batch["labels"][0, 1:], ignore_index=IGNORED,
-                                                   reduction="sum").item()
-        count += sum(example.trained)
+            logits = model(input_ids=torch.tensor([example.ids])).logits[0, :-1]
+        for token, trained, row in zip(example.ids[1:], example.trained[1:], logits, strict=True):
+            if trained:
+                total -= torch.log_softmax(row, -1)[token].item()
+                count += 1
     assert figures["first_loss"] == pytest.approx(total / count, abs=1e-4)
 
 
@@ -85,8 +85,9 @@ def test_a_stopped_training_resumes_exactly(make_job, settings, encoder, held_ou
 
     asked = Recorder(lambda step: os.kill(os.getpid(), signal.SIGTERM) if step == stop_at else None)
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Preempted, match=f"SIGTERM after step {stop_at} of 8") as caught:
         train(stopped, chosen, 8, encoder, asked)
+    assert caught.value.exit_code == 0
     assert signal.getsignal(signal.SIGTERM) == before
     assert asked.steps[-1] == stop_at
     assert not stopped.adapter.exists()
@@ -116,11 +117,11 @@ def test_a_torn_checkpoint_is_passed_over_and_the_result_is_the_same(make_job, s
     straight, torn = make_job("straight"), make_job("torn")
     for job in (straight, torn):
         train(job, settings(), 8, encoder, Recorder())
-    (torn.checkpoints / "checkpoint-6/optimizer.pt").write_bytes(b"half")
+    (torn.checkpoints / "checkpoint-6/optimizer.safetensors").write_bytes(b"half")
     report = Recorder()
     train(torn, settings(), 8, encoder, report)
     assert report.steps == [5, 6]
-    assert any("checkpoint at step 6 has a damaged optimizer.pt" in message for message in report.said)
+    assert any("checkpoint at step 6 has a damaged optimizer.safetensors" in message for message in report.said)
     assert adapter_bytes(torn) == adapter_bytes(straight)
     assert logged_steps(torn) == [1, 2, 3, 4, 5, 6]
 
@@ -135,11 +136,11 @@ def test_only_the_last_checkpoints_are_kept_and_each_is_complete(make_job, setti
 def test_the_machine_is_used_the_same_way_after_a_resume_but_not_for_another_training(make_job, settings, encoder):
     job = make_job()
     train(job, settings(max_steps=2), 8, encoder, Recorder())
-    kept = json.loads((job.checkpoints / checkpoints.CHOICE).read_text())
+    kept = json.loads((job.checkpoints / checkpoints.CHOICE).read_text())["choice"]
     assert not kept["four_bit"]
     report = Recorder()
     train(make_job(identity="another"), settings(max_steps=2, method="qlora"), 8, encoder, report)
-    assert json.loads((job.checkpoints / checkpoints.CHOICE).read_text())["four_bit"]
+    assert json.loads((job.checkpoints / checkpoints.CHOICE).read_text())["choice"]["four_bit"]
     assert report.steps == [1, 2]
 
 
@@ -169,10 +170,10 @@ def test_an_error_in_a_step_leaves_marked_weights_and_is_never_resumed_from(make
 
     straight, job = make_job("straight"), make_job("broken")
     train(straight, settings(), 8, encoder, Recorder())
-    with pytest.raises(StageFailed, match=r"training failed at step 3: .*not enough memory") as caught:
+    with pytest.raises(StageFailed, match=r"training failed after step 3: .*not enough memory") as caught:
         train(job, settings(), 8, encoder, Recorder(fail))
     assert caught.value.exit_code == 4
-    left = job.checkpoints / "failed-at-step-3"
+    left = job.checkpoints / "failed-after-step-3"
     assert str(left) in caught.value.fix
     assert (left / "FAILED.txt").read_text() == "RuntimeError: DefaultCPUAllocator: not enough memory\n"
     assert (left / "adapter_model.safetensors").stat().st_size > 0

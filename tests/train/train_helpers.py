@@ -38,3 +38,13 @@ def conversation(i: int) -> dict[str, Any]:
 def write_examples(path: Path, examples: list[dict[str, Any]]) -> Path:
     path.write_text("".join(json.dumps(e) + "\n" for e in examples), encoding="utf-8")
     return path
+
+
+def write_lines(path: Path, *lines: str) -> Path:
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def turns(*pairs: tuple[str, str]) -> str:
+    """One line of a dataset."""
+    return json.dumps({"messages": [{"role": role, "content": content} for role, content in pairs]})

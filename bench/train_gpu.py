@@ -1,0 +1,162 @@
+"""One training stack on one GPU: tokens a second and peak memory of a step, for bench/train.py.
+
+Random weights of a real model's shapes, since neither speed nor memory depends on them. Prints one JSON line a row.
+Usage: python bench/train_gpu.py {forge|unsloth|unsloth-keep|peft} [ROW ...]
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+GIB = 2**30
+QWEN7 = {"hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28,
+         "num_key_value_heads": 4, "vocab_size": 152064}
+QWEN14 = {"hidden_size": 5120, "intermediate_size": 13824, "num_hidden_layers": 48, "num_attention_heads": 40,
+          "num_key_value_heads": 8, "vocab_size": 152064}
+TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+SHAPES = ((1, 2048), (4, 2048), (1, 8192))
+
+
+def config(sizes: dict[str, int]) -> dict[str, Any]:
+    return {"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "max_position_embeddings": 32768,
+            "rms_norm_eps": 1e-6, "rope_theta": 1e6, "tie_word_embeddings": False, "hidden_act": "silu",
+            "torch_dtype": "bfloat16", "bos_token_id": 151643, "eos_token_id": 151645, **sizes}
+
+
+def measured(step: Callable[[], float], repeats: int = 7) -> tuple[float, float]:
+    """Median seconds of the last repeats but two, and the last loss."""
+    times, loss = [], 0.0
+    for _ in range(repeats):
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        loss = step()
+        torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return sorted(times[2:])[(repeats - 2) // 2], float(loss)
+
+
+def report(row: str, batch: int, length: int, step: Callable[[], float], repeats: int = 7) -> None:
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    line: dict[str, Any] = {"row": row, "batch": batch, "length": length}
+    try:
+        seconds, loss = measured(step, repeats)
+        line |= {"tokens_per_second": round(batch * length / seconds), "ms": round(seconds * 1e3, 1),
+                 "allocated_gib": round(torch.cuda.max_memory_allocated() / GIB, 2),
+                 "reserved_gib": round(torch.cuda.max_memory_reserved() / GIB, 2), "loss": round(loss, 3)}
+    except torch.OutOfMemoryError as error:
+        line["error"] = str(error)[:120]
+    print(json.dumps(line), flush=True)
+
+
+def profile(row: str, step: Callable[[], float]) -> None:
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as record
+    step()
+    with record(activities=[ProfilerActivity.CUDA]) as seen:
+        step()
+        torch.cuda.synchronize()
+    print(row, seen.key_averages().table(sort_by="cuda_time_total", row_limit=40, max_name_column_width=70))
+
+
+# ---- Forge ----
+
+def decoder(sizes: dict[str, int], expanded: bool, store: str, host_embedding: bool, keep: Any) -> Any:
+    from forge.train.engine.load import LoraSettings, Placement, load
+    folder = Path(tempfile.mkdtemp())
+    (folder / "config.json").write_text(json.dumps(config(sizes)))
+    s = config(sizes)
+    width, kv = s["hidden_size"], s["num_key_value_heads"] * s["hidden_size"] // s["num_attention_heads"]
+    shapes = {"q_proj.weight": (width, width), "k_proj.weight": (kv, width), "v_proj.weight": (kv, width),
+              "o_proj.weight": (width, width), "gate_proj.weight": (s["intermediate_size"], width),
+              "up_proj.weight": (s["intermediate_size"], width), "down_proj.weight": (width, s["intermediate_size"]),
+              "q_proj.bias": (width,), "k_proj.bias": (kv,), "v_proj.bias": (kv,),
+              "embed_tokens.weight": (s["vocab_size"], width), "lm_head.weight": (s["vocab_size"], width)}
+
+    def read(name: str) -> torch.Tensor:
+        if "norm" in name:
+            return torch.ones(width, dtype=torch.bfloat16, device="cuda")
+        shape = next(v for k, v in shapes.items() if name.endswith(k))
+        if "embed" in name and host_embedding:
+            return torch.randn(shape, dtype=torch.bfloat16)
+        made = torch.randn(shape, dtype=torch.bfloat16, device="cuda")
+        return made.mul_(0.02)
+
+    made = load(folder, s, "qwen2", read, LoraSettings(TARGETS, 16, 2.0, 0),
+                Placement(torch.device("cuda"), torch.bfloat16, True, expanded, store, host_embedding), keep)
+    torch.cuda.empty_cache()
+    return made
+
+
+def inputs(batch: int, length: int) -> Any:
+    from forge.train.engine.attention import Spans
+    from forge.train.engine.model import Inputs
+    ids = torch.randint(0, 150000, (batch * length,), device="cuda")
+    where = torch.arange(batch * length, device="cuda")
+    at = where[where % length != length - 1]
+    starts = torch.arange(0, batch * length + 1, length, dtype=torch.int32, device="cuda")
+    return Inputs(ids, where % length, Spans((length,) * batch, 0, starts), at, ids[at + 1])
+
+
+def stepper(model: Any, batch: int, length: int) -> Callable[[], float]:
+    import bitsandbytes as bnb
+    parameters = [torch.nn.Parameter(t) for t in (model.lora.a, model.lora.b)]
+    parameters[0].grad, parameters[1].grad = model.lora.a_grad, model.lora.b_grad
+    optimizer = bnb.optim.AdamW8bit(parameters, lr=2e-4, weight_decay=0.0)
+
+    def step() -> float:
+        x = inputs(batch, length)
+        loss = model.step(x, 1 / len(x.target)).mean()
+        optimizer.step()
+        model.lora.a_grad.zero_()
+        model.lora.b_grad.zero_()
+        model.lora.refresh()
+        return loss
+    return step
+
+
+def forge_rows() -> Iterator[tuple[str, Callable[[], None]]]:
+    from forge.train.engine.model import Keep
+
+    def rows(name: str, sizes: dict[str, int], expanded: bool, store: str, host: bool, keep: Any, shapes: Any,
+             cap_gib: float | None = None) -> tuple[str, Callable[[], None]]:
+        def run() -> None:
+            if cap_gib:
+                torch.cuda.set_per_process_memory_fraction(cap_gib * GIB / torch.cuda.mem_get_info()[1])
+            model = decoder(sizes, expanded, store, host, keep)
+            print(json.dumps({"row": name, "model_gib": round(torch.cuda.memory_allocated() / GIB, 2)}), flush=True)
+            for batch, length in shapes:
+                report(name, batch, length, stepper(model, batch, length))
+            torch.cuda.set_per_process_memory_fraction(1.0)
+            if "--profile" in sys.argv:
+                profile(name, stepper(model, *shapes[-1]))
+        return name, run
+
+    yield rows("keep", QWEN7, False, "resident", False, Keep(28), SHAPES)
+    yield rows("keep expanded", QWEN7, True, "resident", False, Keep(28), SHAPES)
+    yield rows("recompute", QWEN7, False, "resident", True, Keep(0, chunk=2048, logits=512), SHAPES)
+    yield rows("recompute on host", QWEN7, False, "resident", True, Keep(0, True, chunk=2048, logits=512), SHAPES)
+    yield rows("lean", QWEN7, False, "resident", True, Keep(0, True, chunk=512, logits=256), ((1, 2048),), 5.6)
+    yield rows("long", QWEN7, False, "resident", True, Keep(0, True, chunk=1024, logits=256),
+               ((1, 16384), (1, 24576), (1, 32768)), 8.0)
+    yield rows("14B", QWEN14, False, "streamed", True, Keep(0, chunk=1024, logits=256), ((1, 2048),), 8.0)
+    yield rows("3 GB", QWEN7, False, "streamed", True, Keep(0, chunk=256, logits=128), ((1, 512),), 3.2)
+
+
+if __name__ == "__main__":
+    who, *wanted = [a for a in sys.argv[1:] if not a.startswith("--")]
+    print(json.dumps({"gpu": torch.cuda.get_device_name(), "torch": torch.__version__}), flush=True)
+    if who == "forge":
+        for label, run in forge_rows():
+            if not wanted or label in wanted:
+                run()
+                torch.cuda.empty_cache()

@@ -1,0 +1,80 @@
+"""Optimizer, learning rate and clipping."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from forge.core.config import TrainConfig
+
+
+def _eight_bit(name: str) -> Callable[..., torch.optim.Optimizer]:
+    def make(groups: list[dict[str, Any]], **more: Any) -> torch.optim.Optimizer:
+        import bitsandbytes
+        return getattr(bitsandbytes.optim, name)(groups, **more)
+    return make
+
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adamw": lambda groups, **more: torch.optim.AdamW(groups, fused=True, **more),
+    "adamw_8bit": _eight_bit("AdamW8bit"), "paged_adamw_8bit": _eight_bit("PagedAdamW8bit")}
+
+
+def optimizer(name: str, groups: dict[str, list[Parameter]], train: TrainConfig) -> torch.optim.Optimizer:
+    """AdamW without weight decay. B has its own learning rate (LoRA+, Hayou et al. 2024, arXiv 2402.12354)."""
+    made = [{"params": groups["a"], "factor": 1.0}, {"params": groups["b"], "factor": train.lora_plus}]
+    return OPTIMIZERS[name]([g for g in made if g["params"]], lr=train.learning_rate, weight_decay=0.0)
+
+
+SHAPES: dict[str, Callable[[float], float]] = {  # share of the steps after warm-up → share of the learning rate
+    "cosine": lambda x: 0.5 * (1 + math.cos(math.pi * x)), "linear": lambda x: 1 - x, "constant": lambda x: 1.0}
+
+
+def learning_rate(train: TrainConfig, step: int, steps: int) -> float:
+    """For step 0, 1, … of `steps`: rises from zero over the warm-up, then follows the schedule."""
+    warmup = int(train.warmup * steps)
+    if step < warmup:
+        return train.learning_rate * step / warmup
+    return train.learning_rate * SHAPES[train.schedule]((step - warmup) / max(1, steps - warmup))
+
+
+def clip(grads: Sequence[Tensor], most: float) -> Tensor:
+    """Scales the gradients down to a joint norm of `most`; returns the norm they had, on the device."""
+    norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in grads]))
+    scale = (most / (norm + 1e-6)).clamp(max=1.0)
+    for grad in grads:
+        grad.mul_(scale)
+    return norm
+
+
+@dataclass
+class LossScale:
+    """fp16's gradients would vanish: losses are multiplied by `value`. It halves when a gradient overflows (that step
+    is left out) and doubles after 2,000 good steps. For other types it stays 1."""
+
+    value: float
+    good: int = 0
+
+    @staticmethod
+    def of(precision: str, device: str) -> LossScale:
+        return LossScale(65536.0 if precision == "fp16" and device == "cuda" else 1.0)
+
+    def usable(self, grads: Sequence[Tensor]) -> bool:
+        """Takes the scale out of the gradients; False where they overflowed."""
+        if self.value == 1.0:
+            return True
+        for grad in grads:
+            grad.div_(self.value)
+        if not all(bool(torch.isfinite(g).all()) for g in grads):
+            self.value, self.good = max(1.0, self.value / 2), 0
+            return False
+        self.good += 1
+        if self.good == 2000:
+            self.value, self.good = self.value * 2, 0
+        return True

@@ -1,0 +1,99 @@
+"""Chat templates that behave as published ones do, written anew; and tokenizers of SentencePiece's kind."""
+
+from __future__ import annotations
+
+import json
+
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+# Hybrid Qwen3: the last answer is written behind an empty thought, past ones are not; a prompt has it when told to.
+QWEN3 = """
+{%- set last = namespace(question=-1) %}
+{%- for message in messages %}
+    {%- if message.role == 'user' %}{% set last.question = loop.index0 %}{% endif %}
+{%- endfor %}
+{%- for message in messages %}
+    {%- if message.role == 'assistant' %}
+        {%- set content, thought = message.content, '' %}
+        {%- if '</think>' in content %}
+            {%- set thought = content.split('</think>')[0].split('<think>')[-1].strip('\\n') %}
+            {%- set content = content.split('</think>')[-1].lstrip('\\n') %}
+        {%- endif %}
+        {%- if loop.index0 > last.question and (loop.last or thought) %}
+            {{- '<|im_start|>assistant\\n<think>\\n' + thought + '\\n</think>\\n\\n' + content.lstrip('\\n') }}
+        {%- else %}
+            {{- '<|im_start|>assistant\\n' + content }}
+        {%- endif %}
+        {{- '<|im_end|>\\n' }}
+    {%- else %}
+        {{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\\n' }}
+    {%- if enable_thinking is defined and enable_thinking is false %}{{- '<think>\\n\\n</think>\\n\\n' }}{% endif %}
+{%- endif %}
+"""
+
+# Llama 3.1: a system turn in any case, with dates of its own; contents are trimmed.
+LLAMA31 = """
+{{- bos_token }}
+{%- if messages[0].role == 'system' %}{% set system, turns = messages[0].content | trim, messages[1:] %}
+{%- else %}{% set system, turns = '', messages %}{% endif %}
+{{- '<|start_header_id|>system<|end_header_id|>\\n\\nKnowledge until: 2023\\nToday: 26 Jul 2024\\n\\n' + system }}
+{{- '<|eot_id|>' }}
+{%- for message in turns %}
+    {{- '<|start_header_id|>' + message.role + '<|end_header_id|>\\n\\n' + message.content | trim + '<|eot_id|>' }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}
+"""
+
+# The first Mistral: [INST] is plain text, roles must alternate, and there are no system turns.
+MISTRAL1 = """
+{{- bos_token }}
+{%- for message in messages %}
+    {%- if (message.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('roles must alternate') }}{% endif %}
+    {%- if message.role == 'user' %}{{- '[INST] ' + message.content + ' [/INST]' }}
+    {%- else %}{{- ' ' + message.content + eos_token }}{% endif %}
+{%- endfor %}
+"""
+
+# Mistral 0.3: the system prompt stands in the last question, and nowhere once that is answered.
+MISTRAL3 = """
+{{- bos_token }}
+{%- if messages[0].role == 'system' %}{% set system, turns = messages[0].content + '\\n\\n', messages[1:] %}
+{%- else %}{% set system, turns = '', messages %}{% endif %}
+{%- for message in turns %}
+    {%- if message.role == 'user' %}{{- '[INST] ' + (system if loop.last else '') + message.content + '[/INST]' }}
+    {%- else %}{{- ' ' + message.content | trim + eos_token }}{% endif %}
+{%- endfor %}
+"""
+
+# Phi-3: ends a finished conversation with a token that no turn ends with.
+PHI3 = """
+{%- for message in messages %}{{- '<|' + message.role + '|>\\n' + message.content + '<|end|>\\n' }}{% endfor %}
+{%- if add_generation_prompt %}{{- '<|assistant|>\\n' }}{% else %}{{- '<|endoftext|>' }}{% endif %}
+"""
+
+TEXT = ["The keeper lights the lamp at dusk. Who lights the lamp? The bell rings three times.", "And in fog? Be brief."]
+
+
+def sentencepiece(*special: str, strips: bool = False, legacy: bool = True) -> Tokenizer:
+    """A BPE over texts that begin with a space, unknown characters as bytes. `legacy`: so do the texts between control
+    tokens; `strips`: control tokens take the white space after them, as Phi-3's do."""
+    trained = Tokenizer(models.BPE())
+    trained.pre_tokenizer = pre_tokenizers.Metaspace()
+    trained.train_from_iterator(TEXT, trainers.BpeTrainer(vocab_size=200, show_progress=False))
+    pieces = [*(f"<0x{byte:02X}>" for byte in range(256)), "▁", *trained.get_vocab()]
+    merges = [tuple(merge) for merge in json.loads(trained.to_str())["model"]["merges"]]
+    tokenizer = Tokenizer(models.BPE({piece: i for i, piece in enumerate(dict.fromkeys(pieces))}, merges,
+                                     byte_fallback=True, fuse_unk=True))
+    if legacy:
+        tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    else:
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(),
+                                           decoders.Strip(" ", 1, 0)])
+    tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True, rstrip=strips)
+                                  for token in special])
+    return tokenizer

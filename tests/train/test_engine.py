@@ -1,0 +1,193 @@
+"""The engine against PEFT's autograd on the same weights: losses and every gradient, however memory is used."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from train_helpers import conversation, write_examples
+
+from forge.catalog.families import FAMILIES, Family
+from forge.chat.encode import Encoder
+from forge.train.base import load_base, quiet
+from forge.train.batches import Batch, encode, pack, tensors
+from forge.train.choose import Choice
+from forge.train.engine import starts
+from forge.train.engine.frozen import Streamed
+from forge.train.engine.kernels import PLAIN, quantise
+from forge.train.engine.load import LoraSettings, Placement, load, reader
+from forge.train.engine.model import Decoder, Keep
+from forge.train.engine.shape import unsupported
+from forge.weights.base import open_base
+from forge.weights.tiny import build_tiny
+
+CPU, RANK, SCALING = torch.device("cpu"), 4, 2.0
+WRITTEN_OUT = [f for f in FAMILIES if unsupported({}, f.model_type, 1) is None]
+
+
+@pytest.fixture(scope="session", params=WRITTEN_OUT, ids=lambda f: f.name)
+def family(request) -> Family:
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def folder(family: Family, tmp_path_factory) -> Path:
+    """A tiny base of the family, in fp32: what differs from PEFT is then no rounding of weights."""
+    path = tmp_path_factory.mktemp(family.name)
+    texts = [m["content"] for i in range(40) for m in conversation(i)["messages"]]
+    build_tiny(path, texts, family=family, dtype="F32", layers=3, hidden=64, ffn=128, vocab=600)
+    return path
+
+
+@pytest.fixture(scope="session")
+def batches(family: Family, folder: Path, tmp_path_factory) -> list[Batch]:
+    path = write_examples(tmp_path_factory.mktemp("data") / "d.jsonl", [conversation(i) for i in range(9)])
+    return pack(encode(path, Encoder.load(folder, stop=family.stop, pad=family.pad), 400), 400, 0)
+
+
+def opened(folder: Path, family: Family, keep: Keep, targets=None, four_bit=False, store="resident", start="default",
+           expanded=False) -> Decoder:
+    """With an adapter that has been trained a little: at its start, half of the gradients are zero."""
+    base = open_base(folder)
+    made = load(folder, base.config, family.model_type, reader(base),
+                LoraSettings(targets or family.targets, RANK, SCALING, 0, start),
+                Placement(CPU, torch.float32, four_bit, expanded, store), keep)
+    if start == "default":
+        made.lora.b.copy_(torch.randn(made.lora.b.shape, generator=torch.Generator().manual_seed(1)) * 0.02)
+        made.lora.refresh()
+    return made
+
+
+def gradients(decoder: Decoder, batches: list[Batch]) -> tuple[float, dict[str, torch.Tensor]]:
+    decoder.lora.a_grad.zero_()
+    decoder.lora.b_grad.zero_()
+    loss = sum(decoder.step(tensors(b, CPU), 0.5).sum().item() for b in batches)
+    found = decoder.lora.named(decoder.lora.a_grad, decoder.lora.b_grad)
+    return loss, {name: t.clone() for name, t in found.items()}
+
+
+def by_peft(folder: Path, decoder: Decoder, batches: list[Batch], targets, four_bit: bool):
+    from peft import LoraConfig, get_peft_model
+    quiet()
+    base = load_base(folder, Choice("cpu", "fp32", False, "adamw", ""))
+    for name, p in base.named_parameters():
+        if four_bit and name.endswith("proj.weight"):
+            PLAIN.dequantise(*quantise(p.data), p.data)
+    model = get_peft_model(base, LoraConfig(r=RANK, lora_alpha=RANK * SCALING, target_modules=list(targets),
+                                            task_type="CAUSAL_LM"))
+    parameters = {n.replace(".default", ""): p for n, p in model.named_parameters() if p.requires_grad}
+    for name, t in decoder.lora.named().items():
+        parameters[name].data.copy_(t)
+    total = 0.0
+    for example in (e for b in batches for e in b.examples):
+        logits = model(input_ids=torch.tensor([example.ids])).logits[0, :-1]
+        labels = torch.tensor([t if flag else -100 for t, flag in zip(example.ids, example.trained, strict=True)])[1:]
+        loss = torch.nn.functional.cross_entropy(logits, labels, ignore_index=-100, reduction="sum")
+        (loss * 0.5).backward()
+        total += loss.item()
+    return total, {n: p.grad for n, p in parameters.items()}
+
+
+def close(found, expected):
+    assert set(found) == set(expected)
+    for name, t in expected.items():
+        assert (found[name] - t).norm() <= 1e-4 * t.norm() + 1e-7, name
+
+
+@pytest.mark.parametrize("four_bit", [False, True])
+def test_losses_and_gradients_are_pefts(family, folder, batches, four_bit):
+    assert any(b.prefix for b in batches) or family.name != "qwen2", "the shared beginning is tested too"
+    decoder = opened(folder, family, Keep(1, chunk=17, logits=5), four_bit=four_bit)
+    loss, found = gradients(decoder, batches)
+    expected_loss, expected = by_peft(folder, decoder, batches, family.targets, four_bit)
+    assert loss == pytest.approx(expected_loss, rel=1e-5)
+    close(found, expected)
+
+
+def test_some_layers_only(family, folder, batches):
+    targets = tuple(t for t in family.targets if t in ("q_proj", "v_proj", "qkv_proj", "up_proj", "down_proj"))
+    decoder = opened(folder, family, Keep(2), targets)
+    loss, found = gradients(decoder, batches)
+    expected_loss, expected = by_peft(folder, decoder, batches, targets, False)
+    assert loss == pytest.approx(expected_loss, rel=1e-5)
+    close(found, expected)
+
+
+def test_however_memory_is_used_the_gradients_are_the_same(family, folder, batches):
+    _, expected = gradients(opened(folder, family, Keep(3)), batches)
+    for keep in (Keep(0), Keep(2, chunk=5, logits=3), Keep(0, attention=True, chunk=40)):
+        _, found = gradients(opened(folder, family, keep), batches)
+        close(found, expected)
+
+
+def test_streamed_layers_give_the_same_bits(family, folder, batches):
+    expected = gradients(opened(folder, family, Keep(0), four_bit=True), batches)
+    decoder = opened(folder, family, Keep(0), four_bit=True, store="streamed")
+    assert isinstance(decoder.store, Streamed)
+    loss, found = gradients(decoder, batches)
+    assert loss == expected[0]
+    assert all(torch.equal(found[n], t) for n, t in expected[1].items())
+
+
+def test_weights_laid_out_once_give_the_same_bits(family, folder, batches):
+    expected = gradients(opened(folder, family, Keep(3), four_bit=True), batches)
+    loss, found = gradients(opened(folder, family, Keep(3), four_bit=True, expanded=True), batches)
+    assert loss == expected[0]
+    assert all(torch.equal(found[n], t) for n, t in expected[1].items())
+
+
+def test_packed_is_unpacked(family, folder, batches):
+    decoder = opened(folder, family, Keep(3))
+    together = sum(decoder.losses(tensors(b, CPU)).sum().item() for b in batches)
+    alone = [decoder.losses(tensors(Batch((e,), 0), CPU)) for b in batches for e in b.examples]
+    assert together / len(torch.cat(alone)) == pytest.approx(torch.cat(alone).mean().item(), abs=1e-4)
+
+
+def test_dropout_repeats_itself_in_the_backward_pass(family, folder, batches):
+    """Numerically: the loss's slope along the gradient is the gradient's size, with the same elements dropped."""
+    decoder = opened(folder, family, Keep(1, chunk=16))
+    decoder.dropout, decoder.seed = 0.3, 7
+    _, found = gradients(decoder, batches[:1])
+    slope = torch.stack([t.norm() for t in found.values()]).norm().item()
+    direction = {n: t / slope for n, t in found.items()}
+
+    def moved(size: float) -> float:
+        for n, t in decoder.lora.named().items():
+            t.add_(direction[n], alpha=size)
+        decoder.lora.refresh()
+        return gradients(decoder, batches[:1])[0] * 0.5
+
+    step = 1e-3
+    upper, lower = moved(step), moved(-2 * step)
+    assert (upper - lower) / (2 * step) == pytest.approx(slope, rel=2e-2)
+    decoder.seed = 8
+    assert gradients(decoder, batches[:1])[0] != pytest.approx(lower / 0.5, rel=1e-6), "another seed drops others"
+
+
+def test_pissa_leaves_the_model_as_it_was(family, folder, batches):
+    moved, plain = opened(folder, family, Keep(3), start="pissa"), opened(folder, family, Keep(3))
+    plain.lora.b.zero_()
+    plain.lora.refresh()
+    assert bool(moved.lora.b.any())
+    for b in batches:
+        assert torch.allclose(moved.losses(tensors(b, CPU)), plain.losses(tensors(b, CPU)), atol=1e-3)
+
+
+def test_loftq_starts_nearer_to_the_weights_than_nf4(family, folder):
+    decoder = opened(folder, family, Keep(3))
+    slot = next(decoder.lora.each())
+    weight = torch.randn(slot.rows.stop, slot.inputs, generator=torch.Generator().manual_seed(0))
+
+    def rounded(w: torch.Tensor) -> torch.Tensor:
+        out = torch.empty_like(w)
+        PLAIN.dequantise(*quantise(w), out)
+        return out
+    frozen = starts.loftq(weight.clone(), decoder.lora, [slot], True)
+    corrected = rounded(frozen) + SCALING * decoder.lora.b_of(slot) @ decoder.lora.a_of(slot)
+    assert (corrected - weight).norm() < 0.95 * (rounded(weight) - weight).norm()
+
+
+def test_what_is_not_written_out_is_said():
+    assert "gemma3" in (unsupported({}, "gemma3_text", 10) or "")
+    assert "window" in (unsupported({"sliding_window": 100}, "mistral", 200) or "")
+    assert unsupported({"sliding_window": 100}, "mistral", 100) is None
+    assert "gelu" in (unsupported({"hidden_act": "gelu"}, "llama", 100) or "")
