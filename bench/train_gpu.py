@@ -1,12 +1,14 @@
 """One training stack on one GPU: tokens a second and peak memory of a step, for bench/train.py.
 
 Random weights of a real model's shapes, since neither speed nor memory depends on them. Prints one JSON line a row.
-Usage: python bench/train_gpu.py {forge|unsloth|unsloth-keep|peft} [ROW ...]
+Usage: python bench/train_gpu.py forge [ROW ...]
+       python bench/train_gpu.py {peft|unsloth|unsloth-keep} TOKENIZER_FOLDER (tokenizer files of any Qwen2 model)
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 import time
@@ -70,7 +72,7 @@ def profile(row: str, step: Callable[[], float]) -> None:
 
 # ---- Forge ----
 
-def decoder(sizes: dict[str, int], expanded: bool, store: str, host_embedding: bool, keep: Any) -> Any:
+def decoder(sizes: dict[str, int], bits: int, expanded: bool, store: str, host_embedding: bool, keep: Any) -> Any:
     from forge.train.engine.load import LoraSettings, Placement, load
     folder = Path(tempfile.mkdtemp())
     (folder / "config.json").write_text(json.dumps(config(sizes)))
@@ -92,7 +94,7 @@ def decoder(sizes: dict[str, int], expanded: bool, store: str, host_embedding: b
         return made.mul_(0.02)
 
     made = load(folder, s, "qwen2", read, LoraSettings(TARGETS, 16, 2.0, 0),
-                Placement(torch.device("cuda"), torch.bfloat16, True, expanded, store, host_embedding), keep)
+                Placement(torch.device("cuda"), torch.bfloat16, bits, expanded, store, host_embedding), keep)
     torch.cuda.empty_cache()
     return made
 
@@ -127,12 +129,12 @@ def stepper(model: Any, batch: int, length: int) -> Callable[[], float]:
 def forge_rows() -> Iterator[tuple[str, Callable[[], None]]]:
     from forge.train.engine.model import Keep
 
-    def rows(name: str, sizes: dict[str, int], expanded: bool, store: str, host: bool, keep: Any, shapes: Any,
-             cap_gib: float | None = None) -> tuple[str, Callable[[], None]]:
+    def rows(name: str, sizes: dict[str, int], bits: int, expanded: bool, store: str, host: bool, keep: Any,
+             shapes: Any, cap_gib: float | None = None) -> tuple[str, Callable[[], None]]:
         def run() -> None:
             if cap_gib:
                 torch.cuda.set_per_process_memory_fraction(cap_gib * GIB / torch.cuda.mem_get_info()[1])
-            model = decoder(sizes, expanded, store, host, keep)
+            model = decoder(sizes, bits, expanded, store, host, keep)
             print(json.dumps({"row": name, "model_gib": round(torch.cuda.memory_allocated() / GIB, 2)}), flush=True)
             for batch, length in shapes:
                 report(name, batch, length, stepper(model, batch, length))
@@ -141,18 +143,85 @@ def forge_rows() -> Iterator[tuple[str, Callable[[], None]]]:
                 profile(name, stepper(model, *shapes[-1]))
         return name, run
 
-    yield rows("keep", QWEN7, False, "resident", False, Keep(28), SHAPES)
-    yield rows("keep expanded", QWEN7, True, "resident", False, Keep(28), SHAPES)
-    yield rows("recompute", QWEN7, False, "resident", True, Keep(0, chunk=2048, logits=512), SHAPES)
-    yield rows("recompute on host", QWEN7, False, "resident", True, Keep(0, True, chunk=2048, logits=512), SHAPES)
-    yield rows("lean", QWEN7, False, "resident", True, Keep(0, True, chunk=512, logits=256), ((1, 2048),), 5.6)
-    yield rows("long", QWEN7, False, "resident", True, Keep(0, True, chunk=1024, logits=256),
+    yield rows("keep", QWEN7, 4, False, "resident", False, Keep(28), SHAPES)
+    yield rows("keep expanded", QWEN7, 4, True, "resident", False, Keep(28), SHAPES)
+    yield rows("fp8 keep", QWEN7, 8, False, "resident", False, Keep(28), SHAPES)
+    yield rows("attention on host", QWEN7, 4, False, "resident", True, Keep(0, True, True, 2048, 512), SHAPES)
+    yield rows("recompute", QWEN7, 4, False, "resident", True, Keep(0, chunk=2048, logits=512), SHAPES)
+    yield rows("recompute on host", QWEN7, 4, False, "resident", True, Keep(0, True, chunk=2048, logits=512), SHAPES)
+    yield rows("lean", QWEN7, 4, False, "resident", True, Keep(0, True, chunk=512, logits=256), ((1, 2048),), 5.6)
+    yield rows("long", QWEN7, 4, False, "resident", True, Keep(0, True, chunk=1024, logits=256),
                ((1, 16384), (1, 24576), (1, 32768)), 8.0)
-    yield rows("14B", QWEN14, False, "streamed", True, Keep(0, chunk=1024, logits=256), ((1, 2048),), 8.0)
-    yield rows("3 GB", QWEN7, False, "streamed", True, Keep(0, chunk=256, logits=128), ((1, 512),), 3.2)
+    yield rows("14B", QWEN14, 4, False, "streamed", True, Keep(0, chunk=1024, logits=256), ((1, 2048),), 8.0)
+    yield rows("3 GB", QWEN7, 4, False, "streamed", True, Keep(0, chunk=256, logits=128), ((1, 512),), 3.2)
+
+
+# ---- peers ----
+
+LORA: dict[str, Any] = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.0, "bias": "none", "target_modules": list(TARGETS)}
+
+
+def checkpoint(tokenizer: Path) -> Path:
+    """A folder that the peers can load: random weights, and a real tokenizer, which Unsloth insists on."""
+    folder = Path(tempfile.gettempdir()) / "qwen2-7b-random"
+    if (folder / "config.json").exists():
+        return folder
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+    torch.set_default_dtype(torch.bfloat16)
+    with torch.device("cuda"):
+        model = Qwen2ForCausalLM(Qwen2Config(**{k: v for k, v in config(QWEN7).items() if k != "torch_dtype"}))
+    torch.set_default_dtype(torch.float32)
+    model.save_pretrained(str(folder), max_shard_size="4GB")
+    for file in tokenizer.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    return folder
+
+
+def peer_rows(who: str, model: Any, shapes: Any) -> None:
+    import bitsandbytes as bnb
+    optimizer = bnb.optim.AdamW8bit([p for p in model.parameters() if p.requires_grad], lr=2e-4, weight_decay=0.0)
+    for batch, length in shapes:
+        def step(batch: int = batch, length: int = length) -> float:
+            ids = torch.randint(0, 150000, (batch, length), device="cuda")
+            loss = model(input_ids=ids, labels=ids).loss
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            return loss.detach()
+        report(who, batch, length, step)
+
+
+def peft(tokenizer: Path) -> None:
+    """transformers and PEFT as their documentation puts them together."""
+    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    four = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+                              bnb_4bit_compute_dtype=torch.bfloat16)
+    base = AutoModelForCausalLM.from_pretrained(checkpoint(tokenizer), quantization_config=four, dtype=torch.bfloat16,
+                                                device_map={"": 0})
+    base = prepare_model_for_kbit_training(base, gradient_checkpointing_kwargs={"use_reentrant": False})
+    model = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **LORA))
+    model.config.use_cache = False
+    peer_rows("peft", model.train(), SHAPES)
+
+
+def unsloth(tokenizer: Path, recompute: Any) -> None:
+    os.environ |= {"UNSLOTH_DISABLE_STATISTICS": "1", "HF_HUB_OFFLINE": "1"}
+    from unsloth import FastLanguageModel
+    model, _ = FastLanguageModel.from_pretrained(str(checkpoint(tokenizer)), max_seq_length=8192, load_in_4bit=True,
+                                                 dtype=torch.bfloat16, local_files_only=True)
+    model = FastLanguageModel.get_peft_model(model, use_gradient_checkpointing=recompute, random_state=0, **LORA)
+    FastLanguageModel.for_training(model)
+    peer_rows(f"unsloth recompute={recompute}", model, SHAPES)
+
+
+PEERS: dict[str, Callable[[Path], None]] = {"make": lambda tokenizer: print(checkpoint(tokenizer)), "peft": peft,
+                                            "unsloth": lambda tokenizer: unsloth(tokenizer, "unsloth"),
+                                            "unsloth-keep": lambda tokenizer: unsloth(tokenizer, False)}
 
 
 if __name__ == "__main__":
+    os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     who, *wanted = [a for a in sys.argv[1:] if not a.startswith("--")]
     print(json.dumps({"gpu": torch.cuda.get_device_name(), "torch": torch.__version__}), flush=True)
     if who == "forge":
@@ -160,3 +229,5 @@ if __name__ == "__main__":
             if not wanted or label in wanted:
                 run()
                 torch.cuda.empty_cache()
+    else:
+        PEERS[who](Path(wanted[0]))

@@ -59,7 +59,7 @@ def sizes(config: dict[str, Any]) -> Sizes:
 
 @dataclass(frozen=True)
 class Use:
-    """How a training uses its device. `width`: bytes of a number in the computation.
+    """How a training uses its device. `width`: bytes of a number in the computation; `bits` of a frozen weight.
 
     `expanded`: 4-bit weights laid out again in 16 bits. `streamed`: frozen layers come from RAM, two at a time.
     `sharded`: over how many GPUs they are spread. `whole`: layers that keep all activations; the others are computed
@@ -68,7 +68,7 @@ class Use:
     """
 
     width: int
-    four_bit: bool
+    bits: int
     whole: int
     expanded: bool = False
     streamed: bool = False
@@ -81,8 +81,10 @@ class Use:
 
 
 def layer_bytes(s: Sizes, use: Use, rank: int) -> int:
-    """One frozen layer as it is stored: NF4 is half a byte a weight, and 2 bytes for every 64."""
-    return s.spread(rank) * use.width if use.expanded or not use.four_bit else s.layer // 2 + s.layer // 32
+    """One frozen layer as it is stored. NF4: half a byte a weight, and 2 bytes for every 64; e4m3: a byte, twice."""
+    if use.expanded or use.bits >= 16:
+        return s.spread(rank) * use.width
+    return s.layer // 2 + s.layer // 32 if use.bits == 4 else 2 * s.layer
 
 
 def device_bytes(s: Sizes, use: Use, tokens: int, rank: int, optimizer: int) -> int:
@@ -92,7 +94,7 @@ def device_bytes(s: Sizes, use: Use, tokens: int, rank: int, optimizer: int) -> 
     kept = 2 if use.streamed or use.sharded > 1 else s.layers
     shards = s.layers // use.sharded if use.sharded > 1 else 0
     frozen = layer_bytes(s, use, rank) * (kept + shards)
-    scratch = s.spread(rank) * w if use.four_bit and not use.expanded else 0
+    scratch = s.spread(rank) * w if use.bits == 4 and not use.expanded else 0
     embedding = s.vocabulary * h * w
     tables = embedding if s.tied or use.embedding_on_host else 2 * embedding
     adapter = s.adapter(rank) * (8 + w + optimizer) + s.adapter(rank) * 2
@@ -108,7 +110,8 @@ def device_bytes(s: Sizes, use: Use, tokens: int, rank: int, optimizer: int) -> 
     attention = stream + tokens * w * (h + 3 * qkv + 2 * s.attention) + tokens * s.attention * 4
     n = min(use.logits, tokens)
     loss = tokens * h * w * 5 + n * s.vocabulary * (w if w == 2 else 16)
-    return int((fixed + max(mlp, attention, loss)) * SLACK) + WORKSPACE
+    rounded = tokens * 2 * s.ffn if use.bits == 8 else 0  # the widest product's input in 8 bits
+    return int((fixed + max(mlp + rounded, attention, loss)) * SLACK) + WORKSPACE
 
 
 def host_bytes(s: Sizes, use: Use, tokens: int, rank: int) -> int:
@@ -119,17 +122,17 @@ def host_bytes(s: Sizes, use: Use, tokens: int, rank: int) -> int:
     return layers + kept + (s.vocabulary * s.hidden * use.width if use.embedding_on_host else 0)
 
 
-def uses(s: Sizes, width: int, four_bit: bool, gpu: bool, recompute: bool | None, streamed: bool | None,
+def uses(s: Sizes, width: int, bits: int, gpu: bool, recompute: bool | None, streamed: bool | None,
          world: int = 1) -> Iterator[Use]:
     """Ways to use a device, the fastest first. None: free to choose."""
     if not streamed and recompute is not True:
-        if four_bit and gpu:
-            yield Use(width, True, s.layers, expanded=True)
-        yield Use(width, four_bit, s.layers)
-        yield Use(width, four_bit, s.layers, embedding_on_host=gpu)
+        if bits == 4 and gpu:
+            yield Use(width, bits, s.layers, expanded=True)
+        yield Use(width, bits, s.layers)
+        yield Use(width, bits, s.layers, embedding_on_host=gpu)
     if recompute is False and streamed is None:
         return
-    lean = Use(width, four_bit, 0, embedding_on_host=gpu, chunk=2048, logits=512)
+    lean = Use(width, bits, 0, embedding_on_host=gpu, chunk=2048, logits=512)
     if not streamed:
         if recompute is None:
             yield from (replace(lean, whole=n) for n in range(s.layers - 1, 0, -1))
@@ -137,9 +140,9 @@ def uses(s: Sizes, width: int, four_bit: bool, gpu: bool, recompute: bool | None
         if gpu:
             yield replace(lean, on_host=True, attention=True)
             yield replace(lean, on_host=True, chunk=512, logits=256)
-    if world > 1 and four_bit:
+    if world > 1 and bits < 16:
         yield replace(lean, on_host=True, chunk=512, logits=256, sharded=world)
-    if gpu and four_bit and streamed is not False:
+    if gpu and bits < 16 and streamed is not False:
         yield replace(lean, on_host=True, chunk=512, logits=256, streamed=True)
         yield replace(lean, on_host=True, chunk=256, logits=128, streamed=True)
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from forge.cli.setup import Setup
-from forge.errors import UsageError
+from forge.errors import ForgeError, UsageError
 
 app = typer.Typer(add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False,
                   context_settings={"help_option_names": ["-h", "--help"]},
@@ -152,9 +152,20 @@ def validate(setup: Setup,
 
 
 @command()
-def train(setup: Setup, force: Force = False) -> None:
+def train(setup: Setup, force: Force = False,
+          gpus: Annotated[int, typer.Option("--gpus", min=1, help="GPUs of this machine to train on together.")] = 1
+          ) -> None:
     """Train the adapter (QLoRA); resumes where it stopped."""
-    r = one_stage(setup, "train", force)
+    from forge.cli.parallel import follower, start
+    from forge.train.parallel import end
+    if start(setup, force, gpus) or follower(setup):
+        return
+    try:
+        r = one_stage(setup, "train", force)
+    except ForgeError as error:
+        end(failed=error.exit_code != 0)
+        raise
+    end()
     setup.emit(r, f"{r['adapter']}: {r['steps']} steps, loss {r['first_loss']} → {r['loss']}, "
                   f"{r['tokens_per_second']:,.0f} tokens/s")
 

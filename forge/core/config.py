@@ -76,8 +76,9 @@ class TrainConfig(Section):
     tokens_per_update: Positive = Field(16384, description="Tokens (with prompts) behind each optimizer step.")
     micro_batch: Positive | None = Field(None, description="Tokens of a forward pass, as a multiple of max_length; "
                                          "null: what memory allows.")
-    method: Literal["auto", "qlora", "lora"] = Field("auto", description="qlora: the base in 4-bit NF4; lora: in 16 or "
-                                                     "32 bits; auto: chosen by measurement.")
+    method: Literal["auto", "qlora", "lora", "fp8"] = Field("auto", description="qlora: the base in 4-bit NF4; "
+                                                            "lora: in 16 or 32 bits; fp8: in 8 bits, and products too "
+                                                            "(Hopper GPUs; the fastest); auto: by this machine.")
     precision: Literal["auto", "bf16", "fp16", "fp32"] = Field("auto", description="Type of the computation.")
     rank: Positive = Field(64, description="LoRA rank.")
     alpha: Positive | None = Field(None, description="LoRA alpha; null: twice the rank.")

@@ -85,8 +85,9 @@ def prediction(ctx: Context, gpu: str, gpu_gib: float, tokens: float) -> dict[st
     fast = "avx512_bf16" in (flags := cpu_flags()) or "amx_bf16" in flags
     width = 2 if gpu or (train.precision == "auto" and fast) or train.precision == "bf16" else 4
     precision = {2: "bf16", 4: "fp32"}[width]
-    four_bit = train.method == "qlora" or (train.method == "auto" and bool(gpu))
-    choice = Choice("cuda" if gpu else "cpu", precision, four_bit, "adamw_8bit" if gpu else "adamw", "")
+    auto = 4 if gpu else 8 * width
+    bits = {"auto": auto, "qlora": 4, "fp8": 8, "lora": 8 * width}[train.method]
+    choice = Choice("cuda" if gpu else "cpu", precision, bits, "adamw_8bit" if gpu else "adamw", "")
     total = int((train.memory or gpu_gib * 0.97) * 2**30) if gpu else psutil.virtual_memory().available
     fit = next(options(train, choice, size, total), None)
     if fit is None:
@@ -119,14 +120,17 @@ def run(ctx: Context) -> dict[str, Any]:
 def trained(ctx: Context) -> dict[str, Any]:
     """The work of one process of the training; all of them together, where there are several."""
     from forge.catalog.families import by_architecture
+    from forge.train import parallel
     from forge.train.loop import Job, train
     from forge.weights.base import read_json
     w, config = ctx.workspace, ctx.config
     described = read_json(ctx.base_dir / "config.json")
     family = by_architecture((described.get("architectures") or [None])[0], str(ctx.base_dir))
-    identity = sha256_json([settings(ctx), {r: ctx.digests.tree(p) for r, p in inputs(ctx).items()}])
-    if ctx.options.get("force"):
-        remove(w.checkpoints)  # asked to train again, not to resume what is finished
+    identity = ""
+    if parallel.first():
+        identity = sha256_json([settings(ctx), {r: ctx.digests.tree(p) for r, p in inputs(ctx).items()}])
+        if ctx.options.get("force"):
+            remove(w.checkpoints)  # asked to train again, not to resume what is finished
     job = Job(base=ctx.base_dir, base_name=ctx.base.identity, targets=family.targets, dataset=w.dataset,
               validation=w.validation if w.validation.exists() else None, checkpoints=w.checkpoints,
               metrics=w.metrics, adapter=ctx.staged(w.adapter), identity=identity, name=config.model.name)

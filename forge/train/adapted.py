@@ -108,7 +108,7 @@ class EngineModel:
         self.decoder = load(
             model.folder, model.config, model.family.model_type, reader(model),
             LoraSettings(wanted.targets, train.rank, wanted.scaling, train.seed, train.start),
-            Placement(device, dtype(choice.precision), choice.four_bit, use.expanded or not choice.four_bit, store,
+            Placement(device, dtype(choice.precision), min(choice.bits, 16), use.expanded, store,
                       use.embedding_on_host), _keep(use))
         self.decoder.dropout, self.decoder.noise = train.dropout, train.neftune
         lora = self.decoder.lora

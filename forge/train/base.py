@@ -35,7 +35,7 @@ def load_base(folder: Path, choice: Choice) -> PreTrainedModel:
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
     quantization = BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=dtype(choice.precision)) if choice.four_bit else None
+        bnb_4bit_compute_dtype=dtype(choice.precision)) if choice.bits == 4 else None
     model = AutoModelForCausalLM.from_pretrained(
         folder, dtype=dtype(choice.precision), quantization_config=quantization, attn_implementation="sdpa",
         device_map={"": 0 if choice.device == "cuda" else torch.device("cpu")}, trust_remote_code=False,

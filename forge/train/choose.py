@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Choice:
-    """`precision` is bf16, fp16 or fp32; `four_bit` quantises the frozen base to NF4; `modern`: the GPU has bf16 and
-    flash attention (Ampere or newer)."""
+    """`precision` is bf16, fp16 or fp32; `bits` of a frozen weight: 4 is NF4, 8 is e4m3, else the precision's;
+    `modern`: the GPU has bf16 and flash attention (Ampere or newer)."""
 
     device: str
     precision: str
-    four_bit: bool
+    bits: int
     optimizer: str
     why: str
     modern: bool = True
@@ -69,15 +69,22 @@ def _on_gpu(train: TrainConfig) -> Choice:
         # Where both are computed at the same speed, the one that cannot overflow.
         note = " (fp16 asked for: bf16 is as fast here and needs no loss scaling)" if precision == "fp16" else ""
         precision = "bf16" if modern else "fp16"
-    four_bit = train.method != "lora"
+    bits = {"auto": 4, "qlora": 4, "fp8": 8, "lora": 16}[train.method]
+    if bits == 8 and torch.cuda.get_device_capability() < (9, 0):
+        raise EnvironmentProblem("train.method fp8 needs a Hopper GPU or newer; "
+                                 f"{torch.cuda.get_device_name()} is older", fix="--set train.method=qlora")
     optimizer = "adamw_8bit" if train.optimizer == "auto" else train.optimizer
-    why = f"{torch.cuda.get_device_name()}, {human(total)}: {'4-bit NF4 base' if four_bit else 'base'} in {precision}"
-    return Choice("cuda", precision, four_bit, optimizer, why + note, modern)
+    base = {4: "4-bit NF4 base", 8: "8-bit e4m3 base", 16: "base"}[bits]
+    why = f"{torch.cuda.get_device_name()}, {human(total)}: {base} in {precision}"
+    return Choice("cuda", precision, bits, optimizer, why + note, modern)
 
 
 def _on_cpu(train: TrainConfig, parameters: int) -> Choice:
     import torch
     precision, why = train.precision, f"train.precision {train.precision}"
+    if train.method == "fp8":
+        raise EnvironmentProblem("train.method fp8 needs a Hopper GPU or newer; this machine has no CUDA GPU",
+                                 fix="--set train.method=auto")
     if precision == "fp16":
         precision, why = "fp32", "fp16 is for GPUs: fp32 instead"
     if precision == "auto":
@@ -93,7 +100,7 @@ def _on_cpu(train: TrainConfig, parameters: int) -> Choice:
         raise EnvironmentProblem(f"the base takes {human(needed)} in {precision}, {human(available)} of memory are "
                                  "free", fix="--set train.method=qlora, or a smaller base, or add swap")
     # Paged and 8-bit optimizers are CUDA code; the adapter's own state is small.
-    return Choice("cpu", precision, four_bit, "adamw",
+    return Choice("cpu", precision, 4 if four_bit else 8 * BYTES[precision], "adamw",
                   f"no CUDA GPU; {'NF4' if four_bit else 'plain'} LoRA in {precision} ({why})")
 
 
@@ -111,7 +118,7 @@ def options(train: TrainConfig, choice: Choice, sizes: Sizes, budget: int, world
     gpu = choice.device == "cuda"
     recompute = None if train.recompute == "auto" else train.recompute
     streamed = None if train.stream == "auto" else train.stream
-    candidates = uses(sizes, BYTES[choice.precision], choice.four_bit, gpu, recompute, streamed, world)
+    candidates = uses(sizes, BYTES[choice.precision], choice.bits, gpu, recompute, streamed, world)
     host = psutil.virtual_memory().available if gpu else 1 << 62  # on a CPU the device is the host
     return fits(sizes, candidates, passes(train.max_length, train.tokens_per_update, train.micro_batch, gpu),
                 train.rank, STATE_BYTES[choice.optimizer], budget, host)
@@ -120,7 +127,7 @@ def options(train: TrainConfig, choice: Choice, sizes: Sizes, budget: int, world
 def by_autograd(train: TrainConfig, choice: Choice, sizes: Sizes) -> Fit:
     """For a model that PEFT trains: everything resident, and recomputation where half as much again would not fit."""
     tokens = train.max_length * (train.micro_batch or 1)
-    use = Use(BYTES[choice.precision], choice.four_bit, sizes.layers)
+    use = Use(BYTES[choice.precision], choice.bits, sizes.layers)
     needed = device_bytes(sizes, use, tokens, train.rank, STATE_BYTES[choice.optimizer])
     keep = needed * 3 // 2 < device_budget(train, choice) if train.recompute == "auto" else not train.recompute
     use = use if keep else replace(use, whole=0)
@@ -130,7 +137,7 @@ def by_autograd(train: TrainConfig, choice: Choice, sizes: Sizes) -> Fit:
 def too_small(train: TrainConfig, choice: Choice, sizes: Sizes) -> EnvironmentProblem:
     """The refusal when nothing fits, with what the leanest way would take."""
     gpu = choice.device == "cuda"
-    leanest = fits(sizes, uses(sizes, BYTES[choice.precision], choice.four_bit, gpu, None, None), [train.max_length],
+    leanest = fits(sizes, uses(sizes, BYTES[choice.precision], choice.bits, gpu, None, None), [train.max_length],
                    train.rank, STATE_BYTES[choice.optimizer], 1 << 62, 1 << 62)
     least = min(fit.device_bytes for fit in leanest)
     return EnvironmentProblem(

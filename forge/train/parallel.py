@@ -58,6 +58,11 @@ def launched() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
+def first() -> bool:
+    """Whether this process is alone, or the one of several that writes and speaks."""
+    return not launched() or os.environ.get("RANK") == "0"
+
+
 def join() -> World:
     """This process's place, from the variables that torchrun and accelerate set; alone without them."""
     if not launched():
@@ -77,10 +82,16 @@ def begin() -> None:
     join().share(True)
 
 
-def leave() -> None:
+def end(failed: bool = False) -> None:
+    """This process is through. Others that wait for the first one are let go where there was nothing to train."""
+    if not launched():
+        return
     import torch.distributed as dist
-    if launched() and dist.is_initialized():
-        dist.destroy_process_group()
+    if first() and not dist.is_initialized():
+        join().share(False)
+    if not failed:  # after a failure nobody waits: torchrun ends the others
+        dist.barrier()
+    dist.destroy_process_group()
 
 
 def launch(gpus: int, arguments: Sequence[str]) -> None:

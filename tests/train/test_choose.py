@@ -62,10 +62,10 @@ def test_plain_lora_is_refused_when_memory_lacks(memory):
 def test_auto_takes_nf4_when_memory_lacks_and_says_why(memory):
     memory(2.5e9)
     choice = choose(TrainConfig(precision="fp32"), HALF_A_BILLION)
-    assert choice.four_bit
+    assert choice.bits == 4
     assert "would not fit" in choice.why
     memory(4e9)
-    assert not choose(TrainConfig(precision="fp32"), HALF_A_BILLION).four_bit
+    assert choose(TrainConfig(precision="fp32"), HALF_A_BILLION).bits == 32
 
 
 def test_8_bit_optimizers_are_cuda_only(memory):
@@ -84,3 +84,9 @@ def test_qlora_on_a_cpu_is_really_nf4(memory, tiny_base):
         assert layer.weight.quant_type == "nf4"
         assert layer.weight.dtype == torch.uint8
         assert layer.weight.numel() == layer.in_features * layer.out_features / 2
+
+
+def test_fp8_is_refused_without_the_gpu_for_it(memory):
+    with pytest.raises(EnvironmentProblem, match="needs a Hopper GPU") as caught:
+        choose(TrainConfig(method="fp8"), HALF_A_BILLION)
+    assert caught.value.fix

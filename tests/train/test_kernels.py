@@ -65,6 +65,19 @@ def test_cross_entropy(vocabulary):
     close(ours[0], plain[0])
 
 
+@pytest.mark.parametrize(("m", "n", "k"), [(64, 128, 256), (2048, 18944, 3584)])
+def test_products_in_8_bits(m, n, k):
+    x, weight = torch.randn(m, k + 16, device=CUDA, dtype=BF16)[:, :k], torch.randn(n, k, device=CUDA, dtype=BF16)
+    ops = kernels.kernels(torch.device(CUDA))
+    (q, scale), (w, w_scale) = ops.round8(x), ops.round8(weight)
+    expected, expected_scale = kernels.PLAIN.round8(x)
+    assert torch.allclose(scale, expected_scale)
+    close(q.float(), expected.float(), 1e-3)
+    result = ops.product8(q, scale, w, w_scale, BF16)
+    close(result, kernels.PLAIN.product8(q, scale, w, w_scale, BF16))
+    close(result, x.float() @ weight.float().t(), 0.06)
+
+
 @pytest.mark.parametrize("spare", [0, 48])
 def test_dequantise(spare):
     weight = torch.randn(256, 896, device=CUDA)

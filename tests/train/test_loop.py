@@ -137,10 +137,10 @@ def test_the_machine_is_used_the_same_way_after_a_resume_but_not_for_another_tra
     job = make_job()
     train(job, settings(max_steps=2), 8, encoder, Recorder())
     kept = json.loads((job.checkpoints / checkpoints.CHOICE).read_text())["choice"]
-    assert not kept["four_bit"]
+    assert kept["bits"] == 32
     report = Recorder()
     train(make_job(identity="another"), settings(max_steps=2, method="qlora"), 8, encoder, report)
-    assert json.loads((job.checkpoints / checkpoints.CHOICE).read_text())["choice"]["four_bit"]
+    assert json.loads((job.checkpoints / checkpoints.CHOICE).read_text())["choice"]["bits"] == 4
     assert report.steps == [1, 2]
 
 

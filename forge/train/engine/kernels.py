@@ -17,6 +17,7 @@ from torch import Tensor
 NF4 = (-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334,
        -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224,
        0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0)
+E4M3_MAX = 448.0
 BLOCK = 64  # weights that share one absmax
 
 
@@ -98,9 +99,18 @@ def _cross_entropy(logits: Tensor, target: Tensor, scale: float) -> Tensor:
     return torch.cat(losses)
 
 
+def _round8(x: Tensor) -> tuple[Tensor, Tensor]:
+    scale = x.abs().amax(-1, keepdim=True).float().clamp(min=1e-12) / E4M3_MAX
+    return (x.float() / scale).to(torch.float8_e4m3fn), scale
+
+
+def _product8(x: Tensor, x_scale: Tensor, weight: Tensor, scale: Tensor, kind: torch.dtype) -> Tensor:
+    return ((x.float() @ weight.float().t()) * x_scale * scale.t()).to(kind)
+
+
 PLAIN = SimpleNamespace(dequantise=_dequantise, rms=_rms, rms_backward=_rms_backward, swiglu=_swiglu,
                         swiglu_backward=_swiglu_backward, rope=_rope, rope_backward=_rope_backward,
-                        cross_entropy=_cross_entropy)
+                        cross_entropy=_cross_entropy, round8=_round8, product8=_product8)
 """What each function does, for matrices of M tokens:
 
 dequantise(packed, absmax, out): NF4 into `out` (rows, columns), whatever its leading dimension.
@@ -110,6 +120,8 @@ swiglu(gate_up, out): silu(gate) · up of (M, 2 I) into (M, I).
 swiglu_backward(gate_up, grad): in place; gate_up becomes its gradient, grad becomes swiglu's output again.
 rope(heads, cos, sin): turns (M, heads, d) in place; cos and sin are fp32 (M, d / 2), halves paired as in Llama.
 rope_backward(grad, cos, sin, out): the inverse turn of `grad` into `out`.
+round8(x): x in 8 bits, e4m3, and the fp32 scale of each row (M, 1).
+product8(x, x_scale, weight, scale, kind): x Wᵀ of two such matrices, in `kind`.
 cross_entropy(logits, target, scale): losses (M) in fp32; logits become their gradient times `scale`.
 """
 

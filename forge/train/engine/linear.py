@@ -9,6 +9,7 @@ below W. On the narrow side the second pass is cheap.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,28 +40,63 @@ def fill(matrix: Tensor, group: Group, lora: Lora, layer: int) -> None:
         spare[slot.rows, slot.columns] = lora.b_of(slot, lora.b_used)
 
 
-class Linear:
-    """One group of one layer for the time of a forward or backward pass. `matrix` is spread() and filled."""
+class Adapter:
+    """The low-rank side of one group of one layer, for the time of a forward or backward pass."""
 
-    def __init__(self, group: Group, layer: int, lora: Lora, matrix: Tensor, bias: Tensor | None,
-                 drop: Mask | None) -> None:
-        self.group, self.lora, self.matrix, self.bias, self.drop = group, lora, matrix, bias, drop
+    def __init__(self, group: Group, layer: int, lora: Lora, bias: Tensor | None, drop: Mask | None) -> None:
+        self.group, self.lora, self.bias, self.drop = group, lora, bias, drop
         self.slots: list[Slot] = lora.slots[layer, group.name]
         self.ranks = lora.ranks(layer, group.name)
         self.a = lora.stacked(layer, group.name, lora.a_used) if self.slots else None
         self.a_grad = lora.stacked(layer, group.name, lora.a_grad) if self.slots else None
 
-    @property
-    def weight(self) -> Tensor:
-        """W alone, (out, in)."""
-        return self.matrix[:self.group.outputs, :self.group.inputs]
-
     def project(self, wide: Tensor) -> None:
         """x Aᵀ into the columns behind x."""
         n = self.group.inputs
         if self.a is not None:
-            x = wide[:, :n] if self.drop is None else self.drop(wide[:, :n])
-            torch.mm(x, self.a.t(), out=wide[:, n:])
+            torch.mm(self._dropped(wide[:, :n]), self.a.t(), out=wide[:, n:])
+
+    def _dropped(self, x: Tensor) -> Tensor:
+        return x if self.drop is None else self.drop(x)
+
+    def _add_low(self, y: Tensor, low: Tensor) -> Tensor:
+        """y += s (x Aᵀ) Bᵀ."""
+        for slot in self.slots:
+            y[:, slot.rows].addmm_(low[:, slot.columns], self.lora.b_of(slot, self.lora.b_used).t())
+        return y
+
+    def _lowered(self, grad: Tensor, out: Tensor) -> None:
+        """s dy B of each part, side by side."""
+        for slot in self.slots:
+            torch.mm(grad[:, slot.rows], self.lora.b_of(slot, self.lora.b_used), out=out[:, slot.columns])
+
+    def _gradients(self, grad: Tensor, lowered: Tensor, x: Tensor, low: Tensor) -> None:
+        """Adds A's and B's, from dy, s dy B, x and x Aᵀ."""
+        assert self.a_grad is not None
+        for slot in self.slots:
+            self.lora.b_of(slot, self.lora.b_grad).add_(grad[:, slot.rows].t() @ low[:, slot.columns],
+                                                        alpha=self.lora.scaling)
+        self.a_grad += lowered.t() @ self._dropped(x)
+
+    def contract_gradients(self, stream: Tensor, x: Tensor) -> None:
+        """Adds A's and B's gradients, after contract_backward; x is the input of the forward pass."""
+        if self.a is not None:
+            n = self.group.outputs
+            self._gradients(stream[:, :n], stream[:, n:n + self.ranks], x, self._dropped(x) @ self.a.t())
+
+
+class Linear(Adapter):
+    """With a 16- or 32-bit matrix, spread() and filled."""
+
+    def __init__(self, matrix: Tensor, group: Group, layer: int, lora: Lora, bias: Tensor | None,
+                 drop: Mask | None) -> None:
+        super().__init__(group, layer, lora, bias, drop)
+        self.matrix = matrix
+
+    @property
+    def weight(self) -> Tensor:
+        """W alone, (out, in)."""
+        return self.matrix[:self.group.outputs, :self.group.inputs]
 
     def expand(self, wide: Tensor) -> Tensor:
         """(M, in + ranks), projected → (M, out)."""
@@ -72,45 +108,74 @@ class Linear:
         y = torch.addmm(residual, x, self.weight.t())
         if self.bias is not None:
             y += self.bias
-        if self.a is not None:
-            low = (x if self.drop is None else self.drop(x)) @ self.a.t()
-            for slot in self.slots:
-                y[:, slot.rows].addmm_(low[:, slot.columns], self.lora.b_of(slot, self.lora.b_used).t())
-        return y
+        return y if self.a is None else self._add_low(y, self._dropped(x) @ self.a.t())
 
-    def expand_backward(self, grad: Tensor, wide: Tensor) -> Tensor:
-        """Gradient of (M, out) and the projected input of the forward pass → gradient of (M, in); adds A's and B's."""
+    def expand_backward(self, grad: Tensor, wide: Tensor, further: bool = True) -> Tensor | None:
+        """Gradient of (M, out) and the projected input of the forward pass → gradient of (M, in), if it goes any
+        further; adds A's and B's."""
         n = self.group.inputs
-        dx = grad @ self.matrix[:, :n]
-        if self.a is None or self.a_grad is None:
+        dx = grad @ self.matrix[:, :n] if further else None
+        if self.a is None:
             return dx
-        low = grad.new_empty(len(grad), self.ranks)
-        for slot in self.slots:
-            torch.mm(grad[:, slot.rows], self.lora.b_of(slot, self.lora.b_used), out=low[:, slot.columns])
-            self._add_b(slot, grad[:, slot.rows], wide[:, n:][:, slot.columns])
-        x = wide[:, :n] if self.drop is None else self.drop(wide[:, :n])
-        self.a_grad += low.t() @ x
-        return dx.addmm_(low, self.a) if self.drop is None else dx.add_(self.drop(low @ self.a))
+        lowered = grad.new_empty(len(grad), self.ranks)
+        self._lowered(grad, lowered)
+        self._gradients(grad, lowered, wide[:, :n], wide[:, n:])
+        if dx is None:
+            return None
+        return dx.addmm_(lowered, self.a) if self.drop is None else dx.add_(self.drop(lowered @ self.a))
 
     def contract_backward(self, stream: Tensor) -> Tensor:
         """Gradient of (M, out) with spare columns behind it, which are overwritten → gradient of (M, in)."""
         n = self.group.outputs
-        for slot in self.slots:
-            torch.mm(stream[:, slot.rows], self.lora.b_of(slot, self.lora.b_used), out=stream[:, n:n + self.ranks])
+        lowered = stream[:, n:n + self.ranks]
+        self._lowered(stream, lowered)
         if self.drop is not None and self.a is not None:
-            return (stream[:, :n] @ self.weight).add_(self.drop(stream[:, n:n + self.ranks] @ self.a))
+            return (stream[:, :n] @ self.weight).add_(self.drop(lowered @ self.a))
         return stream[:, :n + self.ranks] @ self.matrix
 
-    def contract_gradients(self, stream: Tensor, x: Tensor) -> None:
-        """Adds A's and B's gradients, after contract_backward; x is the input of the forward pass."""
-        if self.a is None or self.a_grad is None:
-            return
-        n = self.group.outputs
-        x = x if self.drop is None else self.drop(x)
-        low = x @ self.a.t()
-        for slot in self.slots:
-            self._add_b(slot, stream[:, slot.rows], low[:, slot.columns])
-        self.a_grad += stream[:, n:n + self.ranks].t() @ x
 
-    def _add_b(self, slot: Slot, grad: Tensor, low: Tensor) -> None:
-        self.lora.b_of(slot, self.lora.b_grad).add_(grad.t() @ low, alpha=self.lora.scaling)
+class Eight(Adapter):
+    """With the matrix in 8 bits, e4m3 with a scale a row, once as it is and once transposed: both products want what
+    they sum over to be contiguous. What is multiplied with it is rounded the same way, the adapter is not."""
+
+    def __init__(self, forward: tuple[Tensor, Tensor], backward: tuple[Tensor, Tensor], ops: Any, group: Group,
+                 layer: int, lora: Lora, bias: Tensor | None, drop: Mask | None) -> None:
+        super().__init__(group, layer, lora, bias, drop)
+        self.forward, self.backward, self.ops = forward, backward, ops
+
+    def _product(self, x: Tensor, weight: tuple[Tensor, Tensor]) -> Tensor:
+        return self.ops.product8(*self.ops.round8(x), *weight, x.dtype)
+
+    def expand(self, wide: Tensor) -> Tensor:
+        n = self.group.inputs
+        y = self._product(wide[:, :n], self.forward)
+        if self.bias is not None:
+            y += self.bias
+        return self._add_low(y, wide[:, n:])
+
+    def contract(self, x: Tensor, residual: Tensor) -> Tensor:
+        y = self._product(x, self.forward).add_(residual)
+        if self.bias is not None:
+            y += self.bias
+        return y if self.a is None else self._add_low(y, self._dropped(x) @ self.a.t())
+
+    def expand_backward(self, grad: Tensor, wide: Tensor, further: bool = True) -> Tensor | None:
+        n = self.group.inputs
+        dx = self._product(grad, self.backward) if further else None
+        if self.a is None:
+            return dx
+        lowered = grad.new_empty(len(grad), self.ranks)
+        self._lowered(grad, lowered)
+        self._gradients(grad, lowered, wide[:, :n], wide[:, n:])
+        return None if dx is None else self._add_back(dx, lowered)
+
+    def contract_backward(self, stream: Tensor) -> Tensor:
+        n = self.group.outputs
+        lowered = stream[:, n:n + self.ranks]
+        self._lowered(stream, lowered)
+        dx = self._product(stream[:, :n], self.backward)
+        return dx if self.a is None else self._add_back(dx, lowered)
+
+    def _add_back(self, dx: Tensor, lowered: Tensor) -> Tensor:
+        assert self.a is not None
+        return dx.addmm_(lowered, self.a) if self.drop is None else dx.add_(self.drop(lowered @ self.a))

@@ -27,12 +27,13 @@ STORES = {"resident": Resident, "streamed": Streamed, "sharded": Sharded}
 
 @dataclass(frozen=True)
 class Placement:
-    """`four_bit`: the layers in NF4; `expanded`: those values laid out in the type of the computation, which spares
-    dequantising and takes four times the memory. `store` is a name in STORES."""
+    """`bits` a frozen weight: 4 is NF4, 8 is e4m3 in both directions, 16 is `kind`. `expanded`: NF4's values laid out
+    in the type of the computation, which spares dequantising and takes four times the memory. `store` is a name in
+    STORES."""
 
     device: torch.device
     kind: torch.dtype
-    four_bit: bool
+    bits: int
     expanded: bool = False
     store: str = "resident"
     embedding_on_host: bool = False
@@ -91,13 +92,18 @@ def _layers(s: Shape, read: Read, adapter: Lora, place: Placement, start: starts
                     place.device, place.kind)
             weight = torch.cat([read(f"{stem}{p}.weight").to(place.device) for p, _ in group.parts])
             if start:
-                weight = start(weight.float(), adapter, adapter.slots[i, group.name], place.four_bit)
+                weight = start(weight.float(), adapter, adapter.slots[i, group.name], place.bits == 4)
             layer |= _stored(weight, group, adapter.ranks(i, group.name), place)
         yield layer
 
 
 def _stored(weight: Tensor, group: Group, ranks: int, place: Placement) -> Layer:
-    packed, absmax = quantise(weight.to(place.kind)) if place.four_bit else (None, None)
+    ops = kernels(place.device)
+    if place.bits == 8:
+        forward, backward = ops.round8(weight.to(place.kind)), ops.round8(weight.to(place.kind).t().contiguous())
+        return {f"{group.name}.eight": forward[0], f"{group.name}.eight_scale": forward[1],
+                f"{group.name}.eight_back": backward[0], f"{group.name}.eight_back_scale": backward[1]}
+    packed, absmax = quantise(weight.to(place.kind)) if place.bits == 4 else (None, None)
     if packed is not None and absmax is not None and not place.expanded:
         return {f"{group.name}.packed": packed, f"{group.name}.absmax": absmax}
     matrix = torch.empty(spread(group, ranks), dtype=place.kind, device=place.device)
@@ -105,7 +111,7 @@ def _stored(weight: Tensor, group: Group, ranks: int, place: Placement) -> Layer
     if packed is None or absmax is None:
         inner.copy_(weight)
     else:
-        kernels(place.device).dequantise(packed, absmax, inner)
+        ops.dequantise(packed, absmax, inner)
     return {f"{group.name}.dense": matrix}
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from forge.train.engine import attention
 from forge.train.engine.attention import Spans, attend, attend_backward
 from forge.train.engine.kernels import kernels
-from forge.train.engine.linear import Linear, fill, spread
+from forge.train.engine.linear import Eight, Linear, fill, spread
 from forge.train.engine.lora import Lora
 from forge.train.engine.shape import Shape
 
@@ -129,6 +129,7 @@ class Decoder:
         if not self.keep.on_host:
             return Drawer()
         self._shelf = self._shelf or Shelf(self.device)  # kept: pinning memory is slow
+        self._shelf.clear()
         return self._shelf
 
     def _embed(self, inputs: Inputs) -> Tensor:
@@ -207,8 +208,8 @@ class Decoder:
         grad = self._heads_backward(dq, dk, dv, saved.qkv, tensors, turns)
         del dq, dk, dv
         qkv = self._linear(i, "qkv", tensors)
-        if i or qkv.slots:
-            inner = qkv.expand_backward(grad, self._projected(saved.x, tensors["norm1"], qkv))
+        inner = qkv.expand_backward(grad, self._projected(saved.x, tensors["norm1"], qkv), further=i > 0)
+        if inner is not None:
             self.ops.rms_backward(inner, saved.x, tensors["norm1"], s.eps, stream[:, :s.hidden])
 
     def _heads_backward(self, dq: Tensor, dk: Tensor, dv: Tensor, qkv: Tensor, tensors: dict[str, Tensor],
@@ -247,9 +248,15 @@ class Decoder:
 
     # ---- pieces ----
 
-    def _linear(self, i: int, name: str, tensors: dict[str, Tensor]) -> Linear:
+    def _linear(self, i: int, name: str, tensors: dict[str, Tensor]) -> Linear | Eight:
         """The group's matrix with the adapter in its spare part, dequantised only where it is not at hand already."""
         group, ranks = self._groups[name], self.lora.ranks(i, name)
+        drop = partial(self._drop, f"{i}.{name}") if self.dropout and self.training else None
+        side = group, i, self.lora, tensors.get(f"{name}.bias"), drop
+        if f"{name}.eight" in tensors:
+            forward, backward = ((tensors[f"{name}.{key}"], tensors[f"{name}.{key}_scale"])
+                                 for key in ("eight", "eight_back"))
+            return Eight(forward, backward, self.ops, *side)
         matrix = tensors.get(f"{name}.dense")
         if matrix is None:
             rows, columns = spread(group, ranks)
@@ -262,8 +269,7 @@ class Decoder:
         elif self._filled.get((i, name)) != self.lora.version:
             fill(matrix, group, self.lora, i)
             self._filled[i, name] = self.lora.version
-        drop = partial(self._drop, f"{i}.{name}") if self.dropout and self.training else None
-        return Linear(group, i, self.lora, matrix, tensors.get(f"{name}.bias"), drop)
+        return Linear(matrix, *side)
 
     def _space(self, name: str, size: int) -> Tensor:
         if name not in self._scratch or self._scratch[name].numel() < size:
@@ -281,7 +287,7 @@ class Decoder:
         self.ops.rms(x, weight, self.shape.eps, out[:, :x.shape[1]])
         return out
 
-    def _projected(self, x: Tensor, weight: Tensor, linear: Linear) -> Tensor:
+    def _projected(self, x: Tensor, weight: Tensor, linear: Linear | Eight) -> Tensor:
         wide = self._norm(x, weight, linear.ranks)
         linear.project(wide)
         return wide
@@ -352,12 +358,16 @@ class Drawer:
 
 class Shelf:
     """Layers that are computed again leave what they keep in pinned host memory; it comes back one layer ahead of its
-    use."""
+    use.
+
+    A tensor is let go only once the work that follows waits for its copy, so its memory can be used again at once.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self.device, self.stream = device, torch.cuda.Stream(device)
         self._host: dict[tuple[int, str], Tensor] = {}
         self._kept: list[Saved | dict[str, Tensor]] = []  # as it was, or views of host memory by field
+        self._leaving: list[tuple[Any, Saved]] = []
         self._back: dict[int, tuple[Saved, Any]] = {}
 
     def _space(self, i: int, name: str, like: Tensor) -> Tensor:
@@ -366,32 +376,45 @@ class Shelf:
             self._host[i, name] = torch.empty(size, dtype=like.dtype, pin_memory=True)
         return self._host[i, name][:size].view(like.shape)
 
+    def _copied(self) -> Any:
+        done = torch.cuda.Event()
+        done.record(self.stream)
+        return done
+
     def put(self, saved: Saved) -> None:
         if saved.gate_up is not None:
             self._kept.append(saved)
             return
         self.stream.wait_stream(torch.cuda.current_stream())
-        views = {}
+        views = {name: self._space(len(self._kept), name, tensor) for name, tensor in vars(saved).items()
+                 if tensor is not None}
         with torch.cuda.stream(self.stream):
-            for name, tensor in vars(saved).items():
-                if tensor is not None:
-                    views[name] = self._space(len(self._kept), name, tensor)
-                    views[name].copy_(tensor, non_blocking=True)
-                    tensor.record_stream(self.stream)  # its memory is not used again before the copy is done
+            for name, view in views.items():
+                view.copy_(getattr(saved, name), non_blocking=True)
         self._kept.append(views)
+        self._leaving.append((self._copied(), saved))
+        if len(self._leaving) > 1:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        done, _ = self._leaving.pop(0)
+        torch.cuda.current_stream().wait_event(done)
 
     def _fetch(self, i: int) -> None:
         if i < 0 or i in self._back or isinstance(self._kept[i], Saved):
             return
         views = self._kept[i]
         assert isinstance(views, dict)
+        back = Saved(**{name: torch.empty_like(view, device=self.device) for name, view in views.items()})
+        self.stream.wait_stream(torch.cuda.current_stream())  # whoever had this memory before is done with it
         with torch.cuda.stream(self.stream):
-            back = Saved(**{name: view.to(self.device, non_blocking=True) for name, view in views.items()})
-            arrived = torch.cuda.Event()
-            arrived.record()
-        self._back[i] = back, arrived
+            for name, view in views.items():
+                getattr(back, name).copy_(view, non_blocking=True)
+        self._back[i] = back, self._copied()
 
     def take(self) -> Saved:
+        while self._leaving:
+            self._let_go()
         i = len(self._kept) - 1
         self._fetch(i)
         self._fetch(i - 1)
@@ -400,7 +423,12 @@ class Shelf:
             return kept
         saved, arrived = self._back.pop(i)
         torch.cuda.current_stream().wait_event(arrived)
-        for tensor in vars(saved).values():
-            if tensor is not None:
-                tensor.record_stream(torch.cuda.current_stream())
         return saved
+
+    def clear(self) -> None:
+        """A step that ran out of memory may have left something."""
+        if self._kept or self._back:
+            torch.cuda.synchronize(self.device)
+        self._kept.clear()
+        self._leaving.clear()
+        self._back.clear()

@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from forge.train.engine.kernels import NF4
+from forge.train.engine.kernels import E4M3_MAX, NF4
 
 _codes: dict[torch.device, Tensor] = {}
 
@@ -165,3 +165,29 @@ def cross_entropy(logits: Tensor, target: Tensor, scale: float) -> Tensor:
     _cross_entropy[(len(target),)](logits, target, losses, scale, logits.stride(0), logits.shape[1], BLOCK=4096,
                                    num_warps=8)
     return losses
+
+
+@triton.jit
+def _round8(x, out, scales, stride, n, most, BLOCK: tl.constexpr):
+    row, c = tl.program_id(0).to(tl.int64), tl.arange(0, BLOCK)
+    x += row * stride
+    top = tl.zeros((BLOCK,), tl.float32)
+    for start in range(0, n, BLOCK):
+        top = tl.maximum(top, tl.abs(tl.load(x + start + c, mask=start + c < n, other=0).to(tl.float32)))
+    scale = tl.maximum(tl.max(top, 0), 1e-12) / most
+    tl.store(scales + row, scale)
+    for start in range(0, n, BLOCK):  # the row is in the cache by now
+        v = tl.load(x + start + c, mask=start + c < n, other=0).to(tl.float32) / scale
+        tl.store(out + row * n + start + c, v.to(tl.float8e4nv), mask=start + c < n)
+
+
+def round8(x: Tensor) -> tuple[Tensor, Tensor]:
+    rows, n = x.shape
+    out = torch.empty(rows, n, dtype=torch.float8_e4m3fn, device=x.device)
+    scales = torch.empty(rows, 1, dtype=torch.float32, device=x.device)
+    _round8[(rows,)](x, out, scales, x.stride(0), n, E4M3_MAX, BLOCK=4096, num_warps=8)
+    return out, scales
+
+
+def product8(x: Tensor, x_scale: Tensor, weight: Tensor, scale: Tensor, kind: torch.dtype) -> Tensor:
+    return torch._scaled_mm(x, weight.t(), scale_a=x_scale, scale_b=scale.t(), out_dtype=kind, use_fast_accum=True)

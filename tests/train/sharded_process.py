@@ -1,0 +1,39 @@
+"""Run by torchrun: compares sharded with resident layers."""
+
+import sys
+from pathlib import Path
+
+import torch
+from train_helpers import conversation
+
+from forge.catalog.families import QWEN2
+from forge.chat.encode import Encoder
+from forge.train.batches import encode, pack, tensors
+from forge.train.engine.load import LoraSettings, Placement, load, reader
+from forge.train.engine.model import Keep
+from forge.weights.base import open_base
+from forge.weights.tiny import build_tiny
+
+
+def main(folder: Path, data: Path) -> None:
+    torch.distributed.init_process_group("gloo")
+    rank = torch.distributed.get_rank()
+    own = folder / f"base-{rank}"
+    texts = [m["content"] for i in range(40) for m in conversation(i)["messages"]]
+    build_tiny(own, texts, dtype="F32", layers=3, hidden=64, ffn=128, vocab=600)
+    base = open_base(own)
+    [batch, *_] = pack(encode(data, Encoder.load(own, stop=QWEN2.stop, pad=QWEN2.pad), 400), 400, 0)
+    results = []
+    for store in ("resident", "sharded"):
+        decoder = load(own, base.config, "qwen2", reader(base), LoraSettings(QWEN2.targets, 4, 2.0, 0),
+                       Placement(torch.device("cpu"), torch.float32, 4, store=store), Keep(0))
+        results.append((decoder.step(tensors(batch, torch.device("cpu")), 1.0), decoder.lora.b_grad.clone()))
+        if store == "sharded":
+            assert all(len(piece) * 2 == decoder.store.size for piece in decoder.store.pieces)
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+    print("equal", flush=True)
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
