@@ -1,0 +1,126 @@
+"""The planner's arithmetic, and what happens when it was wrong."""
+
+import json
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from train_helpers import Recorder
+
+from forge.catalog.bases import BASES
+from forge.catalog.memory import GIB, Use, device_bytes, fits, passes, uses
+from forge.errors import EnvironmentProblem
+from forge.train import checkpoints
+from forge.train.adapted import EngineModel
+from forge.train.loop import train
+
+SEVEN, FOURTEEN = BASES["qwen2-7b"].sizes, BASES["qwen2.5-14b"].sizes
+GPU = {"width": 2, "bits": 4, "gpu": True, "recompute": None, "streamed": None}
+
+
+@pytest.mark.parametrize(("size", "use", "tokens", "measured"), [  # GiB reserved on an H200, rank 16, 8-bit AdamW
+    (SEVEN, Use(2, 4, 28), 2048, 12.54), (SEVEN, Use(2, 4, 28), 8192, 29.86),
+    (SEVEN, Use(2, 8, 28), 2048, 21.31), (SEVEN, Use(2, 8, 28), 8192, 38.63),
+    (SEVEN, Use(2, 4, 0, embedding_on_host=True, chunk=2048, logits=512), 2048, 5.93),
+    (SEVEN, Use(2, 4, 0, embedding_on_host=True, chunk=2048, logits=512), 8192, 7.31),
+    (SEVEN, Use(2, 4, 0, embedding_on_host=True, on_host=True, chunk=512, logits=256), 2048, 5.40),
+    (SEVEN, Use(2, 4, 0, streamed=True, embedding_on_host=True, chunk=256, logits=128), 512, 2.33)])
+def test_predictions_are_not_below_what_was_measured_and_not_far_above(size, use, tokens, measured):
+    assert measured <= device_bytes(size, use, tokens, 16, 2) / GIB <= 1.15 * measured
+
+
+@given(st.integers(256, 8192), st.integers(8, 128), st.sampled_from([SEVEN, FOURTEEN, BASES["tiny"].sizes]))
+def test_more_tokens_and_rank_never_take_less_and_what_is_recomputed_never_more(tokens, rank, size):
+    for use in uses(size, **GPU):
+        assert device_bytes(size, use, tokens, rank, 2) <= device_bytes(size, use, tokens + 64, rank, 2)
+        assert device_bytes(size, use, tokens, rank, 2) <= device_bytes(size, use, tokens, rank + 8, 2)
+    keep, again = Use(2, 4, size.layers), Use(2, 4, 0, chunk=2048)
+    assert device_bytes(size, again, tokens, rank, 2) <= device_bytes(size, keep, tokens, rank, 2)
+
+
+def first(size, gib, tokens=(8192, 4096, 2048), host=64):
+    return next(fits(size, uses(size, **GPU), list(tokens), 16, 2, int(gib * GIB), host * GIB), None)
+
+
+def test_memory_decides_what_is_kept():
+    assert first(SEVEN, 130).use.expanded
+    assert first(SEVEN, 40).use.whole == 28
+    middle = first(SEVEN, 16)
+    assert middle.tokens >= 2048
+    assert first(SEVEN, 5.8, (2048,)).use.whole == 0
+    assert first(SEVEN, 3.2, (512,)).use.streamed
+    assert first(FOURTEEN, 8, (2048,)).use.streamed
+    assert first(SEVEN, 1, (512,)) is None
+    assert first(SEVEN, 3.2, (512,), host=2) is None, "streamed layers need RAM"
+
+
+@given(st.floats(3, 140))
+def test_what_is_chosen_fits_and_more_memory_never_means_fewer_kept(gib):
+    fit = first(SEVEN, gib, (2048, 1024, 512))
+    if fit:
+        assert fit.device_bytes <= gib * GIB
+        more = first(SEVEN, gib * 1.3, (2048, 1024, 512))
+        assert more.use.whole >= fit.use.whole or more.tokens > fit.tokens
+
+
+def test_recompute_and_stream_can_be_demanded():
+    demanded = GPU | {"recompute": True}
+    assert all(use.whole == 0 for use in uses(SEVEN, **demanded))
+    assert all(use.streamed for use in uses(SEVEN, **(GPU | {"streamed": True})))
+    assert not any(use.streamed for use in uses(SEVEN, **(GPU | {"streamed": False})))
+    assert all(use.whole == 28 for use in uses(SEVEN, **(GPU | {"recompute": False})))
+
+
+def test_passes():
+    assert passes(2048, 16384, None, True) == [8192, 4096, 2048]
+    assert passes(2048, 16384, 2, True) == [4096]
+    assert passes(512, 512, None, True) == [512]
+    assert passes(512, 4096, None, False) == [512]
+
+
+def test_out_of_memory_costs_no_step_and_changes_nothing(make_job, settings, encoder, monkeypatch):
+    """Passes above a size fail: they are split, the step begins anew, and the adapter comes out as it would have."""
+    chosen = settings(tokens_per_update=400, max_length=192, max_steps=4, micro_batch=2)
+    plain, short = make_job("plain"), make_job("short")
+    train(plain, chosen, 8, encoder, Recorder())
+    real, seen = EngineModel.step, []
+
+    def step(self, batch, scale, seed):
+        seen.append(batch.computed)
+        result = real(self, batch, scale, seed)
+        if batch.computed > 150:  # after its gradients were added: they must not count twice
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB. More text.")
+        return result
+    monkeypatch.setattr(EngineModel, "step", step)
+    report = Recorder()
+    figures = train(short, chosen, 8, encoder, report)
+    assert max(seen) > 150
+    assert figures["steps"] == 4
+    assert report.steps == [1, 2, 3, 4]
+    assert any("CUDA out of memory: passes of" in said and "split in two" in said for said in report.said)
+    from safetensors.torch import load_file
+    a, b = (load_file(str(j.adapter / "adapter_model.safetensors")) for j in (plain, short))
+    assert all(torch.allclose(a[n], b[n], atol=1e-4) for n in a)
+
+
+def test_one_example_that_does_not_fit_keeps_less_of_each_layer_then_gives_up(make_job, settings, encoder, monkeypatch):
+    real = EngineModel.step
+
+    def step(self, batch, scale, seed):
+        if self.use.whole > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried")
+        return real(self, batch, scale, seed)
+    monkeypatch.setattr(EngineModel, "step", step)
+    job, report = make_job(), Recorder()
+    train(job, settings(max_steps=2), 8, encoder, report)
+    assert any("less is kept of each layer" in said for said in report.said)
+    kept = json.loads((job.checkpoints / checkpoints.CHOICE).read_text())
+    assert kept["use"]["whole"] <= 1, "a resumed run starts with what was found"
+
+    def never(self, batch, scale, seed):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried")
+    monkeypatch.setattr(EngineModel, "step", never)
+    with pytest.raises(EnvironmentProblem, match="with one example of") as caught:
+        train(make_job("hopeless"), settings(max_steps=2), 8, encoder, Recorder())
+    assert "train.stream" in caught.value.fix
