@@ -2,6 +2,7 @@
 
 Random weights of a real model's shapes, since neither speed nor memory depends on them. Prints one JSON line a row.
 Usage: python bench/train_gpu.py forge [ROW ...]
+       python bench/train_gpu.py real EXAMPLES.json ({"examples": [[ids, trained], ...]})
        python bench/train_gpu.py {peft|unsloth|unsloth-keep} TOKENIZER_FOLDER (tokenizer files of any Qwen2 model)
 """
 
@@ -12,19 +13,24 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from forge.catalog.memory import Use
+
 GIB = 2**30
 QWEN7 = {"hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28,
          "num_key_value_heads": 4, "vocab_size": 152064}
 QWEN14 = {"hidden_size": 5120, "intermediate_size": 13824, "num_hidden_layers": 48, "num_attention_heads": 40,
           "num_key_value_heads": 8, "vocab_size": 152064}
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+QWEN_HALF = {"hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24, "num_attention_heads": 14,
+             "num_key_value_heads": 2, "vocab_size": 151936, "tie_word_embeddings": True}
 SHAPES = ((1, 2048), (4, 2048), (1, 8192))
 
 
@@ -46,12 +52,12 @@ def measured(step: Callable[[], float], repeats: int = 7) -> tuple[float, float]
     return sorted(times[2:])[(repeats - 2) // 2], float(loss)
 
 
-def report(row: str, batch: int, length: int, step: Callable[[], float], repeats: int = 7) -> None:
+def report(row: str, batch: int, length: int, step: Callable[[], float], **more: Any) -> None:
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
-    line: dict[str, Any] = {"row": row, "batch": batch, "length": length}
+    line: dict[str, Any] = {"row": row, "batch": batch, "length": length, **more}
     try:
-        seconds, loss = measured(step, repeats)
+        seconds, loss = measured(step)
         line |= {"tokens_per_second": round(batch * length / seconds), "ms": round(seconds * 1e3, 1),
                  "allocated_gib": round(torch.cuda.max_memory_allocated() / GIB, 2),
                  "reserved_gib": round(torch.cuda.max_memory_reserved() / GIB, 2), "loss": round(loss, 3)}
@@ -72,29 +78,31 @@ def profile(row: str, step: Callable[[], float]) -> None:
 
 # ---- Forge ----
 
-def decoder(sizes: dict[str, int], bits: int, expanded: bool, store: str, host_embedding: bool, keep: Any) -> Any:
+def decoder(sizes: dict[str, int], use: Use) -> Any:
+    """The engine's decoder on random weights, used as the planner would use it."""
+    from forge.train.adapted import keep
     from forge.train.engine.load import LoraSettings, Placement, load
     folder = Path(tempfile.mkdtemp())
     (folder / "config.json").write_text(json.dumps(config(sizes)))
     s = config(sizes)
-    width, kv = s["hidden_size"], s["num_key_value_heads"] * s["hidden_size"] // s["num_attention_heads"]
+    width, ffn = s["hidden_size"], s["intermediate_size"]
+    kv = s["num_key_value_heads"] * width // s["num_attention_heads"]
     shapes = {"q_proj.weight": (width, width), "k_proj.weight": (kv, width), "v_proj.weight": (kv, width),
-              "o_proj.weight": (width, width), "gate_proj.weight": (s["intermediate_size"], width),
-              "up_proj.weight": (s["intermediate_size"], width), "down_proj.weight": (width, s["intermediate_size"]),
-              "q_proj.bias": (width,), "k_proj.bias": (kv,), "v_proj.bias": (kv,),
+              "o_proj.weight": (width, width), "gate_proj.weight": (ffn, width), "up_proj.weight": (ffn, width),
+              "down_proj.weight": (width, ffn), "q_proj.bias": (width,), "k_proj.bias": (kv,), "v_proj.bias": (kv,),
               "embed_tokens.weight": (s["vocab_size"], width), "lm_head.weight": (s["vocab_size"], width)}
 
     def read(name: str) -> torch.Tensor:
         if "norm" in name:
             return torch.ones(width, dtype=torch.bfloat16, device="cuda")
         shape = next(v for k, v in shapes.items() if name.endswith(k))
-        if "embed" in name and host_embedding:
+        if "embed" in name and use.embedding_on_host:
             return torch.randn(shape, dtype=torch.bfloat16)
-        made = torch.randn(shape, dtype=torch.bfloat16, device="cuda")
-        return made.mul_(0.02)
+        return torch.randn(shape, dtype=torch.bfloat16, device="cuda").mul_(0.02)
 
     made = load(folder, s, "qwen2", read, LoraSettings(TARGETS, 16, 2.0, 0),
-                Placement(torch.device("cuda"), torch.bfloat16, bits, expanded, store, host_embedding), keep)
+                Placement(torch.device("cuda"), torch.bfloat16, use.bits, use.expanded,
+                          "streamed" if use.streamed else "resident", use.embedding_on_host), keep(use))
     torch.cuda.empty_cache()
     return made
 
@@ -109,14 +117,15 @@ def inputs(batch: int, length: int) -> Any:
     return Inputs(ids, where % length, Spans((length,) * batch, 0, starts), at, ids[at + 1])
 
 
-def stepper(model: Any, batch: int, length: int) -> Callable[[], float]:
+def stepper(model: Any, make: Callable[[], Any]) -> Callable[[], float]:
+    """A whole step: forward, backward, optimizer."""
     import bitsandbytes as bnb
     parameters = [torch.nn.Parameter(t) for t in (model.lora.a, model.lora.b)]
     parameters[0].grad, parameters[1].grad = model.lora.a_grad, model.lora.b_grad
     optimizer = bnb.optim.AdamW8bit(parameters, lr=2e-4, weight_decay=0.0)
 
     def step() -> float:
-        x = inputs(batch, length)
+        x = make()
         loss = model.step(x, 1 / len(x.target)).mean()
         optimizer.step()
         model.lora.a_grad.zero_()
@@ -126,34 +135,57 @@ def stepper(model: Any, batch: int, length: int) -> Callable[[], float]:
     return step
 
 
-def forge_rows() -> Iterator[tuple[str, Callable[[], None]]]:
-    from forge.train.engine.model import Keep
+def lean(**more: Any) -> Use:
+    return Use(2, 4, 0, **({"embedding_on_host": True, "chunk": 2048, "logits": 512} | more))
 
-    def rows(name: str, sizes: dict[str, int], bits: int, expanded: bool, store: str, host: bool, keep: Any,
-             shapes: Any, cap_gib: float | None = None) -> tuple[str, Callable[[], None]]:
-        def run() -> None:
-            if cap_gib:
-                torch.cuda.set_per_process_memory_fraction(cap_gib * GIB / torch.cuda.mem_get_info()[1])
-            model = decoder(sizes, bits, expanded, store, host, keep)
-            print(json.dumps({"row": name, "model_gib": round(torch.cuda.memory_allocated() / GIB, 2)}), flush=True)
-            for batch, length in shapes:
-                report(name, batch, length, stepper(model, batch, length))
-            torch.cuda.set_per_process_memory_fraction(1.0)
-            if "--profile" in sys.argv:
-                profile(name, stepper(model, *shapes[-1]))
-        return name, run
 
-    yield rows("keep", QWEN7, 4, False, "resident", False, Keep(28), SHAPES)
-    yield rows("keep expanded", QWEN7, 4, True, "resident", False, Keep(28), SHAPES)
-    yield rows("fp8 keep", QWEN7, 8, False, "resident", False, Keep(28), SHAPES)
-    yield rows("attention on host", QWEN7, 4, False, "resident", True, Keep(0, True, True, 2048, 512), SHAPES)
-    yield rows("recompute", QWEN7, 4, False, "resident", True, Keep(0, chunk=2048, logits=512), SHAPES)
-    yield rows("recompute on host", QWEN7, 4, False, "resident", True, Keep(0, True, chunk=2048, logits=512), SHAPES)
-    yield rows("lean", QWEN7, 4, False, "resident", True, Keep(0, True, chunk=512, logits=256), ((1, 2048),), 5.6)
-    yield rows("long", QWEN7, 4, False, "resident", True, Keep(0, True, chunk=1024, logits=256),
-               ((1, 16384), (1, 24576), (1, 32768)), 8.0)
-    yield rows("14B", QWEN14, 4, False, "streamed", True, Keep(0, chunk=1024, logits=256), ((1, 2048),), 8.0)
-    yield rows("3 GB", QWEN7, 4, False, "streamed", True, Keep(0, chunk=256, logits=128), ((1, 512),), 3.2)
+EVERY = ((1, 256), (1, 1024), (1, 4096))
+ROWS: dict[str, tuple[dict[str, int], Use, tuple[tuple[int, int], ...], float | None]] = {
+    "keep": (QWEN7, Use(2, 4, 28), SHAPES, None),
+    "keep expanded": (QWEN7, Use(2, 4, 28, expanded=True), SHAPES, None),
+    "fp8 keep": (QWEN7, Use(2, 8, 28), SHAPES, None),
+    "recompute": (QWEN7, lean(), SHAPES, None),
+    "attention on host": (QWEN7, lean(on_host=True, attention=True), SHAPES, None),
+    "lean": (QWEN7, lean(on_host=True, chunk=512, logits=256), ((1, 2048),), 5.6),
+    "long": (QWEN7, lean(on_host=True, chunk=1024, logits=256), ((1, 16384), (1, 32768)), 8.0),
+    "14B": (QWEN14, lean(streamed=True, chunk=512, logits=256), ((1, 2048),), 8.0),
+    "3 GB": (QWEN7, lean(streamed=True, chunk=256, logits=128), ((1, 512),), 3.2),
+    "0.5B keep": (QWEN_HALF, Use(2, 4, 24), (*EVERY, (1, 8192)), None),
+    "0.5B recompute": (QWEN_HALF, lean(), (*EVERY, (1, 8192)), None),
+    "7B keep": (QWEN7, Use(2, 4, 28), EVERY, None),
+    "14B recompute": (QWEN14, lean(), ((1, 256), (1, 2048), (1, 8192)), None),
+}
+
+
+def forge_row(name: str) -> None:
+    from forge.catalog.memory import device_bytes
+    from forge.catalog.memory import sizes as counted
+    sizes, use, shapes, cap = ROWS[name]
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction(cap * GIB / total if cap else 1.0)
+    model = decoder(sizes, use)
+    for batch, length in shapes:
+        step = stepper(model, lambda batch=batch, length=length: inputs(batch, length))
+        predicted = device_bytes(counted(config(sizes)), use, batch * length, 16, 2)
+        report(name, batch, length, step, predicted_gib=round(predicted / GIB, 2))
+    if "--profile" in sys.argv:
+        profile(name, step)
+
+
+def real(path: Path) -> None:
+    """Examples of a real corpus in batches of 8,192 tokens: tokens a second, and of those the trained ones."""
+    from forge.chat.encode import Encoded
+    from forge.train.batches import pack, tensors
+    stored = json.loads(path.read_text())
+    batches = pack([Encoded(ids, trained) for ids, trained in stored["examples"]], 8192, 0)
+    tokens, targets = (sum(getattr(b, what) for b in batches) / len(batches) for what in ("tokens", "targets"))
+    for name, use in (("real NF4", Use(2, 4, 28)), ("real fp8", Use(2, 8, 28))):
+        model, turn = decoder(QWEN7, use), iter(batches * 2)
+        seconds, _ = measured(stepper(model, lambda turn=turn: tensors(next(turn), torch.device("cuda"))), 22)
+        print(json.dumps({"row": name, "tokens_per_second": round(tokens / seconds),
+                          "trained_per_second": round(targets / seconds)}), flush=True)
+        del model
+        torch.cuda.empty_cache()
 
 
 # ---- peers ----
@@ -202,7 +234,7 @@ def peft(tokenizer: Path) -> None:
     base = prepare_model_for_kbit_training(base, gradient_checkpointing_kwargs={"use_reentrant": False})
     model = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **LORA))
     model.config.use_cache = False
-    peer_rows("peft", model.train(), SHAPES)
+    peer_rows("peft", model.train(), ((1, 256), *SHAPES))
 
 
 def unsloth(tokenizer: Path, recompute: Any) -> None:
@@ -225,9 +257,10 @@ if __name__ == "__main__":
     who, *wanted = [a for a in sys.argv[1:] if not a.startswith("--")]
     print(json.dumps({"gpu": torch.cuda.get_device_name(), "torch": torch.__version__}), flush=True)
     if who == "forge":
-        for label, run in forge_rows():
-            if not wanted or label in wanted:
-                run()
-                torch.cuda.empty_cache()
+        for label in wanted or ROWS:
+            forge_row(label)
+            torch.cuda.empty_cache()
+    elif who == "real":
+        real(Path(wanted[0]))
     else:
         PEERS[who](Path(wanted[0]))

@@ -109,7 +109,7 @@ class EngineModel:
             model.folder, model.config, model.family.model_type, reader(model),
             LoraSettings(wanted.targets, train.rank, wanted.scaling, train.seed, train.start),
             Placement(device, dtype(choice.precision), min(choice.bits, 16), use.expanded, store,
-                      use.embedding_on_host), _keep(use))
+                      use.embedding_on_host), keep(use))
         self.decoder.dropout, self.decoder.noise = train.dropout, train.neftune
         lora = self.decoder.lora
         self.groups = {"a": [_parameter(lora.a, lora.a_grad)], "b": [_parameter(lora.b, lora.b_grad)]}
@@ -128,7 +128,7 @@ class EngineModel:
     def leaner(self, use: Use) -> None:
         if (use.expanded, use.streamed, use.sharded) != (self.use.expanded, self.use.streamed, self.use.sharded):
             raise MemoryError("the frozen layers would have to lie elsewhere")
-        self.use, self.decoder.keep = use, _keep(use)
+        self.use, self.decoder.keep = use, keep(use)
 
     def named(self) -> dict[str, Tensor]:
         return self.decoder.lora.named()
@@ -144,7 +144,8 @@ class EngineModel:
         return both, self.wanted.config(2 * rank, self.wanted.alpha * (2 ** 0.5 if self.wanted.train.rslora else 2))
 
 
-def _keep(use: Use) -> Any:
+def keep(use: Use) -> Any:
+    """The part of a use that the engine looks at in each step."""
     from forge.train.engine.model import Keep
     return Keep(use.whole, use.on_host, use.attention, use.chunk, use.logits)
 
