@@ -97,12 +97,13 @@ def decoder(sizes: dict[str, int], use: Use) -> Any:
             return torch.ones(width, dtype=torch.bfloat16, device="cuda")
         shape = next(v for k, v in shapes.items() if name.endswith(k))
         if "embed" in name and use.embedding_on_host:
-            return torch.randn(shape, dtype=torch.bfloat16)
+            return torch.randn(shape, dtype=torch.bfloat16).mul_(0.02)
         return torch.randn(shape, dtype=torch.bfloat16, device="cuda").mul_(0.02)
 
     made = load(folder, s, "qwen2", read, LoraSettings(TARGETS, 16, 2.0, 0),
                 Placement(torch.device("cuda"), torch.bfloat16, use.bits, use.expanded,
-                          "streamed" if use.streamed else "resident", use.embedding_on_host), keep(use))
+                          "streamed" if use.streamed else "sharded" if use.sharded > 1 else "resident",
+                          use.embedding_on_host), keep(use))
     torch.cuda.empty_cache()
     return made
 
@@ -140,12 +141,15 @@ def lean(**more: Any) -> Use:
 
 
 EVERY = ((1, 256), (1, 1024), (1, 4096))
-ROWS: dict[str, tuple[dict[str, int], Use, tuple[tuple[int, int], ...], float | None]] = {
+Row = tuple[dict[str, int], Use, tuple[tuple[int, int], ...], float | None]  # sizes, use, shapes, cap in GiB
+ROWS: dict[str, Row] = {
     "keep": (QWEN7, Use(2, 4, 28), SHAPES, None),
     "keep expanded": (QWEN7, Use(2, 4, 28, expanded=True), SHAPES, None),
     "fp8 keep": (QWEN7, Use(2, 8, 28), SHAPES, None),
     "recompute": (QWEN7, lean(), SHAPES, None),
     "attention on host": (QWEN7, lean(on_host=True, attention=True), SHAPES, None),
+    "attention on host, unchunked": (QWEN7, lean(on_host=True, attention=True, chunk=1 << 30, logits=2048), SHAPES,
+                                     None),
     "lean": (QWEN7, lean(on_host=True, chunk=512, logits=256), ((1, 2048),), 5.6),
     "long": (QWEN7, lean(on_host=True, chunk=1024, logits=256), ((1, 16384), (1, 32768)), 8.0),
     "14B": (QWEN14, lean(streamed=True, chunk=512, logits=256), ((1, 2048),), 8.0),
@@ -157,10 +161,24 @@ ROWS: dict[str, tuple[dict[str, int], Use, tuple[tuple[int, int], ...], float | 
 }
 
 
+def planned(tokens: int, gib: float) -> Use:
+    """What the planner chooses for 7B and one pass of so many tokens."""
+    from forge.catalog.memory import fits, uses
+    from forge.catalog.memory import sizes as counted
+    size = counted(config(QWEN7))
+    return next(fits(size, uses(size, 2, 4, True, None, None), [tokens], 16, 2, int(gib * GIB), 100 * GIB)).use
+
+
+# As much memory as Unsloth took in the same shapes.
+ROWS |= {f"planned {batch}x{length}": (QWEN7, planned(batch * length, gib), ((batch, length),), gib)
+         for batch, length, gib in ((1, 2048, 6.3), (4, 2048, 8.3), (1, 8192, 8.3))}
+
+
 def forge_row(name: str) -> None:
     from forge.catalog.memory import device_bytes
     from forge.catalog.memory import sizes as counted
     sizes, use, shapes, cap = ROWS[name]
+    print(json.dumps({"row": name, "use": vars(use)}), flush=True)
     total = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction(cap * GIB / total if cap else 1.0)
     model = decoder(sizes, use)

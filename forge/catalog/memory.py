@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 GIB = 2**30
-WORKSPACE = 160 * 2**20  # cuBLAS's and cuDNN's own, and tensors of a few kB
+WORKSPACE = 96 * 2**20  # cuBLAS's and cuDNN's own, and tensors of a few kB
 SLACK = 1.03  # the allocator's rounding
 
 
@@ -101,7 +101,9 @@ def device_bytes(s: Sizes, use: Use, tokens: int, rank: int, optimizer: int) -> 
     qkv = s.attention + 2 * s.kv
     inner = qkv + s.attention + h  # attention's part: q, k and v, its output, the stream after it
     whole = use.whole * tokens * w * (h + inner + 2 * s.ffn)
-    again = (s.layers - use.whole) * tokens * w * (0 if use.on_host else h + (inner if use.attention else 0))
+    row = tokens * w * (h + (inner if use.attention else 0))
+    # What goes to the host is on its way for two layers.
+    again = row * (min(2, s.layers - use.whole) if use.on_host else s.layers - use.whole)
     fixed = frozen + scratch + tables + adapter + whole + again
     c = tokens if use.whole == s.layers else min(m, tokens)
     stream = tokens * (h + rank) * w
@@ -133,12 +135,16 @@ def uses(s: Sizes, width: int, bits: int, gpu: bool, recompute: bool | None, str
     if recompute is False and streamed is None:
         return
     lean = Use(width, bits, 0, embedding_on_host=gpu, chunk=2048, logits=512)
+    some = range(s.layers - 1, 0, -1) if recompute is None else ()
     if not streamed:
-        if recompute is None:
-            yield from (replace(lean, whole=n) for n in range(s.layers - 1, 0, -1))
+        if gpu:  # the transfers hide behind the products
+            shelved = replace(lean, on_host=True, attention=True, chunk=1 << 30, logits=2048)
+            yield from (replace(shelved, whole=n) for n in some)
+            yield shelved
+            yield replace(shelved, chunk=2048, logits=512)
+        yield from (replace(lean, whole=n) for n in some)
         yield lean
         if gpu:
-            yield replace(lean, on_host=True, attention=True)
             yield replace(lean, on_host=True, chunk=512, logits=256)
     if world > 1 and bits < 16:
         yield replace(lean, on_host=True, chunk=512, logits=256, sharded=world)

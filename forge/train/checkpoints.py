@@ -56,18 +56,32 @@ def restore(checkpoint: Path, adapter: dict[str, Tensor], optimizer: Optimizer) 
 
 
 def _flat(description: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """An optimizer's state by parameter and name: tensors, and everything else."""
+    """An optimizer's state by path: tensors, and everything else. bitsandbytes nests some of it a level deeper."""
     import torch
-    entries = {f"{index}.{name}": value for index, own in description["state"].items() for name, value in own.items()}
-    tensors = {key: value.detach().clone().contiguous() for key, value in entries.items() if torch.is_tensor(value)}
-    return tensors, {key: value for key, value in entries.items() if key not in tensors}
+    tensors: dict[str, Tensor] = {}
+    plain: dict[str, Any] = {}
+
+    def walk(value: Any, path: str) -> None:
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                walk(inner, f"{path}/{key}" if path else str(key))
+        elif torch.is_tensor(value):
+            tensors[path] = value.detach().clone().contiguous()
+        else:
+            plain[path] = value
+    walk(description["state"], "")
+    return tensors, plain
 
 
 def _nested(tensors: dict[str, Tensor], plain: dict[str, Any]) -> dict[int, dict[str, Any]]:
-    state: dict[int, dict[str, Any]] = {}
-    for key, value in {**tensors, **plain}.items():
-        index, _, name = key.partition(".")
-        state.setdefault(int(index), {})[name] = value
+    """The inverse; the first part of a path is a parameter's number."""
+    state: dict[Any, Any] = {}
+    for path, value in {**tensors, **plain}.items():
+        first, *between, last = path.split("/")
+        node = state.setdefault(int(first), {})
+        for key in between:
+            node = node.setdefault(key, {})
+        node[last] = value
     return state
 
 

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 from train_helpers import Recorder
 
+from forge.core.config import TrainConfig
 from forge.train import checkpoints
+from forge.train.optimise import optimizer
 
 
 @pytest.fixture
@@ -80,6 +82,30 @@ def test_those_of_another_training_are_discarded_with_its_choice(folder):
     assert not (folder / checkpoints.CHOICE).exists()
     mine = make(folder, 2)
     assert checkpoints.latest(folder, "you", report) == mine
+
+
+@pytest.mark.parametrize("name", ["adamw", "adamw_8bit"])
+def test_what_was_saved_goes_on_to_the_same_bits(tmp_path, name):
+    """Three steps, saved; the fourth is the same from memory and from the checkpoint."""
+    import torch
+
+    def made() -> tuple[torch.nn.Parameter, torch.optim.Optimizer]:
+        parameter = torch.nn.Parameter(torch.linspace(-1, 1, 9000))
+        return parameter, optimizer(name, {"a": [parameter], "b": []}, TrainConfig())
+
+    def step(parameter: torch.nn.Parameter, optimizer: torch.optim.Optimizer, i: int) -> None:
+        parameter.grad = torch.sin(torch.arange(9000) * (i + 1.0))
+        optimizer.step()
+    parameter, adam = made()
+    for i in range(3):
+        step(parameter, adam, i)
+    path = checkpoints.save(tmp_path, 3, {"w": parameter.data}, {}, adam, {"note": 1})
+    again, other = made()
+    assert checkpoints.restore(path, {"w": again.data}, other) == {"note": 1}
+    for own, opt in ((parameter, adam), (again, other)):
+        step(own, opt, 3)
+    assert torch.equal(parameter, again)
+    assert adam.state_dict()["param_groups"] == other.state_dict()["param_groups"]
 
 
 def test_pruning_keeps_the_newest(folder):

@@ -16,6 +16,7 @@ from forge.train.adapted import EngineModel
 from forge.train.loop import train
 
 SEVEN, FOURTEEN = BASES["qwen2-7b"].sizes, BASES["qwen2.5-14b"].sizes
+HALF = BASES["qwen2-0.5b"].sizes
 GPU = {"width": 2, "bits": 4, "gpu": True, "recompute": None, "streamed": None}
 
 
@@ -24,7 +25,19 @@ GPU = {"width": 2, "bits": 4, "gpu": True, "recompute": None, "streamed": None}
     (SEVEN, Use(2, 8, 28), 2048, 21.31), (SEVEN, Use(2, 8, 28), 8192, 38.63),
     (SEVEN, Use(2, 4, 0, embedding_on_host=True, chunk=2048, logits=512), 2048, 5.93),
     (SEVEN, Use(2, 4, 0, embedding_on_host=True, chunk=2048, logits=512), 8192, 7.31),
-    (SEVEN, Use(2, 4, 0, embedding_on_host=True, on_host=True, chunk=512, logits=256), 2048, 5.40),
+    (SEVEN, Use(2, 4, 0, embedding_on_host=True, on_host=True, chunk=512, logits=256), 2048, 5.36),
+    (SEVEN, Use(2, 4, 0, embedding_on_host=True, on_host=True, chunk=1024, logits=256), 16384, 6.65),
+    (SEVEN, Use(2, 4, 0, embedding_on_host=True, on_host=True, chunk=1024, logits=256), 32768, 7.84),
+    (SEVEN, Use(2, 4, 0, embedding_on_host=True, on_host=True, attention=True, chunk=2048, logits=512), 2048, 5.58),
+    (SEVEN, Use(2, 4, 0, embedding_on_host=True, on_host=True, attention=True, chunk=2048, logits=512), 8192, 6.12),
+    (SEVEN, Use(2, 4, 28), 256, 7.00), (SEVEN, Use(2, 4, 28), 1024, 9.39), (SEVEN, Use(2, 4, 28), 4096, 18.30),
+    (SEVEN, Use(2, 4, 28, expanded=True), 8192, 38.88),
+    (FOURTEEN, Use(2, 4, 0, streamed=True, embedding_on_host=True, chunk=512, logits=256), 2048, 4.19),
+    (FOURTEEN, Use(2, 4, 0, embedding_on_host=True, chunk=2048, logits=512), 256, 9.57),
+    (FOURTEEN, Use(2, 4, 0, embedding_on_host=True, chunk=2048, logits=512), 8192, 13.91),
+    (HALF, Use(2, 4, 24), 256, 0.84), (HALF, Use(2, 4, 24), 1024, 1.54), (HALF, Use(2, 4, 24), 8192, 6.30),
+    (HALF, Use(2, 4, 0, embedding_on_host=True, chunk=2048, logits=512), 256, 0.71),
+    (HALF, Use(2, 4, 0, embedding_on_host=True, chunk=2048, logits=512), 8192, 1.15),
     (SEVEN, Use(2, 4, 0, streamed=True, embedding_on_host=True, chunk=256, logits=128), 512, 2.33)])
 def test_predictions_are_not_below_what_was_measured_and_not_far_above(size, use, tokens, measured):
     assert measured <= device_bytes(size, use, tokens, 16, 2) / GIB <= 1.15 * measured
