@@ -36,7 +36,7 @@ SETUP = (f"make -C {CHECKOUT} setup && source {CHECKOUT}/.venv/bin/activate" if 
          else "pip install --upgrade 'phoenix-forge[train]'")
 NEWEST_PYTHON = (3, 13)
 CUDA_GUIDE = "forge/CUDA-ML-ENV-SETUP.md"
-TRAINING = ("torch", "transformers", "trl", "peft")  # what tells a Forge environment from any other
+TRAINING = ("torch", "transformers", "peft")  # what tells a Forge environment from any other
 LEAST_GPU = 8e9  # bytes: 7B in NF4 with 1 x 2048 tokens peaks at 6.4 GB
 LEAST_RAM = 4e9  # bytes: 0.5B trains in fp32 within this
 MERGE_RAM = 16e9  # bytes of memory and swap that merging 7B in 16 bits asks for
@@ -359,7 +359,6 @@ CHECKS = {check.name: check for check in (
     Check("triton", "triton", "required", triton),
     Check("transformers", "transformers", "required", library("transformers", "AutoModelForCausalLM")),
     Check("peft", "peft", "required", library("peft", "LoraConfig")),
-    Check("trl", "trl", "required", library("trl", "SFTTrainer")),
     Check("runtime", "llama.cpp runtime", "required", runtime),
     Check("quantiser", "quantiser", "required", quantiser),
     Check("xformers", "xformers", "optional", extra("xformers", "PyTorch's own attention serves"),
@@ -427,7 +426,7 @@ HARNESS = (
     HarnessTest("test_torch_cuda", "PyTorch + CUDA", "critical", ("torch", "cuda")),
     HarnessTest("test_bitsandbytes", "bitsandbytes", "required", ("bitsandbytes",)),
     HarnessTest("test_triton", "triton", "required", ("triton",)),
-    HarnessTest("test_transformers", "transformers", "required", ("transformers", "peft", "trl")),
+    HarnessTest("test_transformers", "transformers", "required", ("transformers", "peft")),
     HarnessTest("test_xformers", "xformers", "optional", ("xformers",)),
     # The workflow's test bears the name of the binding it used.
     HarnessTest("test_llama_cpp", "llama-cpp-python", "required", ("runtime", "quantiser")),

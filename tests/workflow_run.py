@@ -42,7 +42,7 @@ model:      {base: tiny}
 corpus:     {roots: [documents]}
 dataset:    {amplification: 2, probes: 4, identity: 2}
 train:      {max_steps: 3, max_length: 256, tokens_per_update: 512, precision: fp32, rank: 4, targets: all-linear,
-             recompute: false, save_steps: 2, log_steps: 1, loader_workers: 0, optimizer: adamw}
+             recompute: false, save_steps: 2, log_steps: 1, optimizer: adamw}
 generation: {max_tokens: 12}
 deploy:     {num_ctx: 512}
 paths:      {base: models/base/Qwen/Qwen2-7B-Instruct}   # the tiny base, where the workflow has its own

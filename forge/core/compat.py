@@ -82,7 +82,7 @@ TRAINING: dict[str, Translate | str] = {
     "training.eval_steps": "measured at every checkpoint",
     "training.load_best_model_at_end": GONE,
     "training.metric_for_best_model": GONE,
-    "training.dataloader_num_workers": _to("train.loader_workers"),
+    "training.dataloader_num_workers": GONE,
     "training.dataloader_pin_memory": GONE,
     "training.seed": _to("train.seed"),
     "training.report_to": _to("train.report_to"),

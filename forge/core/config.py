@@ -110,7 +110,6 @@ class TrainConfig(Section):
     save_steps: Positive = Field(50, description="Steps between checkpoints.")
     keep_checkpoints: Positive = 3
     log_steps: Positive = Field(1, description="Steps between lines of metrics.jsonl.")
-    loader_workers: int = Field(0, ge=0, description="Processes that prepare batches.")
     report_to: Literal["none", "tensorboard", "trackio"] = "none"
     seed: int = 42
 

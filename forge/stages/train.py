@@ -22,7 +22,7 @@ SUMMARY = "examples to an adapter (QLoRA)"
 VERSION = 2
 TOOLS = ("torch", "transformers", "peft", "bitsandbytes")
 # How often is saved and shown, and how the machine is used, does not change what is learned.
-HERE = {"save_steps", "keep_checkpoints", "log_steps", "loader_workers", "report_to", "recompute", "stream", "memory",
+HERE = {"save_steps", "keep_checkpoints", "log_steps", "report_to", "recompute", "stream", "memory",
         "micro_batch"}
 
 

@@ -1,4 +1,4 @@
-"""Checks the training libraries. The same as `forge doctor --only transformers --only peft --only trl`."""
+"""Checks the training libraries. The same as `forge doctor --only transformers --only peft`."""
 
 import sys
 from pathlib import Path

@@ -18,9 +18,9 @@ def quiet() -> None:
     """Libraries log and draw bars of their own; Forge reports what matters itself."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # everything is local by now
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    for name in ("transformers", "trl", "peft", "accelerate", "bitsandbytes", "datasets"):
+    for name in ("transformers", "peft", "accelerate", "bitsandbytes"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"(torch|transformers|trl|peft|bitsandbytes)\b.*")
+    warnings.filterwarnings("ignore", module=r"(torch|transformers|peft|bitsandbytes)\b.*")
     from transformers.utils.logging import disable_progress_bar, set_verbosity_error
     set_verbosity_error()
     disable_progress_bar()

@@ -23,9 +23,11 @@ from typing import TYPE_CHECKING, Any
 
 from forge.catalog.memory import Fit, Sizes, sizes
 from forge.chat.encode import Encoded, Encoder
+from forge.chat.shown import shown
 from forge.core.config import TrainConfig
 from forge.core.fsio import remove, write_json, write_text
 from forge.core.report import Reporter
+from forge.dataset.formats import read
 from forge.errors import EnvironmentProblem, Preempted, StageFailed, UsageError
 from forge.train import checkpoints, parallel
 from forge.train.base import quiet
@@ -71,6 +73,7 @@ def train(job: Job, settings: TrainConfig, alpha: int, encoder: Encoder, report:
     examples = encode(job.dataset, encoder, settings.max_length)
     if not examples:
         raise UsageError(f"{job.dataset} holds no example", fix="forge dataset")
+    report.info(f"what is trained, in the first example: {shown(encoder, next(iter(read(job.dataset)))[1])}")
     held_out = encode(job.validation, encoder, settings.max_length) \
         if job.validation and job.validation.stat().st_size else []
     # Only now: another training's checkpoints are discarded here, and a dataset that cannot be read must not cost them.
@@ -85,7 +88,7 @@ def train(job: Job, settings: TrainConfig, alpha: int, encoder: Encoder, report:
         run.model.updated()
     tracker = open_tracker(settings.report_to if world.first else "none", job.metrics.parent, job.name,
                            settings.model_dump(), history.step)
-    watch = Watch(job.metrics if world.first else Path(os.devnull), report, tracker, plan.steps, history)
+    watch = Watch(job.metrics if world.first else None, report, tracker, plan.steps, history)
     started = time.monotonic()
     try:
         with watch.signals():

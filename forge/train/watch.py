@@ -61,9 +61,10 @@ class History:
 
 @dataclass
 class Watch:
-    """Follows a run. `stop` is set by a signal: its number."""
+    """Follows a run. `stop` is set by a signal: its number. Without `metrics` nothing is written: of several processes
+    one keeps the record."""
 
-    metrics: Path
+    metrics: Path | None
     report: Reporter
     tracker: Tracker
     steps: int
@@ -75,6 +76,8 @@ class Watch:
 
     def __post_init__(self) -> None:
         """Lines of steps after the checkpoint go: these are about to happen again."""
+        if not self.metrics:
+            return
         self.metrics.parent.mkdir(parents=True, exist_ok=True)
         done = self.history.step
         lines = self.metrics.read_text(encoding="utf-8").splitlines() if self.metrics.exists() and done else []
@@ -90,8 +93,9 @@ class Watch:
         self.report.progress("train", step, self.steps, "steps", **shown)
 
     def log(self, step: int, **values: float) -> None:
-        with open(self.metrics, "a", encoding="utf-8") as handle:
-            handle.write(json.dumps({"step": step, **values}) + "\n")
+        if self.metrics:
+            with open(self.metrics, "a", encoding="utf-8") as handle:
+                handle.write(json.dumps({"step": step, **values}) + "\n")
         self.tracker.log(step, values)
 
     @contextmanager

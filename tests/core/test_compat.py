@@ -24,7 +24,7 @@ MEANING: dict[str, dict[str, Any]] = {
         "paths.checkpoints": f"outputs/checkpoints/{NAME}", "train.epochs": 3, "train.micro_batch": 1,
         "train.tokens_per_update": 2048, "train.optimizer": "paged_adamw_8bit", "train.log_steps": 25,
         "train.learning_rate": 2e-4, "train.max_grad_norm": 0.3, "train.warmup": 0.03, "train.schedule": "cosine",
-        "train.save_steps": 200, "train.keep_checkpoints": 3, "train.recompute": True, "train.loader_workers": 2,
+        "train.save_steps": 200, "train.keep_checkpoints": 3, "train.recompute": True,
         "train.seed": 42, "train.report_to": "none"},
     "inference_config.yaml": ADAPTER | MERGED | {
         "model.base": "Qwen/Qwen2-7B-Instruct", "generation.max_tokens": 512, "generation.temperature": 0.7,

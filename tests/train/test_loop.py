@@ -55,7 +55,7 @@ def test_the_adapter_is_what_peft_expects_and_the_same_bytes_each_time(make_job,
 @pytest.mark.parametrize("micro_batch", [1, 2, 5])
 def test_the_first_loss_is_the_mean_over_the_trained_tokens_of_unpacked_examples(make_job, settings, encoder, tiny_base,
                                                                                 micro_batch):
-    """All rows in one step, before the adapter does anything: the whole path from rows to trl's loss is right."""
+    """All rows in one step, before the adapter does anything: the whole path from examples to the loss is right."""
     import torch
     job = make_job()
     chosen = settings(max_steps=1, tokens_per_update=10**6, micro_batch=micro_batch)

@@ -54,6 +54,17 @@ def test_two_processes_train_what_one_trains(workspace):
     assert "up to date" in again.stderr, "the first process has nothing to do and lets the others go"
 
 
+def test_a_process_that_keeps_no_record_writes_nothing(tmp_path):
+    from train_helpers import Recorder
+
+    from forge.train.trackers import open_tracker
+    from forge.train.watch import History, Watch
+    watch = Watch(None, Recorder(), open_tracker("none", tmp_path, "x", {}), 3, History(step=1))
+    watch.log(2, loss=1.0)
+    assert list(tmp_path.iterdir()) == []
+    assert Path(os.devnull).is_char_device()
+
+
 def test_alone_there_is_nobody_to_ask(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     assert first()
