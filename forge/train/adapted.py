@@ -116,11 +116,14 @@ class EngineModel:
 
     def step(self, batch: Batch, scale: float, seed: int) -> Tensor:
         self.decoder.training, self.decoder.seed = True, seed
-        return self.decoder.step(tensors(batch, self.decoder.device), scale).sum()
+        return self.decoder.step(self._inputs(batch), scale).sum()
 
     def loss(self, batch: Batch) -> Tensor:
         self.decoder.training = False
-        return self.decoder.losses(tensors(batch, self.decoder.device)).sum()
+        return self.decoder.losses(self._inputs(batch)).sum()
+
+    def _inputs(self, batch: Batch) -> Any:
+        return tensors(batch, self.decoder.device, self.decoder.embedding.device)
 
     def updated(self) -> None:
         self.decoder.lora.refresh()

@@ -118,8 +118,9 @@ def halves(batch: Batch) -> list[Batch]:
     return [Batch(part, batch.prefix) for part in parts if part]
 
 
-def tensors(batch: Batch, device: torch.device) -> Inputs:
-    """A batch for the engine. Built in pinned memory where a GPU fetches it, so that nobody waits for the copy."""
+def tensors(batch: Batch, device: torch.device, looked_up_on: torch.device | None = None) -> Inputs:
+    """A batch for the engine; its ids where the embedding lies. Built in pinned memory where a GPU fetches it, so that
+    nobody waits for the copy."""
     import torch
 
     from forge.train.engine.attention import Spans
@@ -141,9 +142,10 @@ def tensors(batch: Batch, device: torch.device) -> Inputs:
     for length in lengths:
         starts.append(starts[-1] + length)
 
-    def placed(values: list[int], kind: torch.dtype = torch.int64) -> torch.Tensor:
+    def placed(values: list[int], kind: torch.dtype = torch.int64, on: torch.device = device) -> torch.Tensor:
         made = torch.tensor(values, dtype=kind)
-        return made.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else made
+        return made.pin_memory().to(on, non_blocking=True) if on.type == "cuda" else made
 
-    return Inputs(placed(ids), placed(positions), Spans(tuple(lengths), prefix, placed(starts, torch.int32)),
+    return Inputs(placed(ids, on=looked_up_on or device), placed(positions),
+                  Spans(tuple(lengths), prefix, placed(starts, torch.int32)),
                   placed(at), placed(target))

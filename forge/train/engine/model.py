@@ -104,7 +104,7 @@ class Decoder:
         x, turns = self._embed(inputs), self._turns(inputs)
         ops = attention.backend(inputs.spans, self.device)
         for i in range(self.shape.layers):
-            x, _ = self._layer(i, i + 1, x, inputs, turns, ops, whole=False)
+            x, _ = self._layer(i, x, inputs, turns, ops, whole=False)
         normal = self._norm(x[inputs.at], self.norm)
         return self._loss(normal, inputs.target, 0.0)[0]
 
@@ -116,13 +116,13 @@ class Decoder:
         shelf = self._shelves()
         for i in range(last + 1):
             whole = i > last - self.keep.whole
-            x, saved = self._layer(i, i + 1 if i < last else last, x, inputs, turns, ops, whole)
+            x, saved = self._layer(i, x, inputs, turns, ops, whole)
             shelf.put(saved)
             del saved
         losses, grad = self._head(x, inputs, scale)
         del x
         for i in range(last, -1, -1):
-            self._layer_backward(i, i - 1, grad, shelf.take(), inputs, turns, ops)
+            self._layer_backward(i, grad, shelf.take(), inputs, turns, ops)
         return losses
 
     def _shelves(self) -> Drawer | Shelf:
@@ -133,8 +133,11 @@ class Decoder:
         return self._shelf
 
     def _embed(self, inputs: Inputs) -> Tensor:
-        ids = inputs.ids.to(self.embedding.device)
-        x = self.embedding[ids].to(self.device, self.kind, non_blocking=True)
+        table = self.embedding
+        pinned = table.device.type == "cpu" and self.device.type == "cuda"  # then nobody waits for the copy
+        rows = torch.empty(len(inputs.ids), table.shape[1], dtype=table.dtype, device=table.device, pin_memory=pinned)
+        torch.index_select(table, 0, inputs.ids.to(table.device), out=rows)
+        x = rows.to(self.device, non_blocking=True)
         if self.noise and self.training:
             # NEFTune (Jain et al. 2023, arXiv 2310.05914): uniform noise of alpha / sqrt(L · d) on each example.
             lengths = torch.tensor([n for n in inputs.spans.lengths for _ in range(n)], device=self.device)
@@ -148,9 +151,8 @@ class Decoder:
 
     # ---- a layer ----
 
-    def _layer(self, i: int, then: int | None, x: Tensor, inputs: Inputs, turns: Any, ops: Any,
-               whole: bool) -> tuple[Tensor, Saved]:
-        tensors = self.store.get(i, then if then is not None and then < self.shape.layers else None)
+    def _layer(self, i: int, x: Tensor, inputs: Inputs, turns: Any, ops: Any, whole: bool) -> tuple[Tensor, Saved]:
+        tensors = self.store.get(i, i + 1 if i + 1 < self.shape.layers else None)
         saved = Saved(x)
         self._attention(i, tensors, saved, inputs, turns, ops)
         middle = saved.middle
@@ -186,10 +188,9 @@ class Decoder:
             self.ops.rope(turning[..., :self._turned], *turns)
         return turning[:, :s.heads], turning[:, s.heads:], v
 
-    def _layer_backward(self, i: int, then: int, stream: Tensor, saved: Saved, inputs: Inputs, turns: Any,
-                        ops: Any) -> None:
+    def _layer_backward(self, i: int, stream: Tensor, saved: Saved, inputs: Inputs, turns: Any, ops: Any) -> None:
         """`stream` (M, hidden + spare) is the gradient of the layer's output, and becomes that of its input."""
-        tensors = self.store.get(i, then if then >= 0 else None)
+        tensors = self.store.get(i, i - 1 if i else None)
         if saved.middle is None:
             self._attention(i, tensors, saved, inputs, turns, ops)
         self._mlp_backward(i, tensors, stream, saved)
