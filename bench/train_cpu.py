@@ -47,13 +47,12 @@ def opened(folder: Path, method: str) -> tuple[Any, Any]:
     from forge.train.batches import encode, pack
     from forge.train.choose import Choice
     from forge.train.loop import Plan
-    from forge.train.parallel import World
     from forge.weights.base import open_base
     quiet()
     base = open_base(next((folder / "models/base").glob("*/*")))
     settings = TrainConfig(rank=RANK, max_length=512, tokens_per_update=512, epochs=100)
     encoder = Encoder.load(base.folder, stop=base.family.stop, pad=base.family.pad)
-    plan = Plan.of(pack(encode(folder / "dataset_package/bench.jsonl", encoder, 512), 512, 42), settings, World())
+    plan = Plan.of(pack(encode(folder / "dataset_package/bench.jsonl", encoder, 512), 512, 42), settings)
     wanted = Wanted("bench", base.family.targets, 2 * RANK, settings)
     precision = "bf16" if "bf16" in method else "fp32"
     bits = 4 if "NF4" in method else {"fp8": 8, "fp32": 32, "bf16": 16}[method.rpartition(" ")[2]]

@@ -1,6 +1,7 @@
 """The planner's arithmetic, and what happens when it was wrong."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,7 +11,11 @@ from train_helpers import Recorder
 
 from forge.catalog.bases import BASES
 from forge.catalog.memory import GIB, Use, device_bytes, fits, passes, uses
+from forge.core.config import Config
+from forge.core.workspace import Workspace
 from forge.errors import EnvironmentProblem
+from forge.stages import Context
+from forge.stages.train import prediction
 from forge.train import checkpoints
 from forge.train.adapted import EngineModel
 from forge.train.loop import train
@@ -137,3 +142,25 @@ def test_one_example_that_does_not_fit_keeps_less_of_each_layer_then_gives_up(ma
     with pytest.raises(EnvironmentProblem, match="with one example of") as caught:
         train(make_job("hopeless"), settings(max_steps=2), 8, encoder, Recorder())
     assert "train.stream" in caught.value.fix
+
+
+@pytest.mark.parametrize(("gpu", "gib", "how"), [
+    ("NVIDIA H200", 140.0, "laid out once"), ("NVIDIA RTX 4060", 8.0, "RAM"), ("NVIDIA RTX 3050", 4.0, "streamed"),
+    ("NVIDIA T400", 1.0, "not fit")])
+def test_the_plan_says_what_training_takes_before_the_base_is_there(tmp_path, monkeypatch, gpu, gib, how):
+    config = Config.model_validate({"model": {"base": "qwen2-7b"}, "train": {"rank": 16, "max_length": 1024}})
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=64 * GIB))
+    found = prediction(Context(config, Workspace(tmp_path, config), Recorder()), gpu, gib, 1e6)
+    assert how in found["how"]
+    assert found["disk_bytes"] > 40_370_176 * 4 * 9
+    if gib > 1:
+        assert found["vram_bytes"] <= gib * GIB
+        assert found["seconds"] > 50
+
+
+def test_on_a_cpu_the_plan_counts_ram(tmp_path):
+    config = Config.model_validate({"model": {"base": "tiny"}})
+    found = prediction(Context(config, Workspace(tmp_path, config), Recorder()), "", 0.0, 1e4)
+    assert found["memory_bytes"] > 1e9
+    assert "vram_bytes" not in found
+    assert found["seconds"] >= 0

@@ -35,8 +35,9 @@ def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 def _dequantise(packed: Tensor, absmax: Tensor, out: Tensor) -> None:
     code = torch.tensor(NF4, device=packed.device)
-    values = torch.stack([code[(packed >> 4).long()], code[(packed & 15).long()]], -1).view(-1, BLOCK)
-    out.copy_((values * absmax.float()[:, None]).view(out.shape))
+    pairs = torch.stack([code.repeat_interleave(16), code.repeat(16)], -1)  # of every byte, as 64 bits to look up
+    values = pairs.view(torch.int64)[:, 0].index_select(0, packed.int()).view(torch.float32).view(-1, BLOCK)
+    out.copy_(values.mul_(absmax.float()[:, None]).view(out.shape))
 
 
 def _rms(x: Tensor, weight: Tensor, eps: float, out: Tensor) -> None:
