@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from forge.weights.base import ModelFolder
 
 
+ONLY_WRITTEN_OUT = ("pissa", "loftq", "fp8")  # settings that PEFT's make does not have
+
+
 class Adapted(Protocol):
     """What the loop needs. Gradients accumulate in the parameters' .grad until they are zeroed."""
 
@@ -90,9 +93,11 @@ def open_adapted(model: ModelFolder, wanted: Wanted, choice: Choice, use: Use) -
     why = why_not_the_engine(model, wanted.train, choice)
     if why is None:
         return EngineModel(model, wanted, choice, use)
-    if wanted.train.start != "default":
-        raise UsageError(f"train.start {wanted.train.start} cannot be had together with {why}",
-                         fix="--set train.start=default")
+    for setting, plain in (("start", "default"), ("method", "auto")):
+        value = getattr(wanted.train, setting)
+        if value in ONLY_WRITTEN_OUT:
+            raise UsageError(f"train.{setting} {value} cannot be had together with {why}",
+                             fix=f"--set train.{setting}={plain}")
     return PeftModel(model, wanted, choice, use)
 
 

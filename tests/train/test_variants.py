@@ -9,12 +9,15 @@ from safetensors.torch import load_file
 from train_helpers import Recorder, conversation, write_examples
 
 from forge.catalog.families import FAMILIES
+from forge.catalog.memory import Use
 from forge.chat.encode import Encoder
 from forge.errors import StageFailed, UsageError
+from forge.train.adapted import Wanted, open_adapted
 from forge.train.base import load_base, quiet
 from forge.train.batches import encode
 from forge.train.choose import Choice
 from forge.train.loop import train
+from forge.weights.base import open_base
 from forge.weights.tiny import build_tiny
 
 FP32 = Choice("cpu", "fp32", 32, "adamw", "")
@@ -97,6 +100,12 @@ def test_what_cannot_be_combined_is_said(make_job, settings, encoder):
     with pytest.raises(UsageError, match=r"train\.start pissa cannot be had together with DoRA") as caught:
         train(make_job(), settings(start="pissa", dora=True), 8, encoder, Recorder())
     assert caught.value.fix
+
+
+def test_fp8_is_not_quietly_something_else(tiny_base, settings):
+    wanted = Wanted("x", ("q_proj",), 8, settings(method="fp8", dora=True))
+    with pytest.raises(UsageError, match=r"train\.method fp8 cannot be had together with DoRA"):
+        open_adapted(open_base(tiny_base), wanted, Choice("cpu", "fp32", 8, "adamw", ""), Use(4, 8, 4))
 
 
 def test_the_best_validation_wins_and_training_stops_early(make_job, settings, encoder, tmp_path):
