@@ -12,7 +12,7 @@ from forge.train.base import load_base, quiet
 from forge.train.batches import Batch, encode, pack, tensors
 from forge.train.choose import Choice
 from forge.train.engine import starts
-from forge.train.engine.frozen import Streamed
+from forge.train.engine.frozen import Packed
 from forge.train.engine.kernels import PLAIN, quantise
 from forge.train.engine.load import LoraSettings, Placement, load, reader
 from forge.train.engine.model import Decoder, Keep
@@ -122,7 +122,7 @@ def test_however_memory_is_used_the_gradients_are_the_same(family, folder, batch
 def test_streamed_layers_give_the_same_bits(family, folder, batches):
     expected = gradients(opened(folder, family, Keep(0), bits=4), batches)
     decoder = opened(folder, family, Keep(0), bits=4, store="streamed")
-    assert isinstance(decoder.store, Streamed)
+    assert isinstance(decoder.store, Packed)
     loss, found = gradients(decoder, batches)
     assert loss == expected[0]
     assert all(torch.equal(found[n], t) for n, t in expected[1].items())

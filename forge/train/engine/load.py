@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from forge.train.engine import starts
-from forge.train.engine.frozen import Layer, Resident, Sharded, Streamed
+from forge.train.engine.frozen import Layer, Resident, sharded, streamed
 from forge.train.engine.kernels import kernels, quantise
 from forge.train.engine.linear import spread
 from forge.train.engine.lora import Lora
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from forge.weights.base import ModelFolder
 
 Read = Callable[[str], Tensor]
-STORES = {"resident": Resident, "streamed": Streamed, "sharded": Sharded}
+STORES = {"resident": Resident, "streamed": streamed, "sharded": sharded}
 
 
 @dataclass(frozen=True)
