@@ -73,6 +73,7 @@ def train(job: Job, settings: TrainConfig, alpha: int, encoder: Encoder, report:
     # Without it the allocator's leftovers took 1.3 GiB at 7B; it reads this when it is first used.
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     world = parallel.join()
+    report.info(f"tokenising {job.dataset.name}")  # a minute for 200,000 examples
     examples = encode(job.dataset, encoder, settings.max_length)
     if not examples:
         raise UsageError(f"{job.dataset} holds no example", fix="forge dataset")
