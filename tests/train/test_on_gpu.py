@@ -1,4 +1,4 @@
-"""What only a GPU can show: the same bits wherever layers and activations lie, an exact resume, memory that runs out."""
+"""What only a GPU shows: the same bits wherever layers and activations lie, an exact resume, memory that runs out."""
 
 import json
 import os
