@@ -111,7 +111,7 @@ def device_bytes(s: Sizes, use: Use, tokens: int, rank: int, optimizer: int) -> 
     # dq, dk and dv twice (as computed and as multiplied), and cuDNN's dq in fp32.
     attention = stream + tokens * w * (h + 3 * qkv + 2 * s.attention) + tokens * s.attention * 4
     n = min(use.logits, tokens)
-    loss = tokens * h * w * 5 + n * s.vocabulary * (w if w == 2 else 16)
+    loss = tokens * h * w * 5 + n * s.vocabulary * w
     rounded = tokens * 2 * s.ffn if use.bits == 8 else 0  # the widest product's input in 8 bits
     return int((fixed + max(mlp + rounded, attention, loss)) * SLACK) + WORKSPACE
 

@@ -10,23 +10,15 @@ import time
 from pathlib import Path
 
 import pytest
+from train_helpers import bells_workspace
 
-SETTINGS = """
-model: {base: tiny, name: bells}
-corpus: {roots: [docs]}
-dataset: {probes: 0, replay: 0.0, validation: 0.05}
-train: {precision: fp32, rank: 4, max_length: 256, tokens_per_update: 512, max_steps: 40, save_steps: 5, dropout: 0.1}
-"""
+TRAIN = "max_length: 256, tokens_per_update: 512, max_steps: 40, save_steps: 5, dropout: 0.1"
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
     """A workspace with a dataset and, trained without a break, its adapter."""
-    folder = tmp_path_factory.mktemp("straight")
-    (folder / "forge.yaml").write_text(SETTINGS)
-    (folder / "docs").mkdir()
-    text = "\n\n".join(f"## Bell {i}\n\nBell {i} rings {i + 2} times. Its rope is {i} metres long." for i in range(12))
-    (folder / "docs" / "bells.md").write_text(f"# Bells\n\n{text}\n")
+    folder = bells_workspace(tmp_path_factory.mktemp("straight"), "bells", 0.05, TRAIN)
     assert forge(folder, "run", "--to", "train").wait(300) == 0
     return folder
 

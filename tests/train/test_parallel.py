@@ -7,25 +7,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from train_helpers import conversation, write_examples
+from train_helpers import bells_workspace, conversation, write_examples
 
 from forge.train.parallel import World, first, launched
 
-SETTINGS = """
-model: {base: tiny, name: pair}
-corpus: {roots: [docs]}
-dataset: {probes: 0, replay: 0.0}
-train: {precision: fp32, rank: 4, max_length: 256, tokens_per_update: 1024, max_steps: 4, save_steps: 2, micro_batch: 1}
-"""
+TRAIN = "max_length: 256, tokens_per_update: 1024, max_steps: 4, save_steps: 2, micro_batch: 1"
 
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("pair")
-    (folder / "forge.yaml").write_text(SETTINGS)
-    (folder / "docs").mkdir()
-    text = "\n\n".join(f"## Bell {i}\n\nBell {i} rings {i + 2} times. Its rope is {i} metres long." for i in range(12))
-    (folder / "docs" / "bells.md").write_text(f"# Bells\n\n{text}\n")
+    folder = bells_workspace(tmp_path_factory.mktemp("pair"), "pair", 0.02, TRAIN)
     forge(folder, "run", "--to", "dataset")
     return folder
 

@@ -35,6 +35,18 @@ def conversation(i: int) -> dict[str, Any]:
     return {"messages": turns}
 
 
+def bells_workspace(folder: Path, name: str, validation: float, train: str) -> Path:
+    """A forge.yaml on the tiny base, and a document about twelve bells."""
+    (folder / "docs").mkdir(parents=True)
+    (folder / "forge.yaml").write_text(
+        f"model: {{base: tiny, name: {name}}}\ncorpus: {{roots: [docs]}}\n"
+        f"dataset: {{probes: 0, replay: 0.0, validation: {validation}}}\n"
+        f"train: {{precision: fp32, rank: 4, {train}}}\n")
+    text = "\n\n".join(f"## Bell {i}\n\nBell {i} rings {i + 2} times. Its rope is {i} m long." for i in range(12))
+    (folder / "docs" / "bells.md").write_text(f"# Bells\n\n{text}\n")
+    return folder
+
+
 def write_examples(path: Path, examples: list[dict[str, Any]]) -> Path:
     path.write_text("".join(json.dumps(e) + "\n" for e in examples), encoding="utf-8")
     return path

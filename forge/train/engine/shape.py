@@ -49,10 +49,6 @@ class Shape:
     qk_norm: bool
     groups: tuple[Group, ...]
 
-    @property
-    def attention_width(self) -> int:
-        return (self.heads + 2 * self.kv_heads) * self.head_dim
-
 
 def unsupported(config: dict[str, Any], family: str, longest: int) -> str | None:
     """Why the engine cannot train this model on examples of up to `longest` tokens, or None."""
