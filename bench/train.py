@@ -3,7 +3,7 @@
 Each stack is a process of its own; Unsloth may have its own interpreter. With --logs nothing is run: the lines that
 bench/train_gpu.py printed elsewhere are read, as from a machine that gives only so many minutes a command.
 Usage: python bench/train.py --tokenizer FOLDER [--examples FILE.json] [--peer-python PYTHON]
-       python bench/train.py --logs LOG ...
+       python bench/train.py --logs LOG ... [--out FILE.json]
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ HERE = Path(__file__).resolve().parent
 LEAST, MOST = "unsloth recompute=unsloth", "unsloth recompute=False"
 # Which row of Unsloth's stands beside ours: its leanest where memory is to be equal or less, else its fastest.
 BESIDE = {"recompute": LEAST, "attention on host": LEAST, "lean": LEAST, "keep": MOST, "keep expanded": MOST,
-          "fp8 keep": MOST}
+          "fp8 keep": MOST, "planned 1x2048": LEAST, "planned 4x2048": LEAST, "planned 1x8192": LEAST}
 Line = dict[str, Any]
 
 
@@ -57,6 +57,7 @@ def main() -> None:
     parser.add_argument("--examples", type=Path, help='real examples: {"examples": [[ids, trained], ...]}')
     parser.add_argument("--peer-python", default=sys.executable)
     parser.add_argument("--logs", type=Path, nargs="*")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "train_gpu.json")
     given = parser.parse_args()
     found = [line for path in given.logs for line in lines(path.read_text())] if given.logs else run(given)
     rows = compared(found)
@@ -66,8 +67,7 @@ def main() -> None:
         print(f"{r['row']:<26}{shape:>9}{r['tokens_per_second']:>10,}{r.get('ratio', ''):>7}"
               f"{r.get('reserved_gib', ''):>10}{r.get('predicted_gib', ''):>10}{r.get('peer_reserved_gib', ''):>9}")
     machine = next(line for line in found if "gpu" in line)
-    target = HERE / "results" / "train_gpu.json"
-    target.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
+    given.out.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
