@@ -7,8 +7,9 @@ from pathlib import Path
 from forge.catalog import costs
 from forge.core.config import Config
 from forge.core.fsio import require_disk
+from forge.core.manifest import Manifest
 from forge.errors import UsageError
-from forge.stages import Context
+from forge.stages import Context, target
 from forge.stages.memory import peak_rss, require_memory
 
 SUMMARY = "base + adapter to a 16-bit model folder"
@@ -21,11 +22,11 @@ def wanted(config: Config) -> bool:
 
 
 def settings(ctx: Context) -> dict:
-    return {}
+    return target.settings(ctx)
 
 
 def inputs(ctx: Context) -> dict[str, Path]:
-    return {"base": ctx.base_dir, "adapter": ctx.workspace.adapter}
+    return {"base": ctx.base_dir, "adapter": ctx.workspace.adapter, **target.inputs(ctx)}
 
 
 def outputs(ctx: Context) -> dict[str, Path]:
@@ -34,6 +35,7 @@ def outputs(ctx: Context) -> dict[str, Path]:
 
 def check(ctx: Context) -> None:
     require_parts(ctx)
+    target.check(ctx)
     parameters = size(ctx)
     require_disk(ctx.workspace.merged, costs.base_bytes(parameters), "the merged model")
     require_memory(costs.stream_memory(parameters, 1), "merging")
@@ -49,6 +51,19 @@ def require_parts(ctx: Context) -> None:
         from forge.weights.adapter import open_adapter
         from forge.weights.base import open_base
         open_adapter(w.adapter, open_base(ctx.base_dir))
+    for stage, path in (("download", ctx.base_dir), ("train", w.adapter)):  # after what headers show by name
+        if stage not in ctx.pending:
+            _require_as_made(ctx, stage, path)
+
+
+def _require_as_made(ctx: Context, stage: str, path: Path) -> None:
+    """Refuses what was changed since its stage made it: a bit that flipped in a weight shows nowhere else. --force
+    takes it as it is."""
+    manifest = Manifest.read(ctx.workspace.manifest(stage))
+    for output in manifest.outputs.values() if manifest and not ctx.options.get("force") else ():
+        if ctx.workspace.at(output["path"]) == path and ctx.digests.tree(path) != output["sha256"]:
+            raise UsageError(f"{ctx.workspace.shown(path)} is not as forge {stage} made it: damaged, or edited since",
+                             fix=f"forge {stage} --force makes it again; with --force this command takes it as it is")
 
 
 def size(ctx: Context) -> int:
@@ -62,8 +77,9 @@ def size(ctx: Context) -> int:
 def run(ctx: Context) -> dict:
     from forge.weights.merge import write_merged
     staged = ctx.staged(ctx.workspace.merged)
-    written = write_merged(ctx.base_dir, ctx.workspace.adapter, staged, report=ctx.report)
+    frozen, choice = target.chosen(ctx)
+    written = write_merged(ctx.base_dir, ctx.workspace.adapter, staged, frozen=frozen, report=ctx.report)
     files = [{"path": ctx.workspace.shown(ctx.workspace.merged / path.relative_to(staged)),
               "type": path.suffix.removeprefix("."), "bytes": path.stat().st_size, "sha256": ctx.digests.file(path)}
              for path in written]
-    return {"files": files, "peak_rss_bytes": peak_rss()}
+    return {"files": files, "merge": choice, "peak_rss_bytes": peak_rss()}

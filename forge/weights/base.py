@@ -41,12 +41,14 @@ def read_json(path: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """`entries` are exactly the tensors that the config asks for, in canonical order (see forge.weights.layout)."""
+    """`entries` are exactly the tensors that the config asks for, in canonical order (see forge.weights.layout).
+    `tokenizer` is the folder of its tokenizer files: an adapter that adds tokens may bring its own."""
 
     folder: Path
     config: dict[str, Any]
     family: Family
     entries: dict[str, Entry]
+    tokenizer: Path
     _files: Files = field(default_factory=Files, repr=False, compare=False)
 
     @property
@@ -90,7 +92,8 @@ def open_base(folder: Path) -> ModelFolder:
     if extra:
         raise UsageError(f"{folder} has {len(extra)} tensors that a {family.architecture} lacks, such as {extra[0]}",
                          fix="choose a base of a supported architecture")
-    return ModelFolder(folder, config, family, {n: _checked(folder, n, shape, stored) for n, shape in shapes.items()})
+    return ModelFolder(folder, config, family, {n: _checked(folder, n, shape, stored) for n, shape in shapes.items()},
+                       folder)
 
 
 def _checked(folder: Path, name: str, shape: tuple[int, ...], stored: dict[str, Entry]) -> Entry:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import math
 import mmap
+import os
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import IO, Any, TypeGuard
 
 import numpy as np
 
@@ -123,15 +124,21 @@ def _span(path: Path, name: str, row: Any) -> tuple[int, int]:
 
 
 class Files:
-    """Memory maps of weight files, each opened once. Pages are the file's own: they cost no anonymous memory."""
+    """Memory maps of weight files, each opened once. Pages are the file's own: they cost no anonymous memory, and those
+    of the tensor read before are let go, so that resident memory does not grow to the model's size either."""
 
     def __init__(self) -> None:
         self._maps: dict[Path, mmap.mmap] = {}
+        self._last: Entry | None = None
 
     def read(self, entry: Entry) -> np.ndarray:
-        """The tensor as a view of the file. Writing to it is possible (torch asks for that) and never reaches disk."""
+        """The tensor as a view of the file. Writing to it is possible (torch asks for that), never reaches disk, and is
+        lost when the next tensor is read; reading it later is safe."""
         if not entry.nbytes:
             return np.zeros(entry.shape, NUMPY[entry.dtype])
+        if self._last and self._last != entry:
+            _let_go(self._maps[self._last.path], self._last)
+        self._last = entry
         if entry.path not in self._maps:
             with open(entry.path, "rb") as handle:
                 self._maps[entry.path] = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_COPY)
@@ -139,10 +146,17 @@ class Files:
         return flat.reshape(entry.shape)
 
 
+def _let_go(mapped: mmap.mmap, entry: Entry) -> None:
+    """Unmaps a tensor's pages; whoever still looks at them gets them from the file again."""
+    start = entry.start // mmap.PAGESIZE * mmap.PAGESIZE
+    if hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED, start, entry.start + entry.nbytes - start)
+
+
 def write(path: Path, tensors: Sequence[Tensor], on_bytes: Callable[[int], None] | None = None) -> None:
     """Writes one file: the header from names and shapes, then each tensor as it is loaded.
 
-    The metadata says {"format": "pt"}, without which transformers refuses a file.
+    Flushed to disk. The metadata says {"format": "pt"}, without which transformers refuses a file.
     """
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     at = 0
@@ -155,10 +169,17 @@ def write(path: Path, tensors: Sequence[Tensor], on_bytes: Callable[[int], None]
     with open(path, "wb") as out:
         out.write(struct.pack("<Q", len(raw)) + raw)
         for tensor in tensors:
-            array = np.ascontiguousarray(tensor.load())
-            if array.dtype != NUMPY[tensor.dtype] or array.shape != tensor.shape:
-                raise AssertionError(f"{tensor.name}: planned {tensor.dtype} {tensor.shape}, "
-                                     f"got {array.dtype} {array.shape}")
-            out.write(array.reshape(-1).view(np.uint8).data)
+            size = _write_tensor(out, tensor)
             if on_bytes:
-                on_bytes(array.nbytes)
+                on_bytes(size)
+        out.flush()
+        os.fsync(out.fileno())
+
+
+def _write_tensor(out: IO[bytes], tensor: Tensor) -> int:
+    """A function of its own, so that the array is gone before the next is made."""
+    array = np.ascontiguousarray(tensor.load())
+    if array.dtype != NUMPY[tensor.dtype] or array.shape != tensor.shape:
+        raise AssertionError(f"{tensor.name}: planned {tensor.dtype} {tensor.shape}, got {array.dtype} {array.shape}")
+    out.write(array.reshape(-1).view(np.uint8).data)
+    return array.nbytes

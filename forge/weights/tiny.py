@@ -1,4 +1,4 @@
-"""A tiny model of any family, with random weights and a real byte-level BPE; Qwen2's is the catalog's `tiny` base.
+"""A tiny model of any family, with random weights and a tokenizer of its kind; Qwen2's is the catalog's `tiny` base.
 
 It learns nothing worth knowing, but every stage takes it: transformers loads it, llama.cpp runs it, K-quants apply.
 Needs no network, no torch.
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,8 +18,18 @@ from forge.catalog.families import QWEN2, Family
 from forge.core.fsio import write_json
 from forge.weights.layout import layout
 from forge.weights.safetensors import NUMPY, Tensor
-from forge.weights.tokenizer import QWEN2_SPECIAL, tokenizer_config, train_tokenizer
+from forge.weights.tokenizer import (
+    QWEN2_SPECIAL,
+    sentencepiece_bpe,
+    sentencepiece_pieces,
+    tokenizer_config,
+    train_sentencepiece,
+    train_tokenizer,
+)
 from forge.weights.writer import write_shards
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 _CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -59,7 +69,8 @@ _PHI3_TEMPLATE = (
 @dataclass(frozen=True)
 class _Row:
     """What a tiny model of a family has that Qwen2's has not. `config` is made from the width of a head that comes of
-    hidden / heads; the norms' weights lie around `norm`."""
+    hidden / heads; the norms' weights lie around `norm`. `pre` names a byte-level tokenizer's pre-tokenizer; None makes
+    it SentencePiece's, with a space put first where `space_prefix` says so."""
 
     template: str
     special: tuple[str, ...]
@@ -68,6 +79,8 @@ class _Row:
     kind: str = "PreTrainedTokenizerFast"
     config: Callable[[int], dict[str, Any]] = lambda head: {}
     norm: int = 1
+    pre: str | None = "qwen2"
+    space_prefix: bool = False
 
 
 _ROWS = {
@@ -76,19 +89,21 @@ _ROWS = {
                   config=lambda head: {"head_dim": 2 * head, "attention_bias": False}),
     "llama3": _Row(_LLAMA3_TEMPLATE, (
         "<|begin_of_text|>", "<|end_of_text|>", "<|finetune_right_pad_id|>", "<|start_header_id|>",
-        "<|end_header_id|>", "<|eot_id|>"), bos="<|begin_of_text|>", config=lambda head: {
+        "<|end_header_id|>", "<|eot_id|>"), bos="<|begin_of_text|>", pre="llama-bpe", config=lambda head: {
             "rope_theta": 500000.0, "rope_scaling": {
                 "factor": 8.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0,
                 "original_max_position_embeddings": 512, "rope_type": "llama3"}}),
     "mistral": _Row(_MISTRAL_TEMPLATE, ("<unk>", "<s>", "</s>", "[INST]", "[/INST]"), bos="<s>", unk="<unk>",
+                    pre=None, space_prefix=True,
                     config=lambda head: {"head_dim": 2 * head, "sliding_window": None}),
     "gemma3": _Row(_GEMMA_TEMPLATE, ("<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>"),
-                   bos="<bos>", unk="<unk>", norm=0,  # Gemma multiplies by one more than the weight
+                   bos="<bos>", unk="<unk>", pre=None, norm=0,  # Gemma multiplies by one more than the weight
                    config=lambda head: {
                        "head_dim": 2 * head, "hidden_activation": "gelu_pytorch_tanh",
                        "query_pre_attn_scalar": 2 * head, "rope_local_base_freq": 10000.0, "rope_theta": 1000000.0,
-                       "sliding_window": 32, "sliding_window_pattern": 2}),
-    "phi3": _Row(_PHI3_TEMPLATE, ("<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"),
+                       "sliding_window": 32, "sliding_window_pattern": 6}),
+    "phi3": _Row(_PHI3_TEMPLATE, ("<unk>", "<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"),
+                 unk="<unk>", pre=None, space_prefix=True,
                  config=lambda head: {"partial_rotary_factor": 0.75, "original_max_position_embeddings": 4096,
                                       "sliding_window": None}),
 }
@@ -104,7 +119,7 @@ def build_tiny(folder: Path, texts: Iterable[str], *, family: Family = QWEN2, hi
     """
     folder.mkdir(parents=True, exist_ok=True)
     row = _ROWS[family.name]
-    tokenizer = train_tokenizer(texts, vocab, row.special)
+    tokenizer = _tokenizer(folder, row, texts, vocab)
     tokenizer.save(str(folder / "tokenizer.json"))
     ids = tokenizer.get_vocab()
     pad, stop = ids[family.pad], ids[family.stop]
@@ -125,11 +140,20 @@ def build_tiny(folder: Path, texts: Iterable[str], *, family: Family = QWEN2, hi
                {"bos_token_id": bos, "eos_token_id": [ids[token] for token in family.stops], "pad_token_id": pad})
     write_json(folder / "tokenizer_config.json",
                tokenizer_config({ids[token]: token for token in row.special}, stop=family.stop, pad=family.pad,
-                                bos=row.bos, unk=row.unk, kind=row.kind, max_length=4096, chat_template=row.template))
+                                bos=row.bos, unk=row.unk, kind=row.kind, max_length=4096, chat_template=row.template,
+                                space_prefix=row.space_prefix))
     random = np.random.default_rng(seed)
     shapes = layout(family.name, config, str(folder / "config.json"))
     write_shards(folder, [Tensor(name, dtype, shape, partial(_weights, random, name, shape, dtype, row.norm))
                           for name, shape in shapes.items()], max_shard_bytes=max_shard_bytes)
+
+
+def _tokenizer(folder: Path, row: _Row, texts: Iterable[str], vocab: int) -> Tokenizer:
+    if row.pre:
+        return train_tokenizer(texts, vocab, row.special, row.pre)
+    model = folder / "tokenizer.model"
+    model.write_bytes(train_sentencepiece(texts, vocab, row.special))
+    return sentencepiece_bpe(sentencepiece_pieces(str(model)), space_prefix=row.space_prefix)
 
 
 def _weights(random: np.random.Generator, name: str, shape: tuple[int, ...], dtype: str, norm: int) -> np.ndarray:

@@ -11,9 +11,9 @@ from forge.weights.safetensors import Tensor, write
 
 SHARD_BYTES = 4_000_000_000
 # Everything beside the weights that a model folder may need at run time; a pickle or code file is never among them.
-SIDE_FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "vocab.json",
-              "merges.txt", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "tokenizer.model",
-              "LICENSE", "NOTICE")
+MODEL_FILES = ("config.json", "generation_config.json", "LICENSE", "NOTICE")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json",
+                   "added_tokens.json", "chat_template.jinja", "tokenizer.model")
 
 
 def plan_shards(tensors: Iterable[Tensor], max_shard_bytes: int = SHARD_BYTES) -> list[list[Tensor]]:
@@ -46,10 +46,6 @@ def write_shards(folder: Path, tensors: Iterable[Tensor], *, max_shard_bytes: in
     return paths
 
 
-def copy_side_files(source: Path, folder: Path, names: Sequence[str] = SIDE_FILES) -> list[Path]:
+def copy_side_files(source: Path, folder: Path, names: Sequence[str] = MODEL_FILES + TOKENIZER_FILES) -> list[Path]:
     """Copies config, tokenizer and template files that are there, content only; returns the copies."""
-    copies = []
-    for name in names:
-        if (source / name).is_file():
-            copies.append(Path(shutil.copyfile(source / name, folder / name)))
-    return copies
+    return [Path(shutil.copyfile(source / name, folder / name)) for name in names if (source / name).is_file()]

@@ -36,18 +36,75 @@ def test_scaling_follows_patterns_and_rslora(tiny: Path, adapter: Make) -> None:
 
 
 @pytest.mark.parametrize(("key", "value"), [
-    ("use_dora", "maybe"), ("bias", "lora_only"), ("modules_to_save", ["lm_head"]), ("init_lora_weights", "pissa"),
+    ("use_dora", "maybe"), ("bias", "some"), ("modules_to_save", ["lm_head"]), ("init_lora_weights", "pissa"),
     ("trainable_token_indices", [1]), ("layer_replication", [[0, 2]]), ("lora_bias", True), ("fan_in_fan_out", True),
     ("target_parameters", ["x"]), ("peft_type", "IA3"), ("r", 0), ("lora_alpha", None)])
 def test_what_cannot_be_merged_exactly_is_named(tiny: Path, adapter: Make, key: str, value: object) -> None:
     refused(adapter(**{key: value}), tiny, key)
 
 
-@pytest.mark.parametrize("name", [
-    "base_model.model.model.embed_tokens.lora_embedding_A", f"{FIRST}.lora_magnitude_vector.bias",
-    "base_model.model.lm_head.weight", f"{FIRST}.lora_B.bias", f"{FIRST}.lora_A"])
-def test_tensors_that_are_no_pair_are_named(tiny: Path, adapter: Make, name: str) -> None:
-    refused(adapter(lambda t: t.update({name: np.zeros((4, 4), np.float32)})), tiny, "is not a LoRA pair")
+@pytest.mark.parametrize(("name", "message"), [
+    ("base_model.model.model.embed_tokens.lora_embedding_A", "has embedding A, but"),
+    ("base_model.model.model.embed_tokens.lora_A.weight", "embed_tokens has A, but"),
+    (f"{FIRST}.lora_magnitude_vector.bias", "is stored whole"), (f"{FIRST}.lora_B.bias", "is stored whole"),
+    (f"{FIRST}.base_layer.weight", "is stored whole"), (f"{FIRST}.bias", "is stored whole"),
+    ("base_model.model.model.norm.weight", "is stored whole"), (f"{FIRST}.lora_A", "is nothing that a LoRA adapter"),
+    ("base_model.model.lm_head.weight", "lm_head has weight of its own, but the base ties it"),
+    ("base_model.model.weight", "is nothing that"), ("model.norm.weight", "is nothing that"),
+    (f"{FIRST}.token_adapter.trainable_tokens_delta", "for embeddings only"),
+    ("base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta", "trainable_token_indices None"),
+    ("base_model.model.lm_head.token_adapter.trainable_tokens_delta", "lm_head has tokens of its own")])
+def test_tensors_that_nothing_asks_for_are_named(tiny: Path, adapter: Make, name: str, message: str) -> None:
+    refused(adapter(lambda t: t.update({name: np.zeros((4, 4), np.float32)})), tiny, message)
+
+
+EMBED = "base_model.model.model.embed_tokens"
+
+
+@pytest.mark.parametrize(("ids", "rows"), [([1, 2], 3), ([1, 1], 2), ([1, 400], 2), ([-1, 2], 2), ("12", 2),
+                                           ({"lm_head": [1, 2]}, 2)])
+def test_trained_rows_that_do_not_fit(tiny: Path, adapter: Make, ids: object, rows: int) -> None:
+    name = f"{EMBED}.token_adapter.trainable_tokens_delta"
+    refused(adapter(lambda t: t.update({name: np.zeros((rows, 64), np.float32)}), trainable_token_indices=ids), tiny,
+            r"embed_tokens has trained rows.*the embedding is \[400, 64\]")
+
+
+def test_a_vocabulary_resized_to_another_width_or_on_one_side_only(tiny: Path, adapter: Make) -> None:
+    refused(adapter(lambda t: t.update({f"{EMBED}.weight": np.zeros((410, 63), np.float32)})), tiny, "410 rows")
+    tied = open_adapter(adapter(lambda t: t.update({f"{EMBED}.weight": np.zeros((410, 64), np.float32)})),
+                        open_base(tiny))
+    assert tied.model.config["vocab_size"] == 410
+    assert tied.model.entries["model.embed_tokens.weight"].shape == (410, 64)
+    refused(adapter(lambda t: t.update({f"{EMBED}.weight": np.zeros((410, 64), np.float32)}),
+                    modules_to_save=["embed_tokens"]), tiny, r"lm_head\.weight is to be \[410, 64\], found \[400, 64\]")
+
+
+def test_both_ends_of_a_tied_base_have_to_be_equal(tiny: Path, adapter: Make) -> None:
+    def add(tensors: dict[str, np.ndarray]) -> None:
+        tensors |= {f"{EMBED}.weight": np.zeros((400, 64), np.float32),
+                    "base_model.model.lm_head.weight": np.ones((400, 64), np.float32)}
+
+    base = open_base(tiny)
+    with pytest.raises(UsageError, match=r"embed_tokens and lm_head differ") as caught:
+        next(iter(merged(base, open_adapter(adapter(add), base))))
+    assert caught.value.fix
+
+
+def test_a_setting_without_its_tensors(tiny: Path, adapter: Make) -> None:
+    refused(adapter(modules_to_save=["embed_tokens"]), tiny, "modules_to_save names embed_tokens, of which nothing")
+    refused(adapter(trainable_token_indices=[3]), tiny, "no rows are stored")
+
+
+@pytest.mark.parametrize("name", [f"{EMBED}.weight", f"{EMBED}.token_adapter.trainable_tokens_delta",
+                                  f"{FIRST}.base_layer.bias"])
+def test_nan_is_found_in_all_that_is_stored(tiny: Path, adapter: Make, name: str) -> None:
+    shapes = {"weight": (400, 64), "trainable_tokens_delta": (2, 64), "bias": (64,)}
+    value = np.zeros(shapes[name.rpartition(".")[2]], np.float32)
+    value.flat[-1] = np.nan
+    settings = {"trainable_token_indices": [1, 2]} if "token" in name.rpartition(".")[2] else {"bias": "all"}
+    base = open_base(tiny)
+    with pytest.raises(UsageError, match="has 1 NaN or infinite"):
+        next(iter(merged(base, open_adapter(adapter(lambda t: t.update({name: value}), **settings), base))))
 
 
 def test_an_adapter_for_another_base_is_refused(tiny: Path, adapter: Make) -> None:
