@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from forge.gguf.container import block_size
+from forge.weights.base import ModelFolder
 
 LLAMA_CPP_TAG: Final = "b10605"  # src/llama-quant.cpp there is what the parity tests compare with
 
@@ -13,27 +15,24 @@ FLOATS: Final = frozenset({"F32", "F16", "BF16"})
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """`matrix` for most, `output` for the output matrix (or the embedding that doubles as one), `more` for the value
-    and down projections of the layers that llama.cpp gives more bits."""
+class Facts:
+    """What the choice depends on beside a tensor's name and shape. `sharing` query heads use one key head; `large` is
+    what llama.cpp takes for a 70B; `weighted`: there is an importance matrix."""
 
-    matrix: str
-    output: str
-    more: str
+    layers: int
+    tied: bool
+    sharing: int = 1
+    large: bool = False
+    weighted: bool = False
 
 
-RECIPES: Final = {
-    "F32": Recipe("F32", "F32", "F32"),
-    "F16": Recipe("F16", "F16", "F16"),
-    "BF16": Recipe("BF16", "BF16", "BF16"),
-    "Q8_0": Recipe("Q8_0", "Q8_0", "Q8_0"),
-    "Q6_K": Recipe("Q6_K", "Q6_K", "Q6_K"),
-    "Q5_K_M": Recipe("Q5_K", "Q6_K", "Q6_K"),
-    "Q4_K_M": Recipe("Q4_K", "Q6_K", "Q6_K"),
-    "Q4_0": Recipe("Q4_0", "Q6_K", "Q4_0"),
-}
-# Where a row is not a multiple of the type's block; F16 where it is not one of the fallback's either.
-_FALLBACK: Final = {"Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"}
+def facts(base: ModelFolder, weighted: bool) -> Facts:
+    heads = base.config["num_attention_heads"]
+    groups = base.config.get("num_key_value_heads") or heads
+    layers = base.config["num_hidden_layers"]
+    # load_hparams of llama.cpp's models: 80 layers make a Qwen2 a 70B, a Llama only if heads share their keys.
+    large = layers == 80 and (base.family.gguf == "qwen2" or (base.family.gguf == "llama" and groups < heads))
+    return Facts(layers, base.tied, heads // groups, large, weighted)
 
 
 def more_bits(layer: int, layers: int) -> bool:
@@ -41,18 +40,81 @@ def more_bits(layer: int, layers: int) -> bool:
     return layer < layers // 8 or layer >= 7 * layers // 8 or (layer - layers // 8) % 3 == 2
 
 
-def tensor_type(quant: str, name: str, shape: tuple[int, ...], *, layers: int, tied: bool) -> str:
+@dataclass(frozen=True)
+class Rule:
+    """`type` for the tensors whose name ends in one of `ends`, in layers `where` it holds."""
+
+    ends: tuple[str, ...]
+    type: str
+    where: Callable[[int, Facts], bool] = lambda layer, model: True
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """`matrix` for most, `output` for the output matrix (or the embedding that doubles as one); the first rule that
+    fits comes before either's turn."""
+
+    matrix: str
+    output: str
+    rules: tuple[Rule, ...] = ()
+
+
+_VALUE = (".attn_v.weight", ".attn_qkv.weight")  # where the three are one matrix, it is treated as the values' is
+_DOWN = (".ffn_down.weight",)
+_ATTENTION_OUTPUT = (".attn_output.weight",)
+
+
+def _first(share: int) -> Callable[[int, Facts], bool]:
+    """The first `share`-th of the layers."""
+    return lambda layer, model: layer < model.layers // share
+
+
+def _more(layer: int, model: Facts) -> bool:
+    return more_bits(layer, model.layers)
+
+
+RECIPES: Final = {
+    "F32": Recipe("F32", "F32"),
+    "F16": Recipe("F16", "F16"),
+    "BF16": Recipe("BF16", "BF16"),
+    "Q8_0": Recipe("Q8_0", "Q8_0"),
+    "Q6_K": Recipe("Q6_K", "Q6_K"),
+    "Q5_K_M": Recipe("Q5_K", "Q6_K", (Rule(_VALUE + _DOWN, "Q6_K", _more),)),
+    "Q5_K_S": Recipe("Q5_K", "Q6_K"),
+    "Q4_K_M": Recipe("Q4_K", "Q6_K", (Rule(_VALUE + _DOWN, "Q6_K", _more),)),
+    "Q4_K_S": Recipe("Q4_K", "Q6_K", (
+        Rule(_VALUE, "Q5_K", lambda layer, model: layer < 4),
+        Rule(_DOWN, "Q5_K", _first(8)))),
+    "IQ4_XS": Recipe("IQ4_XS", "Q6_K", (
+        Rule(_VALUE, "Q5_K", lambda layer, model: model.sharing >= 4),
+        Rule(_DOWN, "Q5_K", lambda layer, model: not model.weighted and _first(8)(layer, model)))),
+    "Q3_K_M": Recipe("Q3_K", "Q6_K", (
+        Rule(_VALUE, "Q5_K", lambda layer, model: layer < 2),
+        Rule(_VALUE, "Q4_K"),
+        Rule(_DOWN, "Q5_K", _first(16)),
+        Rule(_DOWN + _ATTENTION_OUTPUT, "Q4_K"))),
+    "Q4_0": Recipe("Q4_0", "Q6_K", (
+        Rule(_DOWN, "Q4_1", lambda layer, model: model.weighted and _first(8)(layer, model)),)),
+}
+_LARGE: Final = {"Q3_K": "Q5_K", "Q4_K": "Q5_K"}  # a 70B's value matrices, small beside the rest
+# Where a row is not a multiple of the type's block; F16 where it is not one of the fallback's either.
+_FALLBACK: Final = {"Q3_K": "Q4_0", "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0", "IQ4_XS": "IQ4_NL"}
+
+
+def tensor_type(quant: str, name: str, shape: tuple[int, ...], model: Facts) -> str:
     """The ggml type of GGUF tensor `name` in a file of type `quant`; one-dimensional tensors and norms stay F32."""
     if len(shape) < 2 or name.endswith("_norm.weight"):
         return "F32"
-    recipe = RECIPES[quant]
-    row = shape[-1]
-    if name == "output.weight" or (tied and name == "token_embd.weight"):
-        wanted = recipe.output
-    elif name.endswith((".attn_v.weight", ".ffn_down.weight")) and more_bits(int(name.split(".")[1]), layers):
-        wanted = recipe.more
-    else:
-        wanted = recipe.matrix
-    if row % block_size(wanted):
+    wanted = _wanted(RECIPES[quant], name, model)
+    if shape[-1] % block_size(wanted):
         wanted = _FALLBACK.get(wanted, "F16")
-    return wanted if row % block_size(wanted) == 0 else "F16"
+    return wanted if shape[-1] % block_size(wanted) == 0 else "F16"
+
+
+def _wanted(recipe: Recipe, name: str, model: Facts) -> str:
+    if name == "output.weight" or (model.tied and name == "token_embd.weight"):
+        return recipe.output
+    layer = int(name.split(".")[1]) if name.startswith("blk.") else -1
+    found = next((rule.type for rule in recipe.rules if name.endswith(rule.ends) and rule.where(layer, model)),
+                 recipe.matrix)
+    return _LARGE.get(found, found) if model.large and name.endswith(_VALUE) else found
