@@ -8,8 +8,9 @@ from typing import Any
 
 from forge.catalog.families import by_gguf
 from forge.catalog.quants import QUANTS
-from forge.errors import UsageError
+from forge.errors import StageFailed, UsageError
 from forge.gguf.container import padded, read_header
+from forge.gguf.write import Plan
 
 _AGAIN = "forge quantize --force"
 
@@ -22,7 +23,7 @@ def verify(path: Path) -> dict[str, Any]:
     were written is a question for their SHA-256.
     """
     header = read_header(path)
-    family = by_gguf(header.get("general.architecture"), str(path))
+    family = by_gguf(header.get("general.architecture"), header.get("tokenizer.ggml.pre"), str(path))
     if not header.tensors:
         raise UsageError(f"{path} holds no tensors: it is a vocabulary only", fix=_AGAIN)
     last = list(header.tensors.values())[-1]
@@ -42,3 +43,31 @@ def verify(path: Path) -> dict[str, Any]:
         "context_length": header.get(f"{family.gguf}.context_length"), "vocabulary": len(tokens),
         "chat_template": "tokenizer.chat_template" in header.fields,
     }
+
+
+def require_planned(path: Path, planned: Plan) -> None:
+    """Raises StageFailed where a file just written differs from its plan: in size, metadata, or a tensor's name,
+    shape, type or place. The plan has them from config.json and the architecture's layout; the file is parsed afresh.
+    """
+    header = read_header(path)
+    if header.size != planned.size:
+        raise StageFailed(f"{path} has {header.size:,} bytes, predicted were {planned.size:,}", fix=_AGAIN)
+    for name in planned.tensors.keys() | header.tensors.keys():
+        expected, found = planned.tensors.get(name), header.tensors.get(name)
+        if expected != found:
+            raise StageFailed(f"{path}: tensor {name} is {found or 'not there'}, expected {expected or 'none'}",
+                              fix=_AGAIN)
+    with open(path, "rb") as handle:
+        if handle.read(len(planned.header)) != planned.header:
+            raise StageFailed(f"{path}: its metadata are not those that were to be written", fix=_AGAIN)
+
+
+def require_digest(path: Path, found: str, written: str) -> None:
+    """Raises StageFailed where the SHA-256 of the file as read back is not the one taken while it was written.
+
+    Read back through the page cache: that sees what our own writing got wrong and what another process changed, at the
+    speed of SHA-256; a disk that returns other bytes later is for the file system to notice.
+    """
+    if found != written:
+        raise StageFailed(f"{path} reads back as SHA-256 {found[:16]}…, written was {written[:16]}…",
+                          fix=f"{_AGAIN}; if it comes again, check disk and memory")

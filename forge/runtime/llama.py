@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
+import json
 import os
 import queue
 import secrets
@@ -11,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +96,7 @@ def start(params: Any) -> Any:
     """
     gguf = Path(params.model.path)
     check(gguf)
-    _require_loadable(gguf)
+    require_loadable(gguf)
     try:
         server = library().Server(params)
     except RuntimeError:
@@ -104,13 +107,14 @@ def start(params: Any) -> Any:
     return server
 
 
-def _require_loadable(gguf: Path) -> None:
+def require_loadable(gguf: Path) -> None:
     """Tries an unknown file in a process of its own first, so that a crash or hang there is an error here.
 
-    Success is remembered in the cache folder for this file and library version; losing that costs one trial.
+    Success is remembered in the cache folder for this file and library version; losing that costs one trial. The file
+    is known by its inode, not its name: what was tried before it was published need not be tried again.
     """
     stat = gguf.stat()
-    known = sha256_json([str(gguf.resolve()), stat.st_size, stat.st_mtime_ns, library().__version__])[:32]
+    known = sha256_json([stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, library().__version__])[:32]
     marker = cache_folder() / "loadable" / known
     if marker.exists():
         return
@@ -130,6 +134,16 @@ def _require_loadable(gguf: Path) -> None:
     marker.touch()
 
 
+@dataclass(frozen=True)
+class Tokens:
+    """An answer as `ids`, the one that ends the turn among them; `logprobs` are each one's, in nats, or None where
+    llama.cpp tells none: for all but the last token of a character; `stopped`: the model ended its turn by itself."""
+
+    ids: list[int]
+    logprobs: list[float | None]
+    stopped: bool
+
+
 class Model:
     """A loaded GGUF. Use as a context manager, or call close() to give its memory back.
 
@@ -140,7 +154,8 @@ class Model:
         self.path = gguf
         params = parameters(gguf, num_ctx=num_ctx, parallel=parallel, verbose=verbose)
         # The library always opens a loopback port as well; a key that nobody knows keeps other users out of it.
-        params.api_keys = [secrets.token_hex(16)]
+        self._key = secrets.token_hex(16)
+        params.api_keys = [self._key]
         self._server = start(params)
 
     def __enter__(self) -> Model:
@@ -182,6 +197,37 @@ class Model:
                             on_text(text)
         return Answer("".join(pieces), finish == "stop", usage.get("completion_tokens", 0),
                       time.perf_counter() - started, usage.get("prompt_tokens", 0))
+
+    def prompt(self, messages: Sequence[Message]) -> list[int]:
+        """Token ids of what chat() puts before an answer, by the file's own template and llama.cpp's tokenizer.
+
+        Raises UsageError where the template refuses the conversation.
+        """
+        text = self._post("/apply-template", {"messages": list(messages)})["prompt"]
+        return self._post("/tokenize", {"content": text, "add_special": True, "parse_special": True})["tokens"]
+
+    def proceed(self, prompt: Sequence[int], max_tokens: int, bias: dict[int, float] | None = None) -> Tokens:
+        """Up to `max_tokens` greedy tokens after a prompt; `bias` is added to the logits of single ids."""
+        made = self._post("/completion", {
+            "prompt": list(prompt), "n_predict": max_tokens, "return_tokens": True, "n_probs": 1, "cache_prompt": False,
+            "logit_bias": [[token, value] for token, value in (bias or {}).items()],
+            **sampler(0.0, 1.0, greedy=True, seed=None)})
+        told, logprobs = made.get("completion_probabilities", []), []
+        for token in reversed(made["tokens"]):
+            logprobs.append(told.pop()["logprob"] if told and told[-1]["id"] == token else None)
+        return Tokens(made["tokens"], logprobs[::-1], made["stop_type"] == "eos")
+
+    def _post(self, path: str, request: dict[str, Any]) -> dict[str, Any]:
+        """What only the library's own loopback port offers; no proxy is asked, whatever the environment says."""
+        connection = http.client.HTTPConnection(self._server.listening_address.removeprefix("http://"))
+        with contextlib.closing(connection):
+            connection.request("POST", path, json.dumps(request), {"Authorization": f"Bearer {self._key}",
+                                                                   "Content-Type": "application/json"})
+            response = connection.getresponse()
+            answer = json.loads(response.read())
+        if response.status != http.client.OK:
+            raise UsageError(f"{self.path.name}: {answer['error']['message']}", fix="forge quantize --force")
+        return answer
 
     def _stream(self, request: dict) -> Generator[dict, None, None]:
         """Chunks of a completion; leaving the loop early stops the generation.
