@@ -242,6 +242,8 @@ def _check(ctx: Context, todo: list[str]) -> None:
 def _run_step(ctx: Context, step: Step, each: Callable[[Done], None]) -> Done:
     same = step.waits and _stale(ctx, step.name, load(step.name).inputs(ctx)) is None
     if step.reason is None or same:
+        for path in load(step.name).outputs(ctx).values():
+            remove(ctx.staged(path))  # of a forced run that was killed
         ctx.report.stage(step.name, "skipped", "its inputs came out as they were" if same else "up to date")
         manifest = Manifest.read(ctx.workspace.manifest(step.name))
         return Done(step.name, "skipped", 0.0, manifest.metrics if manifest else {})

@@ -29,6 +29,12 @@ def stream_memory(parameters: int, threads: int) -> int:
     return int(largest * (4 + 2 + 1)) + threads * 16_000_000 + 300_000_000
 
 
+def reference_memory(parameters: int, stored: int) -> int:
+    """A Hugging Face model that computes in fp32, module by module: `stored` bytes of weights, the largest matrix in
+    fp32 (as for stream_memory), activations and libraries."""
+    return stored + max(parameters // 50, min(parameters // 4, 600_000_000)) * 4 + 1_000_000_000
+
+
 BYTES_A_TOKEN = 4.2  # English prose and Markdown under Qwen2's tokenizer
 TRAINED_SHARE = 0.4  # of a row's tokens; the rest are prompts (measured: 0.37-0.42)
 # Floating-point operations a second while training: a core's with and without bf16 instructions, as measured on two

@@ -49,8 +49,8 @@ class Family:
 
     `targets` are its linear layers; `stop` ends an assistant turn; `pad` is in every tokenizer of the family and never
     trained; `go_template` is the chat template in Ollama's Go syntax. The system prompt that a Jinja template adds by
-    itself is not a family's but each model's: forge.chat asks the template. Only a `convertible` family can be trained
-    and written as GGUF; the others can be trained.
+    itself is not a family's but each model's: forge.chat asks the template.
+    `pre` are llama.cpp's names for its tokenizers where families share an architecture there; none: any.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Family:
     pad: str
     go_template: str
     stops: tuple[str, ...]
-    convertible: bool = False
+    pre: tuple[str, ...] = ()
 
 
 SEPARATE = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -70,18 +70,17 @@ FUSED = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")
 
 QWEN2 = Family(
     name="qwen2", architecture="Qwen2ForCausalLM", model_type="qwen2", gguf="qwen2", targets=SEPARATE,
-    stop="<|im_end|>", pad="<|endoftext|>", go_template=CHATML_GO, stops=("<|im_end|>", "<|endoftext|>"),
-    convertible=True)
+    stop="<|im_end|>", pad="<|endoftext|>", go_template=CHATML_GO, stops=("<|im_end|>", "<|endoftext|>"))
 QWEN3 = Family(
     name="qwen3", architecture="Qwen3ForCausalLM", model_type="qwen3", gguf="qwen3", targets=SEPARATE,
     stop="<|im_end|>", pad="<|endoftext|>", go_template=QWEN3_GO, stops=("<|im_end|>", "<|endoftext|>"))
 LLAMA3 = Family(
     name="llama3", architecture="LlamaForCausalLM", model_type="llama", gguf="llama", targets=SEPARATE,
     stop="<|eot_id|>", pad="<|finetune_right_pad_id|>", go_template=LLAMA3_GO,
-    stops=("<|eot_id|>", "<|end_of_text|>"))
+    stops=("<|eot_id|>", "<|end_of_text|>"), pre=("llama-bpe",))
 MISTRAL = Family(  # <unk>: from the first Mistral on; <pad> came with a later tokenizer
     name="mistral", architecture="MistralForCausalLM", model_type="mistral", gguf="llama", targets=SEPARATE,
-    stop="</s>", pad="<unk>", go_template=MISTRAL_GO, stops=("</s>",))
+    stop="</s>", pad="<unk>", go_template=MISTRAL_GO, stops=("</s>",), pre=("default", "tekken"))
 GEMMA3 = Family(
     name="gemma3", architecture="Gemma3ForCausalLM", model_type="gemma3_text", gguf="gemma3", targets=SEPARATE,
     stop="<end_of_turn>", pad="<pad>", go_template=GEMMA_GO, stops=("<end_of_turn>", "<eos>"))
@@ -105,15 +104,7 @@ def by_architecture(architecture: str | None, where: str) -> Family:
     return _row("architecture", architecture, "architecture", where, FAMILIES)
 
 
-def by_gguf(architecture: str | None, where: str) -> Family:
-    """The row for a GGUF's general.architecture."""
-    return _row("gguf", architecture, "GGUF architecture", where, tuple(f for f in FAMILIES if f.convertible))
-
-
-def require_convertible(family: Family, where: str) -> None:
-    """Refuses a family that Forge trains but does not write as GGUF yet."""
-    if not family.convertible:
-        written = ", ".join(f.architecture for f in FAMILIES if f.convertible)
-        raise UsageError(f"{where}: a {family.architecture} can be trained, but not written as GGUF yet; GGUF is "
-                         f"written for {written}",
-                         fix="stop at the adapter with forge run --to train, or choose another base")
+def by_gguf(architecture: str | None, pre: str | None, where: str) -> Family:
+    """The row for a GGUF's general.architecture and tokenizer.ggml.pre."""
+    rows = tuple(family for family in FAMILIES if not family.pre or pre in family.pre or family.gguf != architecture)
+    return _row("gguf", architecture, f"with tokenizer {pre!r}, GGUF architecture", where, rows)

@@ -179,11 +179,15 @@ def merge(setup: Setup, force: Force = False) -> None:
 
 @command()
 def quantize(setup: Setup, force: Force = False,
-             quant: Annotated[str | None, typer.Option("--quant", help="Types, comma-separated: Q4_K_M,Q8_0.")] = None
-             ) -> None:
+             quant: Annotated[str | None, typer.Option("--quant", help="Types, comma-separated: Q4_K_M,Q8_0.")] = None,
+             imatrix: Annotated[str | None, typer.Option("--imatrix", help="Importance matrix: auto, none or a FILE.")
+                                ] = None) -> None:
     """Write base + adapter as quantised GGUF."""
     if quant:
         setup.set.append(f"quantize.types=[{quant}]")
+    if imatrix:
+        given = imatrix if imatrix in ("auto", "none") else Path(imatrix).resolve()
+        setup.set.append(f"quantize.imatrix={given}")
     r = one_stage(setup, "quantize", force)
     setup.emit(r, "\n".join(f"{f['path']}: {f['type']}, {f['bytes']:,} bytes, sha256 {f['sha256'][:16]}…"
                             for f in r["files"]))

@@ -117,13 +117,24 @@ class TrainConfig(Section):
 class MergeConfig(Section):
     enabled: bool = Field(False, description="Whether `forge run` also writes the merged 16-bit model folder; the GGUF "
                           "does not need it.")
+    target: Literal["base", "dequantised", "auto"] = Field(
+        "base", description="What the adapter is merged into, here and in the GGUF. base: the weights as they were; "
+        "dequantised: the 4-bit weights that it was trained beside (qlora); auto: whichever has the lower loss on the "
+        "validation examples.")
 
 
 class QuantizeConfig(Section):
     types: list[str] = Field(["Q4_K_M"], min_length=1, description="GGUF types to write: F32, F16, BF16, Q8_0, Q6_K, "
-                             "Q5_K_M, Q4_K_M, Q4_0.")
-    imatrix: str = Field("auto", description="Importance matrix file (GGUF); auto and none: without one.")
+                             "Q5_K_M, Q5_K_S, Q4_K_M, Q4_K_S, IQ4_XS, Q3_K_M, Q4_0.")
+    imatrix: str = Field("auto", description="Importance matrix, which spares what matters most in rounding. auto: "
+                         "collected by running the model over the dataset, where one is there and a type can use it; "
+                         "none; or a file in llama.cpp's GGUF format.")
+    imatrix_tokens: Positive | None = Field(None, description="Tokens that auto collects from; null: 50,000 on a GPU, "
+                                            "on a CPU what takes it about half a minute.")
     threads: Positive | None = Field(None, description="Quantising threads; null: every core.")
+    gate: Literal["auto", "none"] = Field("auto", description="auto: before a GGUF is put in place, llama.cpp answers "
+                                          "a few prompts with it and the Hugging Face model checks them token by token "
+                                          "(where memory allows); none: only structure, checksum and loading.")
 
 
 class GateConfig(Section):

@@ -73,6 +73,11 @@ class Workspace:
         return folder / f"{self._name}-{quant or self.config.quantize.types[0]}.gguf"
 
     @property
+    def imatrix(self) -> Path:
+        """The importance matrix that was collected for the GGUFs beside it."""
+        return self.gguf("imatrix")
+
+    @property
     def gguf_manifest(self) -> Path:
         return self._or(self.config.paths.gguf_manifest, "models/gguf/gguf_model_manifest.json")
 

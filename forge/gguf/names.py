@@ -11,7 +11,7 @@ _ARCHES = {name: arch for arch, name in MODEL_ARCH_NAMES.items()}
 
 
 def gguf_names(arch: str, layers: int, names: Iterable[str]) -> dict[str, str]:
-    """GGUF name → Hugging Face name, sorted as llama.cpp's quantiser writes: whole-model tensors, then by layer."""
+    """GGUF name → Hugging Face name, in the order of writing."""
     table = get_tensor_name_map(MODEL_ARCH[_ARCHES[arch].name], layers)
     pairs = {}
     for name in names:
@@ -19,8 +19,9 @@ def gguf_names(arch: str, layers: int, names: Iterable[str]) -> dict[str, str]:
         if found is None:
             raise AssertionError(f"{name} has no GGUF name in architecture {arch}")
         pairs[found] = name
-    return dict(sorted(pairs.items(), key=lambda pair: (_layer(pair[0]), pair[0].encode())))
+    return {name: pairs[name] for name in in_order(pairs)}
 
 
-def _layer(name: str) -> int:
-    return int(name.split(".")[1]) if name.startswith("blk.") else -1
+def in_order(names: Iterable[str]) -> list[str]:
+    """GGUF names as llama.cpp's quantiser writes them: whole-model tensors first, then layer by layer."""
+    return sorted(names, key=lambda name: (int(name.split(".")[1]) if name.startswith("blk.") else -1, name.encode()))

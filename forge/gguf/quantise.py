@@ -33,7 +33,9 @@ def _ggml() -> ctypes.CDLL:
 def to_float32(array: np.ndarray, dtype: str) -> np.ndarray:
     """Weights as stored in safetensors (BF16 as uint16 bits) widened without loss."""
     if dtype == "BF16":
-        return (array.astype(np.uint32) << 16).view(np.float32)
+        bits = array.astype(np.uint32)
+        bits <<= 16  # in place: half the memory of a thread that quantises
+        return bits.view(np.float32)
     return np.ascontiguousarray(array, np.float32)
 
 

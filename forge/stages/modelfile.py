@@ -56,8 +56,9 @@ def run(ctx: Context) -> dict:
     from forge.gguf.container import read_header
     from forge.runtime.modelfile import build, lossy, write
     gguf, w = _gguf(ctx), ctx.workspace
-    architecture = read_header(gguf).get("general.architecture")
-    family = by_gguf(architecture, str(gguf))
+    header = read_header(gguf)
+    architecture = header.get("general.architecture")
+    family = by_gguf(architecture, header.get("tokenizer.ggml.pre"), str(gguf))
     shown = gguf.relative_to(w.modelfile.parent) if gguf.is_relative_to(w.modelfile.parent) else gguf
     prompt = system_prompt(ctx)
     modelfile = build(f"./{shown}" if not shown.is_absolute() else str(shown), family, system=prompt,

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from forge.catalog import costs
-from forge.catalog.families import require_convertible
 from forge.catalog.quants import quant
 from forge.core.config import Config
-from forge.core.fsio import require_disk
+from forge.core.fsio import require_disk, sha256_json
 from forge.core.manifest import Manifest
 from forge.errors import UsageError
-from forge.stages import Context
+from forge.stages import Context, target
 from forge.stages.memory import peak_rss, require_memory
 from forge.stages.merge import require_parts, size
 
+if TYPE_CHECKING:
+    from forge.gguf.imatrix import Matrix
+    from forge.weights.base import ModelFolder
+    from forge.weights.merge import Frozen
+
 SUMMARY = "base + adapter to quantised GGUF"
-VERSION = 1
-TOOLS = ("libggml-python", "torch")
+VERSION = 2
+TOOLS = ("libggml-python", "torch", "transformers")
 
 
 def wanted(config: Config) -> bool:
@@ -25,11 +31,26 @@ def wanted(config: Config) -> bool:
 
 
 def settings(ctx: Context) -> dict:
-    return {"types": [quant(t).name for t in ctx.config.quantize.types], "name": ctx.config.model.name}
+    own = ctx.config.quantize
+    weighting = {"imatrix": own.imatrix, "imatrix_tokens": own.imatrix_tokens} if _weighting(ctx) != "none" else {}
+    return {"types": [quant(t).name for t in own.types], "name": ctx.config.model.name, **weighting,
+            **target.settings(ctx)}
+
+
+def _weighting(ctx: Context) -> str:
+    """quantize.imatrix, and "none" where no type can use one."""
+    own = ctx.config.quantize
+    return own.imatrix if any(quant(t).weighted for t in own.types) else "none"
 
 
 def inputs(ctx: Context) -> dict[str, Path]:
-    return {"base": ctx.base_dir, "adapter": ctx.workspace.adapter}
+    found = {"base": ctx.base_dir, "adapter": ctx.workspace.adapter, **target.inputs(ctx)}
+    weighting = _weighting(ctx)
+    if weighting == "auto" and ctx.workspace.dataset.exists():
+        found["dataset"] = ctx.workspace.dataset
+    elif weighting not in ("auto", "none"):
+        found["imatrix"] = ctx.workspace.at(weighting)
+    return found
 
 
 def outputs(ctx: Context) -> dict[str, Path]:
@@ -37,14 +58,13 @@ def outputs(ctx: Context) -> dict[str, Path]:
 
 
 def check(ctx: Context) -> None:
-    import os
-    if ctx.config.quantize.imatrix not in ("auto", "none"):
-        raise UsageError(f"quantize.imatrix {ctx.config.quantize.imatrix!r}: importance matrices are not read yet",
-                         fix="--set quantize.imatrix=none")
     for name in ctx.config.quantize.types:
         quant(name)
+    if _weighting(ctx) not in ("auto", "none"):
+        _given(ctx)
     require_convertible_base(ctx)
     require_parts(ctx)
+    target.check(ctx)
     parameters = size(ctx)
     require_disk(ctx.workspace.gguf(), sum(costs.gguf_bytes(parameters, t) for t in ctx.config.quantize.types),
                  "the GGUF")
@@ -54,8 +74,77 @@ def check(ctx: Context) -> None:
 def require_convertible_base(ctx: Context) -> None:
     """Refuses a base that cannot become a GGUF; of one that is still to be fetched nothing is known."""
     if "download" not in ctx.pending and ctx.base_dir.exists():
+        from forge.gguf.hyperparameters import hyperparameters
         from forge.weights.base import open_base
-        require_convertible(open_base(ctx.base_dir).family, ctx.workspace.shown(ctx.base_dir))
+        base = open_base(ctx.base_dir)
+        hyperparameters(base.family, base.config, f"{ctx.workspace.shown(ctx.base_dir)}/config.json")
+
+
+def _given(ctx: Context) -> Matrix:
+    """The matrix that quantize.imatrix names."""
+    from forge.gguf.imatrix import read
+    path = ctx.workspace.at(ctx.config.quantize.imatrix)
+    if not path.is_file():
+        raise UsageError(f"quantize.imatrix: there is no file {ctx.workspace.shown(path)}",
+                         fix="--imatrix auto, --imatrix none, or another file")
+    return read(path)
+
+
+def _matrix(ctx: Context) -> tuple[Matrix | None, dict[str, Any]]:
+    """The importance matrix that was asked for, or none, and what the manifest says of it."""
+    from forge.gguf.imatrix import require_fitting
+    weighting = _weighting(ctx)
+    if weighting == "none":
+        return None, {"imatrix": "none"}
+    if weighting == "auto":
+        return _collected(ctx)
+    matrix, path = _given(ctx), ctx.workspace.at(weighting)
+    require_fitting(matrix, _merged(ctx), ctx.workspace.shown(path))
+    return matrix, {"imatrix": ctx.workspace.shown(path), "sha256": ctx.digests.file(path)}
+
+
+def _collected(ctx: Context) -> tuple[Matrix | None, dict[str, Any]]:
+    """Runs the model over the dataset, unless the matrix that lies there came of the same; says so where it cannot."""
+    from forge.chat.encode import Encoder
+    from forge.gguf.imatrix import read, write
+    from forge.stages.train import cpu_flags
+    from forge.train.importance import METHOD, Place, chosen_chunks, collect, place
+    w = ctx.workspace
+    if not w.dataset.exists():
+        ctx.report.info(f"no importance matrix: there is no dataset to collect it from ({w.shown(w.dataset)})")
+        return None, {"imatrix": "none", "reason": "no dataset"}
+    flags, model = cpu_flags(), _merged(ctx)
+    chosen = place(model.config, ctx.config.quantize.imatrix_tokens,
+                   fast_bf16="avx512_bf16" in flags or "amx_bf16" in flags, cores=len(os.sched_getaffinity(0)))
+    if not isinstance(chosen, Place):
+        ctx.report.warn(f"no importance matrix: collecting one needs {chosen}")
+        return None, {"imatrix": "none", "reason": f"needs {chosen}"}
+    identity = sha256_json([METHOD, chosen.precision, chosen.device, chosen.tokens,
+                            *(ctx.digests.tree(path) for path in (ctx.base_dir, w.adapter, w.dataset))])
+    known = _known(ctx, identity)
+    if known is None:
+        own = Encoder.load(model.tokenizer, stop=model.family.stop, pad=model.family.pad)
+        chunks = chosen_chunks(w.dataset, own, chosen.tokens)
+        write(w.imatrix, collect(ctx.base_dir, w.adapter, chunks, chosen, dataset=w.shown(w.dataset),
+                                 file=w.imatrix.name, identity=identity, report=ctx.report))
+        known = read(w.imatrix)
+    tokens = int(max(count.max() for count in known.counts.values()))
+    ctx.report.info(f"{w.shown(w.imatrix)}: importance matrix of {tokens:,} tokens of {w.shown(w.dataset)}")
+    return known, {"imatrix": w.shown(w.imatrix), "sha256": ctx.digests.file(w.imatrix), "tokens": tokens,
+                   "device": chosen.device, "precision": chosen.precision}
+
+
+def _known(ctx: Context, identity: str) -> Matrix | None:
+    """The matrix collected before, if it came of the same. Raises UsageError for a file that is not Forge's."""
+    from forge.gguf.imatrix import read
+    path = ctx.workspace.imatrix
+    if not path.exists() or ctx.options.get("force"):
+        return None
+    found = read(path)
+    if found.identity is None:
+        raise UsageError(f"{ctx.workspace.shown(path)} exists and was not collected by Forge",
+                         fix=f"--imatrix {ctx.workspace.shown(path)} uses it; or move it away")
+    return found if found.identity == identity else None
 
 
 def _warn_of_coarse_steps(ctx: Context, types: list[str]) -> None:
@@ -69,14 +158,54 @@ def _warn_of_coarse_steps(ctx: Context, types: list[str]) -> None:
 
 
 def run(ctx: Context) -> dict:
-    from forge.gguf.verify import verify
     from forge.gguf.write import quantize
     w = ctx.workspace
     targets = {t: w.gguf(t) for t in settings(ctx)["types"]}
     _warn_of_coarse_steps(ctx, list(targets))
+    matrix, weighting = _matrix(ctx)
+    frozen, choice = target.chosen(ctx)
     files = quantize(ctx.base_dir, w.adapter, {t: ctx.staged(p) for t, p in targets.items()},
-                     name=ctx.config.model.name, threads=ctx.config.quantize.threads, report=ctx.report)
-    for name, path in targets.items():
-        verify(ctx.staged(path))
-        ctx.report.info(f"{w.shown(path)}: {name}, structure verified")
-    return {"files": [{**f, "path": w.shown(targets[f["type"]])} for f in files], "peak_rss_bytes": peak_rss()}
+                     name=ctx.config.model.name, threads=ctx.config.quantize.threads, matrix=matrix, frozen=frozen,
+                     report=ctx.report)
+    peak = peak_rss()  # of collecting and writing, not of the models that check it
+    _verify(ctx, files, matrix)
+    return {"files": [{**f, "path": w.shown(targets[f["type"]])} for f in files], "peak_rss_bytes": peak,
+            "merge": choice, "weighting": weighting,
+            "gate": _gate(ctx, {t: ctx.staged(p) for t, p in targets.items()}, frozen)}
+
+
+def _verify(ctx: Context, files: list[dict], matrix: Matrix | None) -> None:
+    """Structure, size and checksum of the staged files. The pipeline wants their digests as well: they are read once
+    for both."""
+    from forge.gguf.verify import require_digest, require_planned, verify
+    from forge.gguf.write import plan
+    model = _merged(ctx)
+    for file in files:
+        path = Path(file["path"])
+        verify(path)
+        require_planned(path, plan(model, ctx.config.model.name, file["type"], matrix))
+        require_digest(path, ctx.digests.file(path), file["sha256"])
+        ctx.report.info(f"{ctx.workspace.shown(ctx.workspace.gguf(file['type']))}: {file['type']}, structure, size and "
+                        "checksum verified")
+
+
+def _merged(ctx: Context) -> ModelFolder:
+    """What base and adapter make together: the adapter may bring tokens of its own."""
+    from forge.weights.adapter import open_adapter
+    from forge.weights.base import open_base
+    return open_adapter(ctx.workspace.adapter, open_base(ctx.base_dir)).model
+
+
+def _gate(ctx: Context, staged: dict[str, Path], frozen: Frozen | None) -> dict:
+    """Loads each file in a process of its own, and holds its answers against the Hugging Face model's."""
+    if ctx.config.quantize.gate == "none":
+        from forge.runtime.llama import require_loadable
+        for path in staged.values():
+            require_loadable(path)
+        return {"answers": "skipped", "reason": "quantize.gate is none"}
+    from forge.chat.encode import Encoder
+    from forge.evaluate.parity import cases, gate
+    model = _merged(ctx)
+    own = Encoder.load(model.tokenizer, stop=model.family.stop, pad=model.family.pad)
+    questions = cases(own, [ctx.workspace.validation, ctx.workspace.dataset], ctx.config.deploy.system)
+    return gate(staged, ctx.base_dir, ctx.workspace.adapter, own, questions, frozen=frozen, report=ctx.report)

@@ -1,4 +1,4 @@
-"""The rows of the family table, and what is said of those that cannot become a GGUF."""
+"""The rows of the family table, and how a model is told to be of one."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ from forge.catalog.families import (
     LLAMA3,
     MISTRAL,
     QWEN2,
-    QWEN3,
     by_architecture,
     by_gguf,
-    require_convertible,
 )
 from forge.errors import UsageError
 
@@ -41,15 +39,9 @@ def test_an_unknown_architecture_is_told_what_is_known():
         by_architecture("MambaForCausalLM", "config.json")
 
 
-def test_what_can_be_trained_only_is_refused_by_name():
-    require_convertible(QWEN2, "base")
-    for family in (QWEN3, LLAMA3, MISTRAL):
-        with pytest.raises(UsageError, match=f"base: a {family.architecture} can be trained, but not") as caught:
-            require_convertible(family, "base")
-        assert "--to train" in caught.value.fix
-
-
-def test_a_gguf_of_such_a_family_is_no_base():
-    assert by_gguf("qwen2", "x.gguf") is QWEN2
-    with pytest.raises(UsageError, match="'llama' is not supported; supported: qwen2"):
-        by_gguf("llama", "x.gguf")
+def test_a_gguf_tells_its_family_by_architecture_and_tokenizer():
+    assert by_gguf("qwen2", "qwen2", "x.gguf") is QWEN2
+    assert by_gguf("llama", "llama-bpe", "x.gguf") is LLAMA3
+    assert by_gguf("llama", "default", "x.gguf") is by_gguf("llama", "tekken", "x.gguf") is MISTRAL
+    with pytest.raises(UsageError, match="with tokenizer 'smollm', GGUF architecture 'llama' is not supported"):
+        by_gguf("llama", "smollm", "x.gguf")

@@ -1,18 +1,22 @@
+import http.client
 import json
 import time
 import unicodedata
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from gguf import quants
+from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
+from strings import strings
 
 from forge.core.report import Silent
 from forge.errors import UsageError
-from forge.gguf.container import Field, Header, encode_header, padded, read_header
+from forge.gguf.container import Field, Header, TensorInfo, encode_header, padded, read_header
 from forge.gguf.import_ import import_gguf
+from forge.gguf.quantise import dequantise, quantise
 from forge.gguf.write import quantize
 from forge.weights.base import open_base
 
@@ -100,11 +104,56 @@ def test_matrices_that_were_trained_apart_stay_apart(tmp_path: Path, make_tiny: 
     assert not open_base(tmp_path / "back").tied
 
 
+TYPES = sorted(kind.name for kind in quants._type_traits)  # every type that the gguf package decodes, but F32 and F16
+
+
+@pytest.mark.filterwarnings("ignore:(invalid value|overflow) encountered")
+@pytest.mark.parametrize("kind", TYPES)
+def test_every_type_decodes_to_the_gguf_packages_bits(kind: str) -> None:
+    """Random bytes: all codes, all scales, infinite ones and NaN among them."""
+    values, size = GGML_QUANT_SIZES[GGMLQuantizationType[kind]]
+    raw = np.random.default_rng(0).integers(0, 256, (256, 4 * size), np.uint8)
+    expected = quants.dequantize(raw, GGMLQuantizationType[kind]).reshape(-1)
+    found = dequantise(kind, raw.reshape(-1), raw.shape[0] * 4 * values)
+    same = (found.view(np.uint32) == expected.view(np.uint32)) | (np.isnan(found) & np.isnan(expected))
+    assert same.all()
+    assert np.isfinite(found).mean() > 0.9
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_a_file_with_a_tensor_of_any_type_is_imported(tmp_path: Path, tiny: Path, kind: str) -> None:
+    rows = np.random.default_rng(1).standard_normal((256, 256), np.float32) * np.float32(0.05)
+    encoded = quantise(kind, rows, np.ones(256, np.float32))
+    path = with_tensor(gguf(tiny, "F16", tmp_path / "x.gguf"), "blk.1.ffn_down.weight", kind, encoded)
+    import_gguf(path, tmp_path / "back", report=Silent())
+    expected = quants.dequantize(encoded.reshape(256, -1), GGMLQuantizationType[kind]).astype(np.float16)
+    assert (open_base(tmp_path / "back").read("model.layers.1.mlp.down_proj.weight") == expected).all()
+    assert np.abs(expected - rows).mean() < 0.05
+
+
+def test_a_type_without_weights_in_it_is_refused(tmp_path: Path, tiny: Path) -> None:
+    path = with_tensor(gguf(tiny, "F16", tmp_path / "x.gguf"), "blk.1.ffn_down.weight", "I8",
+                       np.zeros(256 * 256, np.uint8))
+    with pytest.raises(UsageError, match="type I8 cannot be decoded"):
+        import_gguf(path, tmp_path / "back", report=Silent())
+
+
+def with_tensor(path: Path, name: str, kind: str, encoded: np.ndarray) -> Path:
+    """The file with one tensor's bytes replaced by others of another type."""
+    header, raw = read_header(path), path.read_bytes()
+    tensors, pieces, at = [], [], 0
+    for info in header.tensors.values():
+        start = header.start + info.offset
+        data = encoded.tobytes() if info.name == name else raw[start:start + info.nbytes]
+        tensors.append(TensorInfo(info.name, info.shape, kind if info.name == name else info.type, at))
+        pieces.append(data + bytes(padded(len(data)) - len(data)))
+        at += len(pieces[-1])
+    path.write_bytes(encode_header(header.fields, tensors) + b"".join(pieces))
+    return path
+
+
 def two_matrices(tmp_path: Path, make_tiny: Make, fine: str, coarse: str, change: float) -> Path:
     """A GGUF whose output matrix (`fine`) is its embedding (`coarse`), or differs in one row by `change` deviations."""
-    from forge.gguf.container import TensorInfo
-    from forge.gguf.quantise import dequantise, quantise
-
     source = gguf(make_tiny(tmp_path / "base"), "F32", tmp_path / "x.gguf")
     header = read_header(source)
     raw = np.fromfile(source, np.uint8)
@@ -137,7 +186,8 @@ def two_matrices(tmp_path: Path, make_tiny: Make, fine: str, coarse: str, change
     ({"tokenizer.ggml.merges": Field("[string]", ["no-space"])}, "is not a merge"),
     ({"tokenizer.ggml.merges": Field("[string]", ["absent token"])}, "not in the vocabulary"),
     ({"tokenizer.ggml.eos_token_id": Field("uint32", 70_000)}, "eos token is 70000"),
-    ({"qwen2.rope.scaling.type": Field("string", "yarn")}, "rope scaling 'yarn'"),
+    ({"qwen2.rope.scaling.type": Field("string", "dynamic")}, "rope scaling 'dynamic'"),
+    ({"qwen2.rope.scaling.type": Field("string", "yarn")}, r"rope\.scaling\.factor is None"),
 ])
 def test_what_cannot_be_imported_is_named(tmp_path: Path, tiny: Path, fields: dict[str, Field | None],
                                           message: str) -> None:
@@ -199,13 +249,17 @@ def test_the_real_tokenizer_agrees_with_llama_cpp(server: Any, imported: Path) -
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(imported / "tokenizer.json"))
-    for text in [*TEXTS, *map(CHAT.format, QUESTIONS), Path(__file__).read_text(encoding="utf-8")]:
-        if unicodedata.is_normalized("NFC", text):  # llama.cpp does not normalise
-            request = urllib.request.Request(f"{server.listening_address}/tokenize",
-                                             json.dumps({"content": text, "parse_special": True}).encode(),
-                                             {"Content-Type": "application/json"})
-            with urllib.request.urlopen(request) as reply:
-                assert tokenizer.encode(text, add_special_tokens=False).ids == json.load(reply)["tokens"]
+    marks = tuple(token.content for token in tokenizer.get_added_tokens_decoder().values())
+    own = Path(__file__).read_text(encoding="utf-8")
+    texts = [text for text in [*TEXTS, *map(CHAT.format, QUESTIONS), own, *strings(11_000, special=marks)]
+             if unicodedata.is_normalized("NFC", text)]  # llama.cpp does not normalise
+    assert len(texts) > 10_000
+    connection = http.client.HTTPConnection(server.listening_address.removeprefix("http://"))
+    for text in texts:
+        connection.request("POST", "/tokenize", json.dumps({"content": text, "parse_special": True}),
+                           {"Content-Type": "application/json"})
+        found = json.load(connection.getresponse())["tokens"]
+        assert tokenizer.encode(text, add_special_tokens=False).ids == found, text
 
 
 @pytest.mark.real

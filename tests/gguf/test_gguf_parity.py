@@ -7,6 +7,7 @@ from typing import Any
 import oracle
 import pytest
 
+from forge.catalog.families import FAMILIES, GEMMA3, QWEN2, Family
 from forge.catalog.quants import QUANTS
 from forge.core.report import Silent
 from forge.gguf.metadata import size_label
@@ -31,12 +32,29 @@ def test_every_type_equals_the_oracle(tmp_path: Path, make_tiny: Make, model: st
     base = make_tiny(tmp_path / "base", **MODELS[model])
     oracle.convert(base, tmp_path / "f32.gguf", "f32", "A name")
     quantize(base, None, {quant: tmp_path / f"{quant}.gguf" for quant in RECIPES}, name="A name", report=Silent())
-    different = []
+    assert different(tmp_path) == []
+
+
+def different(folder: Path) -> list[str]:
+    """The types whose file is not the oracle's."""
+    found = []
     for quant in RECIPES:
-        oracle.quantise(tmp_path / "f32.gguf", tmp_path / "expected.gguf", QUANTS[quant].ftype)
-        if (tmp_path / "expected.gguf").read_bytes() != (tmp_path / f"{quant}.gguf").read_bytes():
-            different.append(quant)
-    assert different == []
+        oracle.quantise(folder / "f32.gguf", folder / "expected.gguf", QUANTS[quant].ftype)
+        if (folder / "expected.gguf").read_bytes() != (folder / f"{quant}.gguf").read_bytes():
+            found.append(quant)
+    return found
+
+
+@oracle.needs_oracle
+@pytest.mark.slow
+@pytest.mark.parametrize("sizes", [{"layers": 7, "ffn": 256}, {"layers": 3, "hidden": 96, "ffn": 160, "kv_heads": 1,
+                                                               "dtype": "F16", "max_shard_bytes": 300_000}], ids=str)
+@pytest.mark.parametrize("family", [family for family in FAMILIES if family is not QWEN2], ids=lambda f: f.name)
+def test_every_family_equals_the_oracle(tmp_path: Path, make_tiny: Make, family: Family, sizes: dict[str, Any]) -> None:
+    base = make_tiny(tmp_path / "base", family=family, tied=family is GEMMA3, **sizes)
+    oracle.convert(base, tmp_path / "f32.gguf", "f32", "A name", pre=(*family.pre, "qwen2")[0])
+    quantize(base, None, {quant: tmp_path / f"{quant}.gguf" for quant in RECIPES}, name="A name", report=Silent())
+    assert different(tmp_path) == []
 
 
 @oracle.needs_oracle
