@@ -56,6 +56,10 @@ def write_tokenizer(header: Header, family: Family, pre: str, folder: Path) -> N
         max_length=header.get(f"{family.gguf}.context_length"), chat_template=template,
         kind="Qwen2Tokenizer" if family in (QWEN2, QWEN3) else "PreTrainedTokenizerFast",
         space_prefix=found.space_prefix)
+    # transformers adds each of these again, so they have to say what tokenizer.json says.
+    settings["added_tokens_decoder"] = {
+        str(entry["id"]): {key: value for key, value in entry.items() if key != "id"}
+        for entry in document["added_tokens"]}
     write_json(folder / "tokenizer_config.json", _said(settings, found, family))
     if template:
         write_text(folder / "chat_template.jinja", template)

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from gguf import quants
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
+from rewritten import rewrite
 from strings import strings
 
 from forge.core.report import Silent
 from forge.errors import UsageError
-from forge.gguf.container import Field, Header, TensorInfo, encode_header, padded, read_header
+from forge.gguf.container import Field, TensorInfo, encode_header, padded, read_header
 from forge.gguf.import_ import import_gguf
 from forge.gguf.quantise import dequantise, quantise
 from forge.gguf.write import quantize
@@ -26,14 +27,6 @@ Make = Callable[..., Path]
 def gguf(base: Path, quant: str, path: Path) -> Path:
     quantize(base, None, {quant: path}, name="n", report=Silent())
     return path
-
-
-def rewrite(path: Path, fields: dict[str, Field | None]) -> None:
-    """Changes metadata and leaves the tensors as they are; None removes a key."""
-    header: Header = read_header(path)
-    data = path.read_bytes()[header.start:]
-    kept = {k: f for k, f in (header.fields | fields).items() if f is not None}
-    path.write_bytes(encode_header(kept, list(header.tensors.values())) + data)
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -252,7 +245,8 @@ def test_the_real_tokenizer_agrees_with_llama_cpp(server: Any, imported: Path) -
     marks = tuple(token.content for token in tokenizer.get_added_tokens_decoder().values())
     own = Path(__file__).read_text(encoding="utf-8")
     texts = [text for text in [*TEXTS, *map(CHAT.format, QUESTIONS), own, *strings(11_000, special=marks)]
-             if unicodedata.is_normalized("NFC", text)]  # llama.cpp does not normalise
+             if unicodedata.is_normalized("NFC", text)  # llama.cpp does not normalise, and makes a control token of
+             and "</s>" not in text]                     # what looks like one; Qwen's own tokenizer has it as text
     assert len(texts) > 10_000
     connection = http.client.HTTPConnection(server.listening_address.removeprefix("http://"))
     for text in texts:

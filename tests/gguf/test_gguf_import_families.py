@@ -9,15 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rewritten import rewrite
 from strings import strings
 
 from forge.catalog.families import FAMILIES, GEMMA3, LLAMA3, MISTRAL, PHI3, QWEN2, QWEN3, Family
 from forge.core.report import Silent
 from forge.errors import UsageError
-from forge.gguf.container import Field, Header, encode_header, read_header
+from forge.gguf.container import Field, read_header
 from forge.gguf.import_ import import_gguf
 from forge.gguf.write import quantize
 from forge.weights.base import open_base
+from forge.weights.tokenizer import CONTROL, USER_DEFINED
 
 Make = Callable[..., Path]
 SENTENCEPIECE = (MISTRAL, GEMMA3, PHI3)
@@ -39,15 +41,6 @@ def write(base: Path, quant: str, path: Path, name: str = "n") -> Path:
 def bring(path: Path, folder: Path) -> Path:
     import_gguf(path, folder, report=Silent())
     return folder
-
-
-def rewrite(path: Path, fields: dict[str, Field | None]) -> Path:
-    """Changes metadata and leaves the tensors as they are; None removes a key."""
-    header: Header = read_header(path)
-    data = path.read_bytes()[header.start:]
-    kept = {k: f for k, f in (header.fields | fields).items() if f is not None}
-    path.write_bytes(encode_header(kept, list(header.tensors.values())) + data)
-    return path
 
 
 @pytest.fixture(scope="module", params=FAMILIES, ids=named)
@@ -232,14 +225,14 @@ def test_sentencepiece_itself_has_the_same_tokens(tmp_path: Path, make_tiny: Mak
         assert ids == trained.encode(texts)
 
 
-def with_user_defined(path: Path, texts: list[str]) -> Path:
-    """Makes these texts user-defined tokens: the piece that has the text, or one of the last, which are padding."""
+def with_tokens(path: Path, texts: list[str], kind: int) -> Path:
+    """Makes these texts tokens of a type: the piece that has the text, or one of the last, which are padding."""
     header = read_header(path)
     tokens, types = list(header.get("tokenizer.ggml.tokens")), header.get("tokenizer.ggml.token_type").copy()
     for last, text in enumerate(texts, len(tokens) - len(texts)):
         piece = text.replace(" ", "\u2581")
         i = tokens.index(piece) if piece in tokens else last
-        tokens[i], types[i] = text, 4
+        tokens[i], types[i] = text, kind
     return rewrite(path, {"tokenizer.ggml.tokens": Field("[string]", tokens),
                           "tokenizer.ggml.token_type": Field("[int32]", types)})
 
@@ -247,11 +240,12 @@ def with_user_defined(path: Path, texts: list[str]) -> Path:
 def test_gemmas_user_defined_tokens_are_cut_out_first(tmp_path: Path, make_tiny: Make) -> None:
     """Gemma has runs of spaces and line ends as such tokens: SentencePiece takes the longest before it merges."""
     from tokenizers import Tokenizer
+    from transformers import AutoTokenizer
 
     sentencepiece = pytest.importorskip("sentencepiece")
     wanted = [*(" " * n for n in range(2, 8)), *("\n" * n for n in range(1, 5)), "<table>", "</td>"]
     base = make_family(make_tiny, tmp_path / "base", GEMMA3, vocab=900)
-    path = with_user_defined(write(base, "Q8_0", tmp_path / "x.gguf"), wanted)
+    path = with_tokens(write(base, "Q8_0", tmp_path / "x.gguf"), wanted, USER_DEFINED)
     back = bring(path, tmp_path / "back")
     tokenizer = Tokenizer.from_file(str(back / "tokenizer.json"))
     assert tokenizer.encode("a" + " " * 10 + "b<table>", add_special_tokens=False).tokens == [
@@ -261,6 +255,7 @@ def test_gemmas_user_defined_tokens_are_cut_out_first(tmp_path: Path, make_tiny:
     texts = [text for text in strings(3000, seed=3, special=("<table>", "  ")) if not any(m in text for m in marks)]
     ids = [encoding.ids for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)]
     assert ids == rebuilt.encode(texts)
+    assert ids == AutoTokenizer.from_pretrained(back)(texts, add_special_tokens=False).input_ids
     again = write(back, "Q8_0", tmp_path / "again.gguf")
     assert [(text, kind) for text, _, kind in pieces_of(again)] == [(text, kind) for text, _, kind in pieces_of(path)]
 
@@ -280,12 +275,16 @@ def test_a_first_token_comes_first_where_the_file_says_so(tmp_path: Path, make_t
 
 def test_white_space_after_phi_3s_special_tokens_goes_as_in_llama_cpp(tmp_path: Path, make_tiny: Make) -> None:
     from tokenizers import Tokenizer
+    from transformers import AutoTokenizer
 
     base = make_family(make_tiny, tmp_path / "base", PHI3)
-    back = bring(write(base, "Q8_0", tmp_path / "x.gguf", name="Phi-3 mini"), tmp_path / "back")
-    tokenizer = Tokenizer.from_file(str(back / "tokenizer.json"))
-    assert tokenizer.encode("<|user|>\n a").ids == tokenizer.encode("<|user|>a").ids
-    assert tokenizer.encode("<|endoftext|> a").ids != tokenizer.encode("<|endoftext|>a").ids
+    path = with_tokens(write(base, "Q8_0", tmp_path / "x.gguf", name="Phi-3 mini"), ["<s>", "</s>"], CONTROL)
+    back = bring(path, tmp_path / "back")
+    assert_tokens_of_llama_cpp(path, back)
+    encode = Tokenizer.from_file(str(back / "tokenizer.json")).encode
+    assert encode("<|user|>\n a").ids == encode("<|user|>a").ids == AutoTokenizer.from_pretrained(back)(
+        "<|user|>\n a", add_special_tokens=False).input_ids
+    assert encode("<|endoftext|> a").ids != encode("<|endoftext|>a").ids
 
 
 # ---- settings that a tiny model has not ----
@@ -323,6 +322,14 @@ def test_rotary_and_other_settings_come_back(tmp_path: Path, make_tiny: Make, fa
     for key, value in changes.items():
         found = config.get(key)
         assert (found if not isinstance(value, dict) else {k: found[k] for k in value}) == value
+
+
+@pytest.mark.parametrize(("layers", "scalar"), [(6, 32), (62, 16)])
+def test_the_largest_gemma_scales_attention_by_its_hidden_size(tmp_path: Path, make_tiny: Make, layers: int,
+                                                               scalar: int) -> None:
+    base = make_family(make_tiny, tmp_path / "base", GEMMA3, layers=layers, hidden=64, ffn=64)
+    back = bring(write(base, "BF16", tmp_path / "x.gguf"), tmp_path / "back")
+    assert json.loads((back / "config.json").read_text())["query_pre_attn_scalar"] == scalar
 
 
 @pytest.mark.parametrize(("family", "fields", "message"), [
