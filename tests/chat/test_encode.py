@@ -40,9 +40,9 @@ def tiny_encoder(tiny_base: Path) -> Encoder:
 @pytest.fixture(scope="session")
 def real_encoder(real_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Encoder:
     from forge.gguf.container import read_header
-    from forge.gguf.import_ import _write_tokenizer
+    from forge.gguf.import_tokenizer import write_tokenizer
     folder = tmp_path_factory.mktemp("real")
-    _write_tokenizer(read_header(real_model), QWEN2, folder)  # the import, without its weights
+    write_tokenizer(read_header(real_model), QWEN2, "qwen2", folder)  # the import, without its weights
     return Encoder.load(folder, stop=QWEN2.stop, pad=QWEN2.pad)
 
 

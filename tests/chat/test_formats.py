@@ -239,6 +239,6 @@ def test_a_shown_line(encoders):
     messages = [{"role": "system", "content": "a"}, {"role": "user", "content": "bc"},
                 {"role": "assistant", "content": "d"}]
     assert shown(encoder, messages) == (
-        "system 5 tokens, 0 trained; user 8, 0 trained; assistant 3, 2 trained, ending in <|end|>")
+        "system 7 tokens, 0 trained; user 11, 0 trained; assistant 4, 2 trained, ending in <|end|>")
     assert shown(encoder, messages[1:2]) == "user 6 tokens, 0 trained"
     assert shown(encoders["qwen2"], messages[1:]).startswith("system ")  # the template's own
