@@ -240,5 +240,5 @@ def test_a_shown_line(encoders):
                 {"role": "assistant", "content": "d"}]
     assert shown(encoder, messages) == (
         "system 7 tokens, 0 trained; user 11, 0 trained; assistant 4, 2 trained, ending in <|end|>")
-    assert shown(encoder, messages[1:2]) == "user 6 tokens, 0 trained"
+    assert shown(encoder, messages[1:2]) == "user 8 tokens, 0 trained"
     assert shown(encoders["qwen2"], messages[1:]).startswith("system ")  # the template's own
