@@ -50,7 +50,7 @@ class Family:
     `targets` are its linear layers; `stop` ends an assistant turn; `pad` is in every tokenizer of the family and never
     trained; `go_template` is the chat template in Ollama's Go syntax. The system prompt that a Jinja template adds by
     itself is not a family's but each model's: forge.chat asks the template.
-    `pre` are llama.cpp's names for its tokenizers where families share an architecture there; none: any.
+    `pre` are llama.cpp's names for its tokenizers ("default" is SentencePiece).
     """
 
     name: str
@@ -62,7 +62,7 @@ class Family:
     pad: str
     go_template: str
     stops: tuple[str, ...]
-    pre: tuple[str, ...] = ()
+    pre: tuple[str, ...]
 
 
 SEPARATE = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -70,10 +70,12 @@ FUSED = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")
 
 QWEN2 = Family(
     name="qwen2", architecture="Qwen2ForCausalLM", model_type="qwen2", gguf="qwen2", targets=SEPARATE,
-    stop="<|im_end|>", pad="<|endoftext|>", go_template=CHATML_GO, stops=("<|im_end|>", "<|endoftext|>"))
+    stop="<|im_end|>", pad="<|endoftext|>", go_template=CHATML_GO, stops=("<|im_end|>", "<|endoftext|>"),
+    pre=("qwen2",))
 QWEN3 = Family(
     name="qwen3", architecture="Qwen3ForCausalLM", model_type="qwen3", gguf="qwen3", targets=SEPARATE,
-    stop="<|im_end|>", pad="<|endoftext|>", go_template=QWEN3_GO, stops=("<|im_end|>", "<|endoftext|>"))
+    stop="<|im_end|>", pad="<|endoftext|>", go_template=QWEN3_GO, stops=("<|im_end|>", "<|endoftext|>"),
+    pre=("qwen2",))
 LLAMA3 = Family(
     name="llama3", architecture="LlamaForCausalLM", model_type="llama", gguf="llama", targets=SEPARATE,
     stop="<|eot_id|>", pad="<|finetune_right_pad_id|>", go_template=LLAMA3_GO,
@@ -83,10 +85,12 @@ MISTRAL = Family(  # <unk>: from the first Mistral on; <pad> came with a later t
     stop="</s>", pad="<unk>", go_template=MISTRAL_GO, stops=("</s>",), pre=("default", "tekken"))
 GEMMA3 = Family(
     name="gemma3", architecture="Gemma3ForCausalLM", model_type="gemma3_text", gguf="gemma3", targets=SEPARATE,
-    stop="<end_of_turn>", pad="<pad>", go_template=GEMMA_GO, stops=("<end_of_turn>", "<eos>"))
+    stop="<end_of_turn>", pad="<pad>", go_template=GEMMA_GO, stops=("<end_of_turn>", "<eos>"),
+    pre=("default",))
 PHI3 = Family(
     name="phi3", architecture="Phi3ForCausalLM", model_type="phi3", gguf="phi3", targets=FUSED,
-    stop="<|end|>", pad="<|endoftext|>", go_template=PHI3_GO, stops=("<|end|>", "<|endoftext|>"))
+    stop="<|end|>", pad="<|endoftext|>", go_template=PHI3_GO, stops=("<|end|>", "<|endoftext|>"),
+    pre=("default", "gpt-4o", "dbrx"))
 
 FAMILIES = (QWEN2, QWEN3, LLAMA3, MISTRAL, GEMMA3, PHI3)
 
@@ -105,6 +109,12 @@ def by_architecture(architecture: str | None, where: str) -> Family:
 
 
 def by_gguf(architecture: str | None, pre: str | None, where: str) -> Family:
-    """The row for a GGUF's general.architecture and tokenizer.ggml.pre."""
-    rows = tuple(family for family in FAMILIES if not family.pre or pre in family.pre or family.gguf != architecture)
-    return _row("gguf", architecture, f"with tokenizer {pre!r}, GGUF architecture", where, rows)
+    """The row for a GGUF's general.architecture and tokenizer.ggml.pre: Llama and Mistral share the former."""
+    _row("gguf", architecture, "GGUF architecture", where, FAMILIES)
+    rows = [family for family in FAMILIES if family.gguf == architecture]
+    found = next((family for family in rows if pre in family.pre), None)
+    if found is None:
+        known = ", ".join(name for family in rows for name in family.pre)
+        raise UsageError(f"{where}: a {architecture!r} with pre-tokenizer {pre!r} is not supported; supported: {known}",
+                         fix="take another file of the model, or its Hugging Face folder")
+    return found

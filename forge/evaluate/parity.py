@@ -49,7 +49,6 @@ FIXED: tuple[list[Message], ...] = (
 )
 
 
-
 @dataclass(frozen=True)
 class Limits:
     """For types of at least so many `bits` a weight, in nats: the largest margin of any token, the mean drift, and the

@@ -22,11 +22,6 @@ Array = Callable[[str], np.ndarray]  # a tensor's values by its GGUF name, fp32
 OTHER = "take another file of the model, or its Hugging Face folder"
 ROPE_FREQS, LONG_FACTORS, SHORT_FACTORS = "rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"
 SENTENCEPIECE = "llama"  # llama.cpp's name for that kind of tokenizer
-# By family, its tokenizers as llama.cpp names them: kind and pre-tokenizer, which SentencePiece has none of.
-_TOKENIZERS = {
-    "qwen2": (("gpt2", "qwen2"),), "qwen3": (("gpt2", "qwen2"),), "llama3": (("gpt2", "llama-bpe"),),
-    "mistral": ((SENTENCEPIECE, "default"), ("gpt2", "tekken")), "gemma3": ((SENTENCEPIECE, "default"),),
-    "phi3": ((SENTENCEPIECE, "default"), ("gpt2", "gpt-4o"), ("gpt2", "dbrx"))}
 
 
 def family_of(header: Header) -> tuple[Family, str]:
@@ -38,10 +33,10 @@ def family_of(header: Header) -> tuple[Family, str]:
     arch, kind = header.get("general.architecture"), header.get("tokenizer.ggml.model")
     pre = "default" if kind == SENTENCEPIECE else header.get("tokenizer.ggml.pre")
     family = by_gguf(arch, pre, str(header.path))
-    known = _TOKENIZERS[family.name]
-    if (kind, pre) not in known:
-        raise UsageError(f"{header.path}: tokenizer {kind!r} with pre-tokenizer {pre!r} is not supported for "
-                         f"{family.name}; supported: {', '.join(' with '.join(pair) for pair in known)}", fix=OTHER)
+    expected = SENTENCEPIECE if pre == "default" else "gpt2"
+    if kind != expected:
+        raise UsageError(f"{header.path}: tokenizer {kind!r} with pre-tokenizer {pre!r}, expected {expected!r}",
+                         fix=OTHER)
     if header.get(f"{arch}.expert_count"):
         raise UsageError(f"{header.path} is a mixture of {header.get(f'{arch}.expert_count')} experts, which is not "
                          "supported", fix=OTHER)

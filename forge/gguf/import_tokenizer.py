@@ -30,7 +30,6 @@ from forge.weights.tokenizer import (
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-_PATTERNS = {"dbrx": "llama-bpe"}  # Phi-4's; it splits as Llama 3 does: https://github.com/ggml-org/llama.cpp/pull/7132
 _ADDS_BOS = ("llama-bpe", "tekken", "default")  # where llama.cpp opens a text with bos unless told otherwise
 _WHOLE_WORDS = ("llama-bpe", "tekken")  # whose words that are tokens llama.cpp takes without asking the merges
 _STRIPPING = ("phi-3", "phi3")  # in a model's name: llama.cpp eats white space after its special tokens, as its own do
@@ -132,7 +131,7 @@ def _byte_level(found: _Vocabulary, pre: str) -> Tokenizer:
     if missing is not None:
         raise UsageError(f"{found.header.path}: a merge names the token {missing!r}, which is not in the vocabulary",
                          fix=OTHER)
-    tokenizer = byte_level_bpe(found.ids, pairs, _PATTERNS.get(pre, pre))
+    tokenizer = byte_level_bpe(found.ids, pairs, pre)
     tokenizer.model.ignore_merges = pre in _WHOLE_WORDS
     plain = set(found.plain)
     tokenizer.add_tokens([AddedToken(found.tokens[i], special=i not in plain, normalized=False) for i in found.added])

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from forge.catalog.families import Family
 from forge.chat.template import ChatTemplate
 from forge.errors import EnvironmentProblem, UsageError
 from forge.gguf.container import Field
@@ -61,7 +62,7 @@ def tokenizer_fields(base: ModelFolder) -> dict[str, Field]:
 def _byte_level(base: ModelFolder, tokenizer: dict[str, Any], where: str) -> dict[str, Field]:
     tokens, types = vocabulary(tokenizer, base.config["vocab_size"], where)
     return {"tokenizer.ggml.model": Field("string", "gpt2"),
-            "tokenizer.ggml.pre": Field("string", _pre_tokenizer(tokenizer, where, base.family.name)),
+            "tokenizer.ggml.pre": Field("string", _pre_tokenizer(tokenizer, where, base.family)),
             "tokenizer.ggml.tokens": Field("[string]", tokens),
             "tokenizer.ggml.token_type": Field("[int32]", types),
             "tokenizer.ggml.merges": Field("[string]", _merges(tokenizer["model"].get("merges", [])))}
@@ -99,12 +100,13 @@ def _merges(merges: list[Any]) -> list[str]:
     return [m if isinstance(m, str) else " ".join(half.replace(" ", "Ġ") for half in m) for m in merges]
 
 
-def _pre_tokenizer(tokenizer: dict[str, Any], where: str, family: str) -> str:
+def _pre_tokenizer(tokenizer: dict[str, Any], where: str, family: Family) -> str:
+    """By its pattern; where two have the same, the family tells."""
     text = json.dumps(tokenizer.get("pre_tokenizer"), ensure_ascii=False)
     for name, pattern in PRE_TOKENIZERS.items():
-        if json.dumps(pattern, ensure_ascii=False) in text:
+        if name in family.pre and json.dumps(pattern, ensure_ascii=False) in text:
             return name
-    raise UsageError(f"{where}: its pre-tokenizer is none that llama.cpp knows for {family}",
+    raise UsageError(f"{where}: its pre-tokenizer is none that llama.cpp knows for {family.name}",
                      fix="choose a base with its family's own tokenizer")
 
 

@@ -15,8 +15,10 @@ _WORD = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}
          r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*%s|%s"
          r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 _CONTRACTION = "(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+# Phi-4's "dbrx" splits as Llama 3's does: https://github.com/ggml-org/llama.cpp/pull/7132
+_THREE_DIGITS = PATTERN.replace(r"\p{N}|", r"\p{N}{1,3}|")
 PRE_TOKENIZERS = {
-    "qwen2": PATTERN, "llama-bpe": PATTERN.replace(r"\p{N}|", r"\p{N}{1,3}|"),
+    "qwen2": PATTERN, "llama-bpe": _THREE_DIGITS, "dbrx": _THREE_DIGITS,
     "tekken": _WORD % ("", "", r"\p{N}"), "gpt-4o": _WORD % (_CONTRACTION, _CONTRACTION, r"\p{N}{1,3}")}
 # llama.cpp's token types (llama_token_type in llama.h), which are SentencePiece's.
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6

@@ -43,5 +43,7 @@ def test_a_gguf_tells_its_family_by_architecture_and_tokenizer():
     assert by_gguf("qwen2", "qwen2", "x.gguf") is QWEN2
     assert by_gguf("llama", "llama-bpe", "x.gguf") is LLAMA3
     assert by_gguf("llama", "default", "x.gguf") is by_gguf("llama", "tekken", "x.gguf") is MISTRAL
-    with pytest.raises(UsageError, match="with tokenizer 'smollm', GGUF architecture 'llama' is not supported"):
+    with pytest.raises(UsageError, match="'llama' with pre-tokenizer 'smollm' is not supported; supported: llama-bpe"):
         by_gguf("llama", "smollm", "x.gguf")
+    with pytest.raises(UsageError, match="GGUF architecture 'mamba' is not supported"):
+        by_gguf("mamba", "default", "x.gguf")

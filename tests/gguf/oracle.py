@@ -9,10 +9,13 @@ import ctypes
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from forge.catalog.quants import QUANTS
 
 FOLDER = Path(os.environ.get("FORGE_ORACLES", Path.home() / ".cache/forge/oracles"))
 needs_oracle = pytest.mark.skipif(not (FOLDER / "complete").exists(),
@@ -39,6 +42,17 @@ def convert(folder: Path, out: Path, outtype: str, name: str, pre: str = "qwen2"
 def quantise(source: Path, out: Path, ftype: int, matrix: Path | None = None) -> None:
     """`matrix` is an importance matrix in llama.cpp's format, used and recorded as llama-quantize does."""
     _run([sys.executable, __file__, str(source), str(out), str(ftype), *([str(matrix)] if matrix else [])], None)
+
+
+def different(folder: Path, types: Iterable[str]) -> list[str]:
+    """The types whose file TYPE.gguf is not what the quantiser makes of f32.gguf beside it."""
+    expected = folder / "expected.gguf"
+    found = []
+    for name in types:
+        quantise(folder / "f32.gguf", expected, QUANTS[name].ftype)
+        if expected.read_bytes() != (folder / f"{name}.gguf").read_bytes():
+            found.append(name)
+    return found
 
 
 def _run(command: list[str], environment: dict[str, str] | None) -> None:

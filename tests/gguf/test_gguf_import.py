@@ -172,7 +172,7 @@ def two_matrices(tmp_path: Path, make_tiny: Make, fine: str, coarse: str, change
     ({"qwen2.block_count": Field("uint32", 3)}, r"lacks tensor blk\.2"),
     ({"qwen2.block_count": Field("uint32", 1)}, r"tensors that its architecture lacks, such as blk\.1"),
     ({"qwen2.feed_forward_length": Field("uint32", 512)}, "has shape"),
-    ({"tokenizer.ggml.model": Field("string", "llama")}, "tokenizer 'llama'"),
+    ({"tokenizer.ggml.model": Field("string", "llama")}, "'qwen2' with pre-tokenizer 'default'"),
     ({"tokenizer.ggml.pre": Field("string", "gpt-4o")}, "pre-tokenizer 'gpt-4o'"),
     ({"tokenizer.ggml.tokens": None}, "no vocabulary"),
     ({"tokenizer.ggml.tokens": Field("[string]", ["a"] * 500)}, "occurs twice"),

@@ -337,7 +337,7 @@ def test_the_largest_gemma_scales_attention_by_its_hidden_size(tmp_path: Path, m
     (MISTRAL, {"tokenizer.chat_template": Field("string", "<|user|>")}, "not Mistral's, so it is an older Llama"),
     (MISTRAL, {"tokenizer.chat_template": None}, "no chat template that would tell a Mistral"),
     (MISTRAL, {"llama.expert_count": Field("uint32", 8)}, "mixture of 8 experts"),
-    (LLAMA3, {"tokenizer.ggml.pre": Field("string", "smaug-bpe")}, "tokenizer 'smaug-bpe', GGUF architecture 'llama'"),
+    (LLAMA3, {"tokenizer.ggml.pre": Field("string", "smaug-bpe")}, "'llama' with pre-tokenizer 'smaug-bpe'"),
     (LLAMA3, {"llama.rope.dimension_count": Field("uint32", 32)}, "dimension_count is 32, expected the whole"),
     (GEMMA3, {"tokenizer.ggml.model": Field("string", "gpt2")}, "tokenizer 'gpt2' with pre-tokenizer 'default'"),
     (GEMMA3, {"gemma3.attention.sliding_window": None}, "sliding_window is None, expected a positive whole"),
