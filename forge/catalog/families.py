@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from forge.errors import UsageError
 
@@ -26,6 +27,7 @@ CHATML_GO = _turns("<|im_start|>", "\n", "<|im_end|>\n")
 QWEN3_GO = _turns("<|im_start|>", "\n", "<|im_end|>\n", opening="<think>\n\n</think>\n\n")
 LLAMA3_GO = _turns("<|start_header_id|>", "<|end_header_id|>\n\n", "<|eot_id|>")
 PHI3_GO = _turns("<|", "|>\n", "<|end|>\n")
+PHI4_GO = _turns("<|im_start|>", "<|im_sep|>", "<|im_end|>")
 MISTRAL_GO = (  # the system prompt stands in the last question
     "{{- if .Messages }}{{ range $i, $_ := .Messages }}"
     "{{ if eq .Role \"user\" }}[INST] "
@@ -50,7 +52,8 @@ class Family:
     `targets` are its linear layers; `stop` ends an assistant turn; `pad` is in every tokenizer of the family and never
     trained; `go_template` is the chat template in Ollama's Go syntax. The system prompt that a Jinja template adds by
     itself is not a family's but each model's: forge.chat asks the template.
-    `pre` are llama.cpp's names for its tokenizers ("default" is SentencePiece).
+    `pre` are llama.cpp's names for its tokenizers ("default" is SentencePiece). `vocabulary` is a variant's: the size
+    by which config.json tells it from its family.
     """
 
     name: str
@@ -63,6 +66,7 @@ class Family:
     go_template: str
     stops: tuple[str, ...]
     pre: tuple[str, ...]
+    vocabulary: int | None = None
 
 
 SEPARATE = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -90,9 +94,13 @@ GEMMA3 = Family(
 PHI3 = Family(
     name="phi3", architecture="Phi3ForCausalLM", model_type="phi3", gguf="phi3", targets=FUSED,
     stop="<|end|>", pad="<|endoftext|>", go_template=PHI3_GO, stops=("<|end|>", "<|endoftext|>"),
-    pre=("default", "gpt-4o", "dbrx"))
+    pre=("default", "gpt-4o"))
+PHI4 = replace(  # the 14B; Phi-4-mini speaks as Phi-3 does
+    PHI3, stop="<|im_end|>", go_template=PHI4_GO, stops=("<|im_end|>", "<|endoftext|>"), pre=("dbrx",),
+    vocabulary=100_352)
 
 FAMILIES = (QWEN2, QWEN3, LLAMA3, MISTRAL, GEMMA3, PHI3)
+VARIANTS = (PHI4,)  # of a family's weights with a chat format of their own
 
 
 def _row(attribute: str, value: str | None, what: str, where: str, families: tuple[Family, ...]) -> Family:
@@ -103,15 +111,19 @@ def _row(attribute: str, value: str | None, what: str, where: str, families: tup
     return known[value]
 
 
-def by_architecture(architecture: str | None, where: str) -> Family:
-    """The row for config.json's architecture; an unknown one is refused by name before anything is read."""
-    return _row("architecture", architecture, "architecture", where, FAMILIES)
+def by_config(config: dict[str, Any], where: str) -> Family:
+    """The row for a config.json; an unknown architecture is refused by name before anything is read."""
+    named = config.get("architectures")
+    family = _row("architecture", named[0] if isinstance(named, list) and named else None, "architecture", where,
+                  FAMILIES)
+    return next((variant for variant in VARIANTS if variant.architecture == family.architecture
+                 and variant.vocabulary == config.get("vocab_size")), family)
 
 
 def by_gguf(architecture: str | None, pre: str | None, where: str) -> Family:
     """The row for a GGUF's general.architecture and tokenizer.ggml.pre: Llama and Mistral share the former."""
     _row("gguf", architecture, "GGUF architecture", where, FAMILIES)
-    rows = [family for family in FAMILIES if family.gguf == architecture]
+    rows = [family for family in (*FAMILIES, *VARIANTS) if family.gguf == architecture]
     found = next((family for family in rows if pre in family.pre), None)
     if found is None:
         known = ", ".join(name for family in rows for name in family.pre)

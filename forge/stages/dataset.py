@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from forge.catalog.families import by_architecture
+from forge.catalog.families import by_config
 from forge.chat.encode import Encoder
 from forge.core.config import Config
 from forge.core.fsio import partial_path, publish, require_disk
@@ -68,7 +68,7 @@ def check(ctx: Context) -> None:
 def encoder(ctx: Context) -> Encoder:
     """The base's tokenizer and chat template."""
     described = json.loads((ctx.base_dir / "config.json").read_text(encoding="utf-8"))
-    family = by_architecture((described.get("architectures") or [None])[0], str(ctx.base_dir))
+    family = by_config(described, str(ctx.base_dir))
     return Encoder.load(ctx.base_dir, stop=family.stop, pad=family.pad)
 
 

@@ -119,13 +119,13 @@ def run(ctx: Context) -> dict[str, Any]:
 
 def trained(ctx: Context) -> dict[str, Any]:
     """The work of one process of the training; all of them together, where there are several."""
-    from forge.catalog.families import by_architecture
+    from forge.catalog.families import by_config
     from forge.train import parallel
     from forge.train.loop import Job, train
     from forge.weights.base import read_json
     w, config = ctx.workspace, ctx.config
     described = read_json(ctx.base_dir / "config.json")
-    family = by_architecture((described.get("architectures") or [None])[0], str(ctx.base_dir))
+    family = by_config(described, str(ctx.base_dir))
     identity = ""
     if parallel.first():
         identity = sha256_json([settings(ctx), {r: ctx.digests.tree(p) for r, p in inputs(ctx).items()}])

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from forge.catalog.families import Family, by_architecture
+from forge.catalog.families import Family, by_config
 from forge.errors import UsageError
 from forge.weights.layout import layout, tied
 from forge.weights.safetensors import NUMPY, Entry, Files, Tensor, read_header
@@ -83,9 +83,7 @@ def open_base(folder: Path) -> ModelFolder:
         raise UsageError(f"there is no model folder {folder}", fix="forge download")
     config_file = folder / "config.json"
     config = read_json(config_file)
-    architectures = config.get("architectures")
-    family = by_architecture(architectures[0] if isinstance(architectures, list) and architectures else None,
-                             str(config_file))
+    family = by_config(config, str(config_file))
     stored = _stored(folder)
     shapes = layout(family.name, config, str(config_file))
     extra = [n for n in stored if n not in shapes and not n.endswith(_SKIPPED) and n != "lm_head.weight"]

@@ -10,8 +10,11 @@ from forge.catalog.families import (
     FAMILIES,
     LLAMA3,
     MISTRAL,
+    PHI3,
+    PHI4,
     QWEN2,
-    by_architecture,
+    VARIANTS,
+    by_config,
     by_gguf,
 )
 from forge.errors import UsageError
@@ -19,12 +22,20 @@ from forge.errors import UsageError
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_a_row_is_found_by_its_architecture_and_ends_turns_with_what_it_does_not_pad_with(family):
-    assert by_architecture(family.architecture, "config.json") is family
+    assert by_config({"architectures": [family.architecture], "vocab_size": 400}, "config.json") is family
     assert family.stops[0] == family.stop != family.pad
     assert [f.name for f in FAMILIES].count(family.name) == 1
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_phi_4_is_told_from_phi_3_by_its_vocabulary():
+    """Sizes and tokens as the config.json of microsoft/phi-4 and microsoft/Phi-4-mini-instruct have them."""
+    phi = {"architectures": ["Phi3ForCausalLM"]}
+    assert by_config({**phi, "vocab_size": 100352}, "config.json") is by_gguf("phi3", "dbrx", "x.gguf") is PHI4
+    assert by_config({**phi, "vocab_size": 200064}, "config.json") is by_gguf("phi3", "gpt-4o", "x.gguf") is PHI3
+    assert PHI4.stop == PHI4.stops[0] != PHI4.pad
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, *VARIANTS], ids=lambda family: family.go_template[-40:-20])
 def test_a_go_template_keeps_its_white_space_and_closes_what_it_opens(family):
     go = family.go_template
     assert not re.search(r"\s\{\{-|-\}\}\s", go)  # {{- takes the white space before it, an answer's newline too
@@ -36,7 +47,9 @@ def test_a_go_template_keeps_its_white_space_and_closes_what_it_opens(family):
 
 def test_an_unknown_architecture_is_told_what_is_known():
     with pytest.raises(UsageError, match=r"MambaForCausalLM.*Qwen3ForCausalLM, LlamaForCausalLM"):
-        by_architecture("MambaForCausalLM", "config.json")
+        by_config({"architectures": ["MambaForCausalLM"]}, "config.json")
+    with pytest.raises(UsageError, match="architecture None is not supported"):
+        by_config({"architectures": "Qwen2ForCausalLM"}, "config.json")
 
 
 def test_a_gguf_tells_its_family_by_architecture_and_tokenizer():

@@ -75,6 +75,13 @@ PHI3 = """
 {%- if add_generation_prompt %}{{- '<|assistant|>\\n' }}{% else %}{{- '<|endoftext|>' }}{% endif %}
 """
 
+# Phi-4 14B: nothing stands between its turns.
+PHI4 = """
+{%- for message in messages %}{{- '<|im_start|>' + message.role + '<|im_sep|>' + message.content + '<|im_end|>' }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|im_start|>assistant<|im_sep|>' }}{% endif %}
+"""
+
 TEXT = ["The keeper lights the lamp at dusk. Who lights the lamp? The bell rings three times.", "And in fog? Be brief."]
 
 

@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 from chat_templates import LLAMA31, MISTRAL1, MISTRAL3, TEXT, sentencepiece
 from chat_templates import PHI3 as PHI3_TEMPLATE
+from chat_templates import PHI4 as PHI4_TEMPLATE
 from chat_templates import QWEN3 as QWEN3_TEMPLATE
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from forge.catalog.families import FAMILIES, GEMMA3, LLAMA3, MISTRAL, PHI3, QWEN2, QWEN3, Family
+from forge.catalog.families import FAMILIES, GEMMA3, LLAMA3, MISTRAL, PHI3, PHI4, QWEN2, QWEN3, Family
 from forge.chat.encode import Encoder, segments
 from forge.chat.shown import shown
 from forge.chat.template import ChatTemplate
@@ -57,12 +58,14 @@ class Case:
 
 MISTRAL_TOKENS = ("<unk>", "<s>", "</s>", "[INST]", "[/INST]")
 PHI3_TOKENS = ("<s>", "<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
+PHI4_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_sep|>", "<|im_end|>")
 CASES = {
     "qwen2": Case(QWEN2), "qwen3": Case(QWEN3), "phi3": Case(PHI3), "llama3": Case(LLAMA3), "gemma3": Case(GEMMA3),
     "mistral": Case(MISTRAL, words=spaced, stable=False),
     "qwen3, hybrid": Case(QWEN3, QWEN3_TEMPLATE, stable=False),
     "llama 3.1": Case(LLAMA3, LLAMA31),
     "phi3, closed": Case(PHI3, PHI3_TEMPLATE),
+    "phi4": Case(PHI4, PHI4_TEMPLATE, lambda: sentencepiece(*PHI4_TOKENS, legacy=False)),
     "mistral, first": Case(MISTRAL, MISTRAL1, lambda: sentencepiece(*MISTRAL_TOKENS[:3]), system=False),
     "mistral 0.3": Case(MISTRAL, MISTRAL3, words=spaced, stable=False),
     "mistral 0.3, its tokens": Case(MISTRAL, MISTRAL3, lambda: sentencepiece(*MISTRAL_TOKENS, legacy=False),
@@ -84,7 +87,8 @@ def encoders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Encoder]:
 def encoder_of(case: Case, encoders: dict[str, Encoder]) -> Encoder:
     own = encoders[case.family.name]
     template = ChatTemplate(case.template or own.template.source, own.template.special)
-    return Encoder(case.tokenizer() if case.tokenizer else own.tokenizer, template, own.stop, own.pad)
+    return Encoder(case.tokenizer() if case.tokenizer else own.tokenizer, template,
+                   case.family.stop, own.pad)
 
 
 def runs(encoder: Encoder, messages: list[dict[str, str]]) -> list[tuple[bool, list[int]]]:
