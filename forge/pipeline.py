@@ -12,12 +12,11 @@ import fcntl
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from forge import __version__
 from forge.core.fsio import PARTIAL, publish, remove, replaced_path
-from forge.core.manifest import Manifest, described, fingerprint, outputs_intact
+from forge.core.manifest import Manifest, described, fingerprint, outputs_intact, tool_versions
 from forge.errors import ForgeError, Preempted, UsageError
 from forge.stages import STAGES, Context, load
 
@@ -40,16 +39,6 @@ class Done:
     status: str
     seconds: float
     metrics: dict
-
-
-def tool_versions(names: tuple[str, ...]) -> dict[str, str]:
-    found = {}
-    for name in names:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "absent"
-    return found
 
 
 def selected(ctx: Context, first: str | None = None, last: str | None = None) -> list[str]:

@@ -202,6 +202,35 @@ def modelfile(setup: Setup, force: Force = False) -> None:
 
 
 @command()
+def evaluate(setup: Setup, force: Force = False,
+             questions: Annotated[Path | None, typer.Option("--questions", help="JSONL with question, answer, aliases, "
+                                                            "distractors, path (default: the dataset's probes).")
+                                  ] = None,
+             model: Annotated[list[str] | None, typer.Option("--model", help="base, adapter, merged or gguf; repeat it "
+                                                             "for several (default: base, adapter, gguf).")] = None,
+             count: Annotated[int | None, typer.Option("--count", min=1, help="Questions that are asked.")] = None,
+             test_set: Annotated[bool, typer.Option("--test-set", help="Only write the questions as instruction, "
+                                                    "input, output.")] = False,
+             lm_eval: Annotated[Path | None, typer.Option("--lm-eval", help="Only write the questions as a task for "
+                                                          "lm-evaluation-harness, into this folder.")] = None) -> int:
+    """Measure what the model knows, closed book, and write a report; exit 4 where it misses evaluate.gate."""
+    from forge.cli.evaluate import exported, summary
+    if questions:
+        setup.set.append(f"evaluate.questions={questions.resolve()}")
+    if model:
+        setup.set.append(f"evaluate.models=[{','.join(model)}]")
+    if count:
+        setup.set.append(f"evaluate.count={count}")
+    if test_set or lm_eval:
+        paths = exported(setup, lm_eval)
+        setup.emit({"files": paths}, "\n".join(paths))
+        return 0
+    r = one_stage(setup, "evaluate", force)
+    setup.emit(r, summary(r))
+    return 0 if r["gate"]["passed"] else 4
+
+
+@command()
 def deploy(setup: Setup, force: Force = False) -> None:
     """Create the model in Ollama (or the built-in runtime) and ask it who it is."""
     r = one_stage(setup, "deploy", force)

@@ -17,6 +17,8 @@ COMMANDS = {
     "merge_adapter": ["merge"],
     "convert_to_gguf": ["quantize"],
     "create_modelfile": ["modelfile"],
+    "evaluate": ["evaluate"],
+    "forge_test_set": ["evaluate", "--test-set"],
     "upload_to_huggingface": ["publish"],
     "verify_adapter": ["ask"],
 }
@@ -50,7 +52,24 @@ def _asked(arguments: list[str]) -> list[str]:
     return ["--model", model, *translated]
 
 
-FLAGS: dict[str, Callable[[list[str]], list[str]]] = {"verify_adapter": _asked}
+def _evaluated(arguments: list[str]) -> list[str]:
+    """evaluate.py's flags → forge evaluate's: --dataset FILE holds the questions, --model PATH is the merged model."""
+    translated: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        name, equals, value = argument.partition("=")
+        if name not in ("--dataset", "--model"):
+            translated.append(argument)
+            continue
+        value = value if equals else next(rest, "")
+        if not value:
+            raise UsageError(f"{name} needs a value", fix=f"{name} PATH")
+        translated += ["--questions", value] if name == "--dataset" else ["--model", "base", "--model", "merged",
+                                                                          "--set", f"paths.merged={value}"]
+    return translated
+
+
+FLAGS: dict[str, Callable[[list[str]], list[str]]] = {"verify_adapter": _asked, "evaluate": _evaluated}
 
 
 def _verification(name: str) -> int:

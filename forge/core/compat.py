@@ -108,6 +108,7 @@ EVALUATION: dict[str, Translate | str] = {
     # Evaluation has its own answer length and temperature: these must not change how the model is served.
     "generation.max_new_tokens": "evaluation only",
     "generation.temperature": "evaluation only",
+    "generation.top_p": "evaluation only",
     "generation.do_sample": "evaluation only",
     "generation.pad_token_id": "padding never equals the stop token here",
     "metrics.rouge_types": "evaluation only",

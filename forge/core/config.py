@@ -138,11 +138,33 @@ class QuantizeConfig(Section):
 
 
 class GateConfig(Section):
+    """What a model has to reach before it is deployed; null: not looked at."""
+
+    knowledge_gained: float | None = Field(None, description="At least so much of the gap between the base and the "
+                                           "base with the right passage in its prompt (0: nothing, 1: all of it).")
+    forgetting: float | None = Field(None, description="At most so much choice accuracy lost on general questions "
+                                     "(0.02: two points).")
+    quantisation_loss: float | None = Field(None, description="At most so much choice accuracy lost by the first GGUF.")
     identity_contains: str | None = Field(None, description="Text the deployed model's answer to 'Who are you?' must "
                                           "contain; otherwise the deployment fails.")
 
+    @property
+    def measured(self) -> bool:
+        """Whether it looks at what an evaluation measures."""
+        return any(limit is not None for limit in (self.knowledge_gained, self.forgetting, self.quantisation_loss))
+
 
 class EvaluateConfig(Section):
+    enabled: bool = Field(False, description="Whether `forge run` measures what the model knows before it is deployed; "
+                          "a gate on what is measured does so too.")
+    questions: str | None = Field(None, description="JSONL of questions (question, answer, aliases, distractors, "
+                                  "path); null: the probes that the dataset was frozen with.")
+    count: Positive | None = Field(None, description="Questions that are asked; null: 400 on a GPU, 60 on a CPU.")
+    models: list[Literal["base", "adapter", "merged", "gguf"]] = Field(
+        ["base", "adapter", "gguf"], min_length=1, description="What is asked; knowledge gained needs base and "
+        "adapter.")
+    passages: Positive = Field(3, description="Passages that the index puts into a prompt.")
+    max_tokens: Positive = Field(48, description="Longest answer, in tokens.")
     gate: GateConfig = GateConfig()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from forge.core.fsio import DigestCache, sha256_json, write_json
@@ -34,6 +35,17 @@ class Manifest:
             return Manifest(**json.loads(path.read_text(encoding="utf-8")))
         except (FileNotFoundError, ValueError, TypeError):
             return None
+
+
+def tool_versions(names: tuple[str, ...]) -> dict[str, str]:
+    """The installed version of each distribution, or "absent"."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "absent"
+    return found
 
 
 def fingerprint(stage: str, version: int, settings: dict, inputs: dict[str, str], tools: dict[str, str]) -> str:

@@ -97,6 +97,27 @@ class Workspace:
     def loss_curve(self) -> Path:
         return self.dataset_report.with_name("loss.png")
 
+    # evaluation
+    @property
+    def evaluation_files(self) -> dict[str, Path]:
+        """Its figures, the page that shows them, and the summary for the model card."""
+        return {role: self.dataset_report.with_name(f"evaluation{suffix}")
+                for role, suffix in (("evaluation", ".json"), ("page", ".html"), ("summary", ".md"))}
+
+    @property
+    def evaluation(self) -> Path:
+        return self.evaluation_files["evaluation"]
+
+    @property
+    def test_set(self) -> Path:
+        """The questions as the seed's evaluation set has them."""
+        return self.dataset.with_name("sanctuary_evaluation_data.jsonl")
+
+    @property
+    def index(self) -> Path:
+        """Full-text index over the corpus's sections."""
+        return self.state / "index.sqlite"
+
     # publishing
     @property
     def readme(self) -> Path:
@@ -116,7 +137,8 @@ class Workspace:
         exports = [self.export(name) for name in ("alpaca", "sharegpt", "parquet")]
         return [self.dataset, self.validation, self.probes, self.card, *exports, self.dataset_report, self.adapter,
                 self.merged, self.gguf().parent, self.gguf_manifest, self.checkpoints, self.train_report,
-                self.loss_curve, self.modelfile, self.readme, self.readme_lora, self.model_card]
+                self.loss_curve, *self.evaluation_files.values(), self.modelfile, self.readme, self.readme_lora,
+                self.model_card]
 
     # housekeeping
     @property

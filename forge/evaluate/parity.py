@@ -29,7 +29,7 @@ from forge.chat.template import Message
 from forge.core.fsio import human
 from forge.core.report import Reporter
 from forge.errors import StageFailed, UsageError
-from forge.runtime.llama import Model, Tokens
+from forge.runtime.llama import FORCED, Model, Tokens
 from forge.weights.adapter import open_adapter
 from forge.weights.base import open_base
 from forge.weights.merge import LINEAR, Frozen
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 TOKENS = 12  # of an answer
 CONTEXT = 1024
 LONGEST = 96  # tokens of a question from the dataset
-STOP_BIAS = 1000.0  # above any logit
 # Conversations that any chat model takes; a template without system turns leaves those out.
 FIXED: tuple[list[Message], ...] = (
     [{"role": "user", "content": "Name three primary colours."}],
@@ -221,7 +220,7 @@ def _require_prompt(name: str, encoder: Encoder, case: Case, found: list[int]) -
 
 def _require_stop(name: str, encoder: Encoder, model: Model, case: Case) -> None:
     """Makes the stop token the likeliest one: llama.cpp has to end the turn there and then."""
-    made = model.proceed(case.ids, 2, {encoder.stop_id: STOP_BIAS})
+    made = model.proceed(case.ids, 2, {encoder.stop_id: FORCED})
     if made.ids != [encoder.stop_id] or not made.stopped:
         raise StageFailed(f"{name}: llama.cpp does not end a turn at {encoder.stop!r}",
                           fix="report this as a bug with the base's name: its end-of-turn token came out wrong")

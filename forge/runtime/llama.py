@@ -29,6 +29,8 @@ MAGIC = b"GGUF"
 QUIET, EVERYTHING = -1, 3  # llama.cpp's log levels; at QUIET nothing reaches stderr, and stdout is never used
 TRIAL_SECONDS, TRIAL_SPEED = 60.0, 20e6  # how long a trial may take: a start, and bytes a second of a slow disk
 DAMAGED = "the file is damaged, or of a kind llama.cpp does not know: forge quantize --force"
+EVERY_TOKEN = 2**20  # more than any vocabulary has
+FORCED = 1000.0  # added to a logit: above any other
 FIRST_TOKEN = {"prompt": "x", "max_tokens": 1}
 # Loads a file in a process of its own and makes one token: of damaged files about one in a hundred makes the library
 # abort its process, and the reason for a refusal goes only to its log. It leaves without the library's destructors.
@@ -206,16 +208,42 @@ class Model:
         text = self._post("/apply-template", {"messages": list(messages)})["prompt"]
         return self._post("/tokenize", {"content": text, "add_special": True, "parse_special": True})["tokens"]
 
-    def proceed(self, prompt: Sequence[int], max_tokens: int, bias: dict[int, float] | None = None) -> Tokens:
-        """Up to `max_tokens` greedy tokens after a prompt; `bias` is added to the logits of single ids."""
-        made = self._post("/completion", {
-            "prompt": list(prompt), "n_predict": max_tokens, "return_tokens": True, "n_probs": 1, "cache_prompt": False,
-            "logit_bias": [[token, value] for token, value in (bias or {}).items()],
-            **sampler(0.0, 1.0, greedy=True, seed=None)})
+    def proceed(self, prompt: Sequence[int], max_tokens: int, bias: dict[int, float] | None = None, *,
+                slot: int | None = None) -> Tokens:
+        """Up to `max_tokens` greedy tokens after a prompt; `bias` is added to the logits of single ids.
+
+        With a `slot`, one of `parallel`, what that slot has computed of the prompt before is not computed again.
+        """
+        return self._tokens(prompt, max_tokens, slot, {
+            "logit_bias": [[token, value] for token, value in (bias or {}).items()]})
+
+    def follow(self, prompt: Sequence[int], ids: Sequence[int], *, slot: int) -> list[float] | None:
+        """How likely the model finds each of `ids` behind the prompt and those before it, in nats; None where llama.cpp
+        did not go through with them. `slot` as for proceed(). Each has to be whole characters: llama.cpp 2026.10 tells
+        nothing of others, and its grammars of tokens fail at them; for those there is likelihood()."""
+        made = self._tokens(prompt, len(ids), slot, {"grammar": "root ::= " + " ".join(f"<[{i}]>" for i in ids)})
+        known = [value for value in made.logprobs if value is not None]
+        return known if made.ids == list(ids) and len(known) == len(made.ids) else None
+
+    def likelihood(self, prompt: Sequence[int], token: int, whole: int, *, slot: int) -> float:
+        """How likely the model finds one token behind a prompt, in nats, from the whole distribution: slow. `whole` is
+        any token of whole characters."""
+        made = self._completed(prompt, 1, slot, {"n_probs": EVERY_TOKEN, "logit_bias": [[whole, FORCED]]})
+        return next(t["logprob"] for t in made["completion_probabilities"][0]["top_logprobs"] if t["id"] == token)
+
+    def _tokens(self, prompt: Sequence[int], max_tokens: int, slot: int | None, more: dict[str, Any]) -> Tokens:
+        made = self._completed(prompt, max_tokens, slot, more)
         told, logprobs = made.get("completion_probabilities", []), []
         for token in reversed(made["tokens"]):
             logprobs.append(told.pop()["logprob"] if told and told[-1]["id"] == token else None)
         return Tokens(made["tokens"], logprobs[::-1], made["stop_type"] == "eos")
+
+    def _completed(self, prompt: Sequence[int], max_tokens: int, slot: int | None, more: dict[str, Any]
+                   ) -> dict[str, Any]:
+        place = {"cache_prompt": False} if slot is None else {"cache_prompt": True, "id_slot": slot}
+        return self._post("/completion", {
+            "prompt": list(prompt), "n_predict": max_tokens, "return_tokens": True, "n_probs": 1, **place,
+            **sampler(0.0, 1.0, greedy=True, seed=None), **more})
 
     def _post(self, path: str, request: dict[str, Any]) -> dict[str, Any]:
         """What only the library's own loopback port offers; no proxy is asked, whatever the environment says."""

@@ -17,7 +17,7 @@ from forge.core.workspace import Workspace
 # Name → module. The order is the order of work; modules load when a stage is used. Publishing is no stage: what leaves
 # the machine does so because somebody asked for it, never because something changed.
 STAGES = {name: f"forge.stages.{name}" for name in
-          ("download", "dataset", "train", "merge", "quantize", "modelfile", "deploy")}
+          ("download", "dataset", "train", "merge", "quantize", "modelfile", "evaluate", "deploy")}
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,9 @@ def settings(ctx: Context) -> dict:
 
 
 def inputs(ctx: Context) -> dict[str, Path]:
-    return {"gguf": ctx.workspace.gguf(ctx.config.quantize.types[0]), "modelfile": ctx.workspace.modelfile}
+    w = ctx.workspace
+    found = {"gguf": w.gguf(ctx.config.quantize.types[0]), "modelfile": w.modelfile}
+    return found | ({"evaluation": w.evaluation} if ctx.config.evaluate.gate.measured else {})
 
 
 def outputs(ctx: Context) -> dict[str, Path]:
@@ -39,15 +42,31 @@ def outputs(ctx: Context) -> dict[str, Path]:
 
 
 def check(ctx: Context) -> None:
-    for stage, path in (("quantize", inputs(ctx)["gguf"]), ("modelfile", ctx.workspace.modelfile)):
-        if stage not in ctx.pending and not path.exists():
-            raise UsageError(f"nothing at {ctx.workspace.shown(path)}", fix=f"forge {stage}")
+    made_by = {"gguf": "quantize", "modelfile": "modelfile", "evaluation": "evaluate"}
+    for role, path in inputs(ctx).items():
+        if made_by[role] not in ctx.pending and not path.exists():
+            raise UsageError(f"nothing at {ctx.workspace.shown(path)}", fix=f"forge {made_by[role]}")
     if ctx.config.deploy.target == "ollama":
         from forge.runtime.ollama import Ollama
         Ollama().require(ctx.report)
 
 
+def require_passed(ctx: Context) -> None:
+    """Refuses a model that an evaluation has found below evaluate.gate. It stays where it is."""
+    if not ctx.config.evaluate.gate.measured:
+        return
+    from forge.evaluate.result import gate
+    w = ctx.workspace
+    verdict = gate(ctx.config.evaluate.gate, json.loads(w.evaluation.read_text(encoding="utf-8")))
+    if not verdict["passed"]:
+        kept = w.shown(inputs(ctx)["gguf"])
+        raise StageFailed(f"{kept} is kept, but not deployed: {'; '.join(verdict['failures'])}",
+                          fix=f"look at {w.shown(w.evaluation_files['page'])}; train longer, raise "
+                              "dataset.amplification, or lower the gate")
+
+
 def run(ctx: Context) -> dict:
+    require_passed(ctx)
     from forge.runtime.ollama import Ollama
     name = ctx.config.deploy.name or ctx.config.model.name
     target = ctx.config.deploy.target

@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from loud_models import TEXTS, build_loud, encoder_of, write_adapter
 
 from forge import pipeline
-from forge.chat.encode import Encoder
 from forge.core.config import assemble, dotted, read_yaml
 from forge.core.manifest import Manifest
 from forge.core.report import Silent
@@ -26,13 +26,8 @@ from forge.gguf.import_ import import_gguf
 from forge.gguf.write import quantize
 from forge.runtime.llama import Model
 from forge.stages import Context
-from forge.weights.base import open_base
 from forge.weights.merge import merged
-from forge.weights.safetensors import Tensor, write
 from forge.weights.tiny import build_tiny
-
-TEXTS = ["The forge turns documents into a model. It merges, quantises and writes.\n" * 20,
-         "Größe, naïve, 東京, 🚀 and 12345.\n" * 20]
 
 
 class Said(Silent):
@@ -45,26 +40,6 @@ class Said(Silent):
     warn = info
 
 
-def build_loud(folder: Path) -> None:
-    """A tiny model whose layers and logits matter: with weights of 0.02, as they start out, a layer changes nothing."""
-    build_tiny(folder, TEXTS, ffn=256, layers=2, vocab=500, dtype="F32")
-    base = open_base(folder)
-    arrays = {name: base.read(name) * np.float32(1 if "norm" in name else 5) for name in base.entries}
-    write(folder / "model.safetensors", [Tensor(n, "F32", a.shape, lambda a=a: a) for n, a in arrays.items()])
-
-
-def write_adapter(folder: Path, scale: float) -> None:
-    chance = np.random.default_rng(1)
-    halves = {"A": (8, 256), "B": (256, 8)}
-    folder.mkdir(parents=True)
-    (folder / "adapter_config.json").write_text(json.dumps(
-        {"peft_type": "LORA", "r": 8, "lora_alpha": 8, "task_type": "CAUSAL_LM", "target_modules": ["o_proj"]}))
-    write(folder / "adapter_model.safetensors", [
-        Tensor(f"base_model.model.model.layers.{layer}.self_attn.o_proj.lora_{half}.weight", "F32", shape,
-               lambda shape=shape: chance.standard_normal(shape, np.float32) * np.float32(scale))
-        for layer in range(2) for half, shape in halves.items()])
-
-
 @pytest.fixture(scope="module")
 def loud(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("loud")
@@ -73,11 +48,6 @@ def loud(tmp_path_factory: pytest.TempPathFactory) -> Path:
     quantize(folder / "base", folder / "adapter", {"Q8_0": folder / "Q8_0.gguf", "Q4_0": folder / "Q4_0.gguf",
                                                    "F16": folder / "F16.gguf"}, name="loud", report=Silent())
     return folder
-
-
-def encoder_of(base: Path, **overrides: str) -> Encoder:
-    family = open_base(base).family
-    return Encoder.load(base, **({"stop": family.stop, "pad": family.pad} | overrides))
 
 
 def hold(loud: Path, files: dict[str, Path], report: Silent | None = None, adapter: str = "adapter") -> dict:

@@ -1,0 +1,11 @@
+"""Scores the model on the frozen questions. The same as `forge evaluate`."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from forge.scripts.launch import run
+
+if __name__ == "__main__":
+    sys.exit(run("evaluate"))
