@@ -117,10 +117,10 @@ def made_dataset(corpus: Path, encoder: Encoder, work: Path) -> Path:
     return out["dataset"]
 
 
-def chunks(texts: list[str], encoder: Encoder, tokens: int) -> torch.Tensor:
+def chunks(texts: list[str], encoder: Encoder, tokens: int, device: str) -> torch.Tensor:
     """(chunks, CHUNK): the beginnings of the texts, each its own chunk."""
     found = [ids[:CHUNK] for ids in map(encoder.ids, texts) if len(ids) >= CHUNK]
-    return torch.tensor(found[:tokens // CHUNK])
+    return torch.tensor(found[:tokens // CHUNK], device=device)
 
 
 def neutral() -> list[str]:
@@ -176,6 +176,7 @@ def main() -> None:
     parser.add_argument("--collect", default="6144", help="tokens that matrices are collected from")
     parser.add_argument("--evaluate", type=int, default=4096, help="tokens of each text")
     parser.add_argument("--spread", type=float, default=0.3)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--work", type=Path)
     options = parser.parse_args()
     if not REAL.exists():
@@ -192,21 +193,22 @@ def measure(options: argparse.Namespace, work: Path) -> None:
     encoder = Encoder.load(base, stop="<|im_end|>", pad="<|endoftext|>")
     held_out = split(options.corpus, work / "corpus")
     dataset = made_dataset(work / "corpus", encoder, work)
-    texts = {"corpus": chunks([path.read_text(errors="replace") for path in held_out], encoder, options.evaluate),
-             "neutral": chunks(neutral(), encoder, options.evaluate)}
+    texts = {"corpus": chunks([path.read_text(errors="replace") for path in held_out], encoder, options.evaluate,
+                              options.device),
+             "neutral": chunks(neutral(), encoder, options.evaluate, options.device)}
     matrices: dict[str, Matrix | None] = {"none": None}
     settings = {"evaluated_tokens": {text: ids.numel() for text, ids in texts.items()},
                 "held_out_documents": len(held_out), "spread": options.spread, "model": REAL.name}
     rows = others(settings, options.types.split(","))
-    fast = "avx512_bf16" in cpu_flags()
+    fast = options.device == "cuda" or "avx512_bf16" in cpu_flags()
     for tokens in map(int, options.collect.split(",")):
-        place = importance.Place("cpu", "bf16" if fast else "fp32", tokens)
+        place = importance.Place(options.device, "bf16" if fast else "fp32", tokens)
         started = time.perf_counter()
         picked = importance.chosen_chunks(dataset, encoder, tokens)
         matrices[str(tokens)] = importance.collect(base, None, picked, place, dataset="bench", file="bench.gguf",
                                                    identity="bench", report=Silent())
         print(f"matrix of {tokens} tokens: {time.perf_counter() - started:.1f} s", flush=True)
-    model: Any = load_base(base, Choice("cpu", "fp32", 16, "adamw", "bench")).eval()
+    model: Any = load_base(base, Choice(options.device, "fp32", 16, "adamw", "bench")).eval()
     head = model.get_input_embeddings().weight.detach().clone()
     expected = {name: hidden(model, ids) for name, ids in texts.items()}
     for quant in options.types.split(","):
@@ -223,7 +225,7 @@ def measure(options: argparse.Namespace, work: Path) -> None:
             print(json.dumps(row), flush=True)
             write_json(RESULT, {
                 "what": __doc__.strip().splitlines()[0], "rows": rows, **settings,
-                "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+                "machine": f"{platform.machine()}, {os.cpu_count()} cores, {options.device}",
                 "versions": {library: version(library) for library in LIBRARIES}})
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from forge import pipeline
+from forge.core import manifest
 from forge.core.config import assemble, dotted, read_yaml
 from forge.core.fsio import sha256_file
 from forge.core.manifest import Manifest
@@ -91,7 +92,7 @@ def test_a_setting_changed(context, made):
 
 
 def test_another_version_of_a_tool_makes_it_stale(context, made, monkeypatch):
-    monkeypatch.setattr(pipeline, "version", lambda name: "0.0.1")
+    monkeypatch.setattr(manifest, "version", lambda name: "0.0.1")
     assert reasons(context())["dataset"] == "Forge or a library changed"
 
 

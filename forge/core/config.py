@@ -55,6 +55,8 @@ class DatasetConfig(Section):
     replay_answers: Literal["shipped", "base"] = Field("shipped", description="Whose answers open general "
                                                        "questions get; base: the base's own, which moves it least, at "
                                                        "the cost of running it.")
+    open_book: Share = Field(0.08, description="Share of the questions with a short answer that come with the passage "
+                             "that holds it, so that the model goes on reading what a search finds for it.")
     secrets: Literal["redact", "drop", "fail"] = Field("redact", description="What happens to keys, tokens and e-mail "
                                                        "addresses found in a document.")
     validation: Share = Field(0.02, description="Share of examples kept out of training to watch the loss.")

@@ -93,6 +93,11 @@ class Passage:
     document_bytes: int
 
 
+def cited(path: str, headings: Sequence[str], text: str) -> str:
+    """A passage as it stands in a prompt, in training and in use."""
+    return f"From {' › '.join([path, *headings])}:\n\n{text}"
+
+
 def words(text: str) -> list[str]:
     """What is compared: runs of letters and digits in lower case, without leading zeros; `pids_limit` is two."""
     found = WORD.findall(unicodedata.normalize("NFKC", text).lower())

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
 from forge.corpus.grams import grams, identities, maybe, words
+from forge.corpus.index import STOP, WORD
 from forge.dataset.example import rank
 from forge.dataset.harvest import PROBED, Harvest, Known
 
@@ -17,6 +21,24 @@ SIMILAR = 0.8  # Jaccard similarity of word 3-grams from which two questions cou
 SIMILARITY_GRAM = 3
 DISTRACTORS = 3
 CHOSEN_FROM = 9  # a probe's wording is one of a fact's first so many
+TRIES = 8  # facts looked at for each probe that is wanted
+NEAR = 64  # answers looked at for a probe's distractors
+KEPT = 1 << 14  # of those, how many are kept in memory: a few megabytes
+# Kinds that all say what something is: their answers can be confused with each other.
+TELLING = [PROBED.index(kind) for kind in ("question", "definition", "entry")]
+# What makes a question too easy, or too hard.
+COMMON = 1 / (1 + DISTRACTORS)  # share of its pool above which always giving this answer beats chance
+HELD = 0.5  # share of an answer's words that the question may hold
+SHORTEST = 2  # characters of an answer
+ASKED = 2  # words of a question beside those of asking: `type` alone can be anything
+SAME = 0.8  # share of the shorter one's words from which two answers say the same
+# How unlike two answers may be, and what adds to it; see `_unlike`. Units of the shape: a length doubled is 1.
+FAR = 4.0
+LESS_OF_THE_QUESTION, ELSEWHERE, OTHER_START, IN_THE_PASSAGE = 4.0, 0.5, 0.5, 1.5
+STEM = 5  # letters that two forms of a word share
+MIX = np.uint64(0x9E3779B97F4A7C15)  # odd: one hash of a pool's and an answer's
+TAG = re.compile(r"<[^<>]*>")
+HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 @dataclass(frozen=True)
@@ -55,49 +77,158 @@ def candidates(documents: Iterable[tuple[np.ndarray, np.ndarray]]) -> Candidates
     parts = []
     for number, (facts, left) in enumerate(documents):
         able = np.flatnonzero((facts["probed"] >= 0) & (left > 2))
-        parts.append(Candidates(facts["probed"][able], facts["rank"][able], facts["gold"][able], facts["pool"][able],
-                                np.full(len(able), number), able))
+        kind = facts["probed"][able]
+        pool = np.where(np.isin(kind, TELLING), np.uint64(0), facts["pool"][able])
+        parts.append(Candidates(kind, facts["rank"][able], facts["gold"][able], pool, np.full(len(able), number), able))
     return Candidates(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-Facts = Callable[[int, int], tuple[Harvest, Known, tuple[str, ...]]]
+Facts = Callable[[int, int], tuple[Harvest, Known, tuple[str, ...], str]]
 Golds = Callable[[int, int], str]
 
 
 def freeze(able: Candidates, wanted: int, known: Facts, gold: Golds) -> list[Probe]:
     """At most `wanted` probes, and at most one for four facts that have a checkable answer, spread over kinds.
 
-    `known` gives a document's harvest, a fact of it and the wordings left of it, `gold` a fact's answer. The wording of
-    a probe is one of its fact's own, never the first; `Guard` keeps it from being trained.
+    `known` gives a document's harvest, a fact of it, the wordings left of it and its section's text, `gold` a fact's
+    answer. The wording of a probe is one of its fact's own, never the first; `Guard` keeps it from being trained.
+    Facts are passed over whose question common sense can answer, or the section cannot: see `_probe`.
     """
-    distinct = np.unique(np.stack([able.pool, able.gold]), axis=1)
-    pools, sizes = np.unique(distinct[0], return_counts=True)
-    wide = np.isin(able.pool, pools[sizes > DISTRACTORS])
-    order = np.lexsort((able.fact, able.document, able.rank))
-    by_kind = [order[(able.kind[order] == kind) & wide[order]] for kind in range(len(PROBED))]
     limit = min(wanted, (len(able.kind) + 3) // 4)
-    turns = [column[i] for i in range(limit) for column in by_kind if i < len(column)][:limit]
+    pools = _Pools(able, gold)
+    order = np.lexsort((able.fact, able.document, able.rank))
+    order = order[pools.usable[order]]
+    by_kind = [order[able.kind[order] == kind] for kind in range(len(PROBED))]
+    most = TRIES * limit // max(1, sum(len(column) > 0 for column in by_kind))
+    turns = [iter(column[:most].tolist()) for column in by_kind]
     found: dict[int, Probe] = {}
-    for i in turns:
-        probe = _probe(able, int(i), known, gold)
-        if probe is not None:
-            found.setdefault(int(identities(words([probe.question]))[0]), probe)
+    while turns and len(found) < limit:
+        turn = turns.pop(0)
+        for i in turn:
+            probe = _probe(able, i, pools, known)
+            if probe and (key := int(identities(words([probe.question]))[0])) not in found:
+                found[key] = probe
+                turns.append(turn)
+                break
     return list(found.values())
 
 
-def _probe(able: Candidates, i: int, known: Facts, gold: Golds) -> Probe | None:
-    document = int(able.document[i])
-    harvest, fact, forms = known(document, int(able.fact[i]))
-    key = rank(harvest.path, fact.forms[0])
-    question = _wording(forms, key)
-    if question is None:
+def _probe(able: Candidates, i: int, pools: _Pools, known: Facts) -> Probe | None:
+    """None where the section's text does not hold the answer, where the question does, or does not say enough of what
+    it is about, and where no three other answers look like it."""
+    right, others, document = pools.answer(i), pools.near(i), int(able.document[i])
+    if len(right.flat) < SHORTEST or len(others) < DISTRACTORS:
         return None
-    others = np.flatnonzero((able.pool == able.pool[i]) & (able.gold != able.gold[i]))
-    mixed = (able.gold[others] ^ able.rank[i]) * np.uint64(0x9E3779B97F4A7C15)
-    _, first = np.unique(able.gold[others], return_index=True)
-    chosen = others[first[np.argsort(mixed[first], kind="stable")[:DISTRACTORS]]]
-    golds = tuple(gold(int(able.document[j]), int(able.fact[j])) for j in chosen)
-    return Probe(fact.kind, question, fact.gold, golds, document, harvest.path, fact.span, harvest.sha256)
+    harvest, fact, forms, body = known(document, int(able.fact[i]))
+    question, passage = _wording(forms, rank(harvest.path, fact.forms[0])), f" {_flat(TAG.sub(' ', body))} "
+    if question is None or f" {right.flat} " not in passage or len(_stems(question)) < ASKED:
+        return None
+    wrong = _distractors(question, right, others, passage)
+    if wrong is None:
+        return None
+    return Probe(fact.kind, question, fact.gold, wrong, document, harvest.path, fact.span, harvest.sha256)
+
+
+class _Answer(NamedTuple):
+    """`flat` are its words, `stems` those that tell something; `shape` is how it looks, each in the same unit."""
+
+    text: str
+    flat: str
+    stems: frozenset[str]
+    shape: tuple[float, ...]
+
+    @staticmethod
+    def of(text: str) -> _Answer:
+        flat, size = _flat(text), max(1, len(text))
+        marks = sum(not (c.isalnum() or c.isspace()) for c in text)
+        return _Answer(text, flat, _stems(text), (
+            math.log2(1 + size), math.log2(1 + len(flat.split())), 3 * sum(map(str.isdigit, text)) / size,
+            2 * sum(map(str.isupper, text)) / size, 3 * marks / size,
+            0.5 * text.endswith("."), 0.5 * text[:1].isupper(), 0.5 * text[:1].isalnum()))
+
+
+def _flat(text: str) -> str:
+    """Its words in lower case, a space between each."""
+    return " ".join(WORD.findall(text.lower()))
+
+
+def _stems(text: str) -> frozenset[str]:
+    """Beginnings of the words that tell something; the parts of an identifier are words."""
+    return frozenset(word.rstrip("s")[:STEM] for word in _flat(HUMP.sub(" ", text)).split() if word not in STOP)
+
+
+class _Pools:
+    """What each answer can be confused with. `usable` has one bool a candidate: whether its pool is wide enough, and
+    the answer no favourite there."""
+
+    def __init__(self, able: Candidates, gold: Golds) -> None:
+        self.able, self.read = able, lru_cache(KEPT)(lambda document, fact: _Answer.of(gold(document, fact)))
+        self.order = np.lexsort((able.fact, able.document, able.pool))  # the documents of a folder are neighbours
+        self.place = np.argsort(self.order)
+        _, self.group, sizes = np.unique(able.pool, return_inverse=True, return_counts=True)
+        self.ends = np.append(0, np.cumsum(sizes))
+        _, first, which, counts = np.unique(able.pool * MIX + able.gold, return_index=True, return_inverse=True,
+                                            return_counts=True)
+        distinct = np.bincount(self.group[first], minlength=len(sizes))
+        favourite = counts[which] > np.maximum(1, COMMON * sizes[self.group])
+        self.usable = (distinct[self.group] > DISTRACTORS) & ~favourite
+
+    def answer(self, i: int) -> _Answer:
+        return self.read(int(self.able.document[i]), int(self.able.fact[i]))
+
+    def near(self, i: int) -> list[tuple[bool, _Answer]]:
+        """Other answers of the pool, those of the nearest documents first, with whether it is the same document."""
+        at, (start, end) = self.place[i], self.ends[self.group[i]:][:2]
+        around = self.order[max(start, at - NEAR):min(end, at + NEAR + 1)]
+        around = around[self.able.gold[around] != self.able.gold[i]]
+        away = np.abs(self.able.document[around] - self.able.document[i])
+        nearest = np.lexsort((self.able.gold[around], away))
+        _, first = np.unique(self.able.gold[around[nearest]], return_index=True)
+        chosen = nearest[np.sort(first)[:NEAR]]
+        return [(bool(away[j] == 0), self.answer(int(around[j]))) for j in chosen]
+
+
+def _distractors(question: str, right: _Answer, others: Sequence[tuple[bool, _Answer]], passage: str
+                 ) -> tuple[str, ...] | None:
+    """The most like the right answer, none saying what another says; None where the right one stands out: there are
+    not enough like it, or it alone takes up the question's words."""
+    asked, said = _stems(question), f" {_flat(question)} "
+    own = _share(right, asked)
+    ranked = sorted((_unlike(right, other, same, own - _share(other, asked), passage), n)
+                    for n, (same, other) in enumerate(others))
+    chosen: list[_Answer] = []
+    for far, n in ranked:
+        other = others[n][1]
+        if far <= FAR and len(chosen) < DISTRACTORS and other.flat and f" {other.flat} " not in said \
+                and not any(_says(other, known) for known in (right, *chosen)):
+            chosen.append(other)
+    taken = len(right.stems & asked)
+    if len(chosen) < DISTRACTORS or own > HELD or not any(
+            _share(other, asked) >= own and len(other.stems & asked) >= taken for other in chosen):
+        return None
+    return tuple(other.text for other in chosen)
+
+
+def _share(answer: _Answer, asked: frozenset[str]) -> float:
+    return len(answer.stems & asked) / max(1, len(answer.stems))
+
+
+def _unlike(right: _Answer, other: _Answer, same_document: bool, less: float, passage: str) -> float:
+    """0 for an answer that looks the same; `less` is how much less of the question's words it takes up. One that also
+    stands in the passage makes the passage decide less."""
+    shape = sum(abs(a - b) for a, b in zip(right.shape, other.shape, strict=True))
+    added = (LESS_OF_THE_QUESTION * max(0.0, less) + ELSEWHERE * (not same_document)
+             + OTHER_START * (right.flat.split(" ")[0] != other.flat.split(" ")[0])
+             + IN_THE_PASSAGE * (f" {other.flat} " in passage))
+    return round(shape + added, 6)
+
+
+def _says(one: _Answer, other: _Answer) -> bool:
+    """Whether one says what the other says: its words stand in the other, or nearly all that tell something do."""
+    if f" {one.flat} " in f" {other.flat} " or f" {other.flat} " in f" {one.flat} ":
+        return True
+    both = len(one.stems & other.stems)
+    return both > 0 and both >= SAME * min(len(one.stems), len(other.stems))
 
 
 def _wording(forms: Sequence[str], key: str) -> str | None:

@@ -17,6 +17,7 @@ import numpy as np
 
 from forge.core.config import Config
 from forge.corpus.document import Document
+from forge.corpus.index import cited
 from forge.dataset.example import Example, Scale, rank, share_of
 from forge.dataset.harvest import Harvest, Known, Part, fitting
 from forge.dataset.probes import Guard
@@ -25,6 +26,10 @@ from forge.dataset.views import FULL_TURN, link_facts
 
 DENSE = 4  # amplification from which every short fact is asked in at least one full turn of wordings, budget or not
 SHORT_TOKENS = 64  # what a short answer is
+# What a question ends with that asks for the checkable core alone, and how often. None is what an evaluation asks with.
+BRIEF_EVERY = 3
+BRIEFLY = (" Just the answer.", " Answer in a few words.", " In short?", "\nShort answer:", " Only the answer, please.",
+           " No explanation.", "\n\nReply with nothing but the answer.", " Be brief.")
 HELD_FROM = 8  # a fact with this many wordings gives its last one to validation
 
 
@@ -36,10 +41,12 @@ class Recipe:
     validation: float
     seed: int
     system: str | None
+    open_book: float
 
     @staticmethod
     def of(cfg: Config, system: str | None) -> Recipe:
-        return Recipe(cfg.dataset.amplification, cfg.dataset.validation, cfg.dataset.seed, system)
+        own = cfg.dataset
+        return Recipe(own.amplification, own.validation, own.seed, system, own.open_book)
 
 
 @dataclass(frozen=True)
@@ -94,7 +101,7 @@ def render(found: Harvest, verdict: Verdict, recipe: Recipe, scale: Scale) -> Bl
     chosen = [*musts, *_spend(queues, budget - spent, f"{recipe.seed}\0{found.path}")]
     made = _lines(found, taught, verdict, chosen, scale, recipe)
     wanted = share_of(len(made) * recipe.validation, "validation", recipe.seed, found.path)
-    asked = _held_examples(held, made, max(1, wanted), found, recipe)
+    asked = _held_examples(held, made, max(1, wanted), found, recipe, scale)
     return block(made, asked[:wanted], asked[:1], tokens, sum(part.tokens for part in taught if part.taught))
 
 
@@ -166,12 +173,12 @@ def _spend(queues: list[list[Turn]], budget: float, seed: str) -> list[Turn]:
     return chosen
 
 
-def _held_examples(held: list[Turn], made: Made, wanted: int, found: Harvest,
-                   recipe: Recipe) -> list[Example]:
+def _held_examples(held: list[Turn], made: Made, wanted: int, found: Harvest, recipe: Recipe, scale: Scale
+                   ) -> list[Example]:
     """The first `wanted` of the held wordings, in a fixed random order, that are asked of nothing else."""
     asked = {(example.prompt, example.answer) for example, _ in made}
     order = sorted(held, key=lambda turn: rank("validation", recipe.seed, found.path, *turn.forms))
-    fresh = (example for turn in order for example in _examples(found, turn, recipe)
+    fresh = (example for turn in order for example in _examples(found, turn, recipe, scale)
              if (example.prompt, example.answer) not in asked)
     return list(islice(fresh, wanted))
 
@@ -182,28 +189,44 @@ Made = list[tuple[Example, int]]
 def _lines(found: Harvest, taught: Sequence[Part], verdict: Verdict, chosen: list[Turn], scale: Scale,
            recipe: Recipe) -> Made:
     """Examples with their trained tokens, part by part, each once."""
-    by_part: dict[int, list[Turn]] = {number: [] for number in verdict.taught}
-    for turn in chosen:
-        by_part[turn.part].append(turn)
-    answers = list(dict.fromkeys(turn.fact.answer for turn in chosen))
+    asked = [(turn, _examples(found, turn, recipe, scale)) for turn in chosen]
+    answers = list(dict.fromkeys(example.answer for _, examples in asked for example in examples))
     tokens = dict(zip(answers, scale.counts(answers), strict=True))
+    by_part: dict[int, list[Example]] = {number: [] for number in verdict.taught}
+    for turn, examples in asked:
+        by_part[turn.part] += examples
     made: dict[tuple[str, str], tuple[Example, int]] = {}
-    for part, turns in zip(taught, by_part.values(), strict=True):
+    for part, own in zip(taught, by_part.values(), strict=True):
         whole = part.text
         prompt = part.held if verdict.twin and part.held else whole.forms[0]
         text = Example(whole.kind, prompt, whole.answer, found.path, whole.span, found.sha256)
         made[text.prompt, text.answer] = (text, part.trained)
-        for turn in turns:
-            for example in _examples(found, turn, recipe):
+        for example in own:
+            if scale.fits(example, tokens[example.answer] + 1):
                 made.setdefault((example.prompt, example.answer), (example, tokens[example.answer] + 1))
     return list(made.values())
 
 
-def _examples(found: Harvest, turn: Turn, recipe: Recipe) -> list[Example]:
-    """One for each wording; every second with the system prompt of the deployed model."""
-    fact = turn.fact
-    return [Example(fact.kind, form, fact.answer, found.path, fact.span, found.sha256,
-                    recipe.system if (turn.at + i) % 2 else None) for i, form in enumerate(turn.forms)]
+def _examples(found: Harvest, turn: Turn, recipe: Recipe, scale: Scale) -> list[Example]:
+    """One for each wording; every second with the system prompt of the deployed model. Where the fact has a checkable
+    core, every third asks for that alone, and some come with the passage that answers them, as a search brings it."""
+    made = []
+    for i, form in enumerate(turn.forms, turn.at):
+        fact, prompt, answer = turn.fact, form, turn.fact.answer
+        if fact.gold and i % BRIEF_EVERY == BRIEF_EVERY - 1:
+            prompt, answer = f"{prompt}{BRIEFLY[int(rank(form)[:8], 16) % len(BRIEFLY)]}", scale.plain(fact.gold)
+        if fact.gold and int(rank("open book", form)[:8], 16) < recipe.open_book * 2**32:
+            prompt = "\n\n".join([*map(scale.plain, _passages(found, turn.part, form)), prompt])
+        made.append(Example(fact.kind, prompt, answer, found.path, fact.span, found.sha256,
+                            recipe.system if i % 2 else None))
+    return made
+
+
+def _passages(found: Harvest, part: int, form: str) -> list[str]:
+    """The part's own text and another of the document, in an order that the form decides."""
+    other = int(rank("beside", form)[:8], 16)
+    numbers = sorted({part, other % len(found.parts)}, reverse=bool(other & 1))
+    return [cited(found.path, found.parts[n].headings, found.parts[n].body) for n in numbers]
 
 
 def _seed_lines(found: Harvest, taught: Sequence[Part], recipe: Recipe) -> Block:

@@ -123,6 +123,7 @@ class Shelf:
         self.store, self.keys = store, keys
         self.heads: Sequence[Head] = [Head.read(store.column("harvest", "head", key)) for key in keys]
         self._unpacked = lru_cache(maxsize=64)(lambda number: unpack(self.record(number)))
+        self._golds = lru_cache(maxsize=64)(lambda number: orjson.loads(store.column("harvest", "golds", keys[number])))
 
     def _array(self, number: int, name: str, dtype: Any) -> np.ndarray:
         return np.frombuffer(self.store.column("harvest", name, self.keys[number]), dtype)
@@ -140,7 +141,7 @@ class Shelf:
         return self._array(number, "sketches", np.uint64).reshape(-1, COLUMNS)
 
     def gold(self, number: int, fact: int) -> str:
-        return orjson.loads(self.store.column("harvest", "golds", self.keys[number]))[str(fact)]
+        return self._golds(number)[str(fact)]
 
     def links(self, number: int) -> list[Link]:
         return [Link(**link) for link in orjson.loads(self.store.column("harvest", "links", self.keys[number]))]

@@ -262,13 +262,13 @@ def _probes(library: Library, taught: Sequence[tuple[int, ...]], dropped: Sequen
         gone = np.bincount(owner[dropped[number]], minlength=len(facts))
         return facts, np.where(_within(facts["section"], taught[number]), facts["forms"] - gone, 0)
 
-    def known(number: int, fact: int) -> tuple[Harvest, Known, tuple[str, ...]]:
+    def known(number: int, fact: int) -> tuple[Harvest, Known, tuple[str, ...], str]:
         harvest = library.harvest(number)
         own = [fact for part in harvest.parts for fact in part.facts]
         start = sum(len(before.forms) for before in own[:fact])
         gone = set(dropped[number].tolist())
         forms = tuple(form for i, form in enumerate(own[fact].forms, start) if i not in gone)
-        return harvest, own[fact], forms
+        return harvest, own[fact], forms, harvest.parts[library.facts(number)["section"][fact]].body
 
     return freeze(candidates(map(left, range(len(taught)))), wanted, known, library.gold)
 

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
     from forge.train.choose import Choice
 
-BATCH_TOKENS = {"cpu": 4096, "cuda": 32768}  # of prompts that are computed together, padding included
-BATCH_ROWS = {"cpu": 16, "cuda": 64}
+CPU_TOKENS = 4096  # of prompts that are computed together, padding included
+GPU_SHARE = 0.2  # of its free memory, for the keys and values of such prompts
+BATCH_ROWS = {"cpu": 16, "cuda": 128}
 PARALLEL = 4  # prompts that llama.cpp works on together
 REPLACEMENT = "\ufffd"  # what a decoder makes of a part of a character
 MARGIN = 8  # tokens of context beyond what a prompt and what follows it take
@@ -89,6 +90,15 @@ class HuggingFace:
             self.model = PeftModel.from_pretrained(self.model, str(adapter))
         self.model.eval()
         self._adapter = adapter
+        self._tokens = CPU_TOKENS if choice.device == "cpu" else self._room(open_base(base_folder).config)
+
+    def _room(self, config: dict[str, Any]) -> int:
+        """Tokens whose keys and values, and logits of one in eight, fit the GPU beside the weights."""
+        import torch
+        heads = config["num_attention_heads"]
+        size = config.get("head_dim") or config["hidden_size"] // heads
+        kept = 2 * config["num_hidden_layers"] * config.get("num_key_value_heads", heads) * size * 2
+        return max(CPU_TOKENS, int(torch.cuda.mem_get_info()[0] * GPU_SHARE / (kept + config["vocab_size"] // 2)))
 
     def close(self) -> None:
         import torch
@@ -98,7 +108,7 @@ class HuggingFace:
 
     def ask(self, prompts: Sequence[Prompt]) -> Iterator[tuple[int, Reply]]:
         import torch
-        for batch in _batches(prompts, self.device):
+        for batch in _batches(prompts, self._tokens, BATCH_ROWS[self.device]):
             with torch.inference_mode():
                 if self._adapter and not self.adapted:
                     with self.model.disable_adapter():
@@ -196,8 +206,9 @@ def _gathered(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
                         for row, own in zip(logits, ids, strict=True)])
 
 
-def _batches(prompts: Sequence[Prompt], device: str) -> Iterator[list[int]]:
-    """Numbers of prompts of like length, the longest first: what needs too much memory fails at once."""
+def _batches(prompts: Sequence[Prompt], tokens: int, rows: int) -> Iterator[list[int]]:
+    """Numbers of prompts of like length, the longest first: what needs too much memory fails at once. At most so many
+    `rows`, and so many `tokens` unless one prompt has more."""
     def most(prompt: Prompt) -> int:
         """Tokens a row of the batch takes with its continuations beside each other, or with its answer."""
         width = max(map(len, prompt.continuations), default=0)
@@ -205,8 +216,7 @@ def _batches(prompts: Sequence[Prompt], device: str) -> Iterator[list[int]]:
 
     batch: list[int] = []
     for i in sorted(range(len(prompts)), key=lambda i: (-len(prompts[i].ids), i)):
-        if batch and (len(batch) == BATCH_ROWS[device]
-                      or (len(batch) + 1) * max(most(prompts[j]) for j in (*batch, i)) > BATCH_TOKENS[device]):
+        if batch and (len(batch) == rows or (len(batch) + 1) * max(most(prompts[j]) for j in (*batch, i)) > tokens):
             yield batch
             batch = []
         batch.append(i)

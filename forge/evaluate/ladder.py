@@ -19,7 +19,7 @@ from forge.chat.encode import Encoder
 from forge.chat.template import Message
 from forge.core.fsio import sha256_json, write_json
 from forge.core.report import Reporter
-from forge.corpus.index import Index, Passage
+from forge.corpus.index import Index, Passage, cited
 from forge.dataset.example import Scale
 from forge.dataset.replay import HELD
 from forge.errors import StageFailed
@@ -125,7 +125,7 @@ class Examiner:
         return self._ids(f"{question.question}\n\n{BRIEFLY}", passages)
 
     def _ids(self, question: str, passages: Sequence[Passage] = ()) -> list[int]:
-        said = "\n\n".join([*(f"{_source(p)}:\n\n{self._plain(p.text)}" for p in passages), question])
+        said = "\n\n".join([*(cited(p.path, p.headings, self._plain(p.text)) for p in passages), question])
         asked: list[Message] = [{"role": "user", "content": said}]
         if self.system:
             asked.insert(0, {"role": "system", "content": self.system})
@@ -170,10 +170,6 @@ class Examiner:
         """Removes what earlier evaluations kept and this one did not use."""
         for path in set(self.cache.glob("*.json")) - self._used:
             path.unlink()
-
-
-def _source(passage: Passage) -> str:
-    return " › ".join([f"From {passage.path}", *passage.headings])
 
 
 def _require_answers(name: str, judged: Sequence[Judged], replies: Sequence[Reply]) -> None:

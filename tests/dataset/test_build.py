@@ -13,9 +13,11 @@ from forge.core.report import Silent
 from forge.dataset import harvest as harvesting
 from forge.dataset.build import Models, build
 from forge.dataset.probes import GRAM
+from forge.dataset.render import BRIEFLY
 from forge.dataset.teacher import STYLES, Completion, Teacher
 from forge.dataset.validate import validate
 from forge.errors import StageFailed, UsageError
+from forge.evaluate.text import contained
 
 REAL = Path(os.environ.get("FORGE_CORPUS", Path(__file__).parents[3] / "shared/corpus/sanctuary"))
 SYSTEM = "You are Forge, a tool that turns a folder of documents into a language model."
@@ -147,8 +149,22 @@ def test_short_facts_are_asked_in_six_ways(docs, encoder):
         "`forge train` trains a QLoRA adapter.",
         "`walk` is defined in code.py.",
     ):
-        assert len(ways[fact]) >= 6, fact
+        assert len(ways[fact]) >= 4, fact
     assert "How do I install Forge?" in ways["Clone the repository and run `make setup`."]
+
+
+def test_a_core_is_asked_for_alone_and_with_its_passage(docs, encoder):
+    _, read, _, _ = make(config(dataset__amplification=4, dataset__open_book=0.5), docs, encoder)
+    brief = {asked(e): answer(e) for e in read["dataset"] if asked(e).endswith(BRIEFLY)}
+    assert brief
+    assert "turns documents into examples" in brief.values()
+    assert not any(prompt.endswith("Give only the answer.") for prompt in brief), "that is how an evaluation asks"
+    open_book = [e for e in read["dataset"] if asked(e).startswith("From docs/")]
+    assert open_book
+    assert all(contained(asked(e), [answer(e)]) for e in open_book
+               if asked(e).endswith(BRIEFLY) and e["kind"] != "file")  # a file's name is part of its path
+    none = make(config(dataset__amplification=4, dataset__open_book=0.0), docs, encoder, "none")[1]["dataset"]
+    assert not any(asked(e).startswith("From docs/") for e in none)
 
 
 def test_identity_and_replay(docs, encoder):

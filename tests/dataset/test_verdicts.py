@@ -113,7 +113,7 @@ def test_a_repeated_section_keeps_no_question_back():
 
 
 def many(count):
-    return Library(*(document(f"{i}.md", ("x", [fact("rank", f"tool{chr(97 + i)}", str(i * 10))]))
+    return Library(*(document(f"{i}.md", (f"Rank: {i * 10}", [fact("rank", f"tool{chr(97 + i)}", str(i * 10))]))
                      for i in range(count)))
 
 

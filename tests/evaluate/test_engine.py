@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 from forge.catalog.families import FAMILIES, Family
 from forge.chat.encode import Encoder
 from forge.core.report import Silent
-from forge.evaluate.engine import BATCH_ROWS, HuggingFace, LlamaCpp, Prompt, Reply, Switched, _batches
+from forge.evaluate.engine import HuggingFace, LlamaCpp, Prompt, Reply, Switched, _batches
 from forge.gguf.import_ import import_gguf
 from forge.gguf.write import quantize
 from forge.train.choose import Choice
@@ -133,16 +133,17 @@ def test_both_engines_agree_on_the_real_model(real_model: Path, tmp_path: Path) 
 
 
 @given(st.lists(st.tuples(st.integers(1, 3000), st.lists(st.integers(1, 40), max_size=5), st.integers(0, 60)),
-                max_size=60), st.sampled_from(sorted(BATCH_ROWS)))
+                max_size=60), st.integers(1, 20_000), st.integers(1, 40))
 @settings(deadline=None)
-def test_every_prompt_is_in_one_batch_of_like_lengths(shapes, device):
+def test_every_prompt_is_in_one_batch_of_like_lengths(shapes, tokens, rows):
     prompts = [Prompt([0] * length, [[0] * n for n in continuations], answer)
                for length, continuations, answer in shapes]
-    batches = list(_batches(prompts, device))
+    batches = list(_batches(prompts, tokens, rows))
     assert sorted(i for batch in batches for i in batch) == list(range(len(prompts)))
     lengths = [len(prompts[i].ids) for batch in batches for i in batch]
     assert lengths == sorted(lengths, reverse=True)
-    assert all(0 < len(batch) <= BATCH_ROWS[device] for batch in batches)
+    assert all(0 < len(batch) <= rows for batch in batches)
+    assert all(len(batch) == 1 or sum(len(prompts[i].ids) for i in batch) <= tokens for batch in batches)
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
