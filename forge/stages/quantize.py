@@ -90,20 +90,21 @@ def _given(ctx: Context) -> Matrix:
     return read(path)
 
 
-def _matrix(ctx: Context) -> tuple[Matrix | None, dict[str, Any]]:
-    """The importance matrix that was asked for, or none, and what the manifest says of it."""
+def _matrix(ctx: Context, frozen: Frozen | None) -> tuple[Matrix | None, dict[str, Any]]:
+    """The importance matrix that was asked for, or none, and what the manifest says of it. `frozen` are the weights
+    that the adapter is merged into, where they are not the base's."""
     from forge.gguf.imatrix import require_fitting
     weighting = _weighting(ctx)
     if weighting == "none":
         return None, {"imatrix": "none"}
     if weighting == "auto":
-        return _collected(ctx)
+        return _collected(ctx, frozen)
     matrix, path = _given(ctx), ctx.workspace.at(weighting)
     require_fitting(matrix, _merged(ctx), ctx.workspace.shown(path))
     return matrix, {"imatrix": ctx.workspace.shown(path), "sha256": ctx.digests.file(path)}
 
 
-def _collected(ctx: Context) -> tuple[Matrix | None, dict[str, Any]]:
+def _collected(ctx: Context, frozen: Frozen | None) -> tuple[Matrix | None, dict[str, Any]]:
     """Runs the model over the dataset, unless the matrix that lies there came of the same; says so where it cannot."""
     from forge.chat.encode import Encoder
     from forge.gguf.imatrix import read, write
@@ -119,13 +120,13 @@ def _collected(ctx: Context) -> tuple[Matrix | None, dict[str, Any]]:
     if not isinstance(chosen, Place):
         ctx.report.warn(f"no importance matrix: collecting one needs {chosen}")
         return None, {"imatrix": "none", "reason": f"needs {chosen}"}
-    identity = sha256_json([METHOD, chosen.precision, chosen.device, chosen.tokens,
+    identity = sha256_json([METHOD, chosen.precision, chosen.device, chosen.tokens, frozen is None,
                             *(ctx.digests.tree(path) for path in (ctx.base_dir, w.adapter, w.dataset))])
     known = _known(ctx, identity)
     if known is None:
         own = Encoder.load(model.tokenizer, stop=model.family.stop, pad=model.family.pad)
         chunks = chosen_chunks(w.dataset, own, chosen.tokens)
-        write(w.imatrix, collect(ctx.base_dir, w.adapter, chunks, chosen, dataset=w.shown(w.dataset),
+        write(w.imatrix, collect(ctx.base_dir, w.adapter, chunks, chosen, frozen=frozen, dataset=w.shown(w.dataset),
                                  file=w.imatrix.name, identity=identity, report=ctx.report))
         known = read(w.imatrix)
     tokens = int(max(count.max() for count in known.counts.values()))
@@ -162,8 +163,8 @@ def run(ctx: Context) -> dict:
     w = ctx.workspace
     targets = {t: w.gguf(t) for t in settings(ctx)["types"]}
     _warn_of_coarse_steps(ctx, list(targets))
-    matrix, weighting = _matrix(ctx)
     frozen, choice = target.chosen(ctx)
+    matrix, weighting = _matrix(ctx, frozen)
     files = quantize(ctx.base_dir, w.adapter, {t: ctx.staged(p) for t, p in targets.items()},
                      name=ctx.config.model.name, threads=ctx.config.quantize.threads, matrix=matrix, frozen=frozen,
                      report=ctx.report)

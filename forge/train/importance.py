@@ -31,7 +31,7 @@ from forge.train.base import quiet
 from forge.train.choose import BYTES, dtype
 from forge.weights.adapter import open_adapter
 from forge.weights.base import ModelFolder, open_base
-from forge.weights.merge import merged
+from forge.weights.merge import Frozen, merged
 from forge.weights.safetensors import Tensor as Stored
 
 METHOD = 1  # raise it when the same inputs give another matrix
@@ -111,13 +111,14 @@ def chosen_chunks(dataset: Path, encoder: Encoder, tokens: int) -> list[list[int
     return [ids[at:at + CHUNK] for at in range(0, len(ids) - CHUNK + 1, CHUNK)] or [ids]
 
 
-def collect(base_folder: Path, adapter_folder: Path | None, chunks: Sequence[list[int]], chosen: Place, *, dataset: str,
-            file: str, identity: str, report: Reporter) -> Matrix:
-    """The matrix of base + adapter over chunks of equal length. `dataset`, `file` and `identity` are recorded in it."""
+def collect(base_folder: Path, adapter_folder: Path | None, chunks: Sequence[list[int]], chosen: Place, *,
+            frozen: Frozen | None = None, dataset: str, file: str, identity: str, report: Reporter) -> Matrix:
+    """The matrix of base + adapter over chunks of equal length. `frozen` as for forge.weights.merge.merged; `dataset`,
+    `file` and `identity` are recorded in it."""
     base = open_base(base_folder)
     adapter = open_adapter(adapter_folder, base) if adapter_folder else None
     entries = (adapter.model if adapter else base).entries
-    stream = {tensor.name: tensor for tensor in merged(base, adapter)}
+    stream = {tensor.name: tensor for tensor in merged(base, adapter, frozen)}
     ids = np.array(chunks)
     sums = _Sums()
     with torch.inference_mode():

@@ -1,11 +1,14 @@
 """Whole files, metadata included, equal llama.cpp's converter followed by its quantiser, byte for byte."""
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import oracle
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from forge.catalog.families import FAMILIES, GEMMA3, QWEN2, Family
 from forge.catalog.quants import QUANTS
@@ -13,6 +16,7 @@ from forge.core.report import Silent
 from forge.gguf.metadata import size_label
 from forge.gguf.recipe import RECIPES, more_bits
 from forge.gguf.write import quantize
+from forge.weights.writer import copy_side_files
 
 Make = Callable[..., Path]
 MODELS: dict[str, dict[str, Any]] = {
@@ -62,6 +66,43 @@ def test_sampling_settings_and_yarn_equal_the_oracle(tmp_path: Path, make_tiny: 
     oracle.quantise(tmp_path / "f32.gguf", tmp_path / "expected.gguf", QUANTS["Q8_0"].ftype)
     quantize(base, None, {"Q8_0": tmp_path / "ours.gguf"}, name="A name", report=Silent())
     assert (tmp_path / "expected.gguf").read_bytes() == (tmp_path / "ours.gguf").read_bytes()
+
+
+def merged_by_peft(base: Path, adapter: Path, merged: Path, rank: int, targets: tuple[str, ...]) -> None:
+    """Writes an adapter of random weights, and what PEFT makes of it and the base."""
+    import peft
+    import torch
+    from transformers import AutoModelForCausalLM
+    torch.manual_seed(rank)
+    model = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(base, dtype="auto"), peft.LoraConfig(
+        r=rank, lora_alpha=2 * rank, target_modules=list(targets), init_lora_weights=False, task_type="CAUSAL_LM"))
+    model.save_pretrained(adapter)
+    model.merge_and_unload().save_pretrained(merged)
+    copy_side_files(base, merged)
+
+
+@oracle.needs_oracle
+@pytest.mark.slow
+@given(data=st.data())
+@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+def test_any_shape_shards_rank_and_type_equal_the_chain(data: st.DataObject, make_tiny: Make) -> None:
+    """PEFT's merge, llama.cpp's converter and its quantiser, one after the other."""
+    draw = data.draw
+    family = draw(st.sampled_from(FAMILIES), "family")
+    heads, kv_heads = draw(st.sampled_from([(4, 2), (4, 1), (2, 2), (4, 4)]), "heads")
+    sizes = {"hidden": 32 * heads // 2 * draw(st.integers(1, 5), "hidden"), "ffn": 16 * draw(st.integers(2, 40), "ffn"),
+             "layers": draw(st.integers(1, 9), "layers"), "heads": heads, "kv_heads": kv_heads,
+             "dtype": draw(st.sampled_from(["F32", "F16", "BF16"]), "dtype"),
+             "tied": family is GEMMA3 or draw(st.booleans(), "tied"),
+             "max_shard_bytes": draw(st.sampled_from([200_000, 1_000_000, 4_000_000_000]), "shards")}
+    rank, quant = draw(st.integers(1, 40), "rank"), draw(st.sampled_from(sorted(RECIPES)), "type")
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        base = make_tiny(folder / "base", family=family, **sizes)
+        merged_by_peft(base, folder / "adapter", folder / "merged", rank, family.targets)
+        oracle.convert(folder / "merged", folder / "f32.gguf", "f32", "A name", pre=(*family.pre, "qwen2")[0])
+        quantize(base, folder / "adapter", {quant: folder / f"{quant}.gguf"}, name="A name", report=Silent())
+        assert oracle.different(folder, [quant]) == []
 
 
 def test_every_offered_type_has_a_recipe() -> None:
