@@ -126,7 +126,10 @@ def chance(result: Result) -> float | None:
 
 
 def gate(result: Result) -> str:
-    passed = (result.get("gate") or {}).get("passed")
+    verdict = result.get("gate") or {}
+    passed = verdict.get("passed")
+    if passed and verdict.get("limits") == {}:
+        return "none is set"
     return NOT_MEASURED if passed is None else "passed" if passed else "failed"
 
 

@@ -140,7 +140,8 @@ def gate(config: GateConfig, result: dict[str, Any]) -> dict[str, Any]:
             said = "was not measured" if found is None else f"is {found:.3f}"
             failures.append(f"{name.replace('_', ' ')} {said}; evaluate.gate.{name} asks for at "
                             f"{'least' if sign > 0 else 'most'} {limit:g}")
-    return {"passed": not failures, "failures": failures}
+    limits = {name: limit for name, _, limit, _ in rows if limit is not None}
+    return {"passed": not failures, "failures": failures, "limits": limits}
 
 
 def previous(path: Path) -> dict[str, Any] | None:

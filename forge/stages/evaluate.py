@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -122,7 +123,7 @@ def _measured(ctx: Context) -> dict[str, Any]:
         return {"model": ctx.config.model.name, "base": ctx.base.identity, "skipped": skipped,
                 "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
                 **_climbed(ctx, asked, index, choice, card, opened),
-                "costs": {"device": choice.why.partition(";")[0]},
+                "costs": {"device": _device(choice)},
                 "versions": {"forge": __version__, **tool_versions(TOOLS)}}
 
 
@@ -223,6 +224,13 @@ def _choice(ctx: Context) -> Choice:
         fits = torch.cuda.mem_get_info()[0] > base.parameters * 2 * 1.3
         return replace(choice, bits=16 if fits else 4)
     return choice
+
+
+def _device(choice: Choice) -> str:
+    if choice.device == "cpu":
+        return f"CPU, {len(os.sched_getaffinity(0))} cores, {choice.precision}"
+    import torch
+    return f"{torch.cuda.get_device_name()}, {choice.precision if choice.bits == 16 else 'NF4'}"
 
 
 def _peak_vram() -> int | None:

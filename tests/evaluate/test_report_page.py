@@ -595,6 +595,12 @@ def test_the_curve_is_inside_and_equal_results_have_equal_bytes():
     assert page(made(), curve) == page(made(), curve) != page(made(knowledge_gained=None), curve)
 
 
+def test_a_gate_without_limits_has_not_been_passed():
+    without = page(made(gate={"passed": True, "failures": [], "limits": {}}), None)
+    assert "none is set" in without
+    assert "passed" in page(made(gate={"passed": True, "failures": [], "limits": {"forgetting": 0.02}}), None)
+
+
 def test_rouge_is_there_where_it_was_measured():
     assert "ROUGE-Lsum" not in page(made(), None)
     shown = page(made(rouge={"base": {"rouge1": 0.101, "rougeLsum": 0.092}, "tuned": {"rouge1": 0.314}}), None)

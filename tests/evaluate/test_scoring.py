@@ -91,4 +91,5 @@ def test_a_gate_tells_what_misses_it(limits, failing):
     result = {"knowledge_gained": {"value": 0.3}, "forgetting": 0.02, "quantisation_loss": None}
     found = gate(GateConfig(**limits), result)
     assert found["passed"] is (not failing)
+    assert found["limits"] == limits
     assert [text.partition(";")[0] for text in found["failures"]] == failing
