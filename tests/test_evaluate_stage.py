@@ -66,6 +66,20 @@ def test_the_ladder_and_its_report(space: Path, run_forge: Any) -> None:
     assert again.json["conditions"] == found["conditions"]
 
 
+def test_the_model_card_tells_what_was_measured_of_this_model(space: Path, run_forge: Any) -> None:
+    limits = ["--set", "evaluate.questions=questions.jsonl"]
+    assert "## Evaluation" not in run_forge("publish", "--repo", "me/small", "--dry-run", cwd=space).stdout
+    assert run_forge("evaluate", *limits, cwd=space).code == 0
+    shown = run_forge("publish", "--repo", "me/small", "--dry-run", cwd=space)
+    assert shown.code == 0, shown.stderr
+    assert "## Evaluation" in shown.stdout
+    assert "| tuned + index |" in shown.stdout
+    assert run_forge("train", "--set", "train.max_steps=3", cwd=space).code == 0
+    shown = run_forge("publish", "--repo", "me/small", "--dry-run", cwd=space)
+    assert "## Evaluation" not in shown.stdout
+    assert "it was of another model" in shown.stderr
+
+
 def test_a_killed_evaluation_goes_on_where_it_was(space: Path, run_forge: Any) -> None:
     """What was said by then is kept, and a model of which everything is known is not opened again."""
     program = "import sys; sys.argv[0] = 'forge'; from forge.cli.boundary import main; sys.exit(main())"

@@ -33,7 +33,20 @@ def facts(ctx: Context, repo: str | None) -> Facts:
         files=[(Path(f["path"]).name, f["bytes"], f["sha256"]) for f in quantized],
         dataset=json.loads(w.card.read_text(encoding="utf-8")) if w.card.exists() else {},
         training={k: trained[k] for k in ("steps", "loss", "eval_loss", "method") if trained.get(k) is not None},
-        manifests=[asdict(m) for m in manifests])
+        evaluation=_evaluation(ctx, manifests), manifests=[asdict(m) for m in manifests])
+
+
+def _evaluation(ctx: Context, manifests: list[Manifest]) -> str:
+    """The summary of the evaluation, if it was of the adapter and the GGUFs that are there now."""
+    of, summary = {m.stage: m for m in manifests}, ctx.workspace.evaluation_files["summary"]
+    if "evaluate" not in of or not summary.exists():
+        return ""
+    made = {o["sha256"] for name in ("train", "quantize") if name in of for o in of[name].outputs.values()}
+    asked = [read["sha256"] for role, read in of["evaluate"].inputs.items() if role == "adapter" or "gguf" in role]
+    if not asked or not set(asked) <= made:
+        ctx.report.warn("the card leaves out the evaluation: it was of another model; forge evaluate does it again")
+        return ""
+    return summary.read_text(encoding="utf-8")
 
 
 def write_cards(ctx: Context, repo: str | None) -> None:

@@ -24,7 +24,8 @@ DATASET_ROWS = {"documents": "documents", "sections": "sections", "examples": "t
 @dataclass(frozen=True)
 class Facts:
     """What the cards tell. `files` are (name, bytes, SHA-256) of the GGUFs; `dataset` is dataset_card.json;
-    `training` the settings and results worth showing; `manifests` those of the stages, in order."""
+    `training` the settings and results worth showing; `evaluation` what was measured, in Markdown; `manifests` those of
+    the stages, in order."""
 
     name: str
     repo: str | None
@@ -35,6 +36,7 @@ class Facts:
     files: Sequence[tuple[str, int, str]] = ()
     dataset: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+    evaluation: str = ""
     manifests: Sequence[dict[str, Any]] = ()
 
 
@@ -81,6 +83,8 @@ def _card(facts: Facts, relation: Relation, title: str, run: str) -> str:
         parts.append("## Data\n\n" + _table(("what", "how many"), data))
     if facts.training:
         parts.append("## Training\n\n" + _table(("setting", "value"), facts.training.items()))
+    if facts.evaluation:
+        parts.append(facts.evaluation)
     if facts.manifests:
         parts.append("## Provenance\n\nEach result, the step that made it and its SHA-256.\n\n" + _table(
             ("step", "result", "SHA-256", "made", "versions"), _provenance(facts.manifests)))
