@@ -145,3 +145,23 @@ def test_the_questions_in_other_forms(space: Path, run_forge: Any) -> None:
         (q["question"], q["answer"]) for q in QUESTIONS]
     done = run_forge("evaluate", "--lm-eval", "tasks", "--questions", "questions.jsonl", "--json", cwd=space)
     assert sorted(Path(path).name for path in done.json["files"]) == ["small.jsonl", "small.yaml"]
+
+
+def test_the_seeds_scripts_take_their_own_flags(space: Path) -> None:
+    """evaluate.py --dataset FILE --model PATH, of a merged folder; forge_test_set.py writes what it reads."""
+    scripts = Path(__file__).resolve().parents[1] / "forge" / "scripts"
+
+    def run(script: str, *arguments: str) -> subprocess.CompletedProcess:
+        return subprocess.run([sys.executable, str(scripts / script), "--config", "forge.yaml", *arguments], cwd=space,
+                              capture_output=True, text=True, check=False)
+
+    wrote = run("forge_test_set.py", "--questions", "questions.jsonl", "--json")
+    assert wrote.returncode == 0, wrote.stderr
+    file = json.loads(wrote.stdout)["files"][0]
+    assert run("evaluate.py", "--dataset", file, "--model", "models/merged/none").returncode == 2
+    merged = subprocess.run([sys.executable, "-m", "forge", "merge"], cwd=space, capture_output=True, text=True,
+                            check=False)
+    assert merged.returncode == 0, merged.stderr
+    done = run("evaluate.py", f"--dataset={file}", "--model", "models/merged/small-merged", "--json")
+    assert done.returncode == 0, done.stderr
+    assert [c["name"] for c in json.loads(done.stdout)["conditions"]][-1] == "merged"
