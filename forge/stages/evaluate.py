@@ -171,9 +171,8 @@ def _aside(examiner: Examiner, subject: Subject, texts: dict[str, list[str]], to
 
 
 def _subjects(ctx: Context, examiner: Examiner, choice: Choice, opened: ExitStack) -> dict[str, Subject]:
-    """By name, in the order of the ladder. Base and tuned model are one engine, whose adapter is switched; it gives its
-    memory back when the next engine opens."""
-    from forge.evaluate.engine import HuggingFace, LlamaCpp, Switched
+    """By name, in the order of the ladder. An engine gives its memory back when the next one opens."""
+    from forge.evaluate.engine import HuggingFace, LlamaCpp
     from forge.evaluate.ladder import Subject
     w, models, digests = ctx.workspace, ctx.config.evaluate.models, ctx.digests
     adapter = w.adapter if "adapter" in models else None
@@ -189,14 +188,14 @@ def _subjects(ctx: Context, examiner: Examiner, choice: Choice, opened: ExitStac
             return engine
         return open_engine
 
-    both = only(lambda: HuggingFace(ctx.base_dir, examiner.encoder, choice, adapter))
     how = f"{choice.device} {choice.precision} {choice.bits}"
     found = {}
     if "base" in models:
-        found["base"] = Subject("base", f"{digests.tree(ctx.base_dir)} {how}", lambda: Switched(both(), False))
+        found["base"] = Subject("base", f"{digests.tree(ctx.base_dir)} {how}",
+                                only(lambda: HuggingFace(ctx.base_dir, examiner.encoder, choice)))
     if adapter:
         found["tuned"] = Subject("tuned", f"{digests.tree(ctx.base_dir)} {digests.tree(adapter)} {how}",
-                                 lambda: Switched(both(), True))
+                                 only(lambda: HuggingFace(ctx.base_dir, examiner.encoder, choice, adapter)))
     if "merged" in models:
         found["merged"] = Subject("merged", f"{digests.tree(w.merged)} {how}",
                                   only(lambda: HuggingFace(w.merged, examiner.encoder, choice)))

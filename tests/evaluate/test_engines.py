@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 from forge.catalog.families import FAMILIES, Family
 from forge.chat.encode import Encoder
 from forge.core.report import Silent
-from forge.evaluate.engine import HuggingFace, LlamaCpp, Prompt, Reply, Switched, _batches
+from forge.evaluate.engine import HuggingFace, LlamaCpp, Prompt, Reply, _batches
 from forge.gguf.import_ import import_gguf
 from forge.gguf.write import quantize
 from forge.train.choose import Choice
@@ -50,10 +50,13 @@ def prompts(encoder: Encoder) -> list[Prompt]:
 
 
 @pytest.fixture(scope="module")
-def engine(loud: Path, encoder: Encoder) -> Iterator[HuggingFace]:
-    opened = HuggingFace(loud / "base", encoder, FP32, loud / "adapter")
+def engines(loud: Path, encoder: Encoder) -> Iterator[dict[bool, HuggingFace]]:
+    """With and without the adapter."""
+    opened = {adapted: HuggingFace(loud / "base", encoder, FP32, loud / "adapter" if adapted else None)
+              for adapted in (True, False)}
     yield opened
-    opened.close()
+    for engine in opened.values():
+        engine.close()
 
 
 @torch.inference_mode()
@@ -83,24 +86,24 @@ def assert_alike(found: Reply, expected: Reply, within: float) -> None:
 
 
 @pytest.mark.parametrize("adapted", [True, False])
-def test_batches_and_caches_change_nothing(loud, encoder, engine, prompts, adapted):
+def test_batches_and_caches_change_nothing(loud, encoder, engines, prompts, adapted):
     model = AutoModelForCausalLM.from_pretrained(loud / "base", dtype=torch.float32)
     if adapted:
         model = PeftModel.from_pretrained(model, str(loud / "adapter"))
-    found = dict(Switched(engine, adapted).ask(prompts))
+    found = dict(engines[adapted].ask(prompts))
     assert sorted(found) == list(range(len(prompts)))
     for i, prompt in enumerate(prompts):
         assert_alike(found[i], plain(model, encoder, prompt), 1e-4)
 
 
-def test_the_adapter_matters(engine, prompts):
-    with_it, without = (dict(Switched(engine, adapted).ask(prompts)) for adapted in (True, False))
+def test_the_adapter_matters(engines, prompts):
+    with_it, without = (dict(engines[adapted].ask(prompts)) for adapted in (True, False))
     assert abs(with_it[0].logprobs[0][0] - without[0].logprobs[0][0]) > 0.1
 
 
-def test_llama_cpp_finds_the_same_weights_as_likely(loud, encoder, engine, prompts):
+def test_llama_cpp_finds_the_same_weights_as_likely(loud, encoder, engines, prompts):
     """Broken characters, quotes and line ends among the options; the F16 file of the same merged weights."""
-    expected = dict(Switched(engine, True).ask(prompts))
+    expected = dict(engines[True].ask(prompts))
     llama = LlamaCpp(loud / "F16.gguf", encoder, max(prompt.tokens for prompt in prompts))
     try:
         found = dict(llama.ask(prompts))
