@@ -70,15 +70,14 @@ class Engine(Protocol):
 
 
 class HuggingFace:
-    """A model folder, and an adapter of it if one is given. That is merged, except into a base in 4 bits: beside 16-bit
-    weights PEFT computes twelve times as long on a CPU, and merged is what a GGUF has.
+    """A model folder, and an adapter of it if one is given. That is merged, as in a GGUF, except into a base in 4 bits.
 
     Prompts of like length are computed together, padded on the left; transformers' cache of their keys and values then
     serves the continuations, padded on the right, and the answers.
     """
 
     def __init__(self, base_folder: Path, encoder: Encoder, choice: Choice, adapter: Path | None = None) -> None:
-        from forge.train.base import load_base, quiet
+        from forge.train.base import load_base, quiet, thaw
         quiet()
         self.encoder, self.device = encoder, choice.device
         self.model: Any = load_base(base_folder, choice)
@@ -91,7 +90,7 @@ class HuggingFace:
             self.model = PeftModel.from_pretrained(self.model, str(adapter))
             if choice.bits > 4:
                 self.model = self.model.merge_and_unload()
-        self.model.eval()
+        thaw(self.model.eval())
         self._tokens = CPU_TOKENS if choice.device == "cpu" else self._room(open_base(base_folder).config)
 
     def _room(self, config: dict[str, Any]) -> int:

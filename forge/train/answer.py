@@ -11,7 +11,7 @@ from forge.chat.encode import Encoder
 from forge.chat.template import Message
 from forge.core.config import TrainConfig
 from forge.runtime.answer import Answer
-from forge.train.base import load_base, quiet
+from forge.train.base import load_base, quiet, thaw
 from forge.train.choose import choose
 
 
@@ -26,7 +26,7 @@ class FolderModel:
         if adapter:
             from peft import PeftModel
             self.model = PeftModel.from_pretrained(self.model, str(adapter))
-        self.model.eval()
+        thaw(self.model.eval())
 
     def chat(self, messages: Sequence[Message], *, max_tokens: int = 512, temperature: float = 0.7, top_p: float = 0.9,
              greedy: bool = False, seed: int | None = None, on_text: Callable[[str], None] | None = None) -> Answer:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from forge.train.choose import Choice, dtype
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
 
@@ -24,6 +25,15 @@ def quiet() -> None:
     from transformers.utils.logging import disable_progress_bar, set_verbosity_error
     set_verbosity_error()
     disable_progress_bar()
+
+
+def thaw(model: torch.nn.Module) -> None:
+    """Lets a model that will only be asked compute fast on a CPU: torch 2.13 multiplies bf16 weights that need no
+    gradient 16 times as slowly (0.5B, 30 prompts of 40 tokens, two cores: 20.4 s frozen, 1.2 s thawed). In inference
+    mode no gradient is kept either way."""
+    for parameter in model.parameters():
+        if parameter.device.type == "cpu" and parameter.is_floating_point():
+            parameter.requires_grad_(True)
 
 
 def load_base(folder: Path, choice: Choice) -> PreTrainedModel:
