@@ -3,7 +3,7 @@
 Each recipe is a set of settings; the corpus, the base and the questions are the same for all (questions are frozen
 before any example). What is recorded: knowledge gained by choices and by answers, forgetting, tokens and GPU seconds.
 
-Usage: python bench/recipes.py --corpus DIR --base FOLDER [--documents 120] [--only NAME,…] [--together 3] [--work DIR]
+Usage: python bench/recipes.py --corpus DIR --base FOLDER [--documents 120] [--only NAME;…] [--together 3] [--work DIR]
        python bench/recipes.py --table      (prints the table of bench/recipes.md, draws results/recipes.png)
 """
 
@@ -140,7 +140,7 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path)
     parser.add_argument("--base", type=Path)
     parser.add_argument("--documents", type=int, default=120, help="0: all")
-    parser.add_argument("--only", default=",".join(RECIPES), help="';' or ',' separated names")
+    parser.add_argument("--only", default=";".join(RECIPES), help="names, separated by ;")
     parser.add_argument("--together", type=int, default=3, help="recipes on the GPU at a time")
     parser.add_argument("--work", type=Path)
     parser.add_argument("--result", type=Path, default=RESULT)
@@ -149,7 +149,7 @@ def main() -> None:
     if given.table:
         write_table(json.loads(given.result.read_text())["rows"])
         return
-    names = [name.strip() for name in given.only.split(";" if ";" in given.only else ",")]
+    names = [name.strip() for name in given.only.split(";") if name.strip()]
     with tempfile.TemporaryDirectory(dir=given.work) as place:
         work = Path(place)
         documents = chosen(given.corpus.resolve(), given.documents, work / "documents")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, repeat
 from random import Random
 from typing import NamedTuple
 
@@ -192,9 +192,12 @@ def _lines(found: Harvest, taught: Sequence[Part], verdict: Verdict, chosen: lis
     asked = [(turn, _examples(found, turn, recipe, scale)) for turn in chosen]
     answers = list(dict.fromkeys(example.answer for _, examples in asked for example in examples))
     tokens = dict(zip(answers, scale.counts(answers), strict=True))
+    # The wordings themselves have been looked at: an ending or a passage can come near a probe, too.
+    bad = iter(Guard(verdict.probes).leaks([example.prompt for _, examples in asked for example in examples]).tolist()
+               if verdict.probes else repeat(False))
     by_part: dict[int, list[Example]] = {number: [] for number in verdict.taught}
     for turn, examples in asked:
-        by_part[turn.part] += examples
+        by_part[turn.part] += [example for example in examples if not next(bad)]
     made: dict[tuple[str, str], tuple[Example, int]] = {}
     for part, own in zip(taught, by_part.values(), strict=True):
         whole = part.text

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from forge.chat.encode import Encoder
 from forge.errors import StageFailed, UsageError
 from forge.runtime.llama import Model
-from forge.weights.adapter import open_adapter
 from forge.weights.base import open_base
 
 if TYPE_CHECKING:
@@ -77,17 +76,12 @@ class HuggingFace:
     """
 
     def __init__(self, base_folder: Path, encoder: Encoder, choice: Choice, adapter: Path | None = None) -> None:
-        from forge.train.base import load_base, quiet, thaw
+        from forge.train.base import load_base, quiet, thaw, with_adapter
         quiet()
         self.encoder, self.device = encoder, choice.device
         self.model: Any = load_base(base_folder, choice)
         if adapter:
-            from peft import PeftModel
-            base = open_base(base_folder)
-            vocabulary = open_adapter(adapter, base).model.config["vocab_size"]
-            if vocabulary != base.config["vocab_size"]:  # PEFT takes a base of the adapter's size only
-                self.model.resize_token_embeddings(vocabulary, mean_resizing=False)
-            self.model = PeftModel.from_pretrained(self.model, str(adapter))
+            self.model = with_adapter(self.model, base_folder, adapter)
             if choice.bits > 4:
                 self.model = self.model.merge_and_unload()
         thaw(self.model.eval())

@@ -174,7 +174,7 @@ class Examiner:
 
 def _require_answers(name: str, judged: Sequence[Judged], replies: Sequence[Reply]) -> None:
     """A model of which nothing can be told is an error, not a zero."""
-    broken = [one for one in judged if not math.isfinite(one.nats)]
+    broken = [one for one in judged if one.nats is None or not math.isfinite(one.nats)]
     if broken:
         raise StageFailed(f"{name}: the likelihood of {len(broken)} of {len(judged)} answers is no number",
                           fix="forge train --force, or --set train.precision=fp32: the weights are damaged")

@@ -30,7 +30,6 @@ from forge.core.fsio import human
 from forge.core.report import Reporter
 from forge.errors import StageFailed, UsageError
 from forge.runtime.llama import FORCED, Model, Tokens
-from forge.weights.adapter import open_adapter
 from forge.weights.base import open_base
 from forge.weights.merge import LINEAR, Frozen
 
@@ -250,7 +249,7 @@ class _Reference:
     is at work. So 16-bit weights are all that memory has to hold."""
 
     def __init__(self, base_folder: Path, adapter: Path | None, device: str, frozen: Frozen | None = None) -> None:
-        from forge.train.base import load_base, quiet
+        from forge.train.base import load_base, quiet, with_adapter
         from forge.train.choose import Choice
         quiet()
         base = open_base(base_folder)
@@ -261,11 +260,7 @@ class _Reference:
             if frozen and LINEAR.fullmatch(name):
                 parameter.data = frozen(name, parameter.data).to(parameter.dtype)
         if adapter:
-            from peft import PeftModel
-            vocabulary = open_adapter(adapter, base).model.config["vocab_size"]
-            if vocabulary != base.config["vocab_size"]:  # PEFT takes a base of the adapter's size only
-                self.model.resize_token_embeddings(vocabulary, mean_resizing=False)
-            self.model = PeftModel.from_pretrained(self.model, str(adapter)).merge_and_unload()
+            self.model = with_adapter(self.model, base_folder, adapter).merge_and_unload()
         self.model.eval()
         for module in self.model.modules():
             if next(module.parameters(recurse=False), None) is not None:

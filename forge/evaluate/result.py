@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from forge.core.config import GateConfig
 from forge.evaluate.ladder import Condition
 from forge.evaluate.questions import Placed, options
 from forge.evaluate.rouge import rouge
-from forge.evaluate.scoring import MEASURES, Interval, Resamples, column
+from forge.evaluate.scoring import MEASURES, NOT_ASKED, Interval, Resamples, column
 
 BASE, BASE_INDEX, BASE_PASSAGE, TUNED, TUNED_INDEX = (
     "base", "base + index", "base + passage", "tuned", "tuned + index")
@@ -24,6 +25,8 @@ COMPARED = ("base", "base + passage", "tuned")  # of a breakdown; in the result 
 def figures(placed: Sequence[Placed], conditions: Sequence[Condition]) -> dict[str, Any]:
     """What the judgements say: conditions, knowledge_gained, quantisation_loss, breakdowns, answers."""
     draws = Resamples([one.question.path or one.question.id for one in placed])
+    conditions = [_with_passages(condition, placed) if condition.name == BASE_PASSAGE else condition
+                  for condition in conditions]
     by_name = {condition.name: condition for condition in conditions}
     return {
         "questions": len(placed), "documents": len({one.question.path for one in placed} - {None}),
@@ -34,6 +37,12 @@ def figures(placed: Sequence[Placed], conditions: Sequence[Condition]) -> dict[s
                   for name in (BASE, TUNED) if name in by_name},
         "breakdowns": {kind: _groups(placed, by_name, group) for kind, group in GROUPINGS.items()},
         "answers": [_answer(i, one, conditions) for i, one in enumerate(placed)]}
+
+
+def _with_passages(condition: Condition, placed: Sequence[Placed]) -> Condition:
+    """Without the judgements of questions that name no document: nothing stood before those."""
+    judged = [own if one.passages else NOT_ASKED for own, one in zip(condition.judged, placed, strict=True)]
+    return replace(condition, judged=judged)
 
 
 def _condition(condition: Condition, draws: Resamples) -> dict[str, Any]:
@@ -113,7 +122,7 @@ def _answer(i: int, one: Placed, conditions: Sequence[Condition]) -> dict[str, A
     return {"id": q.id, "kind": q.kind, "question": q.question, "answer": q.answer, "path": q.path,
             "span": list(q.span) if q.span else None, "position": _rounded(one.position),
             "options": options(q) if q.distractors else [],
-            "conditions": {c.name: c.judged[i].record() | {"nats": round(c.judged[i].nats, 4)} for c in conditions}}
+            "conditions": {c.name: c.judged[i].record() | {"nats": _rounded(c.judged[i].nats)} for c in conditions}}
 
 
 def coverage(card: dict[str, Any], placed: Sequence[Placed], tuned: Condition | None) -> list[dict[str, Any]]:

@@ -24,7 +24,7 @@ MEASURES = ("choice_accuracy", "contained", "nats_per_token")
 @dataclass(frozen=True)
 class Judged:
     """One question under one condition. `choice` is None where the question has no distractors; `nats` are the gold
-    answer's a token, lower is better; `text` is None where no answer was asked for."""
+    answer's a token, lower is better; all of it is None where nothing was asked."""
 
     choice: str | None
     right: bool | None
@@ -32,10 +32,13 @@ class Judged:
     exact: bool | None
     f1: float | None
     contained: bool | None
-    nats: float
+    nats: float | None
 
     def record(self) -> dict[str, Any]:
         return asdict(self)
+
+
+NOT_ASKED = Judged(None, None, None, None, None, None, None)
 
 
 class Interval(NamedTuple):

@@ -11,7 +11,7 @@ from forge.chat.encode import Encoder
 from forge.chat.template import Message
 from forge.core.config import TrainConfig
 from forge.runtime.answer import Answer
-from forge.train.base import load_base, quiet, thaw
+from forge.train.base import load_base, quiet, thaw, with_adapter
 from forge.train.choose import choose
 
 
@@ -24,8 +24,7 @@ class FolderModel:
         choice = choose(TrainConfig(), parameters)
         self.model: Any = load_base(folder, choice)
         if adapter:
-            from peft import PeftModel
-            self.model = PeftModel.from_pretrained(self.model, str(adapter))
+            self.model = with_adapter(self.model, folder, adapter)
         thaw(self.model.eval())
 
     def chat(self, messages: Sequence[Message], *, max_tokens: int = 512, temperature: float = 0.7, top_p: float = 0.9,

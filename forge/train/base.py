@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from forge.train.choose import Choice, dtype
+from forge.weights.adapter import open_adapter
+from forge.weights.base import open_base
 
 if TYPE_CHECKING:
     import torch
+    from peft import PeftModel
     from transformers import PreTrainedModel
 
 
@@ -34,6 +37,16 @@ def thaw(model: torch.nn.Module) -> None:
     for parameter in model.parameters():
         if parameter.device.type == "cpu" and parameter.is_floating_point():
             parameter.requires_grad_(True)
+
+
+def with_adapter(model: PreTrainedModel, folder: Path, adapter: Path) -> PeftModel:
+    """The base of `folder` with its adapter by PEFT, with the vocabulary that this one brings."""
+    from peft import PeftModel
+    base = open_base(folder)
+    vocabulary = open_adapter(adapter, base).model.config["vocab_size"]
+    if vocabulary != base.config["vocab_size"]:  # PEFT takes a base of the adapter's size only
+        model.resize_token_embeddings(vocabulary, mean_resizing=False)
+    return PeftModel.from_pretrained(model, str(adapter))
 
 
 def load_base(folder: Path, choice: Choice) -> PreTrainedModel:

@@ -181,8 +181,10 @@ def test_no_system_prompt_no_identity(docs, encoder):
     assert not any(e["kind"] == "identity" or e["messages"][0]["role"] == "system" for e in read["dataset"])
 
 
-def test_probes_are_kept_out_of_training(docs, encoder):
-    _, read, _, _ = make(config(), docs, encoder)
+@pytest.mark.parametrize("open_book", [0.0, 0.08, 1.0])
+def test_probes_are_kept_out_of_training(docs, encoder, open_book):
+    """The passages before a question are part of its prompt."""
+    _, read, _, _ = make(config(dataset__open_book=open_book), docs, encoder)
     assert len(read["probes"]) >= 4
     prompts = [normal(asked(e)) for role in ("dataset", "validation") for e in read[role]]
     grams = {" ".join(p.split()[i : i + GRAM]) for p in prompts for i in range(len(p.split()) - GRAM + 1)}

@@ -56,6 +56,18 @@ def test_knowledge_gained_is_the_share_of_the_gap_that_training_closed():
     assert {row["group"]: row["questions"] for row in found["breakdowns"]["kind"]} == {"table": 50, "cloze": 50}
 
 
+def test_a_question_of_no_document_is_no_part_of_what_the_passage_is_worth():
+    """Asked without a passage under "base + passage" as well, it would make the gap look smaller."""
+    free = [Placed(question(100 + i, None), (), None) for i in range(20)]
+    rights = ([True] * 8 + [False] * 32, [True] * 32 + [False] * 8, [True] * 20 + [False] * 20)
+    rungs = [rung(name, own + [False] * 20)
+             for name, own in zip(("base", "base + passage", "tuned"), rights, strict=True)]
+    found = figures([*placed(40, 10), *free], rungs)
+    assert found["knowledge_gained"]["value"] == 0.5
+    assert [c["choice_accuracy"] for c in found["conditions"]] == [round(8 / 60, 4), 0.8, round(20 / 60, 4)]
+    assert found["answers"][-1]["conditions"]["base + passage"]["nats"] is None
+
+
 def test_without_a_gap_there_is_nothing_to_be_a_share_of():
     same = [True, False] * 20
     found = figures(placed(40, 10), [rung(name, same) for name in ("base", "base + passage", "tuned")])
