@@ -40,22 +40,25 @@ def _dequantise(packed: Tensor, absmax: Tensor, out: Tensor) -> None:
     out.copy_(values.mul_(absmax.float()[:, None]).view(out.shape))
 
 
+def _rows(*matrices: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """The same few rows of each: what is computed between them stays in the cache (a megabyte, fp32)."""
+    step = max(1, 262_144 // max(m.shape[-1] for m in matrices))
+    yield from zip(*(m.split(step) for m in matrices), strict=True)
+
+
 def _rms(x: Tensor, weight: Tensor, eps: float, out: Tensor) -> None:
-    wide = x.float()
-    out.copy_((wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)).to(x.dtype) * weight)
+    for rows, result in _rows(x, out):
+        wide = rows.float()
+        scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
+        torch.mul((wide * scale).to(x.dtype), weight, out=result)
 
 
 def _rms_backward(grad: Tensor, x: Tensor, weight: Tensor, eps: float, total: Tensor) -> None:
-    wide = x.float()
-    scale = torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)
-    normal, g = wide * scale, grad.float() * weight.float()
-    total.add_(((g - normal * (g * normal).mean(-1, keepdim=True)) * scale).to(total.dtype))
-
-
-def _rows(*matrices: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """The same few rows of each: what is computed between them stays in the cache (half a megabyte, fp32)."""
-    step = max(1, 131_072 // max(m.shape[-1] for m in matrices))
-    yield from zip(*(m.split(step) for m in matrices), strict=True)
+    for change, rows, sums in _rows(grad, x, total):
+        wide, g = rows.float(), change.float() * weight.float()
+        scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
+        along = torch.linalg.vecdot(g, wide)[:, None] * scale ** 3 / x.shape[-1]
+        sums.add_(g.mul_(scale).addcmul_(wide, along, value=-1).to(total.dtype))
 
 
 def _swiglu(gate_up: Tensor, out: Tensor) -> None:
@@ -67,11 +70,11 @@ def _swiglu(gate_up: Tensor, out: Tensor) -> None:
 def _swiglu_backward(gate_up: Tensor, grad: Tensor) -> None:
     for both, change in _rows(gate_up, grad):
         gate, up = both.chunk(2, -1)
-        g, u, d = gate.float(), up.float(), change.float()  # no copies in fp32: all is computed, then written
-        s = torch.sigmoid(g)
-        results = g * s * u, d * u * s * (1 + g * (1 - s)), d * g * s
-        for tensor, value in zip((change, gate, up), results, strict=True):
-            tensor.copy_(value)
+        g, u, d = (part.to(torch.float32, copy=True) for part in (gate, up, change))  # all three are written over
+        active = torch.nn.functional.silu(g)
+        change.copy_(active * u)
+        up.copy_(active.mul_(d))
+        gate.copy_(torch.ops.aten.silu_backward(d.mul_(u), g))
 
 
 def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
