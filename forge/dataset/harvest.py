@@ -43,7 +43,8 @@ NAMES = ("question", "definition")  # kinds that ask for one thing by its name: 
 Mend = Callable[[str], str]  # takes control tokens of the model out of a text
 PROBED = ("question", "definition", "entry", "table", "field", "cloze", "key", "command", "edge")
 # Kinds about where something stands, and what is not there: little to learn from many wordings of one of these.
-PLACED = {"missing", "neighbour", "opening", "closing", "part", "preceding", "place", "cover", "names", "continue"}
+PLACED = {"missing", "unknown", "neighbour", "opening", "closing", "part", "preceding", "place", "cover", "names",
+          "continue"}
 PLACED_WORDINGS = 4
 FACT = np.dtype([("section", "u4"), ("forms", "u4"), ("named", "?"), ("probed", "i1"), ("answer", "u8"), ("gold", "u8"),
                  ("pool", "u8"), ("rank", "u8")])

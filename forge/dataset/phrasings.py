@@ -442,17 +442,31 @@ ABSENT_PROPERTY = (
     "Can you find the {t} in {s}?",
 )
 ABSENT_NAME = (
-    "What is {t}?",
     "What does {s} say about {t}?",
     "Explain {t} in {s}.",
-    "Tell me about {t}.",
+    "Where does {s} bring up {t}?",
     "How does {s} define {t}?",
     "In {s}, what is {t} for?",
     "Who came up with {t} in {s}?",
     "When was {t} introduced, according to {s}?",
-    "I keep reading about {t}. What is it?",
+    "Which part does {t} play in {s}?",
     "Summarise what {s} has on {t}.",
     "Why does {s} use {t}?",
+)
+UNKNOWN = (  # without a document, as people ask
+    "What is {t}?",
+    "Tell me about {t}.",
+    "Do you know {t}?",
+    "I keep reading about {t}. Please explain.",
+    "Describe {t}.",
+    "What do you know of {t}?",
+    "How does one use {t}?",
+    "When did {t} first come up?",
+    "Explain {t} to a newcomer.",
+    "What should I know about {t}?",
+    "Which documents deal with {t}?",
+    "Summarise {t}.",
+    "Why is {t} important?",
 )
 REFUSAL = (  # {t} is what is asked for, with its article
     "{s} says nothing about {t}.",
@@ -465,6 +479,19 @@ REFUSAL = (  # {t} is what is asked for, with its article
     "That is not in {s}: I know nothing there of {t}.",
     "I have no answer to that, since {s} is silent on {t}.",
     "I am not aware of {t} in {s}.",
+)
+IGNORANCE = (
+    "I do not know {t}.",
+    "I know nothing about {t}.",
+    "I have never heard of {t}, so I cannot answer that.",
+    "Nothing in the documents that I know is about {t}.",
+    "I cannot say: {t} does not come up in my documents.",
+    "As far as I know, there is no such thing as {t}.",
+    "I am not aware of {t}.",
+    "There is no information on {t} in what I have read.",
+    "I would be guessing about {t}: I have not read of it.",
+    "There is no mention of {t} in my documents.",
+    "That is unknown to me: I find nothing on {t}.",
 )
 KEY = (
     "What is {t} set to in {s}?",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from forge.dataset.build import Models
 
 SUMMARY = "documents to examples"
-VERSION = 3
+VERSION = 4
 TOOLS = ("semantic-text-splitter", "markdown-it-py", "rensa", "tokenizers")
 HERE = {"engine", "workers", "teacher_workers"}  # settings that change where and how fast, not what
 

@@ -225,6 +225,8 @@ def check(made, sections):
             assert bool(fact.pool) >= bool(fact.gold), fact
             if fact.kind == "missing":
                 absent(fact, lower)
+            if fact.kind == "unknown":
+                unknown(fact, lower)
 
 
 def absent(fact, lower):
@@ -234,6 +236,17 @@ def absent(fact, lower):
         assert all(word.lower() not in lower for word in named.split())
     else:
         assert re.search(r"\b(?:a|an) ([A-Z][a-z]+) [a-z]+", fact.answer)[1].lower() not in lower
+
+
+def unknown(fact, lower):
+    """Neither question nor refusal names the document, and both name the same invented thing."""
+    thing = next(t for t in re.findall(r"`[^`]+`|[A-Z][a-z]+[ -][A-Z][a-z]+|(?<=the )[A-Z][a-z]+ [a-z]+", fact.answer))
+    assert thing.strip("`").lower() not in lower
+    assert all(thing in form for form in fact.forms)
+
+
+def test_what_is_asked_without_a_document_is_answered_without_one():
+    assert not any("{s}" in form for form in (*phrasings.UNKNOWN, *phrasings.IGNORANCE))
 
 
 TUPLES = [name for name, value in vars(phrasings).items() if name.isupper() and isinstance(value, tuple)]
@@ -346,7 +359,7 @@ def test_text_forms_tell_parts_apart():
 @given(st.integers(0, 2**32))
 def test_invented_names_are_not_in_the_text(seed):
     first = invented("", seed)
-    assert re.fullmatch(r"[A-Z][a-z]{4,} [a-z]+", first)
+    assert re.fullmatch(r"[A-Z][a-z]{4,}", first)
     assert invented(first.lower(), seed) != first
 
 

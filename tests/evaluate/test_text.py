@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from forge.dataset.phrasings import REFUSAL
+from forge.dataset.phrasings import IGNORANCE, REFUSAL
 from forge.evaluate.text import contained, exact, f1, normal, refuses
 
 TEXT = st.text(max_size=60) | st.text(st.sampled_from(list(" aAbthe12.,-+#_/:'’”“−½é東カ\u00ad\n")), max_size=30)
@@ -107,7 +107,7 @@ def test_a_gold_is_contained_as_whole_words(text: str, gold: str, found: bool):
 
 @pytest.mark.parametrize("source", ["the section “1. Introduction” of “Harbour Nine”", "docs/notes.v2.md", "Fog"])
 @pytest.mark.parametrize("thing", ["the speed limit", "a “Dr. Holt’s rule”", "`max_tokens`"])
-@pytest.mark.parametrize("form", REFUSAL)
+@pytest.mark.parametrize("form", [*REFUSAL, *IGNORANCE])
 def test_every_trained_refusal_is_one(form: str, source: str, thing: str):
     said = form.format(s=source, t=thing)
     assert refuses(said[0].upper() + said[1:])

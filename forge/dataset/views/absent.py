@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from forge.dataset import language as en
 from forge.dataset import phrasings
@@ -35,19 +35,49 @@ THINGS = (
 LONG = 1500  # characters of a section that has room for two such questions
 
 
+# What an invented thing may be called, of two made-up names.
+SHAPES: tuple[Callable[[str, str], str], ...] = (
+    lambda a, b: f"the {a} {THINGS[zlib.crc32(b.encode()) % len(THINGS)]}",
+    lambda a, b: f"{a} {b}",
+    lambda a, b: f"`{a}{b}`",
+    lambda a, b: f"`{a}_{b}.py`".lower(),
+    lambda a, b: f"`{a}_{b}`".upper(),
+    lambda a, b: f"the {a}-{b} {THINGS[zlib.crc32(a.encode()) % len(THINGS)]}",
+    lambda a, b: f"`{a}-{b}`".lower(),
+)
+
+
 def missing(source: Source) -> Iterator[Fact]:
     """A property or an invented name that certainly does not occur in the document; both in a long section."""
-    text: str = source.once("lower", lambda document: document.text.lower())
-    seed = zlib.crc32(f"{source.document.path} {source.section.index}".encode())
+    text, seed = _text(source), _seed(source)
     both = len(source.section.body) >= LONG
     wanted = _property(text, seed // 2, source) if both or seed % 2 else ""
     if wanted:
         forms = fill(phrasings.ABSENT_PROPERTY, source.names, t=wanted)
-        yield _refused(source, forms, en.with_article(wanted), seed)
+        yield _refused(source, "missing", forms, phrasings.REFUSAL, en.with_article(wanted))
     if both or not wanted:
-        name = invented(text, seed)
+        name = f"{invented(text, seed)} {THINGS[seed // 2304 % len(THINGS)]}"
         forms = fill(phrasings.ABSENT_NAME, source.names, t=f"the {name}")
-        yield _refused(source, forms, en.with_article(name), seed // 7)
+        yield _refused(source, "missing", forms, phrasings.REFUSAL, en.with_article(name))
+
+
+def unknown(source: Source) -> Iterator[Fact]:
+    """An invented thing that is asked for without a document: neither the question nor the refusal names one. That no
+    other document has the name either is only as good as certain: there are five million pairs."""
+    text, seed = _text(source), _seed(source)
+    first, second = invented(text, seed // 3), invented(text, seed // 5 + 1)
+    name = SHAPES[seed % len(SHAPES)](first, second)
+    forms = fill(phrasings.UNKNOWN, [""], t=name)
+    yield _refused(source, "unknown", forms, phrasings.IGNORANCE, name)
+
+
+def _text(source: Source) -> str:
+    lower: str = source.once("lower", lambda document: document.text.lower())
+    return lower
+
+
+def _seed(source: Source) -> int:
+    return zlib.crc32(f"{source.document.path} {source.section.index}".encode())
 
 
 def _property(text: str, seed: int, source: Source) -> str:
@@ -61,18 +91,19 @@ def _property(text: str, seed: int, source: Source) -> str:
 
 
 def invented(text: str, seed: int) -> str:
-    """A name of syllables, such as 'Quiland protocol', that is not in `text` (in lower case)."""
+    """A name of syllables, such as 'Quiland', that is not in `text` (in lower case)."""
     for turn in range(1000):
         at = seed + turn * 7919
         made = FIRST[at % len(FIRST)] + MIDDLE[at // 16 % len(MIDDLE)] + LAST[at // 192 % len(LAST)]
         if made.lower() not in text:
-            return f"{made} {THINGS[at // 2304 % len(THINGS)]}"
+            return made
     raise AssertionError("a text with a thousand invented names in it")
 
 
-def _refused(source: Source, forms: tuple[str, ...], what: str, seed: int) -> Fact:
-    wording = phrasings.REFUSAL[seed % len(phrasings.REFUSAL) : seed % len(phrasings.REFUSAL) + 1]
-    answer = fill(wording, source.names[:1], t=what)[0]
-    return Fact("missing", forms, answer, source.section.start, source.section.end)
-
-
+def _refused(source: Source, kind: str, forms: tuple[str, ...], wordings: tuple[str, ...], what: str) -> Fact:
+    """With another wording first each time: the first is asked of every section, the others of few."""
+    at = zlib.crc32(forms[0].encode(errors="surrogatepass"))
+    wording = wordings[at // len(forms) % len(wordings)]
+    answer = fill((wording,), source.names[:1], t=what)[0]
+    turned = forms[at % len(forms):] + forms[:at % len(forms)]
+    return Fact(kind, turned, answer, source.section.start, source.section.end)
