@@ -26,7 +26,8 @@ class Section(BaseModel):
 class ModelConfig(Section):
     base: str = Field("qwen2.5-coder-0.5b", description="What is tuned: a catalog name, a Hub id (ORG/NAME), a local "
                       "folder, a file.gguf, ollama:NAME, or tiny (random weights, no network: for tests).")
-    revision: str | None = Field(None, description="Hub revision (branch, tag or commit) of the base; null: newest.")
+    revision: str | None = Field(None, description="Hub revision (branch, tag or commit) of the base; null: the newest "
+                                 "when it is first downloaded, which is then kept.")
     name: str = Field("my-model", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$",
                       description="Name of the result; its files are called after it.")
 
@@ -92,7 +93,8 @@ class TrainConfig(Section):
     lora_plus: float = Field(1.0, gt=0, description="Learning rate of LoRA's B as a multiple of A's (LoRA+: 16).")
     neftune: float = Field(0.0, ge=0, description="Noise on embeddings while training (NEFTune's alpha); 0: none.")
     targets: Literal["all-linear"] | list[str] = Field("all-linear", description="Linear layers that are adapted.")
-    learning_rate: float = Field(2.0e-4, gt=0)
+    learning_rate: float | None = Field(None, gt=0, description="Peak; null: by the base's size, 5e-4 up to a billion "
+                                        "parameters and 2e-4 above (bench/recipes.md).")
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup: Share = Field(0.03, description="Share of the steps over which the learning rate rises from zero.")
     max_grad_norm: float = Field(1.0, gt=0)
@@ -188,9 +190,10 @@ class DeployConfig(Section):
 
 class PublishConfig(Section):
     repo: str | None = Field(None, pattern=r"^[A-Za-z0-9][\w.-]*/[\w.-]+$", description="Hub repository, ORG/NAME.")
-    private: bool = True
+    private: bool = Field(True, description="Only for you and those you invite; a repository that is public already is "
+                          "then refused.")
     create: bool = Field(True, description="Create the repository if it is missing.")
-    license: str = Field("apache-2.0", description="Licence of the result, as the Hub spells it.")
+    license: str | None = Field(None, description="Licence of the result, as the Hub spells it; null: the base's.")
 
 
 class PathsConfig(Section):

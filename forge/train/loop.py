@@ -147,10 +147,11 @@ class Plan:
 
 @dataclass
 class Run:
-    """What the steps work with. `fit` changes when memory turns out to be short."""
+    """What the steps work with. `peak`: the learning rate; `fit` changes when memory turns out to be short."""
 
     job: Job
     settings: TrainConfig
+    peak: float
     sizes: Sizes
     choice: Choice
     fit: Fit
@@ -168,7 +169,7 @@ class Run:
 def _open(job: Job, settings: TrainConfig, alpha: int, world: parallel.World, report: Reporter) -> Run:
     """The model, the way it is used on this machine, and the optimizer. A resumed run uses the machine as before."""
     from forge.train.adapted import Wanted, open_adapted, why_not_the_engine
-    from forge.train.optimise import optimizer
+    from forge.train.optimise import optimizer, peak_rate
     from forge.weights.base import open_base
     base = open_base(job.base)
     _deterministic(settings)
@@ -180,7 +181,10 @@ def _open(job: Job, settings: TrainConfig, alpha: int, world: parallel.World, re
     slow = why_not_the_engine(base, settings, choice)
     report.info(f"{choice.why}; {described(fit, size)}" + (f"; by PEFT and autograd ({slow})" if slow else ""))
     model = open_adapted(base, wanted, choice, fit.use)
-    run = Run(job, settings, size, choice, fit, model, optimizer(choice.optimizer, model.groups, settings),
+    peak = peak_rate(settings, base.parameters)
+    if settings.learning_rate is None:
+        report.info(f"learning rate {peak:g}, for a base of this size")
+    run = Run(job, settings, peak, size, choice, fit, model, optimizer(choice.optimizer, model.groups, settings),
               LossScale.of(choice.precision, choice.device), world, report)
     run.remember()
     return run
@@ -263,7 +267,7 @@ def _step(run: Run, plan: Plan, update: list[Batch], step: int, watch: Watch) ->
     asked = torch.full_like(total, float(watch.stop))
     grads = gradients(run.model)
     run.world.sum(total, asked, *grads)
-    rate = learning_rate(run.settings, step, plan.steps)
+    rate = learning_rate(run.settings, run.peak, step, plan.steps)
     for group in run.optimizer.param_groups:
         group["lr"] = rate * group["factor"]
     if run.scale.usable(grads):

@@ -26,21 +26,30 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 
 
 def optimizer(name: str, groups: dict[str, list[Parameter]], train: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW without weight decay. B has its own learning rate (LoRA+, Hayou et al. 2024, arXiv 2402.12354)."""
+    """AdamW without weight decay; each step sets the learning rate. B has its own (LoRA+, Hayou et al. 2024, arXiv
+    2402.12354)."""
     made = [{"params": groups["a"], "factor": 1.0}, {"params": groups["b"], "factor": train.lora_plus}]
-    return OPTIMIZERS[name]([g for g in made if g["params"]], lr=train.learning_rate, weight_decay=0.0)
+    return OPTIMIZERS[name]([g for g in made if g["params"]], lr=0.0, weight_decay=0.0)
+
+
+# Parameters of the base, at most → peak learning rate. Measured at 0.5B (bench/recipes.md); above, the field's custom.
+PEAKS = ((1e9, 5e-4), (math.inf, 2e-4))
+
+
+def peak_rate(train: TrainConfig, parameters: int) -> float:
+    return train.learning_rate or next(rate for most, rate in PEAKS if parameters <= most)
 
 
 SHAPES: dict[str, Callable[[float], float]] = {  # share of the steps after warm-up → share of the learning rate
     "cosine": lambda x: 0.5 * (1 + math.cos(math.pi * x)), "linear": lambda x: 1 - x, "constant": lambda x: 1.0}
 
 
-def learning_rate(train: TrainConfig, step: int, steps: int) -> float:
-    """For step 0, 1, … of `steps`: rises from zero over the warm-up, then follows the schedule."""
+def learning_rate(train: TrainConfig, peak: float, step: int, steps: int) -> float:
+    """For step 0, 1, … of `steps`: rises from zero to `peak` over the warm-up, then follows the schedule."""
     warmup = int(train.warmup * steps)
     if step < warmup:
-        return train.learning_rate * step / warmup
-    return train.learning_rate * SHAPES[train.schedule]((step - warmup) / max(1, steps - warmup))
+        return peak * step / warmup
+    return peak * SHAPES[train.schedule]((step - warmup) / max(1, steps - warmup))
 
 
 def clip(grads: Sequence[Tensor], most: float) -> Tensor:
