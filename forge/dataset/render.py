@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import islice, repeat
+from itertools import islice
 from random import Random
 from typing import NamedTuple
 
@@ -101,7 +101,7 @@ def render(found: Harvest, verdict: Verdict, recipe: Recipe, scale: Scale) -> Bl
     chosen = [*musts, *_spend(queues, budget - spent, f"{recipe.seed}\0{found.path}")]
     made = _lines(found, taught, verdict, chosen, scale, recipe)
     wanted = share_of(len(made) * recipe.validation, "validation", recipe.seed, found.path)
-    asked = _held_examples(held, made, max(1, wanted), found, recipe, scale)
+    asked = _held_examples(held, made, max(1, wanted), found, verdict.probes, recipe, scale)
     return block(made, asked[:wanted], asked[:1], tokens, sum(part.tokens for part in taught if part.taught))
 
 
@@ -173,14 +173,26 @@ def _spend(queues: list[list[Turn]], budget: float, seed: str) -> list[Turn]:
     return chosen
 
 
-def _held_examples(held: list[Turn], made: Made, wanted: int, found: Harvest, recipe: Recipe, scale: Scale
-                   ) -> list[Example]:
-    """The first `wanted` of the held wordings, in a fixed random order, that are asked of nothing else."""
+def _held_examples(held: list[Turn], made: Made, wanted: int, found: Harvest, probes: Sequence[str], recipe: Recipe,
+                   scale: Scale) -> list[Example]:
+    """The first `wanted` of the held wordings, in a fixed random order, that are asked of nothing else and near no
+    probe."""
     asked = {(example.prompt, example.answer) for example, _ in made}
     order = sorted(held, key=lambda turn: rank("validation", recipe.seed, found.path, *turn.forms))
     fresh = (example for turn in order for example in _examples(found, turn, recipe, scale)
              if (example.prompt, example.answer) not in asked)
-    return list(islice(fresh, wanted))
+    some = list(islice(fresh, 2 * wanted))  # looked at together: one by one takes ten times as long
+    bad = _leaks(probes, some)
+    return [example for example, leak in zip(some, bad, strict=True) if not leak][:wanted]
+
+
+def _leaks(probes: Sequence[str], examples: Sequence[Example]) -> list[bool]:
+    """Whether the prompts come near a probe. The wordings themselves have been looked at, but an ending or a passage
+    can, too."""
+    if not probes or not examples:
+        return [False] * len(examples)
+    leaks: list[bool] = Guard(probes).leaks([example.prompt for example in examples]).tolist()
+    return leaks
 
 
 Made = list[tuple[Example, int]]
@@ -192,9 +204,7 @@ def _lines(found: Harvest, taught: Sequence[Part], verdict: Verdict, chosen: lis
     asked = [(turn, _examples(found, turn, recipe, scale)) for turn in chosen]
     answers = list(dict.fromkeys(example.answer for _, examples in asked for example in examples))
     tokens = dict(zip(answers, scale.counts(answers), strict=True))
-    # The wordings themselves have been looked at: an ending or a passage can come near a probe, too.
-    bad = iter(Guard(verdict.probes).leaks([example.prompt for _, examples in asked for example in examples]).tolist()
-               if verdict.probes else repeat(False))
+    bad = iter(_leaks(verdict.probes, [example for _, examples in asked for example in examples]))
     by_part: dict[int, list[Example]] = {number: [] for number in verdict.taught}
     for turn, examples in asked:
         by_part[turn.part] += [example for example in examples if not next(bad)]

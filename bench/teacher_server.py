@@ -1,0 +1,113 @@
+"""A model folder on a GPU behind the address an OpenAI-compatible teacher has, so that recipes with a teacher can be
+measured on a machine whose llama.cpp has no CUDA. Requests that wait are answered together, greedily.
+
+It knows no JSON schemas: it refuses them with status 400, and Forge then asks for the schema in words.
+Usage: python bench/teacher_server.py FOLDER --port 8100 [--together 192]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import queue
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+GATHER = 0.05  # seconds that a batch waits for company
+
+
+@dataclass
+class Request:
+    messages: list[dict[str, str]]
+    max_tokens: int
+    answer: Future[dict[str, Any]]
+
+
+def model_of(folder: Path) -> tuple[Any, Any]:
+    import torch
+
+    from forge.chat.encode import Encoder
+    from forge.train.base import quiet
+    from forge.weights.base import open_base
+    quiet()
+    from transformers import AutoModelForCausalLM
+    family = open_base(folder).family
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, device_map={"": device})
+    return model.eval(), Encoder.load(folder, stop=family.stop, pad=family.pad)
+
+
+def work(model: Any, encoder: Any, waiting: queue.Queue[Request], together: int) -> None:
+    """For ever: as many waiting requests as go together become one batch, padded on the left."""
+    import torch
+    while True:
+        batch = [waiting.get()]
+        try:
+            while len(batch) < together:
+                batch.append(waiting.get(timeout=GATHER))
+        except queue.Empty:
+            pass
+        prompts = [encoder.prompt(request.messages) for request in batch]
+        width = max(map(len, prompts))
+        ids = torch.tensor([[encoder.pad_id] * (width - len(p)) + p for p in prompts], device=model.device)
+        mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=model.device)
+        with torch.inference_mode():
+            out = model.generate(input_ids=ids, attention_mask=mask, do_sample=False, temperature=None, top_p=None,
+                                 top_k=None, repetition_penalty=1.0, eos_token_id=encoder.stop_id,
+                                 pad_token_id=encoder.pad_id, max_new_tokens=max(r.max_tokens for r in batch))
+        for request, prompt, row in zip(batch, prompts, out[:, width:].tolist(), strict=True):
+            end = row.index(encoder.stop_id) if encoder.stop_id in row else len(row)
+            stopped, made = end < min(len(row), request.max_tokens), row[:min(end, request.max_tokens)]
+            request.answer.set_result({
+                "choices": [{"index": 0, "finish_reason": "stop" if stopped else "length",
+                             "message": {"role": "assistant", "content": encoder.tokenizer.decode(made)}}],
+                "usage": {"prompt_tokens": len(prompt), "completion_tokens": len(made)}})
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    waiting: queue.Queue[Request]
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Thousands of requests are not worth a line each."""
+
+    def do_GET(self) -> None:
+        self._send(200, {"object": "list", "data": [{"id": "teacher"}]})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if body.get("response_format", {}).get("type") == "json_schema":
+            self._send(400, {"error": {"message": "response_format json_schema is not supported"}})
+            return
+        request = Request(body["messages"], int(body["max_tokens"]), Future())
+        self.waiting.put(request)
+        self._send(200, request.answer.result())
+
+    def _send(self, status: int, answer: dict[str, Any]) -> None:
+        data = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--port", type=int, default=8100)
+    parser.add_argument("--together", type=int, default=192)
+    given = parser.parse_args()
+    model, encoder = model_of(given.folder)
+    Handler.waiting = queue.Queue()
+    threading.Thread(target=work, args=(model, encoder, Handler.waiting, given.together), daemon=True).start()
+    print(f"http://127.0.0.1:{given.port}/v1#{given.folder.name}", flush=True)
+    ThreadingHTTPServer(("127.0.0.1", given.port), Handler).serve_forever()
+
+
+if __name__ == "__main__":
+    main()
