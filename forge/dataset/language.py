@@ -219,6 +219,11 @@ def participle(verb: str) -> str:
     return gerund(verb)[:-3] + "ed"
 
 
+def listed(names: Sequence[str]) -> str:
+    """a, b and c."""
+    return ", ".join(names[:-1]) + (" and " if len(names) > 1 else "") + names[-1]
+
+
 def with_article(noun: str) -> str:
     return f"an {noun}" if re.match(r"[aeioAEIO]|[uU](?!ni|se|ti)|[FHLMNRSX][A-Z]", noun) else f"a {noun}"
 

@@ -84,6 +84,20 @@ FIELD = (
     "Can you tell me the {a} for {s}?",
     "Look up the {a} of {s}.",
 )
+HEADER = (  # {a} are several properties
+    "Give the {a} of {s}.",
+    "What are the {a} of {s}?",
+    "{s}: {a}?",
+    "Write the header of {s}, with {a}.",
+    "I need the {a} of {s}.",
+    "Fill in the {a} for {s}.",
+    "Which {a} does {s} have?",
+    "Tell me the {a} of {s}.",
+    "Can you name the {a} of {s}?",
+    "State the {a} of {s}.",
+    "What does {s} say at its top about {a}?",
+    "Copy out the {a} of {s}.",
+)
 LIST = (
     "What are the {t} in {s}?",
     "List the {t} of {s}.",

@@ -35,6 +35,7 @@ VIEWS = (
     View("definition", entries.definitions, FULL_TURN),
     View("table", entries.tables, FULL_TURN),
     View("field", entries.fields, FULL_TURN),
+    View("header", entries.headers, FULL_TURN),
     View("statement", prose.statements, FULL_TURN),
     View("symbol", code.symbols, FULL_TURN),
     View("key", code.keys, FULL_TURN),

@@ -252,9 +252,8 @@ def _arrow_facts(drawing: Drawing, pool: str) -> Iterator[Fact]:
     for table, verb, templates in ways:
         for node, others in table.items():
             several = list(dict.fromkeys(others))
-            listed = ", ".join(several[:-1]) + (" and " if len(several) > 1 else "") + several[-1]
             gold = several[0].split('"')[1] if len(several) == 1 else ""
-            answer = f'In {drawing.names[0]}, "{node}" {verb} {listed}.'
+            answer = f'In {drawing.names[0]}, "{node}" {verb} {en.listed(several)}.'
             forms = fill(templates, drawing.names, t=f'"{node}"')
             yield Fact("edge", forms, answer, drawing.start, drawing.end, gold, pool)
 

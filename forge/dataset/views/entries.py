@@ -82,6 +82,7 @@ INTRO_ACTIVE = re.compile(
 )
 NUMBERED_COLUMN = en.phrases("#, no, no., nr, id, step, phase, tier, level, priority, ,  ")
 NO_ROW = en.phrases("total, totals, sum, average, all, none, n/a, -, —, other, misc, etc, status, cost, pros, cons")
+HEADER_FIELDS = 8  # of one thing that are asked for at once
 EMPTY = en.phrases("n/a, none, tbd, -, —, –, no, yes, todo, null, unknown, x, ok, done, see above, same, various")
 
 
@@ -277,12 +278,31 @@ def notes(source: Source) -> Iterator[Fact]:
 
 
 def fields(source: Source) -> Iterator[Fact]:
+    yield from (fact for _, fact in _fields(source))
+
+
+def headers(source: Source) -> Iterator[Fact]:
+    """All fields of one thing at once: most stand at the beginning of a file, and are asked for one by one."""
+    by_names: dict[tuple[str, ...], list[Fact]] = {}
+    for names, fact in _fields(source):
+        by_names.setdefault(tuple(names), []).append(fact)
+    for names, facts in by_names.items():
+        values = {fact.pool.removeprefix("field "): fact.gold for fact in facts[:HEADER_FIELDS]}
+        if len(values) > 1:
+            forms = fill(phrasings.HEADER, names, a=en.listed(list(values)))
+            answer = "\n".join(f"{name[:1].upper()}{name[1:]}: {value}" for name, value in values.items())
+            yield Fact("header", forms, answer, min(f.start for f in facts), max(f.end for f in facts))
+
+
+def _fields(source: Source) -> Iterator[tuple[Sequence[str], Fact]]:
+    """Each with the names of what has it."""
     for kind, topic, entry in _sorted(source):
         if kind == "field":
             local = entry.label.lower() in LOCAL and not topic.is_document
-            yield _field(entry.label, entry.text, topic, topic.places if local else topic.names, entry.passage)
+            names = topic.places if local else topic.names
+            yield names, _field(entry.label, entry.text, topic, names, entry.passage)
     if not source.section.index and source.document.blocks and source.document.blocks[0].kind == "front_matter":
-        yield from _matter(source)
+        yield from ((source.names, fact) for fact in _matter(source))
 
 
 def _field(label: str, text: str, topic: Topic, names: Sequence[str], passage: Passage) -> Fact:

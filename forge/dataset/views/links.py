@@ -28,11 +28,10 @@ def links(
         (links_to, phrasings.REFERS, "{s} refers to {t}."),
         (linked_from, phrasings.REFERRED, "{s} is referred to in {t}."),
     ):
-        listed = [_named(*target) for target in dict.fromkeys(targets)][:MOST]
-        if listed:
-            told = ", ".join(listed[:-1]) + (" and " if len(listed) > 1 else "") + listed[-1]
-            gold = targets[0][0] if len(listed) == 1 else ""
-            answer = fill((verb,), names[:1], t=told)[0]
+        named = [_named(*target) for target in dict.fromkeys(targets)][:MOST]
+        if named:
+            gold = targets[0][0] if len(named) == 1 else ""
+            answer = fill((verb,), names[:1], t=en.listed(named))[0]
             facts.append(Fact("link", fill(templates, names), answer, *span, gold, "link" if gold else ""))
     return facts
 
