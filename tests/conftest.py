@@ -13,9 +13,13 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, settings
 
 from forge.weights.tiny import build_tiny
 
+# How long an example takes tells about the machine, not about Forge.
+settings.register_profile("forge", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("forge")
 REAL_SHA256 = "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32"
 # Read once: some tests give themselves a cache of their own.
 _NAMED = os.environ.get("FORGE_TEST_MODEL")

@@ -162,7 +162,7 @@ _words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="<|
 
 @pytest.mark.parametrize("case", [case for case in CASES.values() if not case.tokenizer],
                          ids=[name for name, case in CASES.items() if not case.tokenizer])
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(system=st.none() | _words, turns=st.lists(st.tuples(_words, _words), min_size=1, max_size=3))
 def test_any_words(encoders, case, system, turns):
     # Where a prompt is no part of what comes of it, its question is looked for.

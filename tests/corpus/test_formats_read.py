@@ -567,7 +567,7 @@ pieces = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(text=pieces)
 def test_what_is_extracted_tiles(text):
     pytest.importorskip("selectolax")

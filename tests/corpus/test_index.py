@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from forge.core.config import Config
@@ -106,7 +106,6 @@ def test_as_many_as_wanted(harbour: Index):
 
 @given(st.text() | st.sampled_from(['"', 'bell" OR "pumps', "title : pumps", "NEAR(pumps bell, 2)", "pumps*", "^pumps",
                                     "bell AND NOT pumps", "{title} : (pumps)", "-pumps", "pumps + bell"]))
-@settings(deadline=None)
 def test_nothing_of_a_question_matters_but_its_words(harbour: Index, question: str):
     assert harbour.search(question, 3) == harbour.search(" ".join(module.words(question)), 3)
 

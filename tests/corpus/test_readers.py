@@ -71,7 +71,7 @@ def words(pieces):
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(text=texts, limit=st.integers(4, 60))
 def test_blocks_and_sections_tile_the_document(suffix, text, limit):
     made = document(f"f{suffix}", text)

@@ -48,7 +48,7 @@ def beside(native, name):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(conversations=st.lists(CONVERSATIONS, min_size=1, max_size=5))
 def test_what_is_exported_reads_back(name, conversations):
     with tempfile.TemporaryDirectory() as folder:

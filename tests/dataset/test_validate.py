@@ -224,7 +224,7 @@ CONTENT = st.text(st.sampled_from("ab e\n<|>é 東"), min_size=1, max_size=12) |
 
 
 @pytest.mark.parametrize("change", TEMPLATES.values(), ids=TEMPLATES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(contents=st.lists(st.tuples(CONTENT, CONTENT, st.none() | CONTENT), min_size=1, max_size=6))
 def test_the_tally_counts_as_the_encoder_does(encoder, change, contents):
     source = encoder.template.source.replace(*change) if change else encoder.template.source

@@ -375,7 +375,7 @@ PIECES = st.sampled_from([
 ])  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(PIECES | st.text(max_size=40), max_size=12),
     st.sampled_from(["x.md", "y.yaml", "z.mmd", "w.py", "v.txt"]),

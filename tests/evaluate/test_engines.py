@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from loud_models import TEXTS, build_loud, encoder_of, write_adapter
 from peft import PeftModel
@@ -137,7 +137,6 @@ def test_both_engines_agree_on_the_real_model(real_model: Path, tmp_path: Path) 
 
 @given(st.lists(st.tuples(st.integers(1, 3000), st.lists(st.integers(1, 40), max_size=5), st.integers(0, 60)),
                 max_size=60), st.integers(1, 20_000), st.integers(1, 40))
-@settings(deadline=None)
 def test_every_prompt_is_in_one_batch_of_like_lengths(shapes, tokens, rows):
     prompts = [Prompt([0] * length, [[0] * n for n in continuations], answer)
                for length, continuations, answer in shapes]

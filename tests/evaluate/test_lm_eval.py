@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
@@ -65,7 +65,6 @@ def test_without_a_system_prompt_there_is_none(tmp_path: Path):
 
 
 @given(st.lists(st.text(min_size=1), min_size=2, max_size=5, unique=True))
-@settings(deadline=None)
 def test_options_are_a_literal_with_the_answer_at_gold(tmp_path_factory: pytest.TempPathFactory, texts: list[str]):
     answer, *others = texts
     folder = tmp_path_factory.mktemp("task")

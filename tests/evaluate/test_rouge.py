@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from forge.errors import UsageError
@@ -44,7 +44,6 @@ def test_several_pairs_give_their_mean():
 
 
 @given(TEXT, TEXT)
-@settings(deadline=None)  # the first call imports nltk
 def test_any_pair_scores_as_in_rouge_score(prediction: str, reference: str):
     scorer = pytest.importorskip("rouge_score.rouge_scorer", reason="rouge-score is not installed").RougeScorer(KINDS)
     theirs = {kind: score.fmeasure for kind, score in scorer.score(reference, prediction).items()}

@@ -183,7 +183,7 @@ def test_a_damaged_input_is_refused_and_nothing_is_touched(space: Space, tmp_pat
     assert space.partials() == []
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_any_bit_of_a_fetched_shard_is_missed(recorded: Space, place: float, bit: int) -> None:
     """In the data no parser can see it: the record of the download does. A header may tell before that."""

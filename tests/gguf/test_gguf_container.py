@@ -111,7 +111,7 @@ def test_impossible_alignments(tmp_path: Path, alignment: Field) -> None:
         read_header(build(tmp_path / "x.gguf", FIELDS | {"general.alignment": alignment}))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(changes=st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(0, 255)), min_size=1, max_size=8))
 def test_damage_is_refused_or_harmless(sound: Path, changes: list[tuple[int, int]]) -> None:
     data = bytearray(sound.read_bytes())
@@ -135,7 +135,7 @@ VALUES = st.sampled_from(list(NUMBERS)).flatmap(lambda kind: st.one_of(
     st.builds(Field, st.just(f"[{kind}]"), st.lists(NUMBERS[kind], max_size=5))))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(fields=st.dictionaries(st.text(min_size=1).filter(lambda key: key != "general.alignment"), VALUES, max_size=6),
        rows=st.lists(st.integers(1, 5), max_size=4))
 def test_any_metadata_survives(tmp_path_factory: pytest.TempPathFactory, fields: dict[str, Field],

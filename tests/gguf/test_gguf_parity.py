@@ -84,7 +84,7 @@ def merged_by_peft(base: Path, adapter: Path, merged: Path, rank: int, targets: 
 @oracle.needs_oracle
 @pytest.mark.slow
 @given(data=st.data())
-@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_any_shape_shards_rank_and_type_equal_the_chain(data: st.DataObject, make_tiny: Make) -> None:
     """PEFT's merge, llama.cpp's converter and its quantiser, one after the other."""
     draw = data.draw

@@ -42,7 +42,7 @@ def test_what_was_written_is_what_was_planned(written: tuple[bytes, Plan, str], 
     assert planned.size == len(data)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_any_bit_of_the_header_is_missed(written: tuple[bytes, Plan, str], tmp_path: Path, place: float,
                                          bit: int) -> None:

@@ -94,7 +94,7 @@ def test_overlapping_tensors_are_refused(tmp_path: Path) -> None:
         read_header(with_header(tmp_path / "x.safetensors", {"a": row, "b": row}, bytes(4)))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(at=st.integers(0, 10_000), value=st.integers(0, 255), cut=st.integers(0, 400))
 def test_damage_is_refused_or_harmless(sound: Path, at: int, value: int, cut: int) -> None:
     """Any byte changed, any tail lost: a UsageError, or entries that lie inside the file."""
