@@ -2,6 +2,7 @@
 
 Each recipe is a set of settings; the corpus, the base and the questions are the same for all (questions are frozen
 before any example). What is recorded: knowledge gained by choices and by answers, forgetting, tokens and GPU seconds.
+The recipes with a teacher ask bench/teacher_server.py, to be started before with the 0.5B and the 1.5B.
 
 Usage: python bench/recipes.py --corpus DIR --base FOLDER [--documents 120] [--only NAME;…] [--together 3] [--work DIR]
        python bench/recipes.py --table      (prints the table of bench/recipes.md, draws results/recipes.png)
@@ -55,6 +56,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "open book 0.2": {"dataset.open_book": 0.2},
     "updates of 4096": {"train.tokens_per_update": 4096},
     "updates of 4096, 6 epochs": {"train.tokens_per_update": 4096, "train.epochs": 6},
+    "teacher self": {"dataset.teacher": "http://127.0.0.1:8100/v1#self", "dataset.teacher_workers": 192},
+    "teacher 1.5B": {"dataset.teacher": "http://127.0.0.1:8101/v1#1.5b", "dataset.teacher_workers": 192},
     "rank 256, updates of 4096": {"train.rank": 256, "train.tokens_per_update": 4096},
     "rank 256, updates of 4096, 6 epochs": {"train.rank": 256, "train.tokens_per_update": 4096, "train.epochs": 6},
 }
