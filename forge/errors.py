@@ -4,6 +4,23 @@ Exit codes: 0 done · 1 a bug in Forge · 2 config or usage · 3 environment · 
 """
 
 
+_LINE = 1000  # characters of a line of a message
+
+
+def one_line(text: str) -> str:
+    """What a stranger's file says, as part of a message: on one line, at most 300 characters, escapes written out."""
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:300])
+    return text if len(text) < 300 else f"{text[:299]}…"
+
+
+def _visible(text: str) -> str:
+    """Values found are quoted in messages, and files come from strangers: no control character reaches the terminal
+    (one could rewrite what stands there), and no value fills it."""
+    lines = ["".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in line)
+             for line in text.split("\n")]
+    return "\n".join(line if len(line) <= _LINE else f"{line[:_LINE]}…" for line in lines)
+
+
 class ForgeError(Exception):
     """A failure with a message for the user and, where one is known, the fix.
 
@@ -13,9 +30,8 @@ class ForgeError(Exception):
     exit_code = 4
 
     def __init__(self, message: str, fix: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.fix = fix
+        self.message, self.fix = _visible(message), fix and _visible(fix)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return f"{self.message}\nfix: {self.fix}" if self.fix else self.message

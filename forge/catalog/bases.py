@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from forge.catalog.memory import Sizes
+from forge.core import names
 from forge.errors import UsageError
 
 Kind = Literal["folder", "gguf", "hub", "wheels", "ollama", "tiny"]
@@ -93,7 +95,7 @@ def resolve(base: str, root: Path) -> Base:
                     (Source("ollama", name),))
     if path.is_dir() or base.startswith((".", "/", "~")):
         return Base(base, f"local/{path.name}", 0, 0, 0, 0, "other", (Source("folder", str(path)),))
-    if base.count("/") == 1 and all(part and not part.startswith(".") for part in base.split("/")):
+    if re.fullmatch(names.HUB_ID, base):
         return Base(base, base, 0, 0, 0, 0, "other", (Source("hub", base),))
     raise UsageError(f"model.base {base!r} is neither a known base, a Hub id (ORG/NAME), a folder, a .gguf file nor "
                      f"ollama:NAME; known: {', '.join(BASES)}", fix="--set model.base=qwen2.5-coder-0.5b")

@@ -10,18 +10,13 @@ from forge.errors import UsageError
 
 def _turns(before: str, between: str, after: str, opening: str = "") -> str:
     """The Go template of a format whose turns look alike; `opening` is what a prompt adds to the answer's header."""
-
-    def turn(role: str, content: str) -> str:
-        return f"{before}{role}{between}{content}{after}"
-
+    turn = f"{before}{{{{ .Role }}}}{between}{{{{ .Content }}}}{after}"
     # No {{- stands behind white space: it would take it away, and a prompt has to end with its newline.
-    system = "{{ if .System }}" + turn("system", "{{ .System }}") + "{{ end }}"
-    answer = f"{before}assistant{between}{opening}"
-    return ("{{- if .Messages }}" + system + "{{- range .Messages }}{{ if ne .Role \"system\" }}"
-            + turn("{{ .Role }}", "{{ .Content }}") + "{{ end }}{{- end }}" + answer
-            + "{{ else }}" + system + turn("user", "{{ .Prompt }}") + answer + "{{ end }}{{ .Response }}")
+    return f"{{{{ range .Messages }}}}{turn}{{{{ end }}}}{before}assistant{between}{opening}{{{{ .Response }}}}"
 
 
+# Ollama puts its SYSTEM in front of .Messages as a turn of its own. Without .Prompt it fills in no code: a chat model's
+# template has no words for that.
 CHATML_GO = _turns("<|im_start|>", "\n", "<|im_end|>\n")
 # An empty thought is how a Qwen3 is told not to think, which is how it is trained (see ChatTemplate.render).
 QWEN3_GO = _turns("<|im_start|>", "\n", "<|im_end|>\n", opening="<think>\n\n</think>\n\n")
@@ -29,18 +24,16 @@ LLAMA3_GO = _turns("<|start_header_id|>", "<|end_header_id|>\n\n", "<|eot_id|>")
 PHI3_GO = _turns("<|", "|>\n", "<|end|>\n")
 PHI4_GO = _turns("<|im_start|>", "<|im_sep|>", "<|im_end|>")
 MISTRAL_GO = (  # the system prompt stands in the last question
-    "{{- if .Messages }}{{ range $i, $_ := .Messages }}"
-    "{{ if eq .Role \"user\" }}[INST] "
-    "{{ if and $.System (eq (len (slice $.Messages $i)) 1) }}{{ $.System }}\n\n{{ end }}{{ .Content }}[/INST]"
-    "{{ else if eq .Role \"assistant\" }} {{ .Content }}</s>{{ end }}{{ end }}"
-    "{{ else }}[INST] {{ if .System }}{{ .System }}\n\n{{ end }}{{ .Prompt }}[/INST]{{ end }}{{ .Response }}"
+    "{{ range $i, $_ := .Messages }}{{ if eq .Role \"user\" }}[INST] "
+    "{{ if and (eq (len (slice $.Messages $i)) 1) (eq (index $.Messages 0).Role \"system\") }}{{ $.System }}\n\n"
+    "{{ end }}{{ .Content }}[/INST]"
+    "{{ else if eq .Role \"assistant\" }} {{ .Content }}</s>{{ end }}{{ end }}{{ .Response }}"
 )
 GEMMA_GO = (  # the system prompt stands in the first question
-    "{{- $system := .System }}{{ if .Messages }}{{ range .Messages }}"
-    "{{ if eq .Role \"user\" }}<start_of_turn>user\n"
-    "{{ if $system }}{{ $system }}\n\n{{ $system = \"\" }}{{ end }}{{ .Content }}<end_of_turn>\n"
+    "{{ range $i, $_ := .Messages }}{{ if eq .Role \"user\" }}<start_of_turn>user\n"
+    "{{ if and (eq $i 1) (eq (index $.Messages 0).Role \"system\") }}{{ $.System }}\n\n{{ end }}"
+    "{{ .Content }}<end_of_turn>\n"
     "{{ else if eq .Role \"assistant\" }}<start_of_turn>model\n{{ .Content }}<end_of_turn>\n{{ end }}{{ end }}"
-    "{{ else }}<start_of_turn>user\n{{ if $system }}{{ $system }}\n\n{{ end }}{{ .Prompt }}<end_of_turn>\n{{ end }}"
     "<start_of_turn>model\n{{ .Response }}"
 )
 
@@ -105,8 +98,8 @@ VARIANTS = (PHI4,)  # of a family's weights with a chat format of their own
 
 def _row(attribute: str, value: str | None, what: str, where: str, families: tuple[Family, ...]) -> Family:
     known = {getattr(family, attribute): family for family in families}
-    if value not in known:
-        raise UsageError(f"{where}: {what} {value!r} is not supported; supported: {', '.join(known)}",
+    if not isinstance(value, str) or value not in known:
+        raise UsageError(f"{where}: the {what} {value!r} is not supported; supported: {', '.join(known)}",
                          fix="choose a base of a supported architecture with --set model.base=…")
     return known[value]
 
@@ -114,8 +107,9 @@ def _row(attribute: str, value: str | None, what: str, where: str, families: tup
 def by_config(config: dict[str, Any], where: str) -> Family:
     """The row for a config.json; an unknown architecture is refused by name before anything is read."""
     named = config.get("architectures")
-    family = _row("architecture", named[0] if isinstance(named, list) and named else None, "architecture", where,
-                  FAMILIES)
+    what = "architecture with code of its own (auto_map), which is never run," if config.get("auto_map") else \
+        "architecture"
+    family = _row("architecture", named[0] if isinstance(named, list) and named else None, what, where, FAMILIES)
     return next((variant for variant in VARIANTS if variant.architecture == family.architecture
                  and variant.vocabulary == config.get("vocab_size")), family)
 

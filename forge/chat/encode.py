@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,9 +11,11 @@ from itertools import accumulate, compress
 from pathlib import Path
 
 from tokenizers import Tokenizer
+from tokenizers.models import BPE
 
 from forge.chat.counting import Counter
 from forge.chat.template import ChatTemplate, Message
+from forge.core.fsio import TOKENIZER_LIMIT, read_limited
 from forge.errors import UsageError
 
 
@@ -92,6 +95,24 @@ def _underivable(stop: str) -> UsageError:
                       fix="choose a base whose template appends turns")
 
 
+# With one that is not part of every merge the library panics, and with some (a NUL) it takes the process with it.
+_SUBWORDS = re.compile(rb'"continuing_subword_prefix"\s*:\s*"[^"]')
+
+
+class _Panics:
+    """Refuses a file at which the tokenizers library panics: a panic in Rust is no Exception, and no name to import."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if kind and kind.__name__ == "PanicException":
+            raise UsageError(f"{self.path} is not a tokenizer: reading it failed with {error}",
+                             fix="forge download --force") from None
+
+
 class Encoder:
     """Tokenizer and chat template of one base folder."""
 
@@ -119,11 +140,22 @@ class Encoder:
         path = folder / "tokenizer.json"
         if not path.exists():
             raise UsageError(f"{folder} has no tokenizer.json", fix="forge download --force")
+        description = read_limited(path, TOKENIZER_LIMIT)
+        if _SUBWORDS.search(description):
+            raise UsageError(f"{path} is not a tokenizer of a supported family: it has a continuing_subword_prefix",
+                             fix="choose another base")
         try:  # from_buffer: for a damaged file it raises ValueError, from_file a bare Exception
-            description = path.read_bytes()
-            tokenizer = Tokenizer.from_buffer(description)
+            with _Panics(path):
+                tokenizer = Tokenizer.from_buffer(description)
         except ValueError as error:
             raise UsageError(f"{path} is not a tokenizer: {error}", fix="forge download --force") from error
+        if not isinstance(tokenizer.model, BPE):
+            raise UsageError(f"{path} is not a tokenizer of a supported family: {type(tokenizer.model).__name__}, "
+                             "expected BPE", fix="choose another base")
+        unknown = tokenizer.model.unk_token
+        if unknown and tokenizer.model.token_to_id(unknown) is None:  # the library says so at the first unknown letter
+            raise UsageError(f"{path} is not a tokenizer: its unk_token {unknown!r} is not in its vocabulary",
+                             fix="forge download --force")
         encoder = Encoder(tokenizer, ChatTemplate.load(folder), stop, pad)
         encoder.folder, encoder.description = folder, description
         return encoder

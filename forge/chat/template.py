@@ -10,8 +10,10 @@ from pathlib import Path
 
 from jinja2 import TemplateError
 from jinja2.ext import loopcontrols
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.sandbox import SecurityError
 
+from forge.chat.sandbox import METER, Meter, Sandbox
+from forge.core.fsio import JSON_LIMIT, read_limited
 from forge.errors import UsageError
 
 Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": text}
@@ -19,16 +21,18 @@ Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content":
 
 # What a template can run into at its own fault; the sandbox's refusals are among the TemplateErrors.
 _FAILURES = (TemplateError, ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+_UNUSABLE = (TemplateError, RecursionError, SyntaxError, ValueError)  # SyntaxError: more nesting than Python has
+_TEMPLATE_LIMIT = 1_000_000  # characters; the longest that models ship have 20,000
 
 
 def _raise(message: str) -> None:
     raise TemplateError(message)
 
 
-def _environment() -> ImmutableSandboxedEnvironment:
+def _environment() -> Sandbox:
     # The settings that templates are written for (transformers' documentation, "Chat templates").
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
-    environment.filters["tojson"] = lambda value, indent=None: json.dumps(value, ensure_ascii=False, indent=indent)
+    environment = Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+    environment.add_filter("tojson", lambda value, indent=None: json.dumps(value, ensure_ascii=False, indent=indent))
     environment.globals["raise_exception"] = _raise
     environment.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
     return environment
@@ -40,35 +44,42 @@ class ChatTemplate:
     def __init__(self, source: str, special: dict[str, str] | None = None) -> None:
         self.source = source
         self.special = special or {}
+        fix = "choose another base, or mend chat_template in its folder"
+        if len(source) > _TEMPLATE_LIMIT:
+            raise UsageError(f"the chat template has {len(source):,} characters, at most {_TEMPLATE_LIMIT:,} are read",
+                             fix=fix)
         try:
             self._template = _environment().from_string(source)
-        except TemplateError as error:
-            raise UsageError(f"the chat template is not valid Jinja: {error}",
-                             fix="choose another base, or mend chat_template in its folder") from None
+        except _UNUSABLE as error:
+            raise UsageError(f"the chat template is not valid Jinja: {error}", fix=fix) from None
 
     @staticmethod
     def load(folder: Path) -> ChatTemplate:
         """The template of a model folder: `chat_template` in tokenizer_config.json beats chat_template.jinja."""
         config_file = folder / "tokenizer_config.json"
         try:
-            config = json.loads(config_file.read_bytes()) if config_file.exists() else {}
-        except ValueError as error:
+            config = json.loads(read_limited(config_file, JSON_LIMIT)) if config_file.exists() else {}
+        except (ValueError, RecursionError) as error:
             raise UsageError(f"{config_file} is not valid JSON: {error}", fix="forge download --force") from None
         if not isinstance(config, dict):
             raise UsageError(f"{config_file} holds a {type(config).__name__}, not settings",
                              fix="forge download --force")
         source = config.get("chat_template")
         if isinstance(source, list):  # named templates
-            source = next((t.get("template") for t in source if t.get("name") == "default"), None)
+            source = next((t.get("template") for t in source if isinstance(t, dict) and t.get("name") == "default"),
+                          None)
         beside = folder / "chat_template.jinja"
         if not source and beside.exists():
-            source = beside.read_text(encoding="utf-8", errors="replace")
+            source = read_limited(beside, JSON_LIMIT).decode(errors="replace")
         if not source or not isinstance(source, str):
             raise UsageError(f"{folder} has no chat template", fix="choose an instruct (chat) model as base")
         special = {}
         for name in ("bos_token", "eos_token"):
             value = config.get(name)
-            special[name] = value["content"] if isinstance(value, dict) else value or ""
+            text = value.get("content") if isinstance(value, dict) else value or ""
+            if not isinstance(text, str):
+                raise UsageError(f"{config_file}: {name} is {value!r}, expected a text", fix="forge download --force")
+            special[name] = text
         return ChatTemplate(source, special)
 
     def render(self, messages: Sequence[Message], *, prompt: bool = False) -> str:
@@ -78,11 +89,13 @@ class ChatTemplate:
         prompt ends with the empty thought that it writes before an answer, which is no word of the assistant's.
         """
         try:
-            return self._template.render(messages=list(messages), add_generation_prompt=prompt, tools=None,
-                                         enable_thinking=False, **self.special)
+            return self._template.render({METER: Meter()}, messages=list(messages), add_generation_prompt=prompt,
+                                         tools=None, enable_thinking=False, **self.special)
         except _FAILURES as error:
+            fix = "choose another base: no chat needs such a template" if isinstance(error, SecurityError) else \
+                "mend the example's roles"
             raise UsageError(f"the chat template refused a conversation: {error}; roles "
-                             f"{[m.get('role') for m in messages]}", fix="mend the example's roles") from None
+                             f"{[m.get('role') for m in messages]}", fix=fix) from None
 
     @cached_property
     def default_system(self) -> str | None:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from forge.core import names
 from forge.errors import UsageError
 
 PROFILES = Path(__file__).parent.parent / "config"
@@ -28,7 +29,7 @@ class ModelConfig(Section):
                       "folder, a file.gguf, ollama:NAME, or tiny (random weights, no network: for tests).")
     revision: str | None = Field(None, description="Hub revision (branch, tag or commit) of the base; null: the newest "
                                  "when it is first downloaded, which is then kept.")
-    name: str = Field("my-model", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$",
+    name: str = Field("my-model", pattern=names.MODEL,
                       description="Name of the result; its files are called after it.")
 
 
@@ -182,14 +183,14 @@ class GenerationConfig(Section):
 class DeployConfig(Section):
     target: Literal["auto", "ollama", "builtin"] = Field("auto", description="auto: Ollama where it answers, else the "
                                                          "built-in runtime.")
-    name: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$",
+    name: str | None = Field(None, max_length=128, pattern=names.OLLAMA,
                              description="Model name in Ollama; null: model.name.")
     system: str | None = Field(None, description="System prompt; also what the identity examples are made from.")
     num_ctx: Positive = Field(4096, description="Context window, in tokens.")
 
 
 class PublishConfig(Section):
-    repo: str | None = Field(None, pattern=r"^[A-Za-z0-9][\w.-]*/[\w.-]+$", description="Hub repository, ORG/NAME.")
+    repo: str | None = Field(None, pattern=names.HUB_ID, description="Hub repository, ORG/NAME.")
     private: bool = Field(True, description="Only for you and those you invite; a repository that is public already is "
                           "then refused.")
     create: bool = Field(True, description="Create the repository if it is missing.")

@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-from forge.errors import EnvironmentProblem
+from forge.errors import EnvironmentProblem, UsageError
 
 CHUNK = 1 << 20
+# Most bytes of a model folder's small files: the index of the largest models has 9 MB, the largest tokenizer.json 35.
+JSON_LIMIT, TOKENIZER_LIMIT = 16_000_000, 64_000_000
 PARTIAL = ".partial"  # suffix of everything unfinished; nothing that ends in it is ever read as a result
 
 
@@ -87,6 +89,19 @@ def write_text(destination: Path, text: str) -> None:
 def write_json(destination: Path, value: object) -> None:
     """Indented, keys in the order given, one newline at the end: stable bytes for equal values."""
     write_text(destination, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_limited(path: Path, limit: int, fix: str = "fetch it again from a source you trust: forge download --force"
+                 ) -> bytes:
+    """A file that is read at once. Raises UsageError where it is larger than such files are, or no file (a pipe would
+    never end), before any of it is read; FileNotFoundError where there is nothing."""
+    size = path.stat().st_size
+    if not path.is_file():
+        raise UsageError(f"{path} is no file, but a directory or a pipe", fix="put a file there, or name one")
+    if size > limit:
+        raise UsageError(f"{path} has {human(size)}; of such a file no more than {human(limit)} are read", fix=fix)
+    with open(path, "rb") as handle:
+        return handle.read(limit)
 
 
 def sha256_bytes(data: bytes) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from forge.core.config import Config
+from forge.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,10 @@ class Workspace:
 
     # models
     def base(self, identity: str) -> Path:
-        """Where a base called ORG/NAME lies."""
+        """Where a base called ORG/NAME lies. Raises UsageError for a name that would lead elsewhere."""
+        if any(part in ("", ".", "..") or not part.isprintable() or "\\" in part for part in identity.split("/")):
+            raise UsageError(f"model.base: {identity!r} has a part that no folder can be called after",
+                             fix="--set model.base=ORG/NAME, or a folder by its own name")
         return self._or(self.config.paths.base, f"models/base/{identity}")
 
     @property

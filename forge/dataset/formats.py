@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from forge.chat.template import Message
+from forge.core.fsio import human, read_limited
 from forge.errors import EnvironmentProblem, UsageError
 
 SHAREGPT_ROLES = {
@@ -24,6 +25,8 @@ SHAREGPT_ROLES = {
     "system": "system",
 }
 ROLES = {role: role for role in ("system", "user", "assistant")}
+LINE_LIMIT = 64_000_000  # bytes of a line of JSONL; no example has as many
+ARRAY_LIMIT = 1_000_000_000  # bytes of a JSON array, which is read at once
 BATCH = 1024  # parquet rows held at a time
 BOM = b"\xef\xbb\xbf"  # what some editors put before the first line
 
@@ -168,8 +171,11 @@ Entry = tuple[int, Any, str | None]  # number, parsed record, or else why it doe
 
 def _jsonl(path: Path) -> Iterator[Entry]:
     with open(path, "rb") as handle:
-        for number, raw in enumerate(handle, 1):
+        for number, raw in enumerate(iter(lambda: handle.readline(LINE_LIMIT), b""), 1):
             text = raw.removeprefix(BOM) if number == 1 else raw
+            if len(raw) == LINE_LIMIT:  # the rest of it may be of any length
+                yield number, None, f"longer than {human(LINE_LIMIT)}; what follows is not read"
+                return
             if not text.strip():
                 continue
             try:
@@ -181,7 +187,7 @@ def _jsonl(path: Path) -> Iterator[Entry]:
 
 def _json(path: Path) -> Iterator[Entry]:
     """An array of records. JSONL under this name is read too: its first line is no whole array."""
-    data = path.read_bytes().removeprefix(BOM)
+    data = read_limited(path, ARRAY_LIMIT, fix="write it as JSONL, one object a line").removeprefix(BOM)
     try:
         whole = orjson.loads(data)
     except orjson.JSONDecodeError as error:

@@ -13,12 +13,14 @@ from typing import Any
 
 import orjson
 
+from forge.core.fsio import read_limited
 from forge.corpus.index import Index, Passage
 from forge.dataset.example import rank
 from forge.errors import UsageError
 from forge.evaluate.text import contained
 
 BOM = b"\xef\xbb\xbf"
+LIMIT = 256_000_000  # bytes of a file of questions, which is read at once
 SHOWN = 30  # problems that an error lists
 OWN = "own"  # kind of a question that names none
 NEAR = 3  # passages of a changed document that are looked at for an answer
@@ -64,7 +66,7 @@ def read(path: Path) -> list[Question]:
     Raises one UsageError with everything that is wrong with the file.
     """
     try:
-        data = path.read_bytes()
+        data = read_limited(path, LIMIT, fix="ask fewer questions")
     except OSError as error:
         raise UsageError(f"the questions {path} cannot be read: {error.strerror}",
                          fix="--questions FILE.jsonl, one JSON object a line") from None

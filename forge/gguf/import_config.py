@@ -37,9 +37,9 @@ def family_of(header: Header) -> tuple[Family, str]:
     if kind != expected:
         raise UsageError(f"{header.path}: tokenizer {kind!r} with pre-tokenizer {pre!r}, expected {expected!r}",
                          fix=OTHER)
-    if header.get(f"{arch}.expert_count"):
-        raise UsageError(f"{header.path} is a mixture of {header.get(f'{arch}.expert_count')} experts, which is not "
-                         "supported", fix=OTHER)
+    experts = _Meta(header, family).get("expert_count")
+    if experts:
+        raise UsageError(f"{header.path} is a mixture of {experts} experts, which is not supported", fix=OTHER)
     if family is MISTRAL and kind == SENTENCEPIECE:
         _require_mistral(header)
     return family, pre
@@ -77,10 +77,14 @@ class _Meta:
         return self.prefix + key in self.header.fields
 
     def get(self, key: str, default: Any = None) -> Any:
-        return self.header.get(self.prefix + key, default)
+        value = self.header.get(self.prefix + key, default)
+        if isinstance(value, list | np.ndarray):  # one a layer: no class here has layers that differ
+            raise self.refuse(key, "one value for all layers")
+        return value
 
     def refuse(self, key: str, expected: str) -> UsageError:
-        return UsageError(f"{self.where}: {self.prefix}{key} is {self.get(key)!r}, expected {expected}", fix=OTHER)
+        found = self.header.get(self.prefix + key)
+        return UsageError(f"{self.where}: {self.prefix}{key} is {found!r}, expected {expected}", fix=OTHER)
 
     def whole(self, key: str, default: int | None = None) -> int:
         value = self.get(key, default)

@@ -12,6 +12,7 @@ import numpy as np
 
 from forge.catalog.families import Family
 from forge.chat.template import ChatTemplate
+from forge.core.fsio import TOKENIZER_LIMIT
 from forge.errors import EnvironmentProblem, UsageError
 from forge.gguf.container import Field
 from forge.weights.base import ModelFolder, read_json
@@ -36,7 +37,8 @@ _OTHER = "choose a base of a supported family"
 
 def tokenizer_fields(base: ModelFolder) -> dict[str, Field]:
     """All tokenizer.* fields. Raises UsageError for a tokenizer that llama.cpp would misread."""
-    tokenizer, settings = (read_json(base.tokenizer / name) for name in ("tokenizer.json", "tokenizer_config.json"))
+    tokenizer = read_json(base.tokenizer / "tokenizer.json", TOKENIZER_LIMIT)
+    settings = read_json(base.tokenizer / "tokenizer_config.json")
     where = str(base.tokenizer / "tokenizer.json")
     model = tokenizer.get("model")
     if not isinstance(model, dict) or model.get("type") != "BPE" or not isinstance(model.get("vocab"), dict):

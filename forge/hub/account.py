@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
+
+from forge.errors import UsageError
 
 TOKEN_NAMES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGING_FACE_TOKEN")
 PLACEHOLDERS = {"your_token_here", "hf_your_token_here"}  # what instructions write, and nobody means
 
 
 def endpoint() -> str:
-    """The Hub's address, or the mirror's that HF_ENDPOINT names."""
-    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or "https://huggingface.co"
+    """The Hub's address, or the mirror's that HF_ENDPOINT names. Raises UsageError for one that is not of the web."""
+    address = os.environ.get("HF_ENDPOINT", "").rstrip("/") or "https://huggingface.co"
+    try:
+        split = urlsplit(address)
+        known = split.scheme in ("http", "https") and bool(split.hostname) and (split.port or True)
+    except ValueError:
+        known = False
+    if not known or not address.isprintable():
+        raise UsageError(f"HF_ENDPOINT is {address!r}, expected http(s)://HOST", fix="unset HF_ENDPOINT")
+    return address
 
 
 def offline() -> bool:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import regex
 
 from forge.errors import UsageError
 from forge.weights.base import ModelFolder, read_json
@@ -32,6 +32,7 @@ _PARTS = {
     "modules_to_save.weight": "copy", "original_module.weight": "copy",
 }
 _LORA = ("A", "B", "embedding A", "embedding B", "magnitude")
+_PATTERN_SECONDS = 0.5  # patterns come with the adapter, and one can be written that takes years
 _BLOCK = 4_000_000  # values looked at at a time: a saved embedding has a billion
 _PLAIN = "train a plain LoRA adapter, or merge this one with peft and use the merged folder as base"
 _AGAIN = "forge train --force"
@@ -45,6 +46,30 @@ _ONLY: dict[str, tuple[Any, ...]] = {
     "kasa_config": (None,),
     # pissa, olora, corda, loftq and lora_ga rewrite the base's weights when training starts: see _FIXES
     "init_lora_weights": (True, False, None, "gaussian", "orthogonal", "eva"),
+}
+
+
+def _is_rank(value: object) -> bool:
+    return type(value) is int and 0 < value < 1 << 31
+
+
+def _is_alpha(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e9
+
+
+def _all(good: Callable[[object], bool], kind: type) -> Callable[[object], bool]:
+    """Absent, or a list (a dict of values) that are all good."""
+    def check(value: object) -> bool:
+        items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        return value is None or (isinstance(value, kind) and all(map(good, items)))
+    return check
+
+
+_KINDS: dict[str, tuple[str, Callable[[object], bool]]] = {
+    "r": ("a positive number", _is_rank), "lora_alpha": ("a positive number", _is_alpha),
+    "rank_pattern": ("ranks by pattern", _all(_is_rank, dict)),
+    "alpha_pattern": ("numbers by pattern", _all(_is_alpha, dict)),
+    "modules_to_save": ("a list of names", _all(lambda value: isinstance(value, str), list)),
 }
 _FIXES = {"init_lora_weights": "save it with path_initial_model_for_weight_conversion, which makes it plain LoRA on "
                                "the base as it was (peft's documentation, PiSSA)"}
@@ -157,9 +182,9 @@ def _require_plain(config: dict[str, Any], where: Path) -> None:
         if value not in harmless:
             raise UsageError(f"{where}: {key} is {value!r}, which cannot be merged exactly",
                              fix=_FIXES.get(key, _PLAIN))
-    for key in ("r", "lora_alpha"):
-        if not isinstance(config.get(key), int | float) or config[key] <= 0:
-            raise UsageError(f"{where}: {key} is {config.get(key)!r}, expected a positive number", fix="forge train")
+    for key, (expected, good) in _KINDS.items():
+        if not good(config.get(key)):
+            raise UsageError(f"{where}: {key} is {config.get(key)!r}, expected {expected}", fix=_AGAIN)
 
 
 Parts = dict[str, Entry]
@@ -280,7 +305,7 @@ def _pair(config: dict[str, Any], module: str, parts: Parts, where: Path, model:
     if target is None or len(target.shape) != 2:
         raise UsageError(f"{where}: {module} is not a linear layer of the base {model.folder}: the adapter is for "
                          "another base", fix=other)
-    rank = _pattern(config.get("rank_pattern"), module, config["r"])
+    rank = _pattern(config.get("rank_pattern"), module, config["r"], where)
     dora, transposed = bool(config.get("use_dora")), module == EMBEDDING
     if dora and transposed:
         raise UsageError(f"{where}: use_dora on {EMBEDDING} is not merged exactly", fix=_PLAIN)
@@ -293,7 +318,7 @@ def _pair(config: dict[str, Any], module: str, parts: Parts, where: Path, model:
     if found != needed:
         raise UsageError(f"{where}: {module} has {_spelt(found)}; rank {rank} on the base's {list(target.shape)} needs "
                          f"{_spelt(needed)}: the adapter is for another base", fix=other)
-    alpha = _pattern(config.get("alpha_pattern"), module, config["lora_alpha"])
+    alpha = _pattern(config.get("alpha_pattern"), module, config["lora_alpha"], where)
     scaling = alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank
     a, b = (lora[part] for part in list(needed)[:2])
     return Pair(a, b, scaling, lora.get("magnitude"), transposed)
@@ -310,9 +335,13 @@ def _spelt(shapes: dict[str, tuple[int, ...]]) -> str:
     return " and ".join(f"{part} {list(shape)}" for part, shape in shapes.items())
 
 
-def _pattern(patterns: dict[str, Any] | None, module: str, default: Any) -> Any:
+def _pattern(patterns: dict[str, Any] | None, module: str, default: Any, where: Path) -> Any:
     """PEFT's rule: the first pattern that matches the end of the module's path, at a dot."""
     for pattern, value in (patterns or {}).items():
-        if re.match(rf"(.*\.)?({pattern})$", module):
-            return value
+        try:
+            if regex.match(rf"(.*\.)?({pattern})$", module, timeout=_PATTERN_SECONDS):
+                return value
+        except (regex.error, TimeoutError) as error:
+            raise UsageError(f"{where}: the pattern {pattern!r} cannot be used: {str(error) or type(error).__name__}",
+                             fix="write the module's name, or an expression that matches at once") from None
     return default

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,23 +17,26 @@ from typing import Any
 import numpy as np
 
 from forge.catalog.families import Family, by_config
+from forge.core.fsio import JSON_LIMIT, read_limited
 from forge.errors import UsageError
 from forge.weights.layout import layout, tied
 from forge.weights.safetensors import NUMPY, Entry, Files, Tensor, read_header
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,200}")  # no path, on any system
 _AGAIN = "fetch the base again with forge download --force"
 _SKIPPED = (".rotary_emb.inv_freq", ".attention.masked_bias")  # derived buffers that old exports carry
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a model folder. Raises UsageError where the file is absent or anything else."""
+def read_json(path: Path, limit: int = JSON_LIMIT) -> dict[str, Any]:
+    """A JSON object from a model folder. Raises UsageError where the file is absent, above `limit` bytes, or anything
+    else."""
     try:
-        value = json.loads(path.read_bytes())
+        value = json.loads(read_limited(path, limit))
     except FileNotFoundError:
         raise UsageError(f"{path.parent} has no {path.name}", fix=_AGAIN) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not valid JSON: {error}", fix=_AGAIN) from None
     if not isinstance(value, dict):
         raise UsageError(f"{path} holds {type(value).__name__}, expected an object", fix=_AGAIN)
@@ -112,12 +116,26 @@ def _stored(folder: Path) -> dict[str, Entry]:
     if (folder / INDEX).exists():
         return _sharded(folder)
     if (folder / SINGLE).exists():
-        return read_header(folder / SINGLE)
+        return read_header(_inside(folder, SINGLE, folder))
     pickles = sorted(p.name for pattern in _PICKLES for p in folder.glob(pattern))
     if pickles:
         raise UsageError(f"{folder} has only pickle weights ({', '.join(pickles[:3])}): refused, a pickle can run code "
                          "when it is loaded", fix="choose a base that ships safetensors")
     raise UsageError(f"{folder} has neither {SINGLE} nor {INDEX}", fix=_AGAIN)
+
+
+def _inside(folder: Path, name: str, where: Path) -> Path:
+    """A weight file of the folder itself: a link may stay inside it, or lead into the Hub cache that it belongs to."""
+    path, home = folder / name, folder.resolve()
+    if not path.is_file():
+        raise UsageError(f"{where} names {name}, which is not there, or no file" if where != folder else
+                         f"{path} is no file", fix=_AGAIN)
+    found = path.resolve()
+    cache = home.parents[1] / "blobs" if home.parent.name == "snapshots" else home  # models--ORG--NAME/snapshots/COMMIT
+    if not found.is_relative_to(home) and found.parent != cache:
+        raise UsageError(f"{path} is a link to {found}, which is not inside its folder: refused",
+                         fix="put the file itself there, or name the folder that it lies in as base")
+    return path
 
 
 def _sharded(folder: Path) -> dict[str, Entry]:
@@ -129,15 +147,13 @@ def _sharded(folder: Path) -> dict[str, Entry]:
     for shard in places.values():
         if isinstance(shard, str) and shard in headers:
             continue
-        if not isinstance(shard, str) or Path(shard).name != shard or shard in ("", "..") or "\\" in shard:
-            raise UsageError(f"{index} names the file {shard!r}, which is not inside its folder: refused",
+        if not isinstance(shard, str) or not _FILE_NAME.fullmatch(shard):
+            raise UsageError(f"{index} names the file {shard!r:.100}, which is not inside its folder: refused",
                              fix="do not use this model folder; fetch the base from a source you trust")
         if not shard.endswith(".safetensors"):
             raise UsageError(f"{index} names {shard}, which is not safetensors: refused",
                              fix="choose a base that ships safetensors")
-        if not (folder / shard).is_file():
-            raise UsageError(f"{index} names {shard}, which is not there", fix=_AGAIN)
-        headers[shard] = read_header(folder / shard)
+        headers[shard] = read_header(_inside(folder, shard, index))
     absent = [name for name, shard in places.items() if name not in headers[shard]]
     if absent:
         raise UsageError(f"{folder / places[absent[0]]} lacks tensor {absent[0]}, which the index says it holds",

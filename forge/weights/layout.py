@@ -9,6 +9,7 @@ from forge.errors import UsageError
 
 Shapes = dict[str, tuple[int, ...]]
 Sizes = dict[str, tuple[str, ...]]  # a tensor's shape by the names of its sizes, see _sizes
+_MOST_LAYERS = 1024  # no model has more than some 130; a config that says 10^12 must not be listed layer by layer
 
 _NORMS: Sizes = {"input_layernorm.weight": ("hidden",), "post_attention_layernorm.weight": ("hidden",)}
 _FFN_NORMS: Sizes = {"pre_feedforward_layernorm.weight": ("hidden",), "post_feedforward_layernorm.weight": ("hidden",)}
@@ -47,11 +48,11 @@ _LAYOUTS = {
 }
 
 
-def number(config: dict[str, Any], key: str, where: str) -> int:
-    """A positive whole number out of config.json."""
+def number(config: dict[str, Any], key: str, where: str, most: int = 1 << 40) -> int:
+    """A positive whole number out of config.json; with larger ones than any model has, shapes would not end."""
     value = config.get(key)
-    if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
-        raise UsageError(f"{where}: {key} is {value!r}, expected a positive whole number",
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= most:
+        raise UsageError(f"{where}: {key} is {value!r}, expected a positive whole number up to {most:,}",
                          fix="fetch the base again with forge download --force")
     return value
 
@@ -83,7 +84,7 @@ def layout(family: str, config: dict[str, Any], where: str) -> Shapes:
     for setting, tensors in row.switched.items():
         layer |= tensors if config.get(setting) else {}
     shapes: Shapes = {"model.embed_tokens.weight": (vocabulary, sizes["hidden"])}
-    for i in range(number(config, "num_hidden_layers", where)):
+    for i in range(number(config, "num_hidden_layers", where, _MOST_LAYERS)):
         shapes |= {f"model.layers.{i}.{name}": tuple(sizes[size] for size in layer[name]) for name in sorted(layer)}
     shapes["model.norm.weight"] = (sizes["hidden"],)
     if not tied(family, config):

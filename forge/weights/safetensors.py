@@ -12,6 +12,7 @@ import math
 import mmap
 import os
 import struct
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +20,15 @@ from typing import IO, Any, TypeGuard
 
 import numpy as np
 
-from forge.errors import UsageError
+from forge.errors import UsageError, one_line
 
 # What weights may be stored as.
 NUMPY: dict[str, np.dtype] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
 _SIZES = {"BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "U16": 2, "I16": 2, "F16": 2, "BF16": 2, "U32": 4,
           "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8}
-_HEADER_LIMIT = 100_000_000  # the reference implementation's own limit
+# A tensor takes some 130 bytes, a large shard 100 kB. The reference's own limit is 100 MB, of which JSON could make GB.
+_HEADER_LIMIT = 16_000_000
+_PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04")  # bare, and in torch's archives
 _AGAIN = "fetch the file again (forge download --force); it is damaged or incomplete"
 
 
@@ -58,18 +61,19 @@ class Tensor:
 
 
 def _refuse(path: Path, problem: str) -> UsageError:
-    return UsageError(f"{path} is not a sound safetensors file: {problem}", fix=_AGAIN)
+    return UsageError(f"{path} is not a sound safetensors file: {one_line(problem)}", fix=_AGAIN)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        raise ValueError("a key occurs twice")
+        raise ValueError(f"{Counter(name for name, _ in pairs).most_common(1)[0][0]} occurs twice")
     return value
 
 
 def _counts(value: object) -> TypeGuard[list[int]]:
-    return isinstance(value, list) and all(isinstance(v, int) and not isinstance(v, bool) and v >= 0 for v in value)
+    """Whether it is a list of 64-bit sizes. No more than 8: larger ones would make products of any length."""
+    return isinstance(value, list) and len(value) <= 8 and all(type(v) is int and 0 <= v < 1 << 63 for v in value)
 
 
 def read_header(path: Path) -> dict[str, Entry]:
@@ -78,13 +82,19 @@ def read_header(path: Path) -> dict[str, Entry]:
     Raises UsageError where the header is broken, its offsets lie, or the file is shorter or longer than it says.
     """
     size = path.stat().st_size
+    if not path.is_file():
+        raise _refuse(path, "it is a folder, a pipe or a device")
     with open(path, "rb") as handle:
         start = handle.read(8)
         if len(start) < 8:
             raise _refuse(path, f"it has {size} bytes")
         length = struct.unpack("<Q", start)[0]
         if length > min(_HEADER_LIMIT, size - 8):
-            raise _refuse(path, f"its header is said to have {length:,} bytes, the file has {size:,}")
+            if start.startswith(_PICKLES):
+                raise UsageError(f"{path} is a pickle under another name: refused, a pickle can run code when it is "
+                                 "loaded", fix="choose a model that ships safetensors")
+            raise _refuse(path, f"its header is said to have {length:,} bytes, the file has {size:,}; at most "
+                                f"{_HEADER_LIMIT:,} are read")
         raw = handle.read(length)
     try:
         header = json.loads(raw, object_pairs_hook=_unique)
