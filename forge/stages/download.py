@@ -76,14 +76,46 @@ def _obtain(ctx: Context, destination: Path) -> tuple[str, dict]:
         from forge.weights.tiny import build_tiny
         build_tiny(destination, _texts(ctx))
         return "its config (random weights)", {}
-    fetched, tried = first_reachable(ctx.base.sources, cache_folder(), revision=ctx.config.model.revision,
+    fetched, tried = first_reachable(ctx.base.sources, cache_folder(), revision=_revision(ctx),
                                      token=token(ctx.workspace.root), destination=destination, report=ctx.report)
     for source, why in tried:
         ctx.report.info(f"not from {source.kind} {source.at}: {why}")
     if fetched.kind == "gguf":
         from forge.gguf.import_ import import_gguf
         import_gguf(fetched.path, destination, report=ctx.report)
-    return fetched.detail, {"revision": fetched.revision, "from_gguf": fetched.kind == "gguf"}
+    return fetched.detail, {"revision": fetched.revision, "license": fetched.license or _recorded(ctx).get("license"),
+                            "from_gguf": fetched.kind == "gguf"}
+
+
+def _recorded(ctx: Context) -> dict:
+    """What the last download of this base recorded, or nothing."""
+    manifest = Manifest.read(ctx.workspace.manifest("download"))
+    return manifest.metrics if manifest and manifest.settings == settings(ctx) else {}
+
+
+def _revision(ctx: Context) -> str | None:
+    """The commit that was taken before, so that doing it again gives the same bytes; else as configured."""
+    return _recorded(ctx).get("revision") or ctx.config.model.revision
+
+
+def moved(ctx: Context) -> str | None:
+    """What to tell where the branch or tag of the base's repository is at another commit by now."""
+    from forge.hub.account import token
+    from forge.hub.snapshot import head
+    taken, wanted = _recorded(ctx).get("revision"), ctx.config.model.revision
+    if not taken or wanted == taken or (source := next((s for s in ctx.base.sources if s.kind == "hub"), None)) is None:
+        return None
+    now = head(source.at, wanted, token(ctx.workspace.root))
+    if now in (None, taken):
+        return None
+    return (f"{wanted or 'main'} of {source.at} has moved to {now}; {taken[:12]} is kept. To take it: "
+            f"forge download --set model.revision={now}")
+
+
+def base_license(ctx: Context) -> str:
+    """The base's licence as the catalog or its repository's card has it; "unknown" where neither says."""
+    listed = ctx.base.license
+    return listed if listed != "other" else _recorded(ctx).get("license") or "unknown"
 
 
 def _texts(ctx: Context) -> list[str]:

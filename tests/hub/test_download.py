@@ -5,11 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import subprocess
+import sys
+import threading
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from huggingface_hub import snapshot_download
+from stand_ins import hub as stand_in
 
 from forge.catalog.bases import BASES, Source
 from forge.core import proc
@@ -38,7 +44,7 @@ def test_hub_gives_safetensors_and_json_and_nothing_that_runs(server, tmp_path, 
     assert {p.name: p.read_bytes() for p in fetched.path.iterdir()} == {
         n: MODEL[n] for n in ("config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja")}
     sizes = [done for label, done, _, unit in notes.steps if unit == "B" and "org/model" in label]
-    assert max(sizes) == sum(p.stat().st_size for p in fetched.path.iterdir())
+    assert max(sizes) == len(MODEL["model.safetensors"])
 
 
 def test_a_pinned_revision_is_taken(server, tmp_path, notes) -> None:
@@ -71,10 +77,11 @@ def test_no_network_is_noticed_within_five_seconds(tmp_path, notes, monkeypatch,
 
 
 def test_gated_private_and_absent_repositories_are_explained(server, tmp_path, notes) -> None:
-    server.add("org/model", MODEL, gated=True)
-    with pytest.raises(Unreachable, match="gated") as caught:
-        get(HUB, tmp_path, notes, token="hf_test")
-    assert "accept its terms" in str(caught.value.fix)
+    server.add("org/model", MODEL, gated="Access to model org/model is awaiting a review from its authors.")
+    for shown, status in (("hf_test", 403), (None, 401)):
+        with pytest.raises(Unreachable, match=rf"gated.*\({status}: .*awaiting a review") as caught:
+            get(HUB, tmp_path, notes, token=shown)
+        assert str(caught.value.fix).startswith(f"accept its terms at {server.url}/org/model, then set HF_TOKEN")
     server.add("org/model", MODEL, private=True)
     with pytest.raises(Unreachable, match=r"private.*\(401\)"):
         get(HUB, tmp_path, notes)
@@ -91,6 +98,202 @@ def test_a_repository_of_pickles_is_refused_with_the_reason(server, tmp_path, no
     server.add("org/model", {"config.json": b"{}", "pytorch_model.bin": b"x"})
     with pytest.raises(UsageError, match=r"pickled weights \(pytorch_model\.bin\)"):
         get(HUB, tmp_path, notes)
+
+
+# -- broken lines, broken files
+WEIGHTS = "GET /org/model/resolve/"
+
+
+def weights_sent(server) -> int:
+    """Bytes of the weights that went over the line."""
+    return sum(count for path, count in server.sent.items() if path.endswith("model.safetensors"))
+
+
+def test_a_line_that_keeps_dropping_ends_with_nothing_sent_twice(server, tmp_path, notes) -> None:
+    server.add("org/model", MODEL)
+    server.drop = {WEIGHTS: [20_000] * 12}  # more than are tried without progress
+    fetched = get(HUB, tmp_path, notes)
+    assert (fetched.path / "model.safetensors").read_bytes() == MODEL["model.safetensors"]
+    assert weights_sent(server) == len(MODEL["model.safetensors"])
+    assert [done for _, done, _, unit in notes.steps if unit == "B"] == sorted(
+        done for _, done, _, unit in notes.steps if unit == "B")
+
+
+def test_what_has_arrived_before_giving_up_is_kept(server, tmp_path, notes) -> None:
+    server.add("org/model", MODEL)
+    server.drop, server.fail = {WEIGHTS: [100_000, 0, 0, 0]}, {}
+    with pytest.raises(Unreachable, match="could not be downloaded") as caught:
+        get(HUB, tmp_path, notes)
+    assert "what has arrived is kept" in str(caught.value.fix)
+    get(HUB, tmp_path, notes)
+    assert weights_sent(server) == len(MODEL["model.safetensors"])
+
+
+DOWNLOAD = """
+import sys
+from pathlib import Path
+from forge.core.report import Silent
+from forge.hub.snapshot import snapshot
+snapshot("org/model", Path(sys.argv[1]), revision=None, token=None, report=Silent())
+"""
+
+
+def test_killed_half_way_the_next_run_goes_on_there(server, tmp_path, notes, monkeypatch) -> None:
+    server.add("org/model", MODEL)
+    server.stall = {WEIGHTS: [(120_000, threading.Event())]}
+    killed = subprocess.Popen([sys.executable, "-c", DOWNLOAD, str(tmp_path / "base")], env=os.environ | {
+        "HF_ENDPOINT": server.url, "HF_HUB_DISABLE_XET": "1", "HF_HUB_CACHE": str(tmp_path / "hf")})
+    assert server.held.wait(60)
+    until = time.monotonic() + 60
+    while sum(p.stat().st_size for p in tmp_path.rglob("*.partial")) < 120_000 and time.monotonic() < until:
+        time.sleep(0.01)
+    killed.kill()
+    killed.wait()
+    assert not (tmp_path / "base").exists(), "nothing half-done is laid there"
+    ranges: list[str] = []
+    ranged = stand_in.Handler.ranged
+    monkeypatch.setattr(stand_in.Handler, "ranged", lambda handler, *rest: (
+        ranges.append(handler.headers.get("Range", "")), ranged(handler, *rest))[1])
+    fetched = get(HUB, tmp_path, notes)
+    assert (fetched.path / "model.safetensors").read_bytes() == MODEL["model.safetensors"]
+    assert "bytes=120000-" in ranges
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_a_mirror_without_ranges_begins_again_and_is_right(server, tmp_path, notes) -> None:
+    server.add("org/model", MODEL)
+    server.ranges, server.drop = False, {WEIGHTS: [100_000]}
+    fetched = get(HUB, tmp_path, notes)
+    assert (fetched.path / "model.safetensors").read_bytes() == MODEL["model.safetensors"]
+    assert weights_sent(server) == 100_000 + len(MODEL["model.safetensors"])
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_a_file_that_arrives_changed_is_refused_and_not_kept(server, tmp_path, notes, name) -> None:
+    commit = server.add("org/model", MODEL)
+    server.flip = {f"GET /org/model/resolve/{commit}/{name}": [True]}
+    with pytest.raises(StageFailed, match=name.replace(".", r"\.")) as caught:
+        get(HUB, tmp_path, notes)
+    assert "forge download again" in str(caught.value.fix)
+    assert not (tmp_path / "base").exists()
+    assert (get(HUB, tmp_path, notes).path / name).read_bytes() == MODEL[name]
+
+
+def test_a_cached_file_that_was_damaged_is_fetched_again(server, tmp_path, notes, monkeypatch) -> None:
+    server.add("org/model", MODEL)
+    get(HUB, tmp_path, notes)
+    blob = tmp_path / "hf/models--org--model/blobs" / hashlib.sha256(MODEL["model.safetensors"]).hexdigest()
+    blob.write_bytes(b"x" * blob.stat().st_size)
+    assert (get(HUB, tmp_path, notes).path / "model.safetensors").read_bytes() == MODEL["model.safetensors"]
+    assert "is damaged; it is downloaded again" in notes.warnings[0]
+    blob.write_bytes(b"x" * blob.stat().st_size)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(StageFailed, match=r"model\.safetensors has the digest .*removed"):
+        get(HUB, tmp_path, notes)
+
+
+def test_the_token_stays_with_the_hub_when_files_lie_elsewhere(server, tmp_path, notes) -> None:
+    server.add("org/model", MODEL, private=True)
+    server.elsewhere, server.drop = True, {"GET /elsewhere/": [100_000]}
+    fetched = get(HUB, tmp_path, notes, token="hf_test")
+    assert (fetched.path / "model.safetensors").read_bytes() == MODEL["model.safetensors"]
+    assert any(line.startswith("GET /elsewhere/") for line in server.seen)
+    assert server.shown_elsewhere == []
+
+
+def test_two_at_once_fetch_a_file_once(server, tmp_path, notes) -> None:
+    server.add("org/model", MODEL)
+    wait = threading.Event()
+    server.stall = {WEIGHTS: [(50_000, wait)]}
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(get, HUB, tmp_path, notes, destination=tmp_path / "first")
+        assert server.held.wait(60)
+        second = pool.submit(get, HUB, tmp_path, notes, destination=tmp_path / "second")
+        until = time.monotonic() + 60
+        while sum("/tree/" in line for line in server.seen) < 2 and time.monotonic() < until:
+            time.sleep(0.01)
+        wait.set()
+        for done in (first, second):
+            assert (done.result(60).path / "model.safetensors").read_bytes() == MODEL["model.safetensors"]
+    assert weights_sent(server) == len(MODEL["model.safetensors"])
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_a_mirror_is_used_in_the_hubs_place(server, tmp_path, notes, monkeypatch) -> None:
+    server.add("org/model", {"config.json": b"{}"})
+    with stand_in.running() as mirror:
+        commit = mirror.add("org/model", MODEL)
+        monkeypatch.setenv("HF_ENDPOINT", f"{mirror.url}/")
+        assert get(HUB, tmp_path, notes).revision == commit
+    assert server.seen == []
+
+
+def test_a_busy_hub_is_asked_again(server, tmp_path, notes) -> None:
+    commit = server.add("org/model", MODEL)
+    server.fail = {f"GET /api/models/org/model/tree/{commit}": [503, 429], WEIGHTS: [500, 503],
+                   f"HEAD /org/model/resolve/{commit}/config.json": [503], "GET /api/models/org/model": [503, 429, 502]}
+    get(HUB, tmp_path, notes)
+    assert not any(server.fail.values())
+
+
+def test_offline_with_half_a_copy_is_told(server, tmp_path, notes, monkeypatch) -> None:
+    server.add("org/model", MODEL)
+    server.drop = {WEIGHTS: [1000, 0, 0, 0]}
+    with pytest.raises(Unreachable):
+        get(HUB, tmp_path, notes)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(Unreachable, match=r"\(HF_HUB_OFFLINE is set\) and org/model is not whole") as caught:
+        get(HUB, tmp_path, notes)
+    assert caught.value.fix == "unset HF_HUB_OFFLINE"
+
+
+def test_what_other_tools_put_into_the_cache_is_left_there(server, tmp_path, notes, monkeypatch) -> None:
+    commit = server.add("org/model", MODEL)
+    snapshot_download("org/model", endpoint=server.url, token=False)  # all of it, pickle and code as well
+    assert (tmp_path / f"hf/models--org--model/snapshots/{commit}/modeling_x.py").exists()
+    for offline in ("", "1"):
+        monkeypatch.setenv("HF_HUB_OFFLINE", offline)
+        fetched = get(HUB, tmp_path, notes, destination=tmp_path / f"base{offline}")
+        assert sorted(p.name for p in fetched.path.iterdir()) == [
+            "chat_template.jinja", "config.json", "model.safetensors", "tokenizer.json"]
+    assert server.seen.count(f"GET /org/model/resolve/{commit}/model.safetensors") == 1
+
+
+@pytest.mark.parametrize("digest", ["../../../../escaped", "0" * 63, "G" * 64, ""])
+def test_a_digest_that_is_none_leads_nowhere(server, tmp_path, notes, monkeypatch, digest) -> None:
+    """It would become a file's name."""
+    server.add("org/model", MODEL)
+    entries = stand_in.Handler.entries
+
+    def lying(handler, tree, names):
+        found = entries(handler, tree, names)
+        for entry in found:
+            entry.get("lfs", {})["oid"] = digest
+        return found
+
+    monkeypatch.setattr(stand_in.Handler, "entries", lying)
+    with pytest.raises(StageFailed, match="as the SHA-256 of model"):
+        get(HUB, tmp_path, notes)
+    assert not list(tmp_path.rglob("*escaped*"))
+    assert weights_sent(server) == 0
+
+
+@pytest.mark.parametrize("name", ["org/mo del", "org/m?x=1", "o$rg/model", "org/--model", "org/m..n"])
+@pytest.mark.parametrize("offline", [False, True])
+def test_names_that_are_no_repository(server, tmp_path, notes, monkeypatch, name, offline) -> None:
+    if offline:
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(UsageError, match="not a repository's name"):
+        get(Source("hub", name), tmp_path, notes)
+    assert not [line for line in server.seen if not line.startswith("HEAD ")]
+
+
+@pytest.mark.parametrize(("card", "license"), [
+    ("license: apache-2.0", "apache-2.0"), ("license: other\nlicense_name: qwen-research", "qwen-research"),
+    ("license: other", "other"), ("tags: [x]", None)])
+def test_the_licence_is_taken_from_the_card(server, tmp_path, notes, card, license) -> None:
+    server.add("org/model", {**MODEL, "README.md": f"---\n{card}\n---\n".encode()})
+    assert get(HUB, tmp_path, notes).license == license
 
 
 # -- local

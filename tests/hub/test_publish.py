@@ -12,18 +12,13 @@ import pytest
 
 from forge.catalog.bases import Source
 from forge.errors import EnvironmentProblem, StageFailed, UsageError
-from forge.hub import publish as module
 from forge.hub.download import fetch
-from forge.hub.publish import Plan, ollama_files, plan, publish
+from forge.hub.publish import Item, Plan, ollama_files, plan, publish
 
+MERGED = {"config.json": b"{}", "model-00001-of-00002.safetensors": os.urandom(3000),
+          "model-00002-of-00002.safetensors": os.urandom(2000), "model.safetensors.index.json": b"{ }",
+          "tokenizer.json": b"{}"}
 CARD = "---\nlicense: apache-2.0\n---\n\n# m\n"
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch) -> None:
-    """No waiting between tries, here or in the library."""
-    monkeypatch.setattr(module, "WAITS", (0.0, 0.0, 0.0))
-    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _: None)
 
 
 @pytest.fixture
@@ -94,12 +89,21 @@ def test_published_files_are_private_verified_and_come_back(server, made, notes)
         made / "adapter/adapter_model.safetensors").read_bytes()
 
 
-def test_an_existing_repository_keeps_its_visibility_and_says_so(server, made, notes) -> None:
+def test_a_public_repository_is_refused_unless_that_is_wanted(server, made, notes) -> None:
     server.add("me/m", {"old.txt": b"o"})
-    publish(full(made), token="hf_test", message="Forge", report=notes)
-    assert not server.repos["me/m"].private
-    assert "is public" in notes.warnings[0]
+    with pytest.raises(UsageError, match="is public, and this is to be private") as caught:
+        publish(full(made), token="hf_test", message="Forge", report=notes)
+    assert "--public" in str(caught.value.fix)
+    assert not [line for line in server.seen if line.startswith("PUT")]
+    publish(full(made, private=False), token="hf_test", message="Forge", report=notes)
     assert "old.txt" in server.repos["me/m"].at("main")[1]
+
+
+def test_a_private_repository_stays_private_and_says_so(server, made, notes) -> None:
+    server.add("me/m", {"old.txt": b"o"}, private=True)
+    publish(full(made, private=False), token="hf_test", message="Forge", report=notes)
+    assert server.repos["me/m"].private
+    assert "is private" in notes.warnings[0]
 
 
 def test_a_busy_hub_is_asked_again(server, made, notes) -> None:
@@ -148,11 +152,80 @@ def test_a_file_that_arrived_changed_is_noticed(server, made, notes, monkeypatch
             self.commits[-1][1]["m-Q4_K_M.gguf"] = b"short"
         return oid
 
-    server.add("me/m", {})
+    server.add("me/m", {}, private=True)
     original = type(whole["me/m"]).commit
     monkeypatch.setattr(type(whole["me/m"]), "commit", damage)
     with pytest.raises(StageFailed, match=r"m-Q4_K_M\.gguf arrived as 5 bytes"):
         publish(full(made), token="hf_test", message="Forge", report=notes)
+
+
+def test_a_lost_answer_to_the_commit_makes_no_second_one(server, made, notes) -> None:
+    """The commit was made, its answer never came: the next try finds that nothing is left to send."""
+    server.lose = {"POST /api/models/me/m/commit": [True]}
+    done = publish(full(made), token="hf_test", message="Forge", report=notes)
+    assert len(server.repos["me/m"].commits) == 2
+    assert done.commit == server.repos["me/m"].commits[1][0]
+    assert publish(full(made), token="hf_test", message="Forge", report=notes) == done
+    assert len(server.repos["me/m"].commits) == 2
+
+
+def puts(server) -> list[str]:
+    return [line.removeprefix("PUT /large/") for line in server.seen if line.startswith("PUT")]
+
+
+def test_a_broken_upload_goes_on_without_what_has_arrived(server, made, notes) -> None:
+    gguf, adapter = (hashlib.sha256((made / name).read_bytes()).hexdigest()
+                     for name in ("m-Q4_K_M.gguf", "adapter/adapter_model.safetensors"))
+    # The library tries a part six times; then Forge begins again, and finds the adapter there.
+    server.drop = {f"PUT /large/{gguf}": [1000] * 7}
+    publish(full(made), token="hf_test", message="Forge", report=notes)
+    assert puts(server).count(adapter) == 1
+    assert puts(server).count(gguf) == 8
+    assert any("trying again" in warning for warning in notes.warnings)
+    assert len(server.repos["me/m"].commits) == 2
+
+
+def test_a_limit_is_waited_out_as_long_as_the_hub_asks(server, made, notes, monkeypatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("forge.hub.patience.time.sleep", waited.append)
+    server.fail = {"POST /api/models/me/m/commit": [(429, {"Retry-After": "7"}), (429, {"RateLimit": '"api";r=0;t=55'}),
+                                                    (503, {"Retry-After": "100000"})]}
+    publish(full(made), token="hf_test", message="Forge", report=notes)
+    assert waited == [7.0, 55.0, 300.0]
+
+
+def test_a_merged_model_lies_at_the_root_and_its_adapter_below(server, made, notes) -> None:
+    for name, content in MERGED.items():
+        (made / "merged").mkdir(exist_ok=True)
+        (made / "merged" / name).write_bytes(content)
+    p = plan("me/m", private=True, create=True, merged=made / "merged", adapter=made / "adapter",
+             readme=made / "README.md", readme_lora=made / "README_LORA.md")
+    assert {item.path for item in p.items} == {*MERGED, "README.md", "README_LORA.md", "lora/adapter_model.safetensors",
+                                               "lora/adapter_config.json"}
+    publish(p, token="hf_test", message="Forge", report=notes)
+    back = fetch(Source("hub", "me/m"), made / "cache", destination=made / "back", revision=None, token="hf_test",
+                 report=notes)
+    assert {name: (back.path / name).read_bytes() for name in MERGED} == MERGED
+    assert back.license == "apache-2.0"
+
+
+def test_examples_alone_are_a_dataset_repository(server, made, notes) -> None:
+    examples = [Item("train.jsonl", b'{"messages": []}\n'), Item("validation.jsonl", b"{}\n")]
+    done = publish(plan("me/d", private=True, create=True, dataset=examples, dataset_card=CARD.encode()),
+                   token="hf_test", message="Forge", report=notes)
+    assert done.url == f"{server.url}/datasets/me/d"
+    tree = server.repos["datasets/me/d"].at("main")[1]
+    assert set(tree) - {".gitattributes"} == {"train.jsonl", "validation.jsonl", "README.md"}
+    beside = full(made, dataset=examples, dataset_card=CARD.encode())
+    assert beside.kind == "model"
+    assert [item.path for item in beside.items if "jsonl" in item.path] == ["dataset/train.jsonl",
+                                                                             "dataset/validation.jsonl"]
+
+
+@pytest.mark.parametrize("repo", ["me", "me/m/x", "../m", "me/ m", "me/", "me/.hidden", "https://host/me/m"])
+def test_names_that_are_no_repository(repo, made) -> None:
+    with pytest.raises(UsageError, match="not a repository's name"):
+        plan(repo, private=True, create=True, files=[made / "notes.txt"])
 
 
 def test_no_hub_at_all(made, notes) -> None:

@@ -1,7 +1,14 @@
 """A stand-in for the Hub: the endpoints that huggingface_hub needs to make a repository, commit to it and read it.
 
 Large files travel by LFS (basic transfer), the rest inside the commit. Point HF_ENDPOINT at it, with
-HF_HUB_DISABLE_XET=1. `fail` holds statuses to answer first: {"POST /api/repos/create": [503, 503]}.
+HF_HUB_DISABLE_XET=1. Faults are lists by the beginning of "METHOD /path", used up one a request:
+
+- `fail`: a status to answer with, or (status, headers);
+- `drop`: how many bytes of a GET's answer or of a request's body pass before the connection breaks;
+- `stall`: how many bytes of a GET's answer pass before it waits for an event (`held` is set meanwhile);
+- `flip`: the first byte of a GET's answer is another;
+- `lose`: the request is acted on, but its answer never comes;
+- `hold`: an event to wait for before a request is read (`held` is set meanwhile).
 
     python tests/stand_ins/hub.py --port 0 --token hf_test
 """
@@ -22,8 +29,21 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import yaml
+
 LFS_NAMES = (".gguf", ".safetensors", ".bin")
-REPO = r"(?P<repo>[\w.-]+/[\w.-]+)"
+LFS_BYTES = 10_000_000  # a file as large as this travels by LFS whatever its name is
+NAME = r"[\w.-]+/[\w.-]+"
+REPO = rf"(?P<repo>(?:datasets/)?{NAME})"  # at the root of the address
+API = rf"/api/(?P<kind>models|datasets)/(?P<name>{NAME})"
+# Hub documentation, "Licenses"; what is not listed goes under `other`, with a license_name.
+LICENSES = """apache-2.0 mit openrail bigscience-openrail-m creativeml-openrail-m bigscience-bloom-rail-1.0 wtfpl
+    bigcode-openrail-m afl-3.0 artistic-2.0 bsl-1.0 bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear c-uda cc cc0-1.0
+    cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 ecl-2.0
+    cc-by-nd-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cdla-sharing-1.0
+    cdla-permissive-1.0 cdla-permissive-2.0 epl-1.0 epl-2.0 etalab-2.0 eupl-1.1 agpl-3.0 gfdl gpl gpl-2.0 gpl-3.0 lgpl
+    lgpl-2.1 lgpl-3.0 isc lppl-1.3c ms-pl mpl-2.0 odc-by odbl openrail++ osl-3.0 postgresql ofl-1.1 ncsa unlicense zlib
+    pddl lgpl-lr deepfloyd-if-license llama2 llama3 llama3.1 llama3.2 llama3.3 llama4 gemma unknown other"""
 
 
 @dataclass
@@ -31,7 +51,7 @@ class Repo:
     """Commits in order, each a whole tree: {path: content}."""
 
     private: bool
-    gated: bool = False
+    gated: str = ""  # what the Hub says of it
     commits: list[tuple[str, dict[str, bytes]]] = field(default_factory=list)
 
     def commit(self, files: dict[str, bytes]) -> str:
@@ -46,6 +66,10 @@ class Repo:
         return next((c for c in self.commits if c[0] == revision), None)
 
 
+def lfs(name: str, size: int) -> bool:
+    return name.endswith(LFS_NAMES) or size >= LFS_BYTES
+
+
 def git_oid(data: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
@@ -58,14 +82,24 @@ class HubServer(ThreadingHTTPServer):
         self.token, self.user = token, user
         self.repos: dict[str, Repo] = {}
         self.large: dict[str, bytes] = {}
-        self.fail: dict[str, list[int]] = {}
+        self.fail: dict[str, list[int | tuple[int, dict[str, str]]]] = {}
+        self.drop: dict[str, list[int]] = {}
+        self.stall: dict[str, list[tuple[int, threading.Event]]] = {}
+        self.flip: dict[str, list[bool]] = {}
+        self.lose: dict[str, list[bool]] = {}
+        self.hold: dict[str, list[threading.Event]] = {}
+        self.held = threading.Event()
         self.seen: list[str] = []
+        self.sent: dict[str, int] = {}  # bytes of the bodies of answers, by "METHOD /path"
+        self.ranges = True  # whether a part of a file can be asked for
+        self.elsewhere = False  # whether large files are read from another host, as the Hub's are
+        self.shown_elsewhere: list[str] = []  # tokens that came along to it
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
 
-    def add(self, name: str, files: dict[str, bytes], *, private: bool = False, gated: bool = False) -> str:
+    def add(self, name: str, files: dict[str, bytes], *, private: bool = False, gated: str = "") -> str:
         """Puts a repository there, and returns its commit."""
         self.repos[name] = Repo(private, gated)
         return self.repos[name].commit(files)
@@ -79,15 +113,39 @@ class Handler(BaseHTTPRequestHandler):
 
     def send(self, status: int, body: Any = None, headers: dict[str, str] | None = None) -> None:
         data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        if status < 400 and self.next_of(self.server.lose):
+            self.close_connection = True
+            return
+        reading = self.command == "GET"
+        if reading and data and self.next_of(self.server.flip):
+            data = bytes([data[0] ^ 1]) + data[1:]
+        stall = self.next_of(self.server.stall) if reading else None
+        cut = self.next_of(self.server.drop) if reading else None
         self.send_response(status)
         for name, value in {"Content-Length": str(len(data)), **(headers or {})}.items():
             self.send_header(name, value)
         self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(data)
+        if self.command == "HEAD":
+            return
+        shown = data if cut is None else data[:cut]
+        first = stall[0] if stall else 0
+        self.wfile.write(shown[:first])
+        if stall:
+            self.server.held.set()
+            stall[1].wait(60)
+        self.wfile.write(shown[first:])
+        key = f"{self.command} {unquote(urlsplit(self.path).path)}"
+        self.server.sent[key] = self.server.sent.get(key, 0) + len(shown)
+        self.close_connection |= cut is not None
 
-    def refuse(self, status: int, message: str, code: str = "") -> None:
-        self.send(status, {"error": message}, {"X-Error-Message": message, **({"X-Error-Code": code} if code else {})})
+    def next_of(self, faults: dict[str, list[Any]]) -> Any:
+        """The next fault meant for this request, which is used up by that."""
+        key = f"{self.command} {unquote(urlsplit(self.path).path)}"
+        return next((left.pop(0) for start, left in faults.items() if key.startswith(start) and left), None)
+
+    def refuse(self, status: int, message: str, code: str = "", headers: dict[str, str] | None = None) -> None:
+        self.send(status, {"error": message}, {"X-Error-Message": message, **({"X-Error-Code": code} if code else {}),
+                                               **(headers or {})})
 
     @property
     def known(self) -> bool:
@@ -104,12 +162,22 @@ class Handler(BaseHTTPRequestHandler):
     def do(self) -> None:
         url = urlsplit(self.path)
         path = unquote(url.path)
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.server.seen.append(f"{self.command} {path}")
-        failing = next((codes for key, codes in self.server.fail.items()
-                        if f"{self.command} {path}".startswith(key) and codes), None)
-        if failing:
-            self.refuse(failing.pop(0), "injected")
+        if waiting := self.next_of(self.server.hold):
+            self.server.held.set()
+            waiting.wait(60)
+        length = int(self.headers.get("Content-Length", 0))
+        if length and (cut := self.next_of(self.server.drop)) is not None:
+            self.rfile.read(min(cut, length))
+            self.close_connection = True
+            return
+        body = self.rfile.read(length)
+        if len(body) < length:
+            self.close_connection = True  # the client is gone
+            return
+        if failing := self.next_of(self.server.fail):
+            status, headers = failing if isinstance(failing, tuple) else (failing, {})
+            self.refuse(status, "injected", headers=headers)
             return
         if self.headers.get("Authorization") and not self.known:
             self.refuse(401, "Invalid credentials in Authorization header")
@@ -121,7 +189,10 @@ class Handler(BaseHTTPRequestHandler):
                 if method == "POST" and act is not Handler.paths and not self.known:
                     self.refuse(401, "Invalid username or password.")
                 else:
-                    act(self, body, **match.groupdict())
+                    found = match.groupdict()
+                    if kind := found.pop("kind", None):
+                        found["repo"] = f"{'datasets/' if kind == 'datasets' else ''}{found.pop('name')}"
+                    act(self, body, **found)
                 return
         self.refuse(404, f"no such endpoint: {self.command} {path}")
 
@@ -137,18 +208,29 @@ class Handler(BaseHTTPRequestHandler):
     def create(self, body: bytes) -> None:
         asked = json.loads(body)
         name = f"{asked.get('organization') or self.server.user}/{asked['name']}"
+        name = f"datasets/{name}" if asked.get("type") == "dataset" else name
         url = f"{self.server.url}/{name}"
         if name in self.server.repos:
-            self.send(409, {"error": "You already created this model repo", "url": url})
+            self.send(409, {"error": "You already created this repo", "url": url})
             return
         private = asked.get("private", asked.get("visibility") == "private")
         self.server.add(name, {".gitattributes": b"*.gguf filter=lfs\n"}, private=private)
         self.send(200, {"url": url, "name": name})
 
     def validate(self, body: bytes) -> None:
-        content = json.loads(body)["content"]
-        wrong = not re.match(r"---\n.*?\n---\n", content, re.S)
-        self.send(400 if wrong else 200, {"errors": [{"message": "no metadata"}] if wrong else [], "warnings": []})
+        """The front matter's form, and the values that the Hub knows."""
+        front = re.match(r"---\n(.*?)\n---\n", json.loads(body)["content"], re.S)
+        data = yaml.safe_load(front[1]) if front else {}
+        wrong = [] if front else ["no metadata"]
+        if data.get("license", "other") not in LICENSES.split():
+            wrong.append(f'"license" must be one of {", ".join(LICENSES.split())}')
+        if not re.fullmatch(r"[a-z0-9.-]+", data.get("license_name", "x")):
+            wrong.append('"license_name" must be lower case')
+        if data.get("base_model_relation", "quantized") not in ("quantized", "adapter", "finetune", "merge"):
+            wrong.append('"base_model_relation" is not known')
+        if not re.fullmatch(NAME, data.get("base_model", "a/b")):
+            wrong.append('"base_model" is not a repository')
+        self.send(400 if wrong else 200, {"errors": [{"message": message} for message in wrong], "warnings": []})
 
     def info(self, _: bytes, repo: str, revision: str | None = None) -> None:
         if (found := self.repo(repo)) is None:
@@ -156,8 +238,9 @@ class Handler(BaseHTTPRequestHandler):
         if (commit := found.at(revision or "main")) is None:
             self.refuse(404, f"Invalid rev id: {revision}", "RevisionNotFound")
             return
-        self.send(200, {"id": repo, "modelId": repo, "sha": commit[0], "private": found.private, "tags": [],
-                        "gated": "auto" if found.gated else False,
+        name = repo.removeprefix("datasets/")
+        self.send(200, {"id": name, "modelId": name, "sha": commit[0], "private": found.private, "tags": [],
+                        "gated": "auto" if found.gated else False, "cardData": front_matter(commit[1]),
                         "siblings": [{"rfilename": name} for name in commit[1]]})
 
     def entries(self, tree: dict[str, bytes], names: list[str]) -> list[dict[str, Any]]:
@@ -166,7 +249,7 @@ class Handler(BaseHTTPRequestHandler):
             if name in tree:
                 data = tree[name]
                 entry: dict[str, Any] = {"type": "file", "path": name, "size": len(data), "oid": git_oid(data)}
-                if name.endswith(LFS_NAMES):
+                if lfs(name, len(data)):
                     entry["lfs"] = {"oid": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 130}
                 found.append(entry)
         return found
@@ -185,17 +268,32 @@ class Handler(BaseHTTPRequestHandler):
         if (found := self.repo(repo)) is None:
             return
         if found.gated:
-            self.refuse(403 if self.known else 401, f"Access to model {repo} is restricted.", "GatedRepo")
+            self.refuse(403 if self.known else 401, found.gated, "GatedRepo")
             return
         commit = found.at(revision)
         if commit is None or path not in commit[1]:
             self.refuse(404, "Entry not found", "EntryNotFound")
             return
         data = commit[1][path]
-        etag = hashlib.sha256(data).hexdigest() if path.endswith(LFS_NAMES) else git_oid(data)
+        large = lfs(path, len(data))
+        etag = hashlib.sha256(data).hexdigest() if large else git_oid(data)
         headers = {"ETag": f'"{etag}"', "X-Repo-Commit": commit[0], "Accept-Ranges": "bytes"}
+        if large and self.server.elsewhere:
+            # Another name of the same machine is another host to a client.
+            self.send(302, b"", {**headers, "X-Linked-Etag": f'"{etag}"', "X-Linked-Size": str(len(data)),
+                                 "Location": f"http://localhost:{self.server.server_address[1]}/elsewhere/{etag}"})
+            self.server.large[etag] = data
+        else:
+            self.ranged(data, headers)
+
+    def stored(self, _: bytes, oid: str) -> None:
+        if shown := self.headers.get("Authorization"):
+            self.server.shown_elsewhere.append(shown)
+        self.ranged(self.server.large[oid], {})
+
+    def ranged(self, data: bytes, headers: dict[str, str]) -> None:
         begin = re.fullmatch(r"bytes=(\d+)-\d*", self.headers.get("Range", ""))
-        if begin:
+        if begin and self.server.ranges:
             at = int(begin[1])
             self.send(206, data[at:], {**headers, "Content-Range": f"bytes {at}-{len(data) - 1}/{len(data)}"})
         else:
@@ -203,9 +301,12 @@ class Handler(BaseHTTPRequestHandler):
 
     # -- committing
     def preupload(self, body: bytes, repo: str) -> None:
-        if self.repo(repo):
-            self.send(200, {"files": [{"path": f["path"], "shouldIgnore": False,
-                                       "uploadMode": "lfs" if f["path"].endswith(LFS_NAMES) else "regular"}
+        """How each file is to travel, and what of its name is there now."""
+        if found := self.repo(repo):
+            tree = found.commits[-1][1]
+            there = {entry["path"]: entry.get("lfs", entry)["oid"] for entry in self.entries(tree, list(tree))}
+            self.send(200, {"files": [{"path": f["path"], "shouldIgnore": False, "oid": there.get(f["path"]),
+                                       "uploadMode": "lfs" if lfs(f["path"], f["size"]) else "regular"}
                                       for f in json.loads(body)["files"]]})
 
     def batch(self, body: bytes, repo: str) -> None:
@@ -245,20 +346,27 @@ class Handler(BaseHTTPRequestHandler):
         self.send(200, {"success": True, "commitOid": oid, "commitUrl": f"{self.server.url}/{repo}/commit/{oid}"})
 
 
+def front_matter(files: dict[str, bytes]) -> dict[str, Any]:
+    found = re.match(r"---\n(.*?)\n---\n", files.get("README.md", b"").decode(), re.S)
+    return yaml.safe_load(found[1]) if found else {}
+
+
 ROUTES = [
     ("GET", r"/api/whoami-v2", Handler.whoami),
     ("POST", r"/api/repos/create", Handler.create),
     ("POST", r"/api/validate-yaml", Handler.validate),
-    ("GET|HEAD", rf"/api/models/{REPO}", Handler.info),
-    ("GET", rf"/api/models/{REPO}/revision/(?P<revision>[^/]+)", Handler.info),
-    ("GET", rf"/api/models/{REPO}/tree/(?P<revision>[^/]+)", Handler.tree),
-    ("POST", rf"/api/models/{REPO}/paths-info/(?P<revision>[^/]+)", Handler.paths),
-    ("POST", rf"/api/models/{REPO}/preupload/main", Handler.preupload),
-    ("POST", rf"/api/models/{REPO}/commit/main", Handler.commit),
+    ("GET|HEAD", API, Handler.info),
+    ("GET", rf"{API}/revision/(?P<revision>[^/]+)", Handler.info),
+    ("GET", rf"{API}/tree/(?P<revision>[^/]+)", Handler.tree),
+    ("POST", rf"{API}/paths-info/(?P<revision>[^/]+)", Handler.paths),
+    ("POST", rf"{API}/preupload/main", Handler.preupload),
+    ("POST", rf"{API}/commit/main", Handler.commit),
     ("POST", rf"/{REPO}\.git/info/lfs/objects/batch", Handler.batch),
     ("PUT", r"/large/(?P<oid>[0-9a-f]{64})", Handler.large),
+    ("GET|HEAD", r"/elsewhere/(?P<oid>[0-9a-f]{64})", Handler.stored),
     ("GET|HEAD", rf"/{REPO}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", Handler.resolve),
 ]
+
 
 @contextlib.contextmanager
 def running(**settings: Any) -> Iterator[HubServer]:
