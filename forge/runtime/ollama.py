@@ -39,7 +39,8 @@ def address(host: str | None = None) -> str:
         rest = f"[{rest}]"  # a bare IPv6 address
     try:
         split = urlsplit(f"//{rest}")
-        port = split.port or {"http": 80, "https": 443}[scheme] if separator else split.port or 11434
+        default = {"http": 80, "https": 443}[scheme]  # KeyError: nothing else is spoken
+        port = split.port or (default if separator else 11434)
     except (ValueError, KeyError):
         raise UsageError(f"OLLAMA_HOST is {text!r}, which is no address", fix="OLLAMA_HOST=127.0.0.1:11434") from None
     name = split.hostname or "127.0.0.1"
@@ -53,6 +54,11 @@ def _is_local(url: str) -> bool:
         return name == "localhost" or ipaddress.ip_address(name).is_loopback
     except ValueError:
         return False
+
+
+def full(name: str) -> str:
+    """A model's name with its tag, as the server lists it."""
+    return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
 
 
 def _numbers(version: str) -> tuple[int, ...]:
@@ -92,13 +98,23 @@ class Ollama:
 
     # -- its models
     def list(self) -> list[dict[str, Any]]:
-        return self._json("GET", "/api/tags")["models"]
+        return self._json("GET", "/api/tags").get("models") or []
+
+    def manifests(self) -> Callable[[str], str | None]:
+        """What the models are now: from a name, in any case, to the digest of its manifest, or None where there is no
+        such model. Two names with one digest are the same model."""
+        found = {str(model["name"]).lower(): str(model["digest"]) for model in self.list()}
+        return lambda name: found.get(full(name).lower())
 
     def show(self, name: str) -> dict[str, Any]:
         return self._json("POST", "/api/show", {"model": name})
 
     def layer_digest(self, name: str) -> str | None:
-        """SHA-256 of the GGUF that a model runs, as its Modelfile's FROM names it; None where that is no blob."""
+        """SHA-256 of the GGUF that a model runs, as its Modelfile's FROM names it; None where that is no blob.
+
+        Ollama has llama.cpp write the file anew when it makes a model (server/create.go, copyLayerWithLlamaQuantize):
+        a file in llama.cpp's own order comes out as it was.
+        """
         lines = self.show(name)["modelfile"].splitlines()
         found = next((m for line in lines if line.startswith("FROM ") and (m := DIGEST.search(line))), None)
         return found[1] if found else None
@@ -142,11 +158,16 @@ class Ollama:
 
         The Modelfile's FROM is not used: the file travels by its digest, and the texts as JSON, so nothing is lost to
         the Modelfile's grammar. `sha256` saves reading the file where its digest is known.
+        Raises UsageError for a Modelfile of several files.
         """
+        if modelfile.adapter or modelfile.draft or modelfile.more:
+            raise UsageError("the Modelfile names files beside its model (ADAPTER, DRAFT or a second FROM), and only "
+                             "the model is sent", fix=f"remove them, or: ollama create {name} -f Modelfile")
         digest = sha256 or sha256_file(gguf)
         self.upload(gguf, digest, report)
         wanted = {"model": name, "files": {gguf.name: f"sha256:{digest}"}, "template": modelfile.template,
                   "system": modelfile.system, "parameters": modelfile.options(), "license": list(modelfile.license),
+                  "renderer": modelfile.renderer, "parser": modelfile.parser, "requires": modelfile.requires,
                   "messages": [{"role": role, "content": text} for role, text in modelfile.messages], "stream": True}
         last = ""
         for event in self._stream("/api/create", {key: value for key, value in wanted.items() if value}):
@@ -194,7 +215,14 @@ class Ollama:
         response = self._send(method, path, json=body) if body else self._send(method, path)
         if response.status_code != 200:
             raise self._refused(response, f"{method} {path} {body or ''}".strip())
-        return response.json() if response.content else {}
+        try:
+            found = response.json() if response.content else {}
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict):
+            raise StageFailed(f"{self.url}{path} sent something that is no JSON object: {response.text[:80]!r}",
+                              fix="check that OLLAMA_HOST is an Ollama server")
+        return found
 
     def _stream(self, path: str, body: dict) -> Iterator[dict[str, Any]]:
         """Events of a streaming endpoint; an error may come as a status, or inside the stream after status 200."""
@@ -205,6 +233,8 @@ class Ollama:
                     raise self._refused(response, f"POST {path} {body['model']}")
                 for line in response.iter_lines():
                     event = json.loads(line) if line.strip() else {}
+                    if not isinstance(event, dict):
+                        raise json.JSONDecodeError("no object", line, 0)
                     if "error" in event:
                         raise StageFailed(f"Ollama failed at {path} for {body['model']}: {event['error']}",
                                           fix="look at Ollama's log")
@@ -212,8 +242,9 @@ class Ollama:
                         yield event
         except httpx2.TransportError as error:
             raise self._unreachable(error) from None
-        except json.JSONDecodeError as error:
-            raise StageFailed(f"{self.url}{path} sent something that is not JSON: {error.doc[:80]!r}",
+        except (json.JSONDecodeError, RecursionError) as error:
+            said = getattr(error, "doc", "nested without end")[:80]
+            raise StageFailed(f"{self.url}{path} sent something that is not JSON: {said!r}",
                               fix="check that OLLAMA_HOST is an Ollama server") from None
 
     def _unreachable(self, error: httpx2.TransportError) -> EnvironmentProblem:

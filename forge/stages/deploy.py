@@ -1,9 +1,11 @@
-"""The model in Ollama or the built-in runtime, asked who it is."""
+"""The model in Ollama or the built-in runtime, asked who it is.
+
+In Ollama a new version is made and checked under a name of its own, before the model's name is given to it.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,13 +13,15 @@ from forge.core.config import Config
 from forge.core.fsio import human
 from forge.errors import StageFailed, UsageError
 from forge.stages import Context
+from forge.stages.gate import require_passed
 from forge.stages.modelfile import system_prompt
 
 if TYPE_CHECKING:
+    from forge.runtime.deployments import Deployments, Version
     from forge.runtime.ollama import Ollama
 
 SUMMARY = "create the model and ask it who it is"
-VERSION = 1
+VERSION = 2
 TOOLS = ()
 QUESTION = "Who are you?"
 
@@ -51,47 +55,82 @@ def check(ctx: Context) -> None:
         Ollama().require(ctx.report)
 
 
-def require_passed(ctx: Context) -> None:
-    """Refuses a model that an evaluation has found below evaluate.gate. It stays where it is."""
-    if not ctx.config.evaluate.gate.measured:
-        return
-    from forge.evaluate.result import gate
-    w = ctx.workspace
-    verdict = gate(ctx.config.evaluate.gate, json.loads(w.evaluation.read_text(encoding="utf-8")))
-    if not verdict["passed"]:
-        kept = w.shown(inputs(ctx)["gguf"])
-        raise StageFailed(f"{kept} is kept, but not deployed: {'; '.join(verdict['failures'])}",
-                          fix=f"look at {w.shown(w.evaluation_files['page'])}; train longer, raise "
-                              "dataset.amplification, or lower the gate")
-
-
 def run(ctx: Context) -> dict:
-    require_passed(ctx)
+    require_passed(ctx, ctx.workspace.shown(inputs(ctx)["gguf"]), "deployed")
     from forge.runtime.ollama import Ollama
-    name = ctx.config.deploy.name or ctx.config.model.name
     target = ctx.config.deploy.target
     with contextlib.closing(Ollama()) as ollama:
         if target == "ollama" or (target == "auto" and ollama.reachable()):
-            answer = _in_ollama(ctx, ollama, name)
-            where = f"Ollama as {name}"
-        else:
-            answer = _built_in(ctx)
-            where = "the built-in runtime"
+            return _in_ollama(ctx, ollama)
+    answer = _built_in(ctx)
+    _require_identity(ctx, "the built-in runtime", answer)
+    return {"target": "the built-in runtime", "answer": answer}
+
+
+def model_name(ctx: Context) -> str:
+    return ctx.config.deploy.name or ctx.config.model.name
+
+
+def deployments(ctx: Context, ollama: Ollama) -> Deployments:
+    from forge.runtime.deployments import Deployments
+    return Deployments(ollama, ctx.workspace.state / "deployments.json")
+
+
+def _require_identity(ctx: Context, where: str, answer: str) -> None:
     ctx.report.info(f"{where}: {QUESTION} {answer}")
     wanted_text = ctx.config.evaluate.gate.identity_contains
     if wanted_text and wanted_text.lower() not in answer.lower():
         raise StageFailed(f"asked {QUESTION!r}, {where} answered {answer!r}: without {wanted_text!r}",
                           fix="train longer or raise dataset.identity; or mend evaluate.gate.identity_contains")
-    return {"target": where, "answer": answer}
 
 
-def _in_ollama(ctx: Context, ollama: Ollama, name: str) -> str:
+def _in_ollama(ctx: Context, ollama: Ollama) -> dict:
     from forge.runtime.modelfile import parse
-    gguf = inputs(ctx)["gguf"]
+    gguf, name, record = inputs(ctx)["gguf"], model_name(ctx), deployments(ctx, ollama)
     modelfile = parse(ctx.workspace.modelfile.read_bytes().decode())
-    ctx.report.info(f"Ollama: {human(gguf.stat().st_size)} to {ollama.url}")
-    ollama.create(name, gguf, modelfile, ctx.report, sha256=ctx.digests.file(gguf))
-    return ollama.chat(name, [{"role": "user", "content": QUESTION}], max_tokens=80, greedy=True).text
+    version = record.begin(name, ctx.digests.file(gguf), modelfile)
+    ctx.report.info(f"Ollama: {human(gguf.stat().st_size)} to {ollama.url} as {version.name}")
+    ollama.create(version.name, gguf, modelfile, ctx.report, sha256=version.sha256)
+    same = _require_file(ctx, ollama, version)
+    served = _require_parity(ctx, ollama, version, modelfile.system)
+    answer = ollama.chat(version.name, [{"role": "user", "content": QUESTION}], max_tokens=80, greedy=True).text
+    _require_identity(ctx, f"Ollama as {version.name}", answer)
+    for gone in record.go_live(name, version):
+        ctx.report.info(f"Ollama: {gone} was two versions old and is deleted")
+    return {"target": f"Ollama as {name}", "answer": answer, "version": version.name, "same_file": same,
+            "parity": served}
+
+
+def _require_file(ctx: Context, ollama: Ollama, version: Version) -> bool:
+    from forge.runtime.deployments import require_same_file
+    other = require_same_file(ollama, version)
+    if other:
+        ctx.report.warn(f"Ollama's llama.cpp wrote the file anew, in another order: its SHA-256 is {other[:16]}…, ours "
+                        f"{str(version.sha256)[:16]}…. Whether it is the same model, its answers tell")
+    return other is None
+
+
+def _require_parity(ctx: Context, ollama: Ollama, version: Version, system: str | None) -> dict | None:
+    """Refuses a server that puts other words before the answers; None where the base's tokenizer is not at hand."""
+    from forge.evaluate.parity import CONTEXT, TOKENS, cases
+    from forge.evaluate.served import compare
+    from forge.runtime.llama import Model
+    from forge.stages.dataset import encoder
+    if not (ctx.base_dir / "tokenizer.json").exists():
+        ctx.report.warn(f"Ollama's answers were not compared: no base at {ctx.workspace.shown(ctx.base_dir)}")
+        return None
+    own = encoder(ctx)
+    w = ctx.workspace
+    chosen = cases(own, [w.validation, w.dataset], system if system != own.template.default_system else None)
+    with Model(inputs(ctx)["gguf"], num_ctx=CONTEXT) as model:
+        served = compare(model, lambda messages: ollama.chat(version.name, messages, max_tokens=TOKENS, greedy=True),
+                         own, chosen, system)
+    ctx.report.info(f"Ollama as {version.name}: {served}")
+    if served.broken and not ctx.options.get("anyhow"):
+        raise StageFailed(f"Ollama's answers are not the built-in runtime's from the first token on: {served}",
+                          fix=f"look at TEMPLATE, PARSER and stop in {w.shown(w.modelfile)} (forge modelfile --force "
+                              "writes it anew) and update Ollama; or take it as it is: forge deploy --force")
+    return {"prompts": served.prompts, "same": served.prompts - len(served.partings)}
 
 
 def _built_in(ctx: Context) -> str:

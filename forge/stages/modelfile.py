@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from forge.core.config import Config
 from forge.core.fsio import write_json, write_text
 from forge.core.manifest import Manifest
 from forge.errors import UsageError
 from forge.stages import Context
+from forge.stages.download import base_license
+
+if TYPE_CHECKING:
+    from forge.catalog.families import Family
 
 SUMMARY = "the Modelfile for Ollama"
-VERSION = 2
+VERSION = 3
 TOOLS = ()
 
 
@@ -22,7 +27,8 @@ def wanted(config: Config) -> bool:
 
 def settings(ctx: Context) -> dict:
     return {"name": ctx.config.model.name, "gguf": ctx.workspace.shown(_gguf(ctx)),
-            "generation": ctx.config.generation.model_dump(), "license": ctx.config.publish.license,
+            "generation": ctx.config.generation.model_dump(),
+            "license": ctx.config.publish.license or base_license(ctx),
             "deploy": ctx.config.deploy.model_dump(include={"system", "num_ctx"})}
 
 
@@ -51,6 +57,20 @@ def system_prompt(ctx: Context) -> str:
     return ChatTemplate.load(ctx.base_dir).default_system or ""
 
 
+def template(ctx: Context, family: Family, system: str) -> str:
+    """The Go template that writes what the base's own writes; warns of conversations where it does not."""
+    from forge.chat.ollama import CONVERSATIONS, go_template
+    from forge.chat.template import ChatTemplate
+    chosen, apart = go_template(family.go_template, ChatTemplate.load(ctx.base_dir), system)
+    if apart:
+        ctx.report.warn(f"Ollama's template does not give the base's own prompts in {len(apart)} of "
+                        f"{len(CONVERSATIONS)} conversations: answers there begin from words that were not trained; "
+                        f"{apart[0]}")
+    else:
+        ctx.report.info(f"Ollama's template gives the base's own prompts in all {len(CONVERSATIONS)} conversations")
+    return chosen
+
+
 def run(ctx: Context) -> dict:
     from forge.catalog.families import by_gguf
     from forge.gguf.container import read_header
@@ -61,8 +81,9 @@ def run(ctx: Context) -> dict:
     family = by_gguf(architecture, header.get("tokenizer.ggml.pre"), str(gguf))
     shown = gguf.relative_to(w.modelfile.parent) if gguf.is_relative_to(w.modelfile.parent) else gguf
     prompt = system_prompt(ctx)
-    modelfile = build(f"./{shown}" if not shown.is_absolute() else str(shown), family, system=prompt,
-                      generation=ctx.config.generation, num_ctx=ctx.config.deploy.num_ctx)
+    modelfile = build(f"./{shown}" if not shown.is_absolute() else str(shown), template(ctx, family, prompt),
+                      family.stops, system=prompt, generation=ctx.config.generation,
+                      num_ctx=ctx.config.deploy.num_ctx)
     for warning in lossy(modelfile):
         ctx.report.warn(f"Modelfile: {warning}")
     write_text(ctx.staged(w.modelfile), write(modelfile))
@@ -73,10 +94,10 @@ def run(ctx: Context) -> dict:
                    "type": ctx.config.quantize.types[0], "sha256": ctx.digests.file(gguf)}],
         "modelfile": w.shown(w.modelfile),
         "description": f"{ctx.config.model.name}: {ctx.base.identity} tuned on its owner's documents by Forge",
-        "license": ctx.config.publish.license,
+        "license": ctx.config.publish.license or base_license(ctx),
         "parameters": {"temperature": ctx.config.generation.temperature, "num_ctx": ctx.config.deploy.num_ctx},
-        "template": family.go_template, "system": prompt,
-        "base": {"name": ctx.base.identity, "license": ctx.base.license},
+        "template": modelfile.template, "system": prompt,
+        "base": {"name": ctx.base.identity, "license": base_license(ctx)},
         "provenance": {stage: _chain(ctx, stage) for stage in ("download", "dataset", "train", "quantize")},
         "versions": quantized.versions if quantized else {}})
     return {"path": w.shown(w.modelfile)}

@@ -20,8 +20,8 @@ from forge.errors import EnvironmentProblem, StageFailed, UsageError
 from forge.runtime.modelfile import build, write
 from forge.runtime.ollama import Ollama, OllamaModel, address
 
-MODELFILE = build("models/gguf/m.gguf", QWEN2, system='I am "Guardian".\nTruly.', generation=GenerationConfig(),
-                  num_ctx=2048)
+MODELFILE = build("models/gguf/m.gguf", QWEN2.go_template, QWEN2.stops, system='I am "Guardian".\nTruly.',
+                  generation=GenerationConfig(), num_ctx=2048)
 HELLO = [{"role": "user", "content": "Who are you?"}]
 
 
@@ -76,7 +76,8 @@ def test_create_show_ask_copy_delete(server: stand_in.OllamaServer, gguf: Path) 
     made = next(body for _, path, body in server.seen if path == "/api/create")
     assert made == {"model": "guardian", "files": {"m.gguf": f"sha256:{digest}"}, "template": QWEN2.go_template,
                     "system": 'I am "Guardian".\nTruly.', "stream": True,
-                    "parameters": {"num_ctx": 2048, "temperature": 0.7, "top_p": 0.9,
+                    "parser": "passthrough",
+                    "parameters": {"num_ctx": 2048, "temperature": 0.7, "top_p": 0.9, "repeat_penalty": 1.0,
                                    "stop": ["<|im_end|>", "<|endoftext|>"]}}
     pieces: list[str] = []
     answer = client.chat("guardian", HELLO, on_text=pieces.append)

@@ -1,0 +1,183 @@
+"""`forge deploy` with a stand-in Ollama that renders, tokenises and generates: made, checked, live, and back again.
+
+With OLLAMA_HOST set and answering, the last test deploys to that server under a name of its own and removes it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from stand_ins import ollama as stand_in
+from typer.testing import CliRunner
+
+from forge import pipeline
+from forge.cli.app import app
+from forge.core.config import Config
+from forge.core.manifest import Manifest
+from forge.core.report import Silent
+from forge.core.workspace import Workspace
+from forge.errors import StageFailed
+from forge.gguf.write import quantize
+from forge.runtime.modelfile import parse, write
+from forge.runtime.ollama import Ollama
+from forge.stages import Context
+from forge.stages.deploy import deployments
+
+REAL_HOST = os.environ.get("OLLAMA_HOST", "")
+
+
+class Notes(Silent):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def info(self, message: str) -> None:
+        self.said.append(message)
+
+    warn = info
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[stand_in.OllamaServer]:
+    with stand_in.running(generates=True) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def emptied(server: stand_in.OllamaServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", server.url)
+    server.models.clear()
+    server.seen.clear()
+    server.prompts.clear()
+    server.rewrites = False
+
+
+@pytest.fixture(scope="module")
+def quantized(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("quantized") / "small-F16.gguf"
+    quantize(tiny_base, None, {"F16": path}, name="small", report=Silent())
+    return path
+
+
+@pytest.fixture
+def space(tmp_path: Path, tiny_base: Path, quantized: Path) -> Callable[..., Context]:
+    """A workspace that has a GGUF and its Modelfile; keywords change settings of deploy."""
+    root = tmp_path / "work"
+    (root / "models/gguf").mkdir(parents=True)
+    os.link(quantized, root / "models/gguf/small-F16.gguf")
+
+    def make(**deploy: Any) -> Context:
+        tree = {"model": {"base": str(tiny_base), "name": "small"}, "quantize": {"types": ["F16"]},
+                "deploy": {"target": "ollama", "num_ctx": 512, **deploy}}
+        (root / "forge.yaml").write_text(yaml.safe_dump(tree))
+        config = Config.model_validate(tree)
+        ctx = Context(config, Workspace(root, config), Notes())
+        pipeline.run(ctx, ["modelfile"])
+        return ctx
+    return make
+
+
+def deployed(ctx: Context) -> dict:
+    pipeline.run(ctx, ["deploy"], force=True)
+    made = Manifest.read(ctx.workspace.manifest("deploy"))
+    assert made is not None
+    return made.metrics
+
+
+def test_deployed_checked_and_back_again(space: Callable[..., Context], server: stand_in.OllamaServer) -> None:
+    ctx = space()
+    assert "gives the base's own prompts in all 7 conversations" in " ".join(ctx.report.said)  # type: ignore[attr-defined]
+    one = deployed(ctx)
+    assert one["parity"]["prompts"] == one["parity"]["same"] == 2
+    assert one["same_file"]
+    assert server.models["small:latest"] == server.models[one["version"]]
+    assert "<|im_start|>system\nYou are a small test model.<|im_end|>" in server.prompts[0]  # the model's own SYSTEM
+    refused = Ollama()._send("POST", "/api/chat", json={"model": "small", "tools": [{}], "messages": [
+        {"role": "user", "content": "hi"}]})
+    assert (refused.status_code, refused.json()) == (400, {"error": "small:latest does not support tools"})
+    two = deployed(space(system="You keep the lamp."))
+    assert two["version"] != one["version"]
+    assert server.models["small:latest"]["system"] == "You keep the lamp."
+    assert [method for method, path, _ in server.seen if path.startswith("/api/blobs")] == ["HEAD", "POST", "HEAD"]
+    client = Ollama()
+    deployments(ctx, client).rollback("small")
+    assert server.models["small:latest"] == server.models[one["version"]]
+
+
+def test_a_template_that_is_not_the_trainings_does_not_go_live(space: Callable[..., Context],
+                                                               server: stand_in.OllamaServer) -> None:
+    ctx = space()
+    live = deployed(ctx)["version"]
+    file = ctx.workspace.modelfile
+    file.write_text(file.read_text().replace("<|im_start|>assistant\n{{ .Response", "### Answer: {{ .Response"))
+    with pytest.raises(StageFailed, match=r"from the first token on.*tokens of prompt, \d+ in training") as caught:
+        pipeline.run(ctx, ["deploy"])
+    assert "forge modelfile --force" in str(caught.value.fix)
+    assert server.models["small:latest"] == server.models[live]
+    assert [row["role"] for row in deployments(ctx, Ollama()).listed()] == ["model", "live", "not live"]
+    ctx.options["anyhow"] = True
+    assert deployed(ctx)["parity"]["same"] == 0
+    assert server.models["small:latest"] != server.models[live]
+
+
+def test_without_a_parser_ollama_sets_a_template_aside(space: Callable[..., Context], tmp_path: Path,
+                                                       server: stand_in.OllamaServer) -> None:
+    """Why build() names one: the file's own template has words for tools, and is taken instead (server/images.go)."""
+    from forge.chat.template import ChatTemplate
+    ctx = space()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(server, "jinja", lambda model: ChatTemplate("{# tools #}{{ messages[0].content }}"))
+        deployed(ctx)
+        assert server.prompts[0].startswith("<|im_start|>")
+        file, modelfile = ctx.workspace.modelfile, parse(ctx.workspace.modelfile.read_text())
+        assert modelfile.parser == "passthrough"
+        file.write_text(write(modelfile).replace('PARSER """passthrough"""\n', ""))
+        with pytest.raises(StageFailed, match="from the first token on"):
+            pipeline.run(ctx, ["deploy"])
+
+
+def test_a_file_that_ollama_wrote_anew_is_told(space: Callable[..., Context], server: stand_in.OllamaServer) -> None:
+    server.rewrites = True
+    ctx = space()
+    assert not deployed(ctx)["same_file"]
+    assert "wrote the file anew" in " ".join(ctx.report.said)  # type: ignore[attr-defined]
+
+
+def test_the_commands(space: Callable[..., Context], server: stand_in.OllamaServer) -> None:
+    ctx = space()
+    deployed(ctx)
+    deployed(space(system="You keep the lamp."))
+
+    def forge(*arguments: str) -> Any:
+        return CliRunner().invoke(app, ["deploy", *arguments, "--workspace", str(ctx.workspace.root)])
+
+    rows = json.loads(forge("--list", "--json").stdout)["models"]
+    assert [row["role"] for row in rows] == ["model", "live", "previous"]
+    assert json.loads(forge("--rollback", "--json").stdout)["version"] == rows[2]["name"]
+    again = forge()
+    assert "skipped (up to date)" in again.stderr
+    assert f"small is {rows[2]['name']} since a rollback" in again.stderr
+    assert "keeper is small" in forge("--alias", "keeper").stdout
+    assert "--alias and --list at once" in str(forge("--alias", "x", "--list").exception)
+    assert "deleted small:latest, keeper:latest" in forge("--remove", "small").stdout
+    assert not server.models
+    assert "✓ deploy" in forge().stderr  # what the server has lost is made again
+    assert "small:latest" in server.models
+
+
+def test_a_real_ollama(space: Callable[..., Context], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", REAL_HOST)
+    if not REAL_HOST or not Ollama().reachable():
+        pytest.skip("no Ollama answers at OLLAMA_HOST")
+    ctx = space(name=f"forge-test-{os.getpid()}")
+    record = deployments(ctx, Ollama())
+    try:
+        made = deployed(ctx)
+        assert made["parity"]["same"] == made["parity"]["prompts"]
+    finally:
+        deployments(ctx, record.server).remove(str(ctx.config.deploy.name), force=True)
