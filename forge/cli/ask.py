@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from forge.catalog.bases import Source
 from forge.cli.setup import Setup
 from forge.errors import UsageError
+from forge.hub.download import cache_folder, cached_gguf
+from forge.hub.ollama_store import stored_gguf
 from forge.runtime.session import Chats
 from forge.stages import Context
+
+if TYPE_CHECKING:
+    from forge.corpus.index import Index
+
+PASSAGES = 3  # that /source shows
 
 
 def _folder(ctx: Context, folder: Path, adapter: Path | None, fix: str) -> Chats:
@@ -55,12 +67,69 @@ MODELS: dict[str, Callable[[Context], Chats]] = {
 def open_model(ctx: Context, name: str) -> Iterator[Chats]:
     if name not in MODELS:
         raise UsageError(f"--model {name!r}: choose from {', '.join(MODELS)}", fix="--model gguf")
-    model = MODELS[name](ctx)
+    with closing(MODELS[name](ctx)) as model:
+        yield model
+
+
+@contextlib.contextmanager
+def closing(model: Chats) -> Iterator[Chats]:
+    """The model, whose memory is given back at the end where its kind holds any."""
     try:
         yield model
     finally:
         if hasattr(model, "close"):
             model.close()
+
+
+# The base as a GGUF, for the kinds of source that are one.
+GGUFS: dict[str, Callable[[Source], Path | None]] = {
+    "gguf": lambda source: Path(source.at),
+    "wheels": lambda source: cached_gguf(cache_folder(), source.sha256 or ""),
+    "ollama": lambda source: stored_gguf(source.at),
+}
+
+
+def _base(ctx: Context) -> Chats:
+    """The base: its GGUF where it came or can come as one that lies on this machine, else its folder."""
+    from forge.runtime.llama import Model
+    for source in ctx.base.sources:
+        path = GGUFS.get(source.kind, lambda _: None)(source)
+        if path and path.is_file():
+            return Model(path, num_ctx=ctx.config.deploy.num_ctx)
+    return MODELS["base"](ctx)
+
+
+def converse(ctx: Context, name: str) -> None:
+    """A chat on the terminal, or with the lines of stdin. What is said is kept below logs/ as it is said."""
+    from forge.runtime.session import Session
+    kept = ctx.workspace.logs / f"chat-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.md"
+
+    def keep(text: str) -> None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with open(kept, "a", encoding="utf-8", errors="replace") as handle:
+            handle.write(text)
+
+    def write(text: str) -> None:
+        print(text, end="", flush=True)
+
+    with contextlib.ExitStack() as opened:
+        @functools.cache
+        def index() -> Index:
+            from forge.stages.evaluate import open_index
+            if not ctx.base_dir.exists():  # its tokenizer says where sections end
+                raise UsageError(f"nothing at {ctx.workspace.shown(ctx.base_dir)}", fix="forge download")
+            return opened.enter_context(open_index(ctx))
+
+        @functools.cache
+        def base() -> Chats:
+            return opened.enter_context(closing(_base(ctx)))
+
+        Session(opened.enter_context(open_model(ctx, name)), system=system_message(ctx),
+                generation=ctx.config.generation, write=write, keep=keep, base=base,
+                search=lambda text: index().search(text, PASSAGES)).run(
+            lambda: input("\nyou: " if sys.stdin.isatty() else ""))
+    if kept.exists():
+        ctx.report.info(f"kept in {ctx.workspace.shown(kept)}")
 
 
 def system_message(ctx: Context) -> str | None:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from forge.chat.template import Message
 from forge.core.config import GenerationConfig
 from forge.core.fsio import write_text
-from forge.errors import UsageError
+from forge.errors import ForgeError, UsageError
 from forge.runtime.answer import Answer
+
+if TYPE_CHECKING:
+    from forge.corpus.index import Passage
+
+SHOWN = 800  # characters of a passage
 
 
 class Chats(Protocol):
@@ -21,18 +26,31 @@ class Chats(Protocol):
 
 
 class Session:
-    """A conversation with its history. Lines that start with / are commands; the rest goes to the model."""
+    """A conversation with its history. Lines that start with / are commands; the rest goes to the model.
 
-    def __init__(self, model: Chats, *, system: str | None, generation: GenerationConfig,
-                 write: Callable[[str], None]) -> None:
+    `base` gives the model that this one was made from, `search` the passages of the corpus nearest to a text, best
+    first; both may raise a ForgeError, which is shown, and without them there is no such command. `keep` gets the
+    transcript in Markdown, piece by piece: all that was asked and heard, whatever was forgotten since.
+    """
+
+    def __init__(self, model: Chats, *, system: str | None, generation: GenerationConfig, write: Callable[[str], None],
+                 base: Callable[[], Chats] | None = None, search: Callable[[str], Sequence[Passage]] | None = None,
+                 keep: Callable[[str], None] | None = None) -> None:
         self.model, self.system, self.generation, self.write = model, system, generation, write
+        self.keep = keep or (lambda _: None)
         self.history: list[Message] = []
+        self.transcript: list[str] = []
         self.commands: dict[str, tuple[str, Callable[[str], None]]] = {
             "/help": ("show this", self._help),
             "/reset": ("forget the conversation", self._reset),
             "/system": ("TEXT: set the system prompt and start over; without TEXT, none", self._system),
-            "/save": ("FILE: write the conversation as Markdown", self._save),
+            "/save": ("FILE: write all that was said as Markdown", self._save),
             "/exit": ("leave (also Ctrl-D)", self._exit)}
+        if base:
+            self.commands["/base"] = ("hear the base answer the last question", lambda _: self._base(base))
+        if search:
+            self.commands["/source"] = ("show the nearest passages of the documents; TEXT: of this, not of the last "
+                                        "question and answer", lambda text: self._source(search, text))
         self.over = False
 
     def run(self, read: Callable[[], str]) -> None:
@@ -59,30 +77,75 @@ class Session:
         return [*([{"role": "system", "content": self.system}] if self.system else []), *self.history]
 
     def _ask(self, text: str) -> None:
+        if self.system and not self.history:
+            self._keep(f"**system**\n\n{self.system}\n\n")
         question = {"role": "user", "content": text}
+        self._keep(f"**user**\n\n{text}\n\n")
+        try:
+            answer = self._hear("assistant", self.model, [*self.messages, question])
+        except UsageError as error:  # the conversation no longer fits: the user can /reset and go on
+            self._say(f"{error.message}\nfix: /reset starts over\n")
+        else:
+            self.history += [question, {"role": "assistant", "content": answer}]
+
+    def _hear(self, name: str, model: Chats, messages: Sequence[Message]) -> str:
+        """A model's answer, shown and kept as it is written."""
         pieces: list[str] = []
 
         def show(piece: str) -> None:
             pieces.append(piece)
-            self.write(piece)
+            self._say(piece)
 
+        self._keep(f"**{name}**\n\n")
         try:
-            answer = self.model.chat([*self.messages, question], **self.generation.model_dump(), on_text=show)
+            answer = model.chat(messages, **self.generation.model_dump(), on_text=show)
         except KeyboardInterrupt:
             note = "\n(stopped)\n"
-        except UsageError as error:  # the conversation no longer fits: the user can /reset and go on
-            self.write(f"{error.message}\nfix: /reset starts over\n")
-            return
         else:
             note = "\n" if answer.stopped else "\n(cut at the longest allowed answer)\n"
-        self.history += [question, {"role": "assistant", "content": "".join(pieces)}]
-        self.write(note)
+        self._say(note)
+        self._keep("\n")
+        return "".join(pieces)
+
+    def _say(self, text: str) -> None:
+        self.write(text)
+        self._keep(text)
+
+    def _keep(self, text: str) -> None:
+        self.transcript.append(text)
+        self.keep(text)
+
+    def _base(self, base: Callable[[], Chats]) -> None:
+        if not self.history:
+            self.write("ask something first\n")
+            return
+        try:
+            self._hear("base", base(), self.messages[:-1])
+        except ForgeError as error:
+            self._say(f"{error}\n")
+
+    def _source(self, search: Callable[[str], Sequence[Passage]], text: str) -> None:
+        """The words of the answer count as well: what was learned is said in the words of where it stood."""
+        wanted = text or "\n".join(message["content"] for message in self.history[-2:])
+        if not wanted:
+            self.write("ask something first, or give a text: /source TEXT\n")
+            return
+        try:
+            found = search(wanted)
+        except ForgeError as error:
+            self._say(f"{error}\n")
+            return
+        self._keep("**source**\n\n")
+        self._say("\n".join(map(_shown, found)) or "no passage of the documents has a word of it\n")
+        self._keep("\n")
 
     def _help(self, _: str) -> None:
         self.write("".join(f"{name:8} {what}\n" for name, (what, _run) in self.commands.items()))
 
     def _reset(self, _: str) -> None:
         self.history.clear()
+        if self.transcript:
+            self._keep("---\n\n")
         self.write("the conversation starts over\n")
 
     def _system(self, text: str) -> None:
@@ -95,7 +158,7 @@ class Session:
             return
         path = Path(name).expanduser()
         try:
-            write_text(path, "".join(f"**{m['role']}**\n\n{m['content']}\n\n" for m in self.messages))
+            write_text(path, "".join(self.transcript))
         except OSError as error:
             self.write(f"cannot write {path}: {error.strerror}\n")
         else:
@@ -103,3 +166,10 @@ class Session:
 
     def _exit(self, _: str) -> None:
         self.over = True
+
+
+def _shown(passage: Passage) -> str:
+    where = " › ".join([passage.path, *passage.headings])
+    text = passage.text.strip()
+    return (f"{where} (bytes {passage.span[0]}–{passage.span[1]})\n\n"
+            f"{text if len(text) <= SHOWN else f'{text[:SHOWN]}…'}\n")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -106,6 +108,36 @@ def test_nothing_reaches_stdout_or_stderr(tiny: Path) -> None:
               "    m.chat([{'role': 'user', 'content': 'x'}], max_tokens=2)")
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_layers_go_where_the_library_fits_them_unless_a_number_is_given(tiny: Path) -> None:
+    """Its fitting gives up where n_gpu_layers is anything but -1."""
+    fitted = llama.parameters(tiny, num_ctx=64, parallel=1, verbose=False)
+    given = llama.parameters(tiny, num_ctx=64, parallel=1, verbose=False, gpu_layers=7)
+    assert (fitted.fit_params, fitted.n_gpu_layers, given.fit_params, given.n_gpu_layers) == (True, -1, False, 7)
+
+
+def test_free_memory_is_that_of_gpus_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = llama.library().ggml_backend_dev_type
+    devices = [("CPU", "Xeon", kinds.GGML_BACKEND_DEVICE_TYPE_CPU, 20),
+               ("BLAS", "x", kinds.GGML_BACKEND_DEVICE_TYPE_ACCEL, 0),
+               ("CUDA0", "H100", kinds.GGML_BACKEND_DEVICE_TYPE_GPU, 80),
+               ("Vulkan0", "Iris", kinds.GGML_BACKEND_DEVICE_TYPE_IGPU, 8)]
+    seen = SimpleNamespace(ggml_backend_dev_type=kinds, get_device_info=lambda: [
+        {"name": name, "description": what, "type": kind, "memory_free": free} for name, what, kind, free in devices])
+    monkeypatch.setattr(llama, "library", lambda: seen)
+    assert llama.gpu_memory() == {"CUDA0 (H100)": 80, "Vulkan0 (Iris)": 8}
+
+
+@pytest.mark.parametrize(("given", "count"), [({}, llama.SPINS), ({"GOMP_SPINCOUNT": "7"}, "7"),
+                                              ({"OMP_WAIT_POLICY": "passive"}, None)])
+def test_threads_wait_briefly_unless_the_user_says_how(given: dict[str, str], count: str | None) -> None:
+    """GNU OpenMP reads its settings once, before the first import is over."""
+    script = ("import os, sys; from forge.runtime import llama\n"
+              "assert 'xllamacpp' not in sys.modules; llama.library()\nprint(os.environ.get('GOMP_SPINCOUNT'))")
+    ours = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    done = subprocess.run([sys.executable, "-c", script], env=ours | given, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(count)
 
 
 @pytest.mark.real

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from forge.core.config import GenerationConfig
-from forge.errors import UsageError
+from forge.corpus.index import Passage
+from forge.errors import EnvironmentProblem, StageFailed, UsageError
 from forge.runtime.answer import Answer
-from forge.runtime.session import Session
+from forge.runtime.session import SHOWN, Session
 
 
 class Parrot:
@@ -31,10 +32,10 @@ class Parrot:
         return Answer(f"{len(messages)}:{last}", last != "cut", 2, 0.1)
 
 
-def talk(*lines: str, system: str | None = "Be brief.") -> tuple[str, Parrot, Session]:
+def talk(*lines: str, system: str | None = "Be brief.", **more: Any) -> tuple[str, Parrot, Session]:
     out: list[str] = []
     parrot = Parrot()
-    session = Session(parrot, system=system, generation=GenerationConfig(), write=out.append)
+    session = Session(parrot, system=system, generation=GenerationConfig(), write=out.append, **more)
     rest = iter(lines)
 
     def read() -> str:
@@ -77,3 +78,77 @@ def test_interruption_keeps_what_was_said_and_overflow_changes_nothing() -> None
     assert "too long" in out
     assert "cut at the longest" in out
     assert [m["content"] for m in session.history] == ["stop", "2:", "cut", "4:cut"]
+
+
+def test_the_base_hears_the_same_conversation_and_leaves_no_trace_in_it() -> None:
+    base, opened = Parrot(), []
+
+    def open_base() -> Parrot:
+        opened.append(base)
+        return base
+
+    out, parrot, session = talk("/base", "one", "two", "/base", "/base", "three", base=open_base)
+    assert out.startswith("ask something first\n")
+    assert base.seen == [parrot.seen[1]] * 2
+    assert [m["content"] for m in session.history] == ["one", "2:one", "two", "4:two", "three", "6:three"]
+    assert len(opened) == 2  # not before the first question
+
+
+def test_the_sources_of_question_and_answer_or_of_a_text() -> None:
+    asked: list[str] = []
+
+    def search(text: str) -> list[Passage]:
+        asked.append(text)
+        return [] if text == "zebra" else [
+            Passage("docs/a.md", "A", ("Lamps", "Oil"), (10, 2000), " Fill it daily. ", 5000),
+            Passage("docs/b.md", "B", (), (0, 900), "word " * 400, 900)]
+
+    out, _, _ = talk("/source", "one", "/source", "/source the lamp", "/source zebra", search=search)
+    assert asked == ["one\n2:one", "the lamp", "zebra"]
+    assert out.startswith("ask something first, or give a text")
+    assert "docs/a.md › Lamps › Oil (bytes 10–2000)\n\nFill it daily.\n\ndocs/b.md (bytes 0–900)\n\nword " in out
+    assert max(map(len, out.splitlines())) == SHOWN + 1
+    assert out.endswith("no passage of the documents has a word of it\n")
+
+
+def test_what_base_or_documents_lack_is_said_and_the_chat_goes_on() -> None:
+    def no_base() -> Parrot:
+        raise EnvironmentProblem("too little memory", fix="close something")
+
+    def no_index(_: str) -> list[Passage]:
+        raise StageFailed("no document of the corpus can be used", fix="add documents")
+
+    out, _, session = talk("one", "/base", "/source", "two", base=no_base, search=no_index)
+    assert "too little memory\nfix: close something\n" in out
+    assert "no document of the corpus can be used\nfix: add documents\n" in out
+    assert len(session.history) == 4
+
+
+def test_commands_without_a_base_or_documents_do_not_exist() -> None:
+    out, _, _ = talk("/base", "/source", "/help")
+    assert "no command /base" in out
+    assert "no command /source" in out
+    assert out.count("/base") == out.count("/source") == 1
+
+
+def test_everything_said_is_kept_as_it_is_said_and_saved_across_resets(tmp_path: Path) -> None:
+    kept: list[str] = []
+    whole = tmp_path / "chat.md"
+    seen_while_answering: list[str] = []
+
+    class Watched(Parrot):
+        def chat(self, messages: Any, *, on_text: Any, **settings: Any) -> Answer:
+            def watch(piece: str) -> None:
+                on_text(piece)
+                seen_while_answering.append("".join(kept))
+            return super().chat(messages, on_text=watch, **settings)
+
+    talk("one", "/base", "/source", "/system New", "long", "stop", f"/save {whole}", base=Watched, keep=kept.append,
+         search=lambda _: [Passage("a.md", "A", (), (0, 5), "Lamps", 5)])
+    text = "".join(kept)
+    assert whole.read_text() == text
+    assert text == ("**system**\n\nBe brief.\n\n**user**\n\none\n\n**assistant**\n\n2:one\n\n**base**\n\n2:one\n\n"
+                    "**source**\n\na.md (bytes 0–5)\n\nLamps\n\n---\n\n"
+                    "**system**\n\nNew\n\n**user**\n\nlong\n\n**assistant**\n\ntoo long\nfix: /reset starts over\n"
+                    "**system**\n\nNew\n\n**user**\n\nstop\n\n**assistant**\n\n2:\n(stopped)\n\n")
+    assert seen_while_answering[0].endswith("**base**\n\n2:")  # whoever is killed now has kept this much
