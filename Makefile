@@ -1,6 +1,7 @@
 # The two that matter: make demo, make test. Both set everything up first.
 PYTHON ?= python3
 VENV ?= .venv
+override VENV := $(patsubst ~/%,$(HOME)/%,$(VENV))
 BIN := $(VENV)/bin
 # Tests use tiny models: a second thread a model costs more than it gives.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
@@ -11,16 +12,8 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(VENV)/.ready ## build the environment in .venv from pinned versions
-
-$(VENV)/.ready: constraints.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "error: $(PYTHON) is $$($(PYTHON) --version), Forge needs 3.11 or newer"; \
-		  echo "fix: make setup PYTHON=python3.12"; exit 3; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch -c constraints.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,docs,dev]'
-	@touch $@
+setup: ## build or repair the environment; ACCEL=auto|cpu|cu126|cu130, VENV=DIR (.venv)
+	@$(PYTHON) setup_env.py --venv '$(VENV)' $(if $(ACCEL),--accel '$(ACCEL)')
 
 demo: setup ## Forge's own FAQ becomes a model that answers it (CPU, under 10 minutes)
 	@PATH="$(abspath $(BIN)):$$PATH" bash demo/run.sh
