@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,13 +14,15 @@ from typing import Annotated, Any
 import typer
 
 from forge.cli.setup import Setup
-from forge.errors import ForgeError, UsageError
+from forge.errors import EnvironmentProblem, ForgeError, UsageError
 
 app = typer.Typer(add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False,
                   context_settings={"help_option_names": ["-h", "--help"]},
                   help="Turn a folder of documents into a language model that knows them and runs on your own machine.")
 config_app = typer.Typer(help="Show the config in force, or its JSON Schema.")
 app.add_typer(config_app, name="config")
+tools_app = typer.Typer(help="Stand in for llama.cpp's own programs.")
+app.add_typer(tools_app, name="tools")
 
 COMMON = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
           for name, default, annotation in (
@@ -87,26 +88,33 @@ def init(setup: Setup,
 
 @command(optional=True)
 def doctor(setup: Setup,
-           only: Annotated[list[str] | None, typer.Option("--only", help="Check by name; repeatable.")] = None) -> int:
-    """Check GPU, libraries, runtime, Ollama, token, disk and memory."""
-    from forge.doctor import critical_failed, examine
+           only: Annotated[list[str] | None, typer.Option("--only", help="Check by name; repeatable.")] = None,
+           fix: Annotated[bool, typer.Option("--fix", help="Do what is safe: small reinstallations, a place for the "
+                                             "token, stale caches. The rest is shown.")] = False) -> int:
+    """Check GPU, libraries, runtime, Ollama, token, clock, disk and memory; exit 3 if a critical one fails."""
+    from forge.doctor import critical_failed, examine, mend
     checks = examine(setup.root, only=only or None, report=setup.report)
+    checks, mended = mend(checks, setup.root, report=setup.report) if fix else (checks, [])
     close(setup)
     marks = {"ok": "OK     ", "warning": "warning", "failed": "FAILED "}
-    lines = []
+    lines = [f"{'mended ' if m['done'] else 'FAILED '} {m['name']}: {m['what']}" for m in mended]
     for check in checks:
         lines.append(f"{marks[check['status']]} {check['name']}: {check['found']}")
         if check["fix"] and check["status"] != "ok":
             lines.append(f"        fix: {check['fix']}")
-    setup.emit({"checks": checks}, "\n".join(lines))
+    setup.emit({"checks": checks, **({"mended": mended} if fix else {})}, "\n".join(lines))
     return 3 if critical_failed(checks) else 0
 
 
 @command()
 def download(setup: Setup, force: Force = False) -> None:
     """Get the base model from the first of its sources that can be reached."""
+    from forge.stages.download import moved
     result = one_stage(setup, "download", force)
-    path = setup.context().base_dir
+    ctx = setup.context()
+    path = ctx.base_dir
+    if news := moved(ctx):
+        setup.report.info(news)
     setup.emit({**result, "path": setup.space.shown(path)}, f"{setup.space.shown(path)} ({result['source']})")
 
 
@@ -231,9 +239,21 @@ def evaluate(setup: Setup, force: Force = False,
 
 
 @command()
-def deploy(setup: Setup, force: Force = False) -> None:
-    """Create the model in Ollama (or the built-in runtime) and ask it who it is."""
-    r = one_stage(setup, "deploy", force)
+def deploy(setup: Setup, force: Force = False,
+           rollback: Annotated[bool, typer.Option("--rollback", help="Go back to the version before; again: forward."
+                                                  )] = False,
+           alias: Annotated[str | None, typer.Option("--alias", help="Give the deployed model a further name, which "
+                                                     "follows it.")] = None,
+           listed: Annotated[bool, typer.Option("--list", help="Show what this workspace deployed to Ollama.")] = False,
+           remove: Annotated[str | None, typer.Option("--remove", help="Delete a model that this workspace deployed "
+                                                      "from Ollama, or one alias or version.")] = None) -> None:
+    """Create the model in Ollama (or the built-in runtime), check it and ask it who it is."""
+    from forge.cli.deploy import lost, manage, went_back
+    if manage(setup, force, rollback=rollback, alias=alias, listed=listed, remove=remove):
+        return
+    r = one_stage(setup, "deploy", force or lost(setup), anyhow=force)
+    if "version" in r and (other := went_back(setup, r["version"])):
+        setup.report.warn(other)
     setup.emit(r, f"{r['target']} answers: {r['answer']}")
 
 
@@ -255,23 +275,20 @@ def ask(setup: Setup,
 def chat(setup: Setup,
          model: Annotated[str, typer.Option("--model", help="gguf, or ollama.")] = "gguf") -> None:
     """Talk with the model in the terminal."""
-    from forge.cli.ask import open_model, system_message
-    from forge.runtime.session import Session
-    ctx = setup.context()
-
-    def write(text: str) -> None:
-        print(text, end="", flush=True)
-
-    with open_model(ctx, model) as answering:
-        Session(answering, system=system_message(ctx), generation=ctx.config.generation, write=write).run(
-            lambda: input("\nyou: " if sys.stdin.isatty() else ""))
+    from forge.cli.ask import converse
+    converse(setup.context(), model)
 
 
 @command()
 def serve(setup: Setup,
           host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
           port: Annotated[int, typer.Option("--port", help="0: any free port.")] = 8080,
-          parallel: Annotated[int, typer.Option("--parallel", help="Simultaneous conversations.")] = 4,
+          parallel: Annotated[int, typer.Option("--parallel", min=1, help="Simultaneous conversations; further ones "
+                                                "wait for their turn.")] = 4,
+          threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads (default: measured once)."
+                                                      )] = None,
+          gpu_layers: Annotated[int | None, typer.Option("--gpu-layers", min=0, help="Layers on the GPU (default: as "
+                                                         "many as its free memory holds).")] = None,
           api_key: Annotated[str | None, typer.Option("--api-key", envvar="FORGE_API_KEY",
                                                       help="Required beyond 127.0.0.1.")] = None) -> None:
     """Serve the model with an OpenAI-compatible API."""
@@ -283,7 +300,22 @@ def serve(setup: Setup,
         raise UsageError(f"no GGUF at {ctx.workspace.shown(gguf)}", fix="forge run")
     serve_gguf(gguf, report=setup.report, host=host, port=port, num_ctx=ctx.config.deploy.num_ctx, parallel=parallel,
                api_key=api_key, alias=ctx.config.model.name, system=ctx.config.deploy.system,
-               chat_template=read_header(gguf).get("tokenizer.chat_template"), verbose=setup.verbose)
+               chat_template=read_header(gguf).get("tokenizer.chat_template"), generation=ctx.config.generation,
+               cores=threads, gpu_layers=gpu_layers, verbose=setup.verbose)
+
+
+@command()
+def mcp(setup: Setup,
+        http: Annotated[int | None, typer.Option("--http", min=0, max=65535, help="Serve streamable HTTP on this port "
+                                                 "of 127.0.0.1 (0: any free one), not stdin and stdout."
+                                                 )] = None) -> None:
+    """Serve Forge's tools to AI assistants (Model Context Protocol)."""
+    try:
+        from forge.cli.mcp import serve as serve_tools
+    except ImportError as error:
+        raise EnvironmentProblem(f"the MCP server needs the package mcp: {error}",
+                                 fix="pip install 'phoenix-forge[mcp]'") from None
+    serve_tools(setup, http)
 
 
 @command()
@@ -292,14 +324,19 @@ def publish(setup: Setup,
             gguf: Annotated[bool, typer.Option("--gguf", help="The quantised model.")] = False,
             modelfile: Annotated[bool, typer.Option("--modelfile", help="The Modelfile.")] = False,
             readme: Annotated[bool, typer.Option("--readme", help="The model card as README.md.")] = False,
-            lora: Annotated[bool, typer.Option("--lora", help="The adapter.")] = False,
+            lora: Annotated[bool, typer.Option("--lora", "--adapter", help="The adapter.")] = False,
+            merged: Annotated[bool, typer.Option("--merged", help="The merged 16-bit model.")] = False,
+            dataset: Annotated[bool, typer.Option("--dataset", help="The training and validation examples (the probes "
+                                                  "never: published, they would measure nothing); alone, as a dataset "
+                                                  "repository.")] = False,
             model_card: Annotated[bool, typer.Option("--model-card", help="model_card.yaml.")] = False,
             files: Annotated[list[Path] | None, typer.Option("--files", help="Further files.")] = None,
             private: Annotated[bool | None, typer.Option("--private/--public", help="Who may see it.")] = None,
             dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent.")] = False) -> None:
-    """Publish GGUF, adapter, Modelfile and model card to the Hugging Face Hub."""
+    """Publish GGUF, adapter, Modelfile and model card (or what is chosen) to the Hugging Face Hub."""
     from forge.cli.publish import publish_files
-    chosen = {"gguf": gguf, "modelfile": modelfile, "readme": readme, "lora": lora, "model_card": model_card}
+    chosen = {"gguf": gguf, "modelfile": modelfile, "readme": readme, "lora": lora, "model_card": model_card,
+              "merged": merged, "dataset": dataset}
     publish_files(setup, repo, chosen, files or [], private, dry_run)
 
 
@@ -347,6 +384,16 @@ def status(setup: Setup) -> None:
     from forge.cli.planning import state
     result, lines = state(setup)
     setup.emit(result, "\n".join(lines))
+
+
+@command(on=tools_app, optional=True)
+def link(setup: Setup,
+         folder: Annotated[Path, typer.Argument(help="Where guides expect llama.cpp: ../llama.cpp.")]) -> None:
+    """Lay llama-cli, llama-server, llama-quantize and convert_hf_to_gguf.py over Forge's own code into a folder."""
+    from forge.runtime import sibling
+    became = sibling.link(folder)
+    setup.emit({"folder": str(folder), "tools": became},
+               "\n".join(f"{folder / name}: {what}" for name, what in became.items()))
 
 
 @command(on=config_app)
