@@ -11,8 +11,8 @@ import yaml
 from forge.core.config import KNOWN, SECTIONS
 
 COMMANDS = ["init", "doctor", "download", "dataset", "validate", "train", "ask", "merge", "quantize", "modelfile",
-            "evaluate", "deploy", "chat", "serve", "mcp", "publish", "run", "plan", "status", "tools link", "config show",
-            "config schema"]
+            "evaluate", "deploy", "chat", "serve", "mcp", "publish", "run", "plan", "status", "tools link",
+            "config show", "config schema"]
 COMMON = ["--config", "--set", "--workspace", "--json", "--quiet", "--verbose"]
 STAGES = ["download", "dataset", "train", "quantize", "modelfile", "deploy"]
 DATASET = "dataset_package/small.jsonl"
