@@ -77,7 +77,7 @@ def test_the_model_card_tells_what_was_measured_of_this_model(space: Path, run_f
     assert run_forge("train", "--set", "train.max_steps=3", cwd=space).code == 0
     shown = run_forge("publish", "--repo", "me/small", "--dry-run", cwd=space)
     assert "## Evaluation" not in shown.stdout
-    assert "it was of another model" in shown.stderr
+    assert "the evaluation was of another adapter" in shown.stderr
 
 
 def test_a_killed_evaluation_goes_on_where_it_was(space: Path, run_forge: Any) -> None:

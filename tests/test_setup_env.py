@@ -291,7 +291,8 @@ def test_an_unknown_accelerator_is_a_usage_error(setup_env, venv):
 @pytest.mark.skipif(not shutil.which("make"), reason="no make here")
 def test_make_hands_over_and_knows_the_home_folder():
     """In single quotes the shell leaves ~ to make."""
-    done = subprocess.run(["make", "-n", "setup", "VENV=~/ml_env", "ACCEL=cu126"], cwd=ROOT, capture_output=True,
-                          text=True, check=True, env={**os.environ, "HOME": "/home/ada", "MAKEFLAGS": ""})
+    done = subprocess.run(["make", "--no-print-directory", "-n", "setup", "VENV=~/ml_env", "ACCEL=cu126"], cwd=ROOT,
+                          capture_output=True, text=True, check=True,
+                          env={**os.environ, "HOME": "/home/ada", "MAKEFLAGS": ""})
     assert done.stdout.splitlines()[-1].split(None, 1)[1] == \
         "setup_env.py --venv '/home/ada/ml_env' --accel 'cu126'"

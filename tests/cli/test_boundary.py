@@ -112,8 +112,8 @@ def test_the_log_of_a_bug_where_nothing_can_be_written(capsys, monkeypatch, tmp_
 
 
 def test_ctrl_c_in_a_process_of_its_own(workspace):
-    program = ("import os, signal\nfrom forge import pipeline\nfrom forge.cli.boundary import guarded, invoke\n"
-               "pipeline.plan = lambda *a, **k: os.kill(os.getpid(), signal.SIGINT)\n"
+    program = ("import signal\nfrom forge import pipeline\nfrom forge.cli.boundary import guarded, invoke\n"
+               "pipeline.plan = lambda *a, **k: signal.raise_signal(signal.SIGINT)\n"
                "raise SystemExit(guarded(lambda: invoke(['run'])))")
     done = subprocess.run([sys.executable, "-c", program], cwd=workspace(), capture_output=True, text=True, check=False)
     assert done.returncode == 130
