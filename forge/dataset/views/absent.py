@@ -35,15 +35,19 @@ THINGS = (
 LONG = 1500  # characters of a section that has room for two such questions
 
 
-# What an invented thing may be called, of two made-up names.
-SHAPES: tuple[Callable[[str, str], str], ...] = (
-    lambda a, b: f"the {a} {THINGS[zlib.crc32(b.encode()) % len(THINGS)]}",
-    lambda a, b: f"{a} {b}",
-    lambda a, b: f"`{a}{b}`",
-    lambda a, b: f"`{a}_{b}.py`".lower(),
-    lambda a, b: f"`{a}_{b}`".upper(),
-    lambda a, b: f"the {a}-{b} {THINGS[zlib.crc32(a.encode()) % len(THINGS)]}",
-    lambda a, b: f"`{a}-{b}`".lower(),
+# What an invented thing may be called, of two made-up names, and how such a thing is asked for.
+SHAPES: tuple[tuple[Callable[[str, str], str], tuple[str, ...]], ...] = (
+    (lambda a, b: f"the {a} {THINGS[zlib.crc32(b.encode()) % len(THINGS)]}",
+     ("What is the aim of {t}?", "Who wrote {t}?", "What does {t} say?")),
+    (lambda a, b: f"{a} {b}", ("Who is {t}?", "What did {t} do?", "What is {t} responsible for?")),
+    (lambda a, b: f"`{a}{b}`", ("What is the class {t} for?", "What does {t} inherit from?", "Where is {t} used?")),
+    (lambda a, b: f"`{a}_{b}.py`".lower(), ("What is in {t}?", "What is the file {t} for?", "Who uses {t}?")),
+    (lambda a, b: f"`{a}_{b}`".upper(),
+     ("What is the environment variable {t} for?", "Which value does {t} have?", "What is the default of {t}?")),
+    (lambda a, b: f"the {a}-{b} {THINGS[zlib.crc32(a.encode()) % len(THINGS)]}",
+     ("When was {t} adopted?", "Who leads {t}?", "How does {t} work?")),
+    (lambda a, b: f"`{a}-{b}`".lower(),
+     ("What does {t} do?", "Which options does {t} take?", "How is {t} installed?")),
 )
 
 
@@ -66,8 +70,9 @@ def unknown(source: Source) -> Iterator[Fact]:
     other document has the name either is only as good as certain: there are five million pairs."""
     text, seed = _text(source), _seed(source)
     first, second = invented(text, seed // 3), invented(text, seed // 5 + 1)
-    name = SHAPES[seed % len(SHAPES)](first, second)
-    forms = fill(phrasings.UNKNOWN, [""], t=name)
+    shape, asked = SHAPES[seed % len(SHAPES)]
+    name, at = shape(first, second), seed // 13 % len(phrasings.UNKNOWN)
+    forms = fill((*asked, *(phrasings.UNKNOWN * 2)[at:at + len(asked)]), [""], t=name)
     yield _refused(source, "unknown", forms, phrasings.IGNORANCE, name)
 
 
