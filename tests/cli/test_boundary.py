@@ -112,7 +112,9 @@ def test_the_log_of_a_bug_where_nothing_can_be_written(capsys, monkeypatch, tmp_
 
 
 def test_ctrl_c_in_a_process_of_its_own(workspace):
+    # Where the tests run in the background, SIGINT is ignored, and Python leaves it so.
     program = ("import signal\nfrom forge import pipeline\nfrom forge.cli.boundary import guarded, invoke\n"
+               "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
                "pipeline.plan = lambda *a, **k: signal.raise_signal(signal.SIGINT)\n"
                "raise SystemExit(guarded(lambda: invoke(['run'])))")
     done = subprocess.run([sys.executable, "-c", program], cwd=workspace(), capture_output=True, text=True, check=False)
