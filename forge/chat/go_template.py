@@ -270,7 +270,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "eq": _equal, "ne": _unequal,
     "lt": lambda a, b: _order(a, b) < 0, "le": lambda a, b: _order(a, b) <= 0,
     "gt": lambda a, b: _order(a, b) > 0, "ge": lambda a, b: _order(a, b) >= 0,
-    "and": lambda *values: values[-1], "or": lambda *values: values[-1],  # both stop early: see _Run.call
+    # Both stop early: see _Run.call.
+    "and": lambda first, *more: (first, *more)[-1], "or": lambda first, *more: (first, *more)[-1],
 }
 STOPS = {"and": False, "or": True}  # and is decided by a false value, or by a true one
 

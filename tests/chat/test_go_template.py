@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from forge.catalog.families import FAMILIES, VARIANTS
@@ -94,6 +94,7 @@ pieces = st.sampled_from(["{{", "}}", "{{- ", " -}}", "if ", "else", "end", "ran
                           "$", "=", "1"])
 
 
+@example("{{and }}")
 @given(st.lists(pieces, max_size=25).map("".join) | st.text())
 def test_any_text_is_rendered_or_refused(text: str) -> None:
     try:
