@@ -175,7 +175,8 @@ APART = re.compile(r"[^\W_灯]+|灯")
 @given(st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=4).map(" ".join), min_size=6, max_size=30),
        st.integers(1, 3))
 def test_distractors_are_other_answers_and_the_question_gives_none_away(answers, sections):
-    facts = [asked(f"the river port number {i}", answer) for i, answer in enumerate(answers)]
+    # No numbers in the questions: "2" is also a part of "v1.2".
+    facts = [asked(f"the river port q{chr(97 + i)}q", answer) for i, answer in enumerate(answers)]
     found = probes(*(document(f"{i}.md", section(*facts[i::sections])) for i in range(sections)))
     assert found == probes(*(document(f"{i}.md", section(*facts[i::sections])) for i in range(sections)))
     for probe in found:
