@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from said import Said
 from stand_ins import ollama as stand_in
 from typer.testing import CliRunner
 
@@ -30,16 +31,6 @@ from forge.stages import Context
 from forge.stages.deploy import deployments
 
 REAL_HOST = os.environ.get("OLLAMA_HOST", "")
-
-
-class Notes(Silent):
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def info(self, message: str) -> None:
-        self.said.append(message)
-
-    warn = info
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +67,7 @@ def space(tmp_path: Path, tiny_base: Path, quantized: Path) -> Callable[..., Con
                 "deploy": {"target": "ollama", "num_ctx": 512, **deploy}}
         (root / "forge.yaml").write_text(yaml.safe_dump(tree))
         config = Config.model_validate(tree)
-        ctx = Context(config, Workspace(root, config), Notes())
+        ctx = Context(config, Workspace(root, config), Said())
         pipeline.run(ctx, ["modelfile"])
         return ctx
     return make
@@ -91,7 +82,7 @@ def deployed(ctx: Context) -> dict:
 
 def test_deployed_checked_and_back_again(space: Callable[..., Context], server: stand_in.OllamaServer) -> None:
     ctx = space()
-    assert "gives the base's own prompts in all 7 conversations" in " ".join(ctx.report.said)  # type: ignore[attr-defined]
+    assert "gives the base's own prompts in all 7 conversations" in " ".join(ctx.report.lines)  # type: ignore[attr-defined]
     one = deployed(ctx)
     assert one["parity"]["prompts"] == one["parity"]["same"] == 2
     assert one["same_file"]
@@ -145,7 +136,7 @@ def test_a_file_that_ollama_wrote_anew_is_told(space: Callable[..., Context], se
     server.rewrites = True
     ctx = space()
     assert not deployed(ctx)["same_file"]
-    assert "wrote the file anew" in " ".join(ctx.report.said)  # type: ignore[attr-defined]
+    assert "wrote the file anew" in " ".join(ctx.report.lines)  # type: ignore[attr-defined]
 
 
 def test_the_commands(space: Callable[..., Context], server: stand_in.OllamaServer) -> None:

@@ -31,14 +31,14 @@ def facts(ctx: Context, repo: str | None, private: bool, ggufs: Sequence[Path], 
     from dataclasses import asdict
 
     from forge.hub.card import Facts
-    from forge.stages.download import base_license
+    from forge.stages.download import base_license, license_in_force
     from forge.stages.modelfile import system_prompt
     w = ctx.workspace
     manifests = [m for name in STAGES if (m := Manifest.read(w.manifest(name)))]
     of = {m.stage: m for m in manifests}
     evaluation = _evaluation(ctx)
     return Facts(
-        name=ctx.config.model.name, repo=repo, base=ctx.base.identity, license=_license(ctx),
+        name=ctx.config.model.name, repo=repo, base=ctx.base.identity, license=license_in_force(ctx),
         system=system_prompt(ctx) or None, num_ctx=ctx.config.deploy.num_ctx, private=private,
         base_license=base_license(ctx), terms=terms, files=[_quant(ctx, path, evaluation) for path in ggufs],
         dataset=json.loads(w.card.read_text(encoding="utf-8")) if w.card.exists() else {},
@@ -55,11 +55,6 @@ def _training(manifest: Manifest | None) -> dict[str, Any]:
     shown = [(manifest.settings, ("epochs", "max_length", "tokens_per_update", "rank", "alpha", "learning_rate")),
              (manifest.metrics, ("steps", "loss", "eval_loss", "method"))]
     return {key: values[key] for values, keys in shown for key in keys if values.get(key) is not None}
-
-
-def _license(ctx: Context) -> str:
-    from forge.stages.download import base_license
-    return ctx.config.publish.license or base_license(ctx)
 
 
 def _quant(ctx: Context, path: Path, evaluation: dict[str, Any]) -> Quant:
@@ -196,7 +191,7 @@ def publish_files(setup: Setup, repo: str | None, chosen: dict[str, bool], files
     from forge.hub.card import readme_dataset
     from forge.hub.licenses import require_compatible
     from forge.hub.publish import Item, plan, publish, require_repo
-    from forge.stages.download import base_license
+    from forge.stages.download import base_license, license_in_force
     from forge.stages.gate import require_passed
     ctx = setup.context()
     w, settings = ctx.workspace, ctx.config.publish
@@ -208,7 +203,7 @@ def publish_files(setup: Setup, repo: str | None, chosen: dict[str, bool], files
     terms: list[str] = []
     if any(chosen[kind] for kind in MODELS):
         require_passed(ctx, "the model", "published")
-        terms = require_compatible(ctx.base.identity, base_license(ctx), _license(ctx), hidden)
+        terms = require_compatible(ctx.base.identity, base_license(ctx), license_in_force(ctx), hidden)
     known = facts(ctx, repo, hidden, [path for path in _ggufs(ctx) if path.is_file()], terms)
     merged_alone = chosen["merged"] and not ggufs
     write_cards(ctx, known, "finetune" if merged_alone else "quantized")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 import re
@@ -21,6 +20,7 @@ from forge.errors import EnvironmentProblem, StageFailed, UsageError
 from forge.hub.ollama_store import DIGEST
 from forge.runtime.answer import Answer, sampler
 from forge.runtime.modelfile import Modelfile
+from forge.runtime.serve import is_loopback
 
 OLDEST = (0, 17, 1)  # older releases are warned about
 CONNECT, ANSWER = 3.0, 900.0  # seconds: a local server accepts at once, a large model answers late
@@ -48,14 +48,6 @@ def address(host: str | None = None) -> str:
     return f"{scheme}://{f'[{name}]' if ':' in name else name}:{port}{split.path.rstrip('/')}"
 
 
-def _is_local(url: str) -> bool:
-    name = urlsplit(url).hostname or ""
-    try:
-        return name == "localhost" or ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
-
-
 def full(name: str) -> str:
     """A model's name with its tag, as the server lists it."""
     return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
@@ -72,7 +64,7 @@ class Ollama:
         self.url = address(host)
         # A proxy is for the network, never for this machine; redirects are not followed, so nothing is sent elsewhere.
         self._http = httpx2.Client(base_url=self.url, timeout=httpx2.Timeout(ANSWER, connect=CONNECT),
-                                  trust_env=not _is_local(self.url))
+                                  trust_env=not is_loopback(urlsplit(self.url).hostname or ""))
 
     def close(self) -> None:
         self._http.close()

@@ -34,7 +34,7 @@ for number in map(int, sys.argv[2:]):
     while not best[0] or time.monotonic() < until:
         timings = server.handle_completions(ask)["timings"]
         best = (max(best[0], timings["prompt_per_second"]), max(best[1], timings["predicted_per_second"]))
-    print(json.dumps([number, *best]), flush=True)
+    os.write(1, json.dumps([number, *best]).encode() + b"\\n")
 os._exit(0)
 """
 

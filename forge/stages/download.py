@@ -118,6 +118,11 @@ def base_license(ctx: Context) -> str:
     return listed if listed != "other" else _recorded(ctx).get("license") or "unknown"
 
 
+def license_in_force(ctx: Context) -> str:
+    """What the model made here is under: publish.license, else the base's."""
+    return ctx.config.publish.license or base_license(ctx)
+
+
 def _texts(ctx: Context) -> list[str]:
     """The corpus, for the tiny base's tokenizer."""
     from forge.corpus.walk import walk

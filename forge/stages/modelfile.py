@@ -11,7 +11,7 @@ from forge.core.fsio import write_json, write_text
 from forge.core.manifest import Manifest
 from forge.errors import UsageError
 from forge.stages import Context
-from forge.stages.download import base_license
+from forge.stages.download import base_license, license_in_force
 
 if TYPE_CHECKING:
     from forge.catalog.families import Family
@@ -28,7 +28,7 @@ def wanted(config: Config) -> bool:
 def settings(ctx: Context) -> dict:
     return {"name": ctx.config.model.name, "gguf": ctx.workspace.shown(_gguf(ctx)),
             "generation": ctx.config.generation.model_dump(),
-            "license": ctx.config.publish.license or base_license(ctx),
+            "license": license_in_force(ctx),
             "deploy": ctx.config.deploy.model_dump(include={"system", "num_ctx"})}
 
 
@@ -94,7 +94,7 @@ def run(ctx: Context) -> dict:
                    "type": ctx.config.quantize.types[0], "sha256": ctx.digests.file(gguf)}],
         "modelfile": w.shown(w.modelfile),
         "description": f"{ctx.config.model.name}: {ctx.base.identity} tuned on its owner's documents by Forge",
-        "license": ctx.config.publish.license or base_license(ctx),
+        "license": license_in_force(ctx),
         "parameters": {"temperature": ctx.config.generation.temperature, "num_ctx": ctx.config.deploy.num_ctx},
         "template": modelfile.template, "system": prompt,
         "base": {"name": ctx.base.identity, "license": base_license(ctx)},

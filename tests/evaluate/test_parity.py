@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from loud_models import TEXTS, build_loud, encoder_of, write_adapter
+from said import Said
 
 from forge import pipeline
 from forge.core.config import assemble, dotted, read_yaml
@@ -28,16 +29,6 @@ from forge.runtime.llama import Model
 from forge.stages import Context
 from forge.weights.merge import merged
 from forge.weights.tiny import build_tiny
-
-
-class Said(Silent):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def info(self, message: str) -> None:
-        self.lines.append(message)
-
-    warn = info
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import resource
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -28,11 +29,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def base(tiny: Path, tmp_path: Path) -> Path:
     """A copy of it, to be made hostile."""
-    folder = tmp_path / "base"
-    folder.mkdir()
-    for path in tiny.iterdir():
-        (folder / path.name).write_bytes(path.read_bytes())
-    return folder
+    return shutil.copytree(tiny, tmp_path / "base")
 
 
 @pytest.fixture

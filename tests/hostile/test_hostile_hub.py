@@ -4,7 +4,6 @@ whatever port, sees none of it. Downloads may be redirected (a Hub keeps large f
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 from stand_ins import hub as stand_in
+from stand_ins.hub import serving
 
 from forge.catalog.bases import Source
 from forge.core.report import Silent
@@ -68,12 +68,8 @@ class _Handler(BaseHTTPRequestHandler):
 def recording(name: str = "127.0.0.1") -> Iterator[Recorder]:
     server = Recorder("127.0.0.1")
     server.server_name_given = name
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    try:
+    with serving(server):
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 @pytest.fixture(params=["127.0.0.1", "localhost"], ids=["another port", "another host"])

@@ -26,10 +26,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
+
+Server = TypeVar("Server", bound=ThreadingHTTPServer)
 
 LFS_NAMES = (".gguf", ".safetensors", ".bin")
 LFS_BYTES = 10_000_000  # a file as large as this travels by LFS whatever its name is
@@ -369,14 +371,18 @@ ROUTES = [
 
 
 @contextlib.contextmanager
-def running(**settings: Any) -> Iterator[HubServer]:
-    server = HubServer(**settings)
+def serving(server: Server) -> Iterator[Server]:
+    """Any server, in a thread of its own."""
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
         yield server
     finally:
         server.shutdown()
         server.server_close()
+
+
+def running(**settings: Any) -> contextlib.AbstractContextManager[HubServer]:
+    return serving(HubServer(**settings))
 
 
 if __name__ == "__main__":

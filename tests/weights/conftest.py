@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,11 +35,7 @@ def tiny_source(tmp_path_factory: pytest.TempPathFactory, make_tiny: Callable[..
 @pytest.fixture
 def tiny(tiny_source: Path, tmp_path: Path) -> Path:
     """A copy of it to damage."""
-    folder = tmp_path / "base"
-    folder.mkdir()
-    for path in tiny_source.iterdir():
-        (folder / path.name).write_bytes(path.read_bytes())
-    return folder
+    return shutil.copytree(tiny_source, tmp_path / "base")
 
 
 @pytest.fixture
