@@ -118,9 +118,9 @@ def _cell(written: str, style: str = "n") -> str:
     return f"<td class='{style}'>{html(written)}</td>"
 
 
-def _sorted(written: str, key: object) -> str:
+def _sorted(written: str, key: object, style: str = "n") -> str:
     """A cell of a table that the script sorts, by `key`; what was not measured comes last."""
-    return f'<td class=n data-v="{f"{key:.6f}" if measured(key) else ""}">{html(written)}</td>'
+    return f'<td class="{style}" data-v="{f"{key:.6f}" if measured(key) else ""}">{html(written)}</td>'
 
 
 def _interval(of: dict[str, Any], prefix: str = "", style: str = "n iv") -> str:
@@ -152,21 +152,24 @@ def _ladder(result: Result) -> str:
         return "<p>No condition was measured.</p>"
     rows = [
         _head(one["name"]) + _cell(percent(one.get("choice_accuracy")), "n dup") + _interval(one, "choice_", "n iv dup")
+        + _cell(percent(one.get("likeliest")))
         + _cell(percent(one.get("contained")), "n dup") + _interval(one, "contained_", "n iv dup")
         + _cell(percent(one.get("exact_match"))) + _cell(percent(one.get("f1")))
         + _cell(decimal(one.get("nats_per_token"))) + _cell(duration(one.get("seconds")))
         + _cell(count(one.get("tokens"))) for one in conditions]
-    heads = ("Condition", "=Choice", "=95&nbsp;% interval", "=Contained", "=95&nbsp;% interval", ">Exact", ">F1",
-             ">Nats a token", ">Time", ">Tokens")
+    heads = ("Condition", "=Choice", "=95&nbsp;% interval", ">Likeliest", "=Contained", "=95&nbsp;% interval", ">Exact",
+             ">F1", ">Nats a token", ">Time", ">Tokens")
     return (
         "<p>Each question is asked alone, as a choice between options and as a question to answer freely. “+ passage” "
         "has the right passage in the prompt, the most that reading can give; “+ index” what a search found.</p>"
         f"{ladder(conditions, chance(result))}{_table(heads, rows, 'wide')}"
-        "<p class=note>Contained: the gold answer occurs in what was written. Nats a token: of the gold answer; lower "
-        "is better.</p>")
+        "<p class=note>Choice: the option that gains most by the question. Likeliest: the most probable option is the "
+        "right one; what a tuned model says often, it can choose less well than say. Contained: the gold answer occurs "
+        "in what was written. Nats a token: of the gold answer; lower is better.</p>")
 
 
-MEASURES = {"choice_accuracy": "Choice accuracy", "contained": "Answer contained", "nats_per_token": "Nats a token"}
+MEASURES = {"choice_accuracy": "Choice accuracy", "likeliest": "Likeliest option right",
+            "contained": "Answer contained", "nats_per_token": "Nats a token"}
 
 
 def _knowledge(result: Result) -> str:
@@ -204,7 +207,8 @@ def _breakdowns(result: Result) -> str:
     found = result.get("breakdowns") or {}
     titles = (("position", "By position in the file"), ("folder", "By folder"), ("kind", "By kind of question"))
     tables = "".join(f"<h3>{title}</h3>{_groups(found[key])}" for key, title in titles if found.get(key))
-    said = "<p>Choice accuracy; gain in points. Groups of few questions say little.</p>"
+    said = ("<p>Choice accuracy; gain in points; the tuned model’s answers that contain the gold one. Groups of few "
+            "questions say little.</p>")
     return f"{said}{DOTS_KEY}{tables}" if tables else f"<p>Groups of questions: {html(NOT_MEASURED)}.</p>"
 
 
@@ -215,9 +219,10 @@ def _groups(groups: Sequence[dict[str, Any]]) -> str:
         name = "top folder" if one["group"] == "/" else text(one["group"]).replace("/", "/<wbr>")
         return (f"<th scope=row class=free>{name}</th><td class=dots>{dots(base, passage, tuned)}</td>"
                 + _sorted(count(one.get("questions")), one.get("questions")) + _sorted(percent(base), base)
-                + _sorted(percent(passage), passage) + _sorted(percent(tuned), tuned) + _sorted(points(gain), gain))
+                + _sorted(percent(passage), passage) + _sorted(percent(tuned), tuned)
+                + _sorted(points(gain), gain, "n dup") + _sorted(percent(one.get("contained")), one.get("contained")))
 
-    heads = ("*Group", "~0 to 100&nbsp;%", ">Asked", ">Base", ">Passage", ">Tuned", ">Gain")
+    heads = ("*Group", "~0 to 100&nbsp;%", ">Asked", ">Base", ">Passage", ">Tuned", "=Gain", ">Contained")
     return _table(heads, [row(one) for one in groups], "groups sort")
 
 

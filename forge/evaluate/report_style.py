@@ -61,12 +61,13 @@ border-bottom:1px solid var(--line);font-size:.92rem}
 border:1px solid var(--line);border-radius:8px}
 @media(min-width:761px){.num.wide th:first-child{white-space:nowrap}}
 @media(max-width:960px){.num.wide .dup{display:none}}
-@media(min-width:761px) and (max-width:960px){.figures dd{font-size:1.25rem}}
+@media(min-width:761px) and (max-width:960px){.figures dd{font-size:1.25rem}.groups .none{font-size:.72rem}}
 @media(max-width:760px){
 .rung{grid-template-columns:minmax(0,1fr) auto;grid-template-areas:"name values" "plot plot";align-items:start;
 margin-bottom:10px}
 .rung .values{grid-template-columns:5em 7.4em}.rung.axis{margin:0}.rung .name{font-weight:600}
 .num.wide{font-size:.86rem}.num.wide th,.num.wide td{padding-right:8px}
+.num.wide tr>:last-child{display:none}.num.wide tr>:nth-last-child(2){padding-right:0}
 .num.small{width:100%}.num .dup{display:none}.num thead .n{white-space:normal}.num .none{font-size:.72rem}
 .num.wide .none{font-size:.67rem}
 .num.small th,.num.small td{padding-right:10px}

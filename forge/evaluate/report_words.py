@@ -149,10 +149,10 @@ def measurement(result: Result) -> str:
 def markdown(result: Result) -> str:
     """The section of a model card: the headline, the ladder, what was lost, and how it was measured."""
     rungs = [(one["name"], percent(one.get("choice_accuracy")), interval(one.get("choice_low"), one.get("choice_high")),
-              percent(one.get("contained")), percent(one.get("exact_match")), percent(one.get("f1")),
-              decimal(one.get("nats_per_token"))) for one in result.get("conditions") or []]
-    ladder = _table(("condition", "choice accuracy", "95 % interval", "answer contained", "exact match", "F1",
-                     "nats a token"), rungs)
+              percent(one.get("likeliest")), percent(one.get("contained")), percent(one.get("exact_match")),
+              percent(one.get("f1")), decimal(one.get("nats_per_token"))) for one in result.get("conditions") or []]
+    ladder = _table(("condition", "choice accuracy", "95 % interval", "likeliest", "answer contained", "exact match",
+                     "F1", "nats a token"), rungs)
     lost = _table(("measure", "value"), _lost(result))
     parts = ["## Evaluation", _escaped(headline(result)), *([ladder] if rungs else []), lost,
              _escaped(measurement(result))]

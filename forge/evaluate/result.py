@@ -52,7 +52,7 @@ def _condition(condition: Condition, draws: Resamples) -> dict[str, Any]:
         found |= {measure: _rounded(interval and interval.value),
                   f"{measure.partition('_')[0]}_low": _rounded(interval and interval.low),
                   f"{measure.partition('_')[0]}_high": _rounded(interval and interval.high)}
-    for measure in ("exact_match", "f1", "nats_per_token"):
+    for measure in ("likeliest", "exact_match", "f1", "nats_per_token"):
         interval = draws.mean(column(condition.judged, measure))
         found[measure] = _rounded(interval and interval.value)
     return found | {"seconds": condition.seconds, "tokens": condition.tokens}
@@ -100,16 +100,19 @@ GROUPINGS: dict[str, Callable[[Placed], str | None]] = {
 
 def _groups(placed: Sequence[Placed], by_name: dict[str, Condition], group: Callable[[Placed], str | None]
             ) -> list[dict[str, Any]]:
-    """Choice accuracy of each group's questions, the thirds in their order, else the largest group first."""
+    """Choice accuracy of each group's questions, and how many of the tuned model's answers contain the gold one; the
+    thirds in their order, else the largest group first."""
     members: dict[str, list[int]] = {}
     for i, one in enumerate(placed):
         if (name := group(one)) is not None:
             members.setdefault(name, []).append(i)
     order = sorted(members, key=lambda name: (THIRDS.index(name) if name in THIRDS else 3, -len(members[name]), name))
     values = {name: column(by_name[name].judged, "choice_accuracy") for name in COMPARED if name in by_name}
+    found = {key.rpartition(" ")[2]: own for key, own in values.items()}
+    if TUNED in by_name:
+        found |= {key: column(by_name[TUNED].judged, key) for key in ("likeliest", "contained")}
     return [{"group": name, "questions": len(members[name]),
-             **{key.rpartition(" ")[2]: _rounded(_average(own[members[name]])) for key, own in values.items()}}
-            for name in order]
+             **{key: _rounded(_average(own[members[name]])) for key, own in found.items()}} for name in order]
 
 
 def _average(values: np.ndarray) -> float | None:

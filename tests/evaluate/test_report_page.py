@@ -36,9 +36,9 @@ WORDS = ("The limit is 4,096 tokens a batch", "retry_budget: 3", "It returns the
 
 def condition(name: str, choice: float, contained: float, nats: float) -> dict[str, Any]:
     return {"name": name, "choice_accuracy": choice, "choice_low": choice - 0.081, "choice_high": choice + 0.093,
-            "exact_match": contained / 2, "f1": contained * 1.3, "contained": contained,
-            "contained_low": max(contained - 0.043, 0.0), "contained_high": contained + 0.067, "nats_per_token": nats,
-            "seconds": 12.3 + nats, "tokens": 12_345 + round(nats * 1000)}
+            "likeliest": choice + 0.137, "exact_match": contained / 2, "f1": contained * 1.3,
+            "contained": contained, "contained_low": max(contained - 0.043, 0.0), "contained_high": contained + 0.067,
+            "nats_per_token": nats, "seconds": 12.3 + nats, "tokens": 12_345 + round(nats * 1000)}
 
 
 def answers(number: int, paths: list[str], draw: random.Random) -> list[dict[str, Any]]:
@@ -62,7 +62,8 @@ def answers(number: int, paths: list[str], draw: random.Random) -> list[dict[str
 
 
 def group(name: str, questions: int, base: float) -> dict[str, Any]:
-    return {"group": name, "questions": questions, "base": base, "passage": base + 0.46, "tuned": base + 0.173}
+    return {"group": name, "questions": questions, "base": base, "passage": base + 0.46, "tuned": base + 0.173,
+            "likeliest": base + 0.212, "contained": base + 0.094}
 
 
 def made(number: int = 100, documents: int = 63, **changed: object) -> dict[str, Any]:
@@ -82,6 +83,7 @@ def made(number: int = 100, documents: int = 63, **changed: object) -> dict[str,
         "conditions": [condition(name, *scores) for name, scores in CONDITIONS.items()],
         "knowledge_gained": {"value": 0.356, "low": 0.124, "high": 0.587, "by": {
             "choice_accuracy": {"value": 0.356, "low": 0.124, "high": 0.587},
+            "likeliest": {"value": 0.413, "low": 0.262, "high": 0.571},
             "contained": {"value": 0.377, "low": 0.211, "high": 0.498},
             "nats_per_token": {"value": 0.768, "low": 0.699, "high": 0.823}}},
         "forgetting": 0.018, "general": {"questions": 60, "base": 0.817, "tuned": 0.799}, "quantisation_loss": 0.021,
@@ -113,6 +115,10 @@ def words(node: Any) -> str:
 def rows(tree: LexborHTMLParser, section: str, table: int = 0) -> list[list[str]]:
     found = tree.css(f"#{section} table")[table]
     return [[words(cell) for cell in row.css("td, th")] for row in found.css("tbody tr")]
+
+
+def heads(tree: LexborHTMLParser, section: str) -> list[str]:
+    return [words(head) for head in tree.css_first(f"#{section} table").css("thead th")]
 
 
 def tiles(tree: LexborHTMLParser) -> dict[str, tuple[str, str]]:
@@ -159,15 +165,18 @@ def test_the_headline_says_what_the_figure_means(gained, said):
 
 
 def test_the_conditions_table():
-    assert rows(parsed(made()), "ladder")[3] == [
-        "tuned", "41.0 %", "32.9 to 50.3 %", "22.0 %", "17.7 to 28.7 %", "11.0 %", "28.6 %", "2.76", "15.1 s", "15,105"]
-    assert [row[0] for row in rows(parsed(made()), "ladder")] == [*CONDITIONS]
+    tree = parsed(made())
+    assert [*zip(heads(tree, "ladder"), rows(tree, "ladder")[3], strict=True)] == [
+        ("Condition", "tuned"), ("Choice", "41.0 %"), ("95 % interval", "32.9 to 50.3 %"), ("Likeliest", "54.7 %"),
+        ("Contained", "22.0 %"), ("95 % interval", "17.7 to 28.7 %"), ("Exact", "11.0 %"), ("F1", "28.6 %"),
+        ("Nats a token", "2.76"), ("Time", "15.1 s"), ("Tokens", "15,105")]
+    assert [row[0] for row in rows(tree, "ladder")] == [*CONDITIONS]
 
 
 def test_knowledge_gained_by_each_measure():
     assert rows(parsed(made()), "knowledge") == [
-        ["Choice accuracy", "35.6 %", "12.4 to 58.7 %"], ["Answer contained", "37.7 %", "21.1 to 49.8 %"],
-        ["Nats a token", "76.8 %", "69.9 to 82.3 %"]]
+        ["Choice accuracy", "35.6 %", "12.4 to 58.7 %"], ["Likeliest option right", "41.3 %", "26.2 to 57.1 %"],
+        ["Answer contained", "37.7 %", "21.1 to 49.8 %"], ["Nats a token", "76.8 %", "69.9 to 82.3 %"]]
 
 
 def test_the_change_since_the_last_evaluation():
@@ -181,9 +190,16 @@ def test_the_change_since_the_last_evaluation():
 
 def test_the_groups():
     tree = parsed(made())
-    assert rows(tree, "groups")[0] == ["early", "", "34", "27.0 %", "73.0 %", "44.3 %", "+17.3"]
+    assert [*zip(heads(tree, "groups"), rows(tree, "groups")[0], strict=True)] == [
+        ("Group", "early"), ("0 to 100 %", ""), ("Asked", "34"), ("Base", "27.0 %"), ("Passage", "73.0 %"),
+        ("Tuned", "44.3 %"), ("Gain", "+17.3"), ("Contained", "36.4 %")]
+    assert [float(cell.attributes["data-v"]) for cell in tree.css_first("#groups tbody tr").css("td.n")] == (
+        [34, 0.27, 0.73, 0.443, 0.173, 0.364]), "what the script sorts by"
+    in_grid, = re.findall(r"\.groups tr\{display:grid;grid-template-columns:repeat\((\d),", report_style.PLOTS_CSS)
+    for row in tree.css("#groups tr"):
+        assert len(row.css(".n:not(.dup)")) == int(in_grid), "one line of figures on a narrow screen"
     assert [row[0] for row in rows(tree, "groups", 1)] == [*FOLDERS[:4], "top folder"]
-    assert rows(tree, "groups", 2)[2] == ["code", "", "32", "19.0 %", "65.0 %", "36.3 %", "+17.3"]
+    assert rows(tree, "groups", 2)[2] == ["code", "", "32", "19.0 %", "65.0 %", "36.3 %", "+17.3", "28.4 %"]
 
 
 def test_what_must_not_break_and_what_it_cost():
@@ -249,13 +265,14 @@ def test_chance_is_the_mean_over_the_questions_that_have_options():
 
 
 def test_groups_are_drawn_where_the_figures_are():
-    first, second = parsed(made(breakdowns={"kind": [
-        {"group": "a", "questions": 4, "base": 0.25, "passage": 0.75, "tuned": 0.5},
-        {"group": "b", "questions": 0, "base": None, "passage": 1.0, "tuned": None}]})).css("#groups tbody tr")
+    tree = parsed(made(breakdowns={"kind": [
+        {"group": "a", "questions": 4, "base": 0.25, "passage": 0.75, "tuned": 0.5, "contained": 0.6},
+        {"group": "b", "questions": 0, "base": None, "passage": 1.0, "tuned": None, "contained": None}]}))
+    first, second = tree.css("#groups tbody tr")
     assert [dot.attributes["cx"] for dot in first.css("circle")] == ["25.00%", "50.00%"]
     assert first.css_first("line.most-given").attributes["x1"] == "75.00%"
     assert not second.css("circle, line.way")
-    assert [words(cell) for cell in second.css("td.n")] == ["0", *["not measured", "100.0 %"], *["not measured"] * 2]
+    assert [words(cell) for cell in second.css("td.n")] == ["0", *["not measured", "100.0 %"], *["not measured"] * 3]
 
 
 def document(path: str, tokens: int | None, questions: int, right: int | None) -> dict[str, Any]:
@@ -421,6 +438,30 @@ def test_what_was_not_measured_is_never_a_number():
     assert "| gate | not measured |" in card
 
 
+def test_a_result_from_before_a_measure_was_made_lacks_it_and_nothing_else():
+    """Neither the likeliest option nor, of a group, the answers that contain the gold one were always measured."""
+    result = made()
+    for of in result["conditions"], *result["breakdowns"].values():
+        for one in of:
+            del one["likeliest"]
+    for one in (one for groups in result["breakdowns"].values() for one in groups):
+        del one["contained"]
+    del result["knowledge_gained"]["by"]["likeliest"]
+
+    def without(row: list[str], column: int) -> list[str]:
+        return [*row[:column], "not measured", *row[column + 1:]]
+
+    now, before = parsed(made()), parsed(result)
+    assert rows(before, "ladder") == [without(row, 3) for row in rows(now, "ladder")]
+    for table in range(3):
+        assert rows(before, "groups", table) == [without(row, 7) for row in rows(now, "groups", table)]
+    assert {row.css("td.n")[-1].attributes["data-v"] for row in before.css("#groups tbody tr")} == {""}
+    by = rows(now, "knowledge")
+    assert rows(before, "knowledge") == [by[0], ["Likeliest option right", "not measured", ""], *by[2:]]
+    assert tables(markdown(result))[0][1:] == [without(row, 3) for row in tables(markdown(made()))[0][1:]]
+    assert tiles(before) == tiles(now)
+
+
 def leaves(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     if at and at[-1] not in ("name", "path", "group") and not isinstance(at[-1], int):
@@ -555,8 +596,10 @@ def tables(card: str) -> list[list[list[str]]]:
 def test_the_summary():
     card = markdown(made())
     ladder, lost = tables(card)
-    assert ladder[0][0] == "condition"
-    assert ladder[1:][3] == ["tuned", "41.0 %", "32.9 to 50.3 %", "22.0 %", "11.0 %", "28.6 %", "2.76"]
+    assert [*zip(ladder[0], ladder[1:][3], strict=True)] == [
+        ("condition", "tuned"), ("choice accuracy", "41.0 %"), ("95 % interval", "32.9 to 50.3 %"),
+        ("likeliest", "54.7 %"), ("answer contained", "22.0 %"), ("exact match", "11.0 %"), ("F1", "28.6 %"),
+        ("nats a token", "2.76")]
     assert [row[0] for row in ladder[1:]] == [*CONDITIONS]
     assert lost[1:] == [
         ["quantisation loss (tuned − Q4_K_M)", "2.1 points"], ["forgetting (60 general questions)", "1.8 points"],
@@ -571,7 +614,7 @@ def test_the_summary():
 
 def test_hostile_names_stay_in_their_cells():
     ladder, lost = tables(markdown(hostile(made())))
-    assert {len(row) for row in ladder} == {7}
+    assert {len(row) for row in ladder} == {8}
     assert {len(row) for row in lost} == {2}
     assert ladder[1][0].startswith('base<script>alert("x")</script>|<img src=x onerror=alert(1)> # & \'quotes\' ␛[31m')
 
@@ -580,7 +623,7 @@ def test_hostile_names_stay_in_their_cells():
 def test_any_text_is_one_cell_of_the_summary(value):
     ladder, _ = tables(markdown({"conditions": [{"name": value}]}))
     assert len(ladder) == 2
-    assert ladder[1] == [report_words.visible(" ".join(value.split())), "not measured", "", *["not measured"] * 4]
+    assert ladder[1] == [report_words.visible(" ".join(value.split())), "not measured", "", *["not measured"] * 5]
 
 
 # -- files -------------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from forge.corpus.index import Passage
 from forge.evaluate.ladder import Condition
 from forge.evaluate.questions import Placed, Question
 from forge.evaluate.result import figures, gate
-from forge.evaluate.scoring import Judged, Resamples, chosen
+from forge.evaluate.scoring import Judged, Resamples, chosen, likeliest
 
 
 def question(i: int, path: str | None, kind: str = "table") -> Question:
@@ -22,7 +22,7 @@ def question(i: int, path: str | None, kind: str = "table") -> Question:
 
 
 def judged(right: bool, nats: float = 1.0) -> Judged:
-    return Judged("right" if right else "wrong", right, "text", right, float(right), right, nats)
+    return Judged("right" if right else "wrong", right, right, "text", right, float(right), right, nats)
 
 
 def rung(name: str, rights: list[bool]) -> Condition:
@@ -39,6 +39,13 @@ def test_the_choice_is_what_the_question_makes_likelier_than_it_is_by_itself():
     """The second is likeliest both ways; only the third gains by the question. Lengths do not count."""
     assert chosen([[-5.0], [-1.0], [-4.0, -4.0]], [[-5.0], [-1.0], [-6.0, -6.0]]) == 2
     assert chosen([[-2.0], [-2.0]], [[-3.0], [-3.0]]) == 0
+
+
+def test_what_is_known_by_heart_is_likeliest_and_yet_not_chosen():
+    """The first option is all but certain behind the question; the second gains more by it, from far below."""
+    behind, alone = [[-0.02, -0.02], [-2.0, -2.0]], [[-1.0, -1.0], [-4.0, -4.0]]
+    assert (chosen(behind, alone), likeliest(behind)) == (1, 0)
+    assert likeliest([[-3.0], [-1.0, -1.0]]) == 1, "all tokens together, not a token"
 
 
 def test_knowledge_gained_is_the_share_of_the_gap_that_training_closed():
