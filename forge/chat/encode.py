@@ -95,6 +95,12 @@ def _underivable(stop: str) -> UsageError:
                       fix="choose a base whose template appends turns")
 
 
+def _joined(cut: Sequence[Segment], pieces: Sequence[list[int]]) -> Encoded:
+    """The segments, each tokenised by itself, as one."""
+    return Encoded([i for piece in pieces for i in piece],
+                   [int(segment.trained) for segment, piece in zip(cut, pieces, strict=True) for _ in piece])
+
+
 # With one that is not part of every merge the library panics, and with some (a NUL) it takes the process with it.
 _SUBWORDS = re.compile(rb'"continuing_subword_prefix"\s*:\s*"[^"]')
 
@@ -187,12 +193,21 @@ class Encoder:
 
     def conversation(self, messages: Sequence[Message]) -> Encoded:
         """As at inference the prompt is fixed before the answer begins: no token reaches over the place."""
-        cut = [segment for segment in segments(self.template, messages, self.stop) if segment.text]
+        cut = self._cut(messages)
+        return _joined(cut, [self.ids(segment.text) for segment in cut]) if self._parts else self._whole(cut)
+
+    def conversations(self, many: Sequence[Sequence[Message]]) -> list[Encoded]:
+        """Each as conversation() has it, tokenised on all cores; of texts that stand in several, once."""
+        cuts = [self._cut(messages) for messages in many]
         if not self._parts:
-            return self._whole(cut)
-        pieces = [self.ids(segment.text) for segment in cut]
-        return Encoded([i for piece in pieces for i in piece],
-                       [int(segment.trained) for segment, piece in zip(cut, pieces, strict=True) for _ in piece])
+            return [self._whole(cut) for cut in cuts]
+        texts = list({segment.text for cut in cuts for segment in cut})
+        ids = {text: encoding.ids for text, encoding in zip(
+            texts, self.tokenizer.encode_batch_fast(texts, add_special_tokens=False), strict=True)}
+        return [_joined(cut, [ids[segment.text] for segment in cut]) for cut in cuts]
+
+    def _cut(self, messages: Sequence[Message]) -> list[Segment]:
+        return [segment for segment in segments(self.template, messages, self.stop) if segment.text]
 
     def _whole(self, cut: Sequence[Segment]) -> Encoded:
         """Tokenises segments as one text, or as two where a token would reach over the beginning of an answer."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def quiet() -> None:
     """Libraries log and draw bars of their own; Forge reports what matters itself."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # everything is local by now
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # said, so that it does not warn of every fork after
     for name in ("transformers", "peft", "accelerate", "bitsandbytes"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"(torch|transformers|peft|bitsandbytes)\b.*")

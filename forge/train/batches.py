@@ -10,11 +10,12 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from forge.chat.encode import Encoded, Encoder
+from forge.chat.template import Message
 from forge.dataset.formats import read
 from forge.errors import UsageError
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from forge.train.engine.model import Inputs
 
 SHARED = 8  # a prefix of fewer tokens is not worth its own attention call
+CHUNK = 4096  # examples that are tokenised together
 WINDOW = 64  # batches that are looked at for room
 
 
@@ -51,16 +53,23 @@ class Batch:
 
 def encode(path: Path, encoder: Encoder, max_length: int) -> list[Encoded]:
     """Every example of a dataset; one that is too long, or trains nothing, is refused with its line."""
-    encoded = []
-    for number, messages in read(path):
-        example = encoder.conversation(messages)
+    encoded: list[Encoded] = []
+    lines = read(path)
+    while chunk := list(islice(lines, CHUNK)):
+        encoded += _checked(path, chunk, encoder, max_length)
+    return encoded
+
+
+def _checked(path: Path, lines: Sequence[tuple[int, list[Message]]], encoder: Encoder, max_length: int
+             ) -> Sequence[Encoded]:
+    examples = encoder.conversations([messages for _, messages in lines])
+    for (number, _), example in zip(lines, examples, strict=True):
         if len(example.ids) > max_length:
             raise UsageError(f"{path}:{number}: {len(example.ids)} tokens do not fit train.max_length {max_length}",
                              fix="forge dataset makes sections that fit; or raise train.max_length")
         if not any(example.trained):
             raise UsageError(f"{path}:{number}: no assistant turn, nothing to train on", fix=f"forge validate {path}")
-        encoded.append(example)
-    return encoded
+    return examples
 
 
 def shared_prefix(examples: Sequence[Encoded]) -> list[int]:

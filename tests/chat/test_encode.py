@@ -133,6 +133,12 @@ def test_ids_read_back_as_the_answers(tiny_encoder, messages):
                        if m["role"] == "assistant"]
 
 
+@settings(max_examples=20)
+@given(st.lists(conversations(), max_size=5))
+def test_many_at_once_are_as_one_by_one(tiny_encoder, many):
+    assert tiny_encoder.conversations(many) == [tiny_encoder.conversation(messages) for messages in many]
+
+
 def test_padding_must_not_be_the_stop(tiny_base):
     with pytest.raises(UsageError, match="never learn to stop"):
         Encoder.load(tiny_base, stop=QWEN2.stop, pad=QWEN2.stop)
