@@ -94,8 +94,8 @@ class TrainConfig(Section):
     lora_plus: float = Field(1.0, gt=0, description="Learning rate of LoRA's B as a multiple of A's (LoRA+: 16).")
     neftune: float = Field(0.0, ge=0, description="Noise on embeddings while training (NEFTune's alpha); 0: none.")
     targets: Literal["all-linear"] | list[str] = Field("all-linear", description="Linear layers that are adapted.")
-    learning_rate: float | None = Field(None, gt=0, description="Peak; null: by the base's size, 5e-4 up to a billion "
-                                        "parameters and 2e-4 above (bench/recipes.md).")
+    learning_rate: float | None = Field(None, gt=0, description="Peak; null: by the base's size, 5e-4 up to two "
+                                        "billion parameters and 2e-4 above (bench/recipes.md).")
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup: Share = Field(0.03, description="Share of the steps over which the learning rate rises from zero.")
     max_grad_norm: float = Field(1.0, gt=0)

@@ -32,8 +32,9 @@ def optimizer(name: str, groups: dict[str, list[Parameter]], train: TrainConfig)
     return OPTIMIZERS[name]([g for g in made if g["params"]], lr=0.0, weight_decay=0.0)
 
 
-# Parameters of the base, at most → peak learning rate. Measured at 0.5B (bench/recipes.md); above, the field's custom.
-PEAKS = ((1e9, 5e-4), (math.inf, 2e-4))
+# Parameters of the base, at most → peak learning rate. Measured at 0.5B and 1.5B (bench/recipes.md); above, the field's
+# custom.
+PEAKS = ((2e9, 5e-4), (math.inf, 2e-4))
 
 
 def peak_rate(train: TrainConfig, parameters: int) -> float:

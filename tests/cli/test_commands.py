@@ -8,6 +8,7 @@ import time
 import pytest
 import yaml
 
+from forge.cli.init import write_config
 from forge.core.config import KNOWN, SECTIONS
 
 COMMANDS = ["init", "doctor", "download", "dataset", "validate", "train", "ask", "merge", "quantize", "modelfile",
@@ -171,6 +172,15 @@ def test_init_writes_a_config_that_loads(name, tmp_path, run_forge):
     assert "fix: " in again.stderr
     assert (folder / "forge.yaml").read_text() == "model: {name: mine}\n"
     assert run_forge("init", "--force", cwd=folder).code == 0
+
+
+@pytest.mark.parametrize(("memory", "size", "amplification", "base"), [
+    (8.0, 1000, 30, "qwen2.5-7b"), (8.0, 600_000, 10, "qwen2.5-7b"), (0.0, 1000, 6, "qwen2.5-coder-0.5b")])
+def test_init_chooses_by_the_machine_and_the_folder(memory, size, amplification, base, tmp_path, monkeypatch):
+    monkeypatch.setattr("forge.cli.init.gpu", lambda: ("A GPU" if memory else "", memory))
+    (tmp_path / "a.md").write_text("A word. " * (size // 8))
+    config = yaml.safe_load(write_config(tmp_path, force=False)[1])
+    assert (config["dataset"]["amplification"], config["model"]["base"]) == (amplification, base)
 
 
 def test_commands_find_the_workspace_from_below(done, run_forge, tmp_path):

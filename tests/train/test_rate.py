@@ -7,7 +7,7 @@ from forge.train.optimise import learning_rate, peak_rate
 
 
 @pytest.mark.parametrize(("chosen", "parameters", "peak"), [
-    (None, 494_032_768, 5e-4), (None, 1_543_714_304, 2e-4), (None, 7_615_616_512, 2e-4), (3e-5, 494_032_768, 3e-5)])
+    (None, 494_032_768, 5e-4), (None, 1_543_714_304, 5e-4), (None, 7_615_616_512, 2e-4), (3e-5, 494_032_768, 3e-5)])
 def test_the_peak_follows_the_size_unless_it_is_chosen(chosen, parameters, peak):
     assert peak_rate(TrainConfig(learning_rate=chosen), parameters) == peak
 
