@@ -4,22 +4,27 @@ Each recipe is a set of settings; the corpus, the base and the questions are the
 before any example). What is recorded: knowledge gained by choices and by answers, forgetting, tokens and GPU seconds.
 The recipes with a teacher ask bench/teacher_server.py, to be started before with the 0.5B and the 1.5B.
 
-Usage: python bench/recipes.py --corpus DIR --base FOLDER [--documents 120] [--only NAME;…] [--together 3] [--work DIR]
+Usage: python bench/recipes.py --corpus DIR --base FOLDER [--documents 120] [--only NAME;…] [--gpus 0,1] [--together 2]
+                               [--work DIR]
        python bench/recipes.py --table      (prints the table of bench/recipes.md, draws results/recipes.png)
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
+import os
+import queue
 import random
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,38 +34,90 @@ from forge.core.fsio import write_json
 
 HERE = Path(__file__).resolve().parent
 RESULT = HERE / "results" / "recipes.json"
+# What is not here is the default of a user who types two commands.
 GROUND: dict[str, dict[str, Any]] = {
-    "dataset": {"probes": 400, "amplification": 10, "replay": 0.05},
-    "train": {"epochs": 3, "rank": 64, "learning_rate": 2e-4, "max_length": 2048, "tokens_per_update": 16384,
-              "method": "lora", "optimizer": "adamw", "save_steps": 100000},
+    "dataset": {"probes": 400}, "train": {"method": "lora", "optimizer": "adamw", "save_steps": 100000},
     "evaluate": {"models": ["base", "adapter"], "count": 400}}
-# Name → what it changes, dotted. `seed` is the original workflow's recipe.
-RECIPES: dict[str, dict[str, Any]] = {
-    "seed": {"dataset.style": "seed", "train.max_length": 256, "train.rank": 16, "train.tokens_per_update": 2048},
-    "ground": {},
-    "amplification 1": {"dataset.amplification": 1},
-    "amplification 3": {"dataset.amplification": 3},
-    "amplification 30": {"dataset.amplification": 30},
-    "1 epoch": {"train.epochs": 1},
-    "6 epochs": {"train.epochs": 6},
-    "12 epochs": {"train.epochs": 12},
-    "rank 16": {"train.rank": 16},
-    "rank 256": {"train.rank": 256},
-    "rate 5e-5": {"train.learning_rate": 5e-5},
-    "rate 5e-4": {"train.learning_rate": 5e-4},
-    "rate 1e-3": {"train.learning_rate": 1e-3},
-    "rate 5e-4, 1 epoch": {"train.learning_rate": 5e-4, "train.epochs": 1},
-    "replay 0": {"dataset.replay": 0.0},
-    "replay 0.2": {"dataset.replay": 0.2},
-    "open book 0": {"dataset.open_book": 0.0},
-    "open book 0.2": {"dataset.open_book": 0.2},
-    "updates of 4096": {"train.tokens_per_update": 4096},
-    "updates of 4096, 6 epochs": {"train.tokens_per_update": 4096, "train.epochs": 6},
-    "teacher self": {"dataset.teacher": "http://127.0.0.1:8100/v1#self", "dataset.teacher_workers": 192},
-    "teacher 1.5B": {"dataset.teacher": "http://127.0.0.1:8101/v1#1.5b", "dataset.teacher_workers": 192},
-    "rank 256, updates of 4096": {"train.rank": 256, "train.tokens_per_update": 4096},
-    "rank 256, updates of 4096, 6 epochs": {"train.rank": 256, "train.tokens_per_update": 4096, "train.epochs": 6},
+SELF, LARGER = "http://127.0.0.1:8100/v1#self", "http://127.0.0.1:8101/v1#1.5b"
+# Kinds of example that are the documents' own text; every other asks something.
+TEXTS = {"text", "cover", "continue", "opening", "closing", "preceding", "body"}
+KEEPING = threading.Lock()
+LADDER = ["Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "IQ4_XS", "Q3_K_M", "Q4_0"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """`changes`: settings, dotted. `phases`: trained one after the other, each on the examples that are texts (True) or
+    that are not (False), the model of one being the base of the next. `types`: GGUFs that are asked as well."""
+
+    changes: dict[str, Any] = field(default_factory=dict)
+    phases: tuple[bool, ...] = ()
+    types: tuple[str, ...] = ()
+
+
+def teacher(address: str, **changes: Any) -> Recipe:
+    return Recipe({"dataset.teacher": address, "dataset.teacher_workers": 192, **changes})
+
+
+# `seed` is the original workflow's recipe.
+RECIPES: dict[str, Recipe] = {
+    "default": Recipe(),
+    "seed": Recipe({"dataset.style": "seed", "train.max_length": 256, "train.rank": 16, "train.tokens_per_update": 2048,
+                    "train.learning_rate": 2e-4}),
+    "other order": Recipe({"train.seed": 7}),
+    "amplification 1": Recipe({"dataset.amplification": 1}),
+    "amplification 3": Recipe({"dataset.amplification": 3}),
+    "amplification 30": Recipe({"dataset.amplification": 30}),
+    "amplification 30, 1 epoch": Recipe({"dataset.amplification": 30, "train.epochs": 1}),
+    "1 epoch": Recipe({"train.epochs": 1}),
+    "6 epochs": Recipe({"train.epochs": 6}),
+    "rank 16": Recipe({"train.rank": 16}),
+    "rank 256": Recipe({"train.rank": 256}),
+    "rate 5e-5": Recipe({"train.learning_rate": 5e-5}),
+    "rate 1e-4": Recipe({"train.learning_rate": 1e-4}),
+    "rate 2e-4": Recipe({"train.learning_rate": 2e-4}),
+    "rate 5e-4": Recipe({"train.learning_rate": 5e-4}),
+    "rate 1e-3": Recipe({"train.learning_rate": 1e-3}),
+    "rate 2e-3": Recipe({"train.learning_rate": 2e-3}),
+    "rate 1e-3, 1 epoch": Recipe({"train.learning_rate": 1e-3, "train.epochs": 1}),
+    "rate 1e-3, rank 256": Recipe({"train.learning_rate": 1e-3, "train.rank": 256}),
+    "updates of 4096": Recipe({"train.tokens_per_update": 4096}),
+    "updates of 65536": Recipe({"train.tokens_per_update": 65536}),
+    "updates of 4096, rank 256": Recipe({"train.tokens_per_update": 4096, "train.rank": 256}),
+    "LoRA+ 16": Recipe({"train.lora_plus": 16.0}),
+    "replay 0": Recipe({"dataset.replay": 0.0}),
+    "replay 0.2": Recipe({"dataset.replay": 0.2}),
+    "open book 0": Recipe({"dataset.open_book": 0.0}),
+    "open book 0.2": Recipe({"dataset.open_book": 0.2}),
+    "texts only": Recipe(phases=(True,)),
+    "questions only": Recipe(phases=(False,)),
+    "texts, then questions": Recipe(phases=(True, False)),
+    "questions, then texts": Recipe(phases=(False, True)),
+    "4-bit base": Recipe({"train.method": "qlora"}),
+    "8-bit products": Recipe({"train.method": "fp8"}),
+    "teacher self": teacher(SELF),
+    "teacher 1.5B": teacher(LARGER),
+    "teacher 1.5B, 1 epoch": teacher(LARGER, **{"train.epochs": 1}),
+    "teacher 1.5B, amplification 20": teacher(LARGER, **{"dataset.amplification": 20}),
+    "ladder": Recipe(types=tuple(LADDER)),
+    "ladder, amplification 30, 1 epoch": Recipe({"dataset.amplification": 30, "train.epochs": 1},
+                                                types=tuple(LADDER)),
+    "ladder, 1 epoch": Recipe({"train.epochs": 1}, types=tuple(LADDER)),
 }
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all recipes of a run have in common. `gpus`: those that are free, each as often as recipes may share it;
+    `first`: the workspace whose answers of the base are everyone's, once they are there (`asked`)."""
+
+    work: Path
+    base: Path
+    documents: Path
+    keep: Path | None
+    gpus: queue.Queue[str]
+    first: Path
+    asked: threading.Event
 
 
 def settings(changes: dict[str, Any], base: Path, documents: Path) -> dict[str, Any]:
@@ -72,37 +129,87 @@ def settings(changes: dict[str, Any], base: Path, documents: Path) -> dict[str, 
     return tree
 
 
-def forge(folder: Path, *arguments: str) -> dict[str, Any]:
+def forge(folder: Path, gpu: str, *arguments: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "forge", *arguments, "--json"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    found = os.environ | ({"CUDA_VISIBLE_DEVICES": gpu.replace("+", ",")} if gpu else {})
+    done = subprocess.run(command, cwd=folder, env=found, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{folder.name}: {' '.join(command)} exited with {done.returncode}\n{done.stderr[-2000:]}")
     return json.loads(done.stdout)
 
 
-def measured(name: str, work: Path, base: Path, documents: Path, first: Path | None) -> dict[str, Any]:
-    """One recipe's row. `first` is the first recipe's workspace: it has asked the base already, and its questions are
-    those of a recipe that makes none."""
-    folder = place_of(name, work)
+def measured(name: str, bench: Bench) -> dict[str, Any] | None:
+    """One recipe's row; None where a command failed, which is told."""
+    gpu = bench.gpus.get()
+    try:
+        return _measured(name, bench, gpu)
+    except RuntimeError as error:
+        print(error, file=sys.stderr, flush=True)
+        return None
+    finally:
+        bench.gpus.put(gpu)
+        if place_of(name, bench.work) == bench.first:
+            bench.asked.set()
+
+
+def _measured(name: str, bench: Bench, gpu: str) -> dict[str, Any]:
+    recipe, folder = RECIPES[name], place_of(name, bench.work)
     folder.mkdir()
-    tree = settings(RECIPES[name], base, documents)
-    if first:
-        shutil.copytree(first / ".forge" / "evaluation", folder / ".forge" / "evaluation")
-        if tree["dataset"].get("style") == "seed":
-            tree["evaluate"]["questions"] = str(first / "dataset_package" / "probes.jsonl")
-    (folder / "forge.yaml").write_text(yaml.safe_dump(tree))
+    tree = settings(recipe.changes, bench.base, bench.documents)
+    if recipe.types:
+        tree |= {"quantize": {"types": list(recipe.types)}}
+        tree["evaluate"]["models"] = ["base", "adapter", "gguf"]
+    if tree["dataset"].get("style") == "seed":  # which makes no questions
+        tree["evaluate"]["questions"] = str(bench.first / "dataset_package" / "probes.jsonl")
+    write_config(folder, tree)
     started = time.perf_counter()
-    made = forge(folder, "dataset")
-    trained = forge(folder, "train")
-    found = forge(folder, "evaluate")
-    result = json.loads((folder / "outputs/report/evaluation.json").read_text())
-    return {"recipe": name, "changes": RECIPES[name], "documents": made["documents"],
-            "source_tokens": made["source_tokens"], "examples": made["examples"], "steps": trained["steps"],
-            "train_seconds": trained["seconds"], "tokens_per_second": trained["tokens_per_second"],
-            "tokens": trained["tokens"], "loss": trained["loss"], "seconds": round(time.perf_counter() - started, 1),
+    made = forge(folder, gpu, "dataset")
+    runs = list(trained(folder, gpu, tree, recipe.phases))
+    if recipe.types:
+        forge(folder, gpu, "quantize")
+    if folder != bench.first:
+        bench.asked.wait()
+        if (said := bench.first / ".forge" / "evaluation").exists():
+            shutil.copytree(said, folder / ".forge" / "evaluation")
+    found = forge(folder, gpu, "evaluate")
+    report = folder / "outputs" / "report"
+    result = json.loads((report / "evaluation.json").read_text())
+    if bench.keep:
+        shutil.copytree(report, bench.keep / folder.name)
+    last = runs[-1]
+    return {"recipe": name, "base": bench.base.name, "changes": recipe.changes, "documents": made["documents"],
+            "source_tokens": made["source_tokens"], "examples": made["examples"],
+            "steps": sum(r["steps"] for r in runs), "train_seconds": sum(r["seconds"] for r in runs),
+            "tokens_per_second": last["tokens_per_second"],
+            "tokens": sum(r["tokens"] for r in runs), "loss": last["loss"],
+            "seconds": round(time.perf_counter() - started, 1),
             **{key: found[key] for key in ("questions", "conditions", "knowledge_gained", "forgetting", "refusals",
-                                           "bits_per_byte")},
+                                           "bits_per_byte", "quantisation_loss")},
+            "device": result["costs"]["device"], "general": result["general"],
             "position": result["breakdowns"]["position"], "kind": result["breakdowns"]["kind"]}
+
+
+def trained(folder: Path, gpu: str, tree: dict[str, Any], phases: tuple[bool, ...]) -> Iterator[dict[str, Any]]:
+    """The runs of training that a recipe is made of; the last one's model is what the workspace then holds."""
+    if not phases:
+        yield forge(folder, gpu, "train")
+        return
+    whole = (folder / "dataset_package" / "recipe.jsonl").read_text().splitlines(keepends=True)
+    for i, texts in enumerate(phases):
+        part = folder / "dataset_package" / f"phase{i}.jsonl"
+        part.write_text("".join(line for line in whole if (json.loads(line)["kind"] in TEXTS) == texts))
+        write_config(folder, tree | {"paths": {"dataset": str(part.relative_to(folder))}})
+        yield forge(folder, gpu, "train")
+        if i + 1 < len(phases):
+            forge(folder, gpu, "merge")
+            tree["model"]["base"] = str((folder / "models" / "merged" / "recipe-merged").rename(folder / f"model{i}"))
+    if len(phases) > 1:
+        tree["evaluate"]["models"] = ["adapter"]  # its base is no longer the one of the others
+        write_config(folder, tree)
+
+
+def write_config(folder: Path, tree: dict[str, Any]) -> None:
+    (folder / "forge.yaml").write_text(yaml.safe_dump(tree))
 
 
 def place_of(name: str, work: Path) -> Path:
@@ -122,20 +229,29 @@ def chosen(corpus: Path, count: int, into: Path) -> Path:
 
 
 def keep(row: dict[str, Any], result: Path) -> None:
-    """Takes the place of an earlier row of the same recipe on as many documents."""
+    """Takes the place of an earlier row of the same recipe on as many documents of the same base."""
     before = json.loads(result.read_text()) if result.exists() else {"rows": []}
-    rows = [r for r in before["rows"] if (r["recipe"], r["documents"]) != (row["recipe"], row["documents"])]
+    rows = [r for r in before["rows"] if any(r[key] != row[key] for key in ("recipe", "documents", "base"))]
     write_json(result, before | {"rows": [*rows, row]})
+
+
+def kept(name: str, bench: Bench, result: Path) -> bool:
+    row = measured(name, bench)
+    if row:
+        with KEEPING:
+            keep(row, result)
+            show(row)
+    return row is not None
 
 
 def show(row: dict[str, Any]) -> None:
     by = {c["name"]: c for c in row["conditions"]}
     gained = row["knowledge_gained"] or {}
-    print(f"{row['recipe']:36} {row['steps']:5} steps {row['train_seconds']:6.0f} s  "
-          + "  ".join(f"{name} {c['choice_accuracy']:.2f}/{c['contained']:.2f}/{c['nats_per_token']:.2f}"
+    print(f"{row['recipe']:28} {row['documents']:4} {row['steps']:5} steps {row['train_seconds']:5.0f} s  "
+          + "  ".join(f"{name} {c['choice_accuracy']:.2f}/{c['likeliest']:.2f}/{c['contained']:.2f}"
                       for name, c in by.items())
-          + f"  gained {gained.get('value')} ({gained.get('low')}–{gained.get('high')})  forgot {row['forgetting']}",
-          flush=True)
+          + f"  gained {gained.get('value')} forgot {row['forgetting']} unknown {row['refusals'].get('tuned')} thirds "
+          + "/".join(f"{group['tuned']:.2f}" for group in row["position"]), flush=True)
 
 
 def main() -> None:
@@ -144,8 +260,11 @@ def main() -> None:
     parser.add_argument("--base", type=Path)
     parser.add_argument("--documents", type=int, default=120, help="0: all")
     parser.add_argument("--only", default=";".join(RECIPES), help="names, separated by ;")
-    parser.add_argument("--together", type=int, default=3, help="recipes on the GPU at a time")
+    parser.add_argument("--gpus", default="", help="their numbers, separated by commas (0+1: both for one recipe); "
+                                                   "default: as CUDA finds them")
+    parser.add_argument("--together", type=int, default=2, help="recipes on a GPU at a time")
     parser.add_argument("--work", type=Path)
+    parser.add_argument("--keep", type=Path, help="folder for the evaluations' reports")
     parser.add_argument("--result", type=Path, default=RESULT)
     parser.add_argument("--table", action="store_true")
     given = parser.parse_args()
@@ -153,44 +272,72 @@ def main() -> None:
         write_table(json.loads(given.result.read_text())["rows"])
         return
     names = [name.strip() for name in given.only.split(";") if name.strip()]
+    slots: queue.Queue[str] = queue.Queue()
+    for gpu in given.gpus.split(",") * given.together:
+        slots.put(gpu)
     with tempfile.TemporaryDirectory(dir=given.work) as place:
         work = Path(place)
         documents = chosen(given.corpus.resolve(), given.documents, work / "documents")
-        base = given.base.resolve()
+        bench = Bench(work, given.base.resolve(), documents, given.keep, slots, place_of(names[0], work),
+                      threading.Event())
+        with ThreadPoolExecutor(slots.qsize()) as together:
+            rows = [done.result() for done in as_completed([together.submit(kept, name, bench, given.result)
+                                                            for name in names])]
+    if not all(rows):
+        sys.exit(f"{rows.count(False)} of {len(rows)} recipes failed")
 
-        first = measured(names[0], work, base, documents, None)
-        with ThreadPoolExecutor(given.together) as together:
-            others = [together.submit(measured, name, work, base, documents, place_of(names[0], work))
-                      for name in names[1:]]
-            for row in itertools.chain([first], (done.result() for done in as_completed(others))):
-                show(row)
-                keep(row, given.result)
+
+HEADS = ("recipe", "base", "documents", "examples", "steps", "tokens, millions", "train s", "choices", "likeliest",
+         "answers contain", "with the index", "knowledge gained", "forgetting, points", "unknown",
+         "early / middle / late")
 
 
 def write_table(rows: list[dict[str, Any]]) -> None:
-    """Prints the table of bench/recipes.md, and draws the plot beside the results: knowledge gained over tokens."""
+    """Prints the tables of bench/recipes.md, one a base, and draws the plot beside the results."""
+    for base in dict.fromkeys(row["base"] for row in rows):
+        own = [row for row in rows if row["base"] == base]
+        print(f"| {' | '.join(HEADS)} |", "|---" * len(HEADS) + "|", *(line(row, own[0]) for row in own), "", sep="\n")
+    draw(rows)
+
+
+def line(row: dict[str, Any], first: dict[str, Any]) -> str:
+    by = {c["name"]: c for c in row["conditions"]}
+    tuned, index = by["tuned"], by["tuned + index"]
+    value, low, high = gained(row, first)
+    forgot = "–" if row["forgetting"] is None else f"{100 * row['forgetting']:.1f}"
+    cells = (row["recipe"], row["base"], row["documents"], f"{row['examples']:,}", f"{row['steps']:,}",
+             f"{row['tokens'] / 1e6:.1f}", f"{row['train_seconds']:.0f}", f"{tuned['choice_accuracy']:.2f}",
+             f"{tuned['likeliest']:.2f}", f"{tuned['contained']:.2f}",
+             f"{index['choice_accuracy']:.2f} / {index['likeliest']:.2f} / {index['contained']:.2f}",
+             f"{value:.2f}" + (f" ({low:.2f} to {high:.2f})" if low is not None else ""), forgot,
+             f"{row['refusals']['tuned']:.2f}", " / ".join(f"{group['tuned']:.2f}" for group in row["position"]))
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def gained(row: dict[str, Any], first: dict[str, Any]) -> tuple[float, float | None, float | None]:
+    """Value and interval; by the first recipe's base, and without an interval, where a recipe's base was another."""
+    found = row["knowledge_gained"]
+    if found:
+        return found["value"], found["low"], found["high"]
+    by = {c["name"]: c["choice_accuracy"] for c in first["conditions"]}
+    tuned = next(c["choice_accuracy"] for c in row["conditions"] if c["name"] == "tuned")
+    return (tuned - by["base"]) / (by["base + passage"] - by["base"]), None, None
+
+
+def draw(rows: list[dict[str, Any]]) -> None:
+    """Knowledge gained over the tokens that training computed."""
     from matplotlib.figure import Figure
-    lines = ["| recipe | documents | examples | steps | train s | choices | answers contain | nats/token | "
-             "knowledge gained | forgetting, points | early / middle / late |", "|---" * 11 + "|"]
-    for row in rows:
-        tuned = next(c for c in row["conditions"] if c["name"] == "tuned")
-        gained = row["knowledge_gained"] or {}
-        value = gained.get("value")
-        told = "–" if value is None else f"{value:.2f} ({gained['low']:.2f} to {gained['high']:.2f})"
-        thirds = " / ".join(f"{group['tuned']:.2f}" for group in row["position"])
-        lines.append(f"| {row['recipe']} | {row['documents']} | {row['examples']:,} | {row['steps']:,} | "
-                     f"{row['train_seconds']:.0f} | {tuned['choice_accuracy']:.2f} | {tuned['contained']:.2f} | "
-                     f"{tuned['nats_per_token']:.2f} | {told} | {100 * row['forgetting']:.1f} | {thirds} |")
-    print("\n".join(lines))
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure = Figure(figsize=(9, 6), layout="constrained")
     axes = figure.subplots()
-    for row in rows:
-        value = (row["knowledge_gained"] or {}).get("value")
-        if value is not None:
-            tokens = row["tokens"]
-            axes.scatter(tokens / 1e6, value, s=20, color="#0072b2")
-            axes.annotate(row["recipe"], (tokens / 1e6, value), fontsize=7, xytext=(3, 3), textcoords="offset points")
+    bases = list(dict.fromkeys(row["base"] for row in rows))
+    for base, colour, shape in zip(bases, ("#0072b2", "#d55e00", "#009e73"), "oD^", strict=False):
+        own = [row for row in rows if row["base"] == base]
+        places = [(row["tokens"] / 1e6, gained(row, own[0])[0]) for row in own]
+        axes.plot(*zip(*places, strict=True), linestyle="", markersize=5, color=colour, marker=shape, label=base)
+        for row, place in zip(own, places, strict=True):
+            axes.annotate(row["recipe"], place, fontsize=6.5, xytext=(3, 3), textcoords="offset points")
     axes.set(xlabel="tokens computed, millions", ylabel="knowledge gained", xscale="log")
+    axes.legend(loc="lower right")
     axes.grid(alpha=0.3)
     figure.savefig(HERE / "results" / "recipes.png", dpi=120)
 
