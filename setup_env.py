@@ -28,6 +28,9 @@ BUILDS = {"cpu": None, "cu126": "12.6", "cu130": "13.0"}
 # 580 and has no kernels below 7.5; any build for CUDA 12 runs from driver 525 on (CUDA release notes, "CUDA Driver").
 CHOICES = (("cu130", 580, 7.5), ("cu126", 525, 5.0))
 PROBE_SECONDS = 20  # longest look whether PyTorch's builds can be reached
+# Where xllamacpp's own description says that its builds for CUDA lie: the address, and the CUDA's major and minor.
+RUNTIMES = re.compile(r"--index-url\s+(\S+/cu(\d\d)(\d))\b")
+ON_GPU = "import sys, xllamacpp; sys.exit(all(d['type'].value == 0 for d in xllamacpp.get_device_info()))"
 IMPORTS = ("torch", "transformers", "peft", "bitsandbytes", "xllamacpp", "forge.cli.app")
 
 
@@ -209,6 +212,46 @@ def install_torch(venv, asked, accelerator):
         say(f"{came}, not for {accelerator}: it runs, " + ("and larger than needed" if cuda else "without the GPU"))
 
 
+def served():
+    """The newest CUDA that the driver serves, as (major, minor); (0, 0) where it does not say."""
+    if not shutil.which("nvidia-smi"):
+        return (0, 0)
+    said = subprocess.run(["nvidia-smi"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False).stdout
+    found = re.search(rb"CUDA (?:UMD )?Version:\s*(\d+)\.(\d+)", said)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def runtime_index(venv):
+    """The address of llama.cpp's newest build for a CUDA that the driver serves, or None: an older driver could not
+    compile its kernels for GPUs that it brings none for."""
+    site = site_packages(venv)
+    texts = [path.read_text(encoding="utf-8", errors="replace") for path in site.glob("xllamacpp-*.dist-info/METADATA")]
+    builds = {(int(major), int(minor)): url for text in texts for url, major, minor in RUNTIMES.findall(text)}
+    fitting = [cuda for cuda in builds if cuda <= served()]
+    return builds[max(fitting)] if fitting else None
+
+
+def install_runtime(venv, accelerator):
+    """With a GPU, llama.cpp's build for it, which answers many times faster; where that cannot be had or does not run,
+    the one for the CPU, with which everything works as well."""
+    if accelerator == "cpu" or runs(venv, ON_GPU):
+        return
+    index = runtime_index(venv)
+    if index is None:
+        say("llama.cpp stays on the CPU: it has no build for a CUDA that this driver serves; training uses the GPU")
+        return
+    alone = ("--no-deps", "--force-reinstall", "--timeout", "10", "--retries", "1")
+    say("llama.cpp for the GPU")
+    if not pip(venv, *alone, "--index-url", index, "xllamacpp"):
+        say("llama.cpp stays on the CPU: its build for the GPU is out of reach (pip's lines above); "
+            "forge doctor --only runtime says how to install it later")
+    elif not runs(venv, ON_GPU):
+        say("llama.cpp stays on the CPU: its build for the GPU finds none here")
+        if not pip(venv, *alone, "xllamacpp"):
+            raise Stop(ENVIRONMENT, "pip could not install llama.cpp for the CPU again",
+                       "look at pip's lines above, then make setup again")
+
+
 def verify(venv):
     """The libraries are imported, each by name, in one process."""
     program = f"import importlib\nfor name in {IMPORTS!r}:\n    print(name); importlib.import_module(name)"
@@ -237,6 +280,7 @@ def build(venv, asked):
     if not pip(venv, "-e", EXTRAS):
         raise Stop(ENVIRONMENT, "pip could not install Forge's libraries", "look at pip's lines above, then make setup "
                    "again")
+    install_runtime(venv, accelerator)
     verify(venv)
     (venv / ".ready").write_text(json.dumps(expected, indent=2) + "\n", encoding="utf-8")
     version, cuda = torch_build(venv)

@@ -264,6 +264,24 @@ def test_a_runtime_that_crashes_or_makes_no_token_failed(tmp_path, monkeypatch, 
     assert finding.fix == SETUP
 
 
+def test_a_runtime_without_the_gpu_that_is_there_is_a_warning_with_the_build_that_fits(tmp_path, monkeypatch):
+    monkeypatch.setattr(libraries, "nvidia_smi", lambda: gpu.Driver(("NVIDIA RTX A2000",), "581.42", "13.0"))
+    finding = libraries.runtime(Ctx(tmp_path))
+    assert finding.status == "warning"
+    assert "does not use it" in finding.found
+    assert "--index-url" in finding.fix
+    assert "/cu128 xllamacpp==" in finding.fix
+    monkeypatch.setattr(libraries, "nvidia_smi", lambda: gpu.Driver(("Tesla K80",), "470.82", "11.4"))
+    assert libraries.runtime(Ctx(tmp_path)).status == "ok", "there is no build for it"
+
+
+@pytest.mark.parametrize(("serves", "build"), [("12.8", "cu128"), ("13.0", "cu128"), ("13.2", "cu132"),
+                                               ("14.0", "cu132"), ("12.4", None), (None, None)])
+def test_the_newest_build_of_llama_cpp_that_the_driver_serves(serves, build):
+    found = libraries.gpu_build(serves)
+    assert (found and found.rpartition("/")[2]) == build
+
+
 # The machine
 
 @pytest.mark.parametrize(("free", "status"), [(1e9, "failed"), (10e9, "warning"), (60e9, "ok")])

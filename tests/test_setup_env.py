@@ -57,10 +57,12 @@ def venv(pristine, tmp_path):
 
 class Installs:
     """pip and uv: they write the packages of `CONSTRAINTS`. `cuda` is what pip's torch was built for; `reachable`:
-    whether uv finds PyTorch's builds. It stops before the installation number `killed`."""
+    whether uv finds PyTorch's builds. It stops before the installation number `killed`. `runtime`: address of a build
+    of xllamacpp → the type of its device, None where the address does not answer."""
 
     def __init__(self, module, monkeypatch):
         self.module, self.cuda, self.reachable, self.killed = module, None, False, None
+        self.runtime = {}
         self.calls = []
         monkeypatch.setattr(module, "pip", self.pip)
         monkeypatch.setattr(module, "uv", self.uv)
@@ -75,7 +77,24 @@ class Installs:
         for name in (["torch"] if "torch" in wanted else ["typing_extensions", "torch"] if "-e" in wanted else []):
             if not list(self.module.site_packages(venv).glob(f"{name}-*.dist-info")):
                 self.write(venv, name, self.cuda)
+        if "xllamacpp" in wanted:
+            address = wanted[wanted.index("--index-url") + 1] if "--index-url" in wanted else None
+            device = self.runtime[address] if address else 0
+            if device is None:
+                return False
+            self.llama(venv, device)
         return True
+
+    def llama(self, venv, device):
+        """xllamacpp with one device, and a description as it has one."""
+        site = self.module.site_packages(venv)
+        (site / "xllamacpp.py").write_text(
+            "from types import SimpleNamespace\n"
+            f"def get_device_info():\n    return [{{'type': SimpleNamespace(value={device})}}]\n")
+        (site / "xllamacpp-1.dist-info").mkdir(exist_ok=True)
+        (site / "xllamacpp-1.dist-info/METADATA").write_text("Name: xllamacpp\n\n" + "".join(
+            f"    pip install xllamacpp --force-reinstall --index-url https://whl.example/{name}\n"
+            for name in ("cu132", "cu128", "rocm-7.2.4")))
 
     def uv(self, venv, accelerator, *more, **_):
         if "--dry-run" not in more:
@@ -148,6 +167,24 @@ def test_pytorch_comes_through_uv_where_its_builds_can_be_reached(setup_env, ins
     assert ("pip", "torch") not in installs.calls
     assert "about 3 GB" in capsys.readouterr().out
     assert setup_env.torch_build(venv) == ("2.13.0+x", "13.0")
+
+
+@pytest.mark.parametrize(("serves", "address", "device", "says"), [
+    ("13.0", "cu128", 1, ""), ("13.2", "cu132", 1, ""), ("13.0", "cu128", None, "out of reach"),
+    ("13.0", "cu128", 0, "finds none here"), ("12.2", None, None, "no build for a CUDA")])
+def test_with_a_gpu_llama_cpp_comes_in_its_build_for_it(setup_env, installs, venv, tmp_path, capsys, serves, address,
+                                                        device, says):
+    fake_driver(tmp_path, f"NVIDIA RTX A2000, 581.42, 8.6\n| CUDA Version: {serves} |")
+    installs.reachable, url = True, f"https://whl.example/{address}"
+    installs.runtime = {url: device}
+    installs.llama(venv, 0)
+    assert setup_env.main(["--venv", str(venv)]) == 0
+    asked = [call[call.index("--index-url") + 1] for call in installs.calls if "--index-url" in call]
+    assert asked == ([url] if address else [])
+    assert setup_env.runs(venv, setup_env.ON_GPU) is (device == 1)
+    said = capsys.readouterr().out
+    assert says in said
+    assert ("stays on the CPU" in said) is bool(says)
 
 
 def test_another_accelerator_replaces_the_build_and_is_remembered(setup_env, installs, venv):

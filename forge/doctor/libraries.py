@@ -6,17 +6,22 @@ import contextlib
 import importlib
 import importlib.util
 import logging
+import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from importlib.metadata import version
+from importlib.metadata import metadata, version
 from pathlib import Path
 
 from forge.core.report import Silent
 from forge.doctor.finding import SETUP, Ctx, Finding
+from forge.doctor.gpu import nvidia_smi
 
 TOKENS = 4
+CPU = 0  # ggml's type of a device
+# Where xllamacpp's description says that its builds for CUDA lie, with the CUDA's major and minor (as in setup_env.py).
+GPU_BUILDS = re.compile(r"--index-url\s+(\S+/cu(\d\d)(\d))\b")
 RUNTIME_SECONDS = 180  # for what takes half a second
 # Writes to stdout how many tokens came. It leaves without the library's destructors, as the runtime's own trials do.
 GENERATE = f"""
@@ -94,8 +99,24 @@ def runtime(ctx: Ctx) -> Finding:
     if made.returncode or made.stdout.strip() != str(TOKENS):
         why = made.stdout.strip() or " ".join(made.stderr.split())[-200:] or f"signal {-made.returncode}"
         return Finding("failed", f"xllamacpp {xllamacpp.__version__} does not generate: {why}", SETUP)
-    devices = ", ".join(device["description"] for device in xllamacpp.get_device_info())
-    return Finding("ok", f"xllamacpp {xllamacpp.__version__} on {devices}, {TOKENS} tokens generated from a GGUF")
+    devices = xllamacpp.get_device_info()
+    names = ", ".join(device["description"] for device in devices)
+    found = f"xllamacpp {xllamacpp.__version__} on {names}, {TOKENS} tokens generated from a GGUF"
+    if all(device["type"].value == CPU for device in devices) and (build := gpu_build(nvidia_smi().serves)):
+        return Finding("warning", f"{found}; there is a GPU, and this build does not use it (training does)",
+                       f"pip install --force-reinstall --no-deps --index-url {build} "
+                       f"xllamacpp=={xllamacpp.__version__}")
+    return Finding("ok", found)
+
+
+def gpu_build(serves: str | None) -> str | None:
+    """Where the newest build for a CUDA that the driver serves lies, by the package's own description; None without."""
+    if serves is None:
+        return None
+    found = GPU_BUILDS.findall(metadata("xllamacpp")["Description"])
+    builds = {(int(major), int(minor)): url for url, major, minor in found}
+    fitting = [cuda for cuda in builds if cuda <= tuple(map(int, serves.split(".")))]
+    return builds[max(fitting)] if fitting else None
 
 
 def random_gguf(folder: Path) -> Path:
