@@ -244,7 +244,7 @@ def install_runtime(venv, accelerator):
     say("llama.cpp for the GPU")
     if not pip(venv, *alone, "--index-url", index, "xllamacpp"):
         say("llama.cpp stays on the CPU: its build for the GPU is out of reach (pip's lines above); "
-            "forge doctor --only runtime says how to install it later")
+            "forge doctor --only runtime_gpu says how to install it later")
     elif not runs(venv, ON_GPU):
         say("llama.cpp stays on the CPU: its build for the GPU finds none here")
         if not pip(venv, *alone, "xllamacpp"):

@@ -266,13 +266,13 @@ def test_a_runtime_that_crashes_or_makes_no_token_failed(tmp_path, monkeypatch, 
 
 def test_a_runtime_without_the_gpu_that_is_there_is_a_warning_with_the_build_that_fits(tmp_path, monkeypatch):
     monkeypatch.setattr(libraries, "nvidia_smi", lambda: gpu.Driver(("NVIDIA RTX A2000",), "581.42", "13.0"))
-    finding = libraries.runtime(Ctx(tmp_path))
+    finding = libraries.runtime_gpu(Ctx(tmp_path))
     assert finding.status == "warning"
-    assert "does not use it" in finding.found
+    assert "on the CPU, and there is NVIDIA RTX A2000" in finding.found
     assert "--index-url" in finding.fix
     assert "/cu128 xllamacpp==" in finding.fix
     monkeypatch.setattr(libraries, "nvidia_smi", lambda: gpu.Driver(("Tesla K80",), "470.82", "11.4"))
-    assert libraries.runtime(Ctx(tmp_path)).status == "ok", "there is no build for it"
+    assert libraries.runtime_gpu(Ctx(tmp_path)).status == "ok", "there is no build for it"
 
 
 @pytest.mark.parametrize(("serves", "build"), [("12.8", "cu128"), ("13.0", "cu128"), ("13.2", "cu132"),

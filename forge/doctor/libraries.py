@@ -99,14 +99,24 @@ def runtime(ctx: Ctx) -> Finding:
     if made.returncode or made.stdout.strip() != str(TOKENS):
         why = made.stdout.strip() or " ".join(made.stderr.split())[-200:] or f"signal {-made.returncode}"
         return Finding("failed", f"xllamacpp {xllamacpp.__version__} does not generate: {why}", SETUP)
-    devices = xllamacpp.get_device_info()
-    names = ", ".join(device["description"] for device in devices)
-    found = f"xllamacpp {xllamacpp.__version__} on {names}, {TOKENS} tokens generated from a GGUF"
-    if all(device["type"].value == CPU for device in devices) and (build := gpu_build(nvidia_smi().serves)):
-        return Finding("warning", f"{found}; there is a GPU, and this build does not use it (training does)",
-                       f"pip install --force-reinstall --no-deps --index-url {build} "
-                       f"xllamacpp=={xllamacpp.__version__}")
-    return Finding("ok", found)
+    devices = ", ".join(device["description"] for device in xllamacpp.get_device_info())
+    return Finding("ok", f"xllamacpp {xllamacpp.__version__} on {devices}, {TOKENS} tokens generated from a GGUF")
+
+
+def runtime_gpu(ctx: Ctx) -> Finding:
+    """Whether llama.cpp uses the GPU that is there; its wheel on PyPI is for the CPU."""
+    import xllamacpp
+
+    found = [device["description"] for device in xllamacpp.get_device_info() if device["type"].value != CPU]
+    if found:
+        return Finding("ok", f"answers on {', '.join(found)}")
+    driver = nvidia_smi()
+    build = gpu_build(driver.serves)
+    if not driver.gpus or build is None:
+        return Finding("ok", "answers on the CPU: " + ("there is no build for a CUDA that the driver serves" if driver.gpus
+                                                       else "no GPU here"))
+    return Finding("warning", f"answers on the CPU, and there is {driver.gpus[0]} (optional; training uses it)",
+                   f"pip install --force-reinstall --no-deps --index-url {build} xllamacpp=={xllamacpp.__version__}")
 
 
 def gpu_build(serves: str | None) -> str | None:

@@ -14,7 +14,7 @@ from forge.doctor.environment import environment, python
 from forge.doctor.finding import CUDA_GUIDE, SETUP, Ctx, Finding, Level
 from forge.doctor.fixes import FIXES
 from forge.doctor.gpu import attention, capability, cuda, driver, gpu_memory, torch_works, triton
-from forge.doctor.libraries import bitsandbytes, extra, library, quantiser, runtime
+from forge.doctor.libraries import bitsandbytes, extra, library, quantiser, runtime, runtime_gpu
 from forge.doctor.machine import disk, ram, swap, wsl
 from forge.doctor.services import clock, llama_cpp, ollama, token
 from forge.errors import ForgeError, UsageError
@@ -45,6 +45,7 @@ CHECKS = {check.name: check for check in (
     Check("transformers", "transformers", "required", library("transformers", "AutoModelForCausalLM")),
     Check("peft", "peft", "required", library("peft", "LoraConfig")),
     Check("runtime", "llama.cpp runtime", "required", runtime),
+    Check("runtime_gpu", "llama.cpp on the GPU", "optional", runtime_gpu),
     Check("quantiser", "quantiser", "required", quantiser),
     Check("xformers", "xformers", "optional", extra("xformers", "PyTorch's own attention serves"),
           "pip uninstall xformers"),
