@@ -31,6 +31,7 @@ from typing import Any
 import yaml
 
 from forge.core.fsio import write_json
+from forge.weights.base import open_base
 
 HERE = Path(__file__).resolve().parent
 RESULT = HERE / "results" / "recipes.json"
@@ -56,7 +57,7 @@ class Recipe:
 
 
 def teacher(address: str, **changes: Any) -> Recipe:
-    return Recipe({"dataset.teacher": address, "dataset.teacher_workers": 192, **changes})
+    return Recipe({"dataset.teacher": address, "dataset.teacher_workers": 768, **changes})
 
 
 # `seed` is the original workflow's recipe.
@@ -177,8 +178,8 @@ def _measured(name: str, bench: Bench, gpu: str) -> dict[str, Any]:
     if bench.keep:
         shutil.copytree(report, bench.keep / folder.name)
     last = runs[-1]
-    return {"recipe": name, "base": bench.base.name, "changes": recipe.changes, "documents": made["documents"],
-            "source_tokens": made["source_tokens"], "examples": made["examples"],
+    return {"recipe": name, "base": f"{open_base(bench.base).parameters / 1e9:.1f}B", "changes": recipe.changes,
+            "documents": made["documents"], "source_tokens": made["source_tokens"], "examples": made["examples"],
             "steps": sum(r["steps"] for r in runs), "train_seconds": sum(r["seconds"] for r in runs),
             "tokens_per_second": last["tokens_per_second"],
             "tokens": sum(r["tokens"] for r in runs), "loss": last["loss"],
@@ -324,22 +325,28 @@ def gained(row: dict[str, Any], first: dict[str, Any]) -> tuple[float, float | N
     return (tuned - by["base"]) / (by["base + passage"] - by["base"]), None, None
 
 
+COLOURS = {"0.5B": ("#0072b2", "o"), "1.5B": ("#d55e00", "D")}
+
+
 def draw(rows: list[dict[str, Any]]) -> None:
-    """Knowledge gained over the tokens that training computed."""
+    """Knowledge gained by recipe with its interval, and over the tokens that training computed."""
     from matplotlib.figure import Figure
-    figure = Figure(figsize=(9, 6), layout="constrained")
-    axes = figure.subplots()
-    bases = list(dict.fromkeys(row["base"] for row in rows))
-    for base, colour, shape in zip(bases, ("#0072b2", "#d55e00", "#009e73"), "oD^", strict=False):
-        own = [row for row in rows if row["base"] == base]
-        places = [(row["tokens"] / 1e6, gained(row, own[0])[0]) for row in own]
-        axes.plot(*zip(*places, strict=True), linestyle="", markersize=5, color=colour, marker=shape, label=base)
-        for row, place in zip(own, places, strict=True):
-            axes.annotate(row["recipe"], place, fontsize=6.5, xytext=(3, 3), textcoords="offset points")
-    axes.set(xlabel="tokens computed, millions", ylabel="knowledge gained", xscale="log")
-    axes.legend(loc="lower right")
-    axes.grid(alpha=0.3)
-    figure.savefig(HERE / "results" / "recipes.png", dpi=120)
+    figure = Figure(figsize=(11, 0.24 * len(rows) + 1.2), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    firsts = {row["base"]: row for row in reversed(rows)}
+    told = sorted(((*gained(row, firsts[row["base"]]), row) for row in rows), key=lambda one: one[0])
+    for y, (value, low, high, row) in enumerate(told):
+        colour, shape = COLOURS[row["base"]]
+        if low is not None:
+            left.plot((low, high), (y, y), color=colour, alpha=0.5)
+        left.plot(value, y, marker=shape, markersize=5, color=colour)
+        right.plot(row["tokens"] / 1e6, value, marker=shape, markersize=5, color=colour)
+    left.set_yticks(range(len(told)), [f"{row['recipe']}, {row['base']}" for *_, row in told], fontsize=8)
+    left.set(xlabel="knowledge gained by choices, with a 95 % interval", xlim=(0, 1))
+    right.set(xlabel="tokens computed, millions", xscale="log", ylim=(0, 1))
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    figure.savefig(HERE / "results" / "recipes.png", dpi=110)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 measured on a machine whose llama.cpp has no CUDA. Requests that wait are answered together, greedily.
 
 It knows no JSON schemas: it refuses them with status 400, and Forge then asks for the schema in words.
-Usage: python bench/teacher_server.py FOLDER --port 8100 [--together 192]
+Usage: python bench/teacher_server.py FOLDER --port 8100 [--together 768]
 """
 
 from __future__ import annotations
@@ -42,8 +42,7 @@ def model_of(folder: Path) -> tuple[Any, Any]:
 
 
 def work(model: Any, encoder: Any, waiting: queue.Queue[Request], together: int) -> None:
-    """For ever: as many waiting requests as go together become one batch, padded on the left."""
-    import torch
+    """For ever: as many waiting requests as go together become one batch."""
     while True:
         batch = [waiting.get()]
         try:
@@ -51,21 +50,46 @@ def work(model: Any, encoder: Any, waiting: queue.Queue[Request], together: int)
                 batch.append(waiting.get(timeout=GATHER))
         except queue.Empty:
             pass
-        prompts = [encoder.prompt(request.messages) for request in batch]
-        width = max(map(len, prompts))
-        ids = torch.tensor([[encoder.pad_id] * (width - len(p)) + p for p in prompts], device=model.device)
-        mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=model.device)
-        with torch.inference_mode():
-            out = model.generate(input_ids=ids, attention_mask=mask, do_sample=False, temperature=None, top_p=None,
-                                 top_k=None, repetition_penalty=1.0, eos_token_id=encoder.stop_id,
-                                 pad_token_id=encoder.pad_id, max_new_tokens=max(r.max_tokens for r in batch))
-        for request, prompt, row in zip(batch, prompts, out[:, width:].tolist(), strict=True):
-            end = row.index(encoder.stop_id) if encoder.stop_id in row else len(row)
-            stopped, made = end < min(len(row), request.max_tokens), row[:min(end, request.max_tokens)]
-            request.answer.set_result({
-                "choices": [{"index": 0, "finish_reason": "stop" if stopped else "length",
-                             "message": {"role": "assistant", "content": encoder.tokenizer.decode(made)}}],
-                "usage": {"prompt_tokens": len(prompt), "completion_tokens": len(made)}})
+        answer(model, encoder, batch)
+
+
+def answer(model: Any, encoder: Any, batch: list[Request]) -> None:
+    """Greedily, padded on the left; who has finished leaves the batch, so that a long answer keeps few others waiting.
+    Each request gets its answer as soon as it is there."""
+    import torch
+    from transformers import DynamicCache
+    prompts = [encoder.prompt(request.messages) for request in batch]
+    width, device = max(map(len, prompts)), model.device
+    ids = torch.tensor([[encoder.pad_id] * (width - len(p)) + p for p in prompts], device=device)
+    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
+    places = (mask.cumsum(1) - 1).clamp(min=0)
+    there, made, cache = list(range(len(batch))), [list[int]() for _ in batch], DynamicCache()
+    with torch.inference_mode():
+        while there:
+            out = model(input_ids=ids, attention_mask=mask, position_ids=places, past_key_values=cache,
+                        logits_to_keep=1)
+            token = out.logits[:, -1].argmax(-1)
+            left = []
+            for row, (i, chosen) in enumerate(zip(there, token.tolist(), strict=True)):
+                if chosen == encoder.stop_id or len(made[i]) + 1 == batch[i].max_tokens:
+                    stopped = chosen == encoder.stop_id
+                    batch[i].answer.set_result(completion(encoder, prompts[i], made[i] + [chosen] * (not stopped),
+                                                          stopped))
+                else:
+                    made[i].append(chosen)
+                    left.append(row)
+            if len(left) < len(there):
+                keep = torch.tensor(left, dtype=torch.long, device=device)
+                cache.batch_select_indices(keep)
+                there, token, mask, places = [there[row] for row in left], token[keep], mask[keep], places[keep]
+            ids, places = token[:, None], places[:, -1:] + 1
+            mask = torch.cat([mask, mask.new_ones(len(there), 1)], 1)
+
+
+def completion(encoder: Any, prompt: list[int], ids: list[int], stopped: bool) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "finish_reason": "stop" if stopped else "length",
+                         "message": {"role": "assistant", "content": encoder.tokenizer.decode(ids)}}],
+            "usage": {"prompt_tokens": len(prompt), "completion_tokens": len(ids)}}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -100,7 +124,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--port", type=int, default=8100)
-    parser.add_argument("--together", type=int, default=192)
+    parser.add_argument("--together", type=int, default=768)
     given = parser.parse_args()
     model, encoder = model_of(given.folder)
     Handler.waiting = queue.Queue()

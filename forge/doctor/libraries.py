@@ -113,8 +113,8 @@ def runtime_gpu(ctx: Ctx) -> Finding:
     driver = nvidia_smi()
     build = gpu_build(driver.serves)
     if not driver.gpus or build is None:
-        return Finding("ok", "answers on the CPU: " + ("there is no build for a CUDA that the driver serves" if driver.gpus
-                                                       else "no GPU here"))
+        why = "no build for a CUDA that the driver serves" if driver.gpus else "no NVIDIA GPU here"
+        return Finding("ok", f"answers on the CPU: {why}")
     return Finding("warning", f"answers on the CPU, and there is {driver.gpus[0]} (optional; training uses it)",
                    f"pip install --force-reinstall --no-deps --index-url {build} xllamacpp=={xllamacpp.__version__}")
 
