@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 
 import pytest
 import yaml
@@ -153,6 +154,8 @@ def test_config_show_names_every_setting_and_its_origin(done, run_forge):
 def test_config_schema_needs_no_config(tmp_path, run_forge):
     ran = run_forge("config", "schema", cwd=tmp_path)
     assert json.loads(ran.stdout)["properties"]["train"]
+    written = Path(__file__).parents[2] / "docs/schema.json"
+    assert ran.stdout == written.read_text(), "make docs"
 
 
 @pytest.mark.parametrize("name", ["handbook", "2024", "true", "a folder: with, odd 'signs'", "x" * 120])
