@@ -48,11 +48,12 @@ LADDER = ["Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "IQ4_XS", "Q3_K_M", "Q4_0"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """`changes`: settings, dotted. `phases`: trained one after the other, each on the examples that are texts (True) or
-    that are not (False), the model of one being the base of the next. `types`: GGUFs that are asked as well."""
+    """`changes`: settings, dotted. `phases`: trained one after the other, each on examples that stand so many times in
+    it: (those that are the documents' texts, all others); the model of one is the base of the next. None: as the
+    dataset is. `types`: GGUFs that are asked as well."""
 
     changes: dict[str, Any] = field(default_factory=dict)
-    phases: tuple[bool, ...] = ()
+    phases: tuple[tuple[int, int], ...] = ()
     types: tuple[str, ...] = ()
 
 
@@ -90,10 +91,12 @@ RECIPES: dict[str, Recipe] = {
     "replay 0.2": Recipe({"dataset.replay": 0.2}),
     "open book 0": Recipe({"dataset.open_book": 0.0}),
     "open book 0.2": Recipe({"dataset.open_book": 0.2}),
-    "texts only": Recipe(phases=(True,)),
-    "questions only": Recipe(phases=(False,)),
-    "texts, then questions": Recipe(phases=(True, False)),
-    "questions, then texts": Recipe(phases=(False, True)),
+    "texts only": Recipe(phases=((1, 0),)),
+    "questions only": Recipe(phases=((0, 1),)),
+    "texts, then questions": Recipe(phases=((1, 0), (0, 1))),
+    "questions, then texts": Recipe(phases=((0, 1), (1, 0))),
+    "texts twice": Recipe(phases=((2, 1),)),
+    "texts four times": Recipe(phases=((4, 1),)),
     "4-bit base": Recipe({"train.method": "qlora"}),
     "8-bit products": Recipe({"train.method": "fp8"}),
     "teacher self": teacher(SELF),
@@ -190,15 +193,16 @@ def _measured(name: str, bench: Bench, gpu: str) -> dict[str, Any]:
             "position": result["breakdowns"]["position"], "kind": result["breakdowns"]["kind"]}
 
 
-def trained(folder: Path, gpu: str, tree: dict[str, Any], phases: tuple[bool, ...]) -> Iterator[dict[str, Any]]:
+def trained(folder: Path, gpu: str, tree: dict[str, Any], phases: tuple[tuple[int, int], ...]
+            ) -> Iterator[dict[str, Any]]:
     """The runs of training that a recipe is made of; the last one's model is what the workspace then holds."""
     if not phases:
         yield forge(folder, gpu, "train")
         return
     whole = (folder / "dataset_package" / "recipe.jsonl").read_text().splitlines(keepends=True)
-    for i, texts in enumerate(phases):
+    for i, (texts, others) in enumerate(phases):
         part = folder / "dataset_package" / f"phase{i}.jsonl"
-        part.write_text("".join(line for line in whole if (json.loads(line)["kind"] in TEXTS) == texts))
+        part.write_text("".join(line * (texts if json.loads(line)["kind"] in TEXTS else others) for line in whole))
         write_config(folder, tree | {"paths": {"dataset": str(part.relative_to(folder))}})
         yield forge(folder, gpu, "train")
         if i + 1 < len(phases):
