@@ -345,7 +345,8 @@ def draw(rows: list[dict[str, Any]]) -> None:
             left.plot((low, high), (y, y), color=colour, alpha=0.5)
         left.plot(value, y, marker=shape, markersize=5, color=colour)
         right.plot(row["tokens"] / 1e6, value, marker=shape, markersize=5, color=colour)
-    left.set_yticks(range(len(told)), [f"{row['recipe']}, {row['base']}" for *_, row in told], fontsize=8)
+    names = [f"{row['recipe']}, {row['base']}, {row['documents']} documents" for *_, row in told]
+    left.set_yticks(range(len(told)), names, fontsize=8)
     left.set(xlabel="knowledge gained by choices, with a 95 % interval", xlim=(0, 1))
     right.set(xlabel="tokens computed, millions", xscale="log", ylim=(0, 1))
     for axes in (left, right):
