@@ -216,7 +216,11 @@ def served():
     """The newest CUDA that the driver serves, as (major, minor); (0, 0) where it does not say."""
     if not shutil.which("nvidia-smi"):
         return (0, 0)
-    said = subprocess.run(["nvidia-smi"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False).stdout
+    try:
+        said = subprocess.run(["nvidia-smi"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=30,
+                              check=False).stdout
+    except subprocess.TimeoutExpired:
+        return (0, 0)
     found = re.search(rb"CUDA (?:UMD )?Version:\s*(\d+)\.(\d+)", said)
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
@@ -227,7 +231,8 @@ def runtime_index(venv):
     site = site_packages(venv)
     texts = [path.read_text(encoding="utf-8", errors="replace") for path in site.glob("xllamacpp-*.dist-info/METADATA")]
     builds = {(int(major), int(minor)): url for text in texts for url, major, minor in RUNTIMES.findall(text)}
-    fitting = [cuda for cuda in builds if cuda <= served()]
+    newest = served()
+    fitting = [cuda for cuda in builds if cuda <= newest]
     return builds[max(fitting)] if fitting else None
 
 
