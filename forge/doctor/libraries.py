@@ -104,7 +104,7 @@ def runtime(ctx: Ctx) -> Finding:
 
 
 def runtime_gpu(ctx: Ctx) -> Finding:
-    """Whether llama.cpp uses the GPU that is there; its wheel on PyPI is for the CPU."""
+    """Whether llama.cpp uses the GPU that is there; the wheel that pip takes by itself is for the CPU."""
     import xllamacpp
 
     found = [device["description"] for device in xllamacpp.get_device_info() if device["type"].value != CPU]
