@@ -63,7 +63,7 @@ class Ollama:
     def __init__(self, host: str | None = None) -> None:
         self.url = address(host)
         # A proxy is for the network, never for this machine; redirects are not followed, so nothing is sent elsewhere.
-        self._http = httpx2.Client(base_url=self.url, timeout=httpx2.Timeout(ANSWER, connect=CONNECT),
+        self._http = httpx2.Client(base_url=self.url, timeout=httpx2.Timeout(ANSWER, connect=CONNECT, pool=None),
                                   trust_env=not is_loopback(urlsplit(self.url).hostname or ""))
 
     def close(self) -> None:

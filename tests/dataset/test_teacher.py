@@ -135,6 +135,16 @@ def test_steps_are_numbered_once() -> None:
     assert parsed(howto, '{"question": "How?", "steps": []}') == []
 
 
+@pytest.mark.parametrize("text", [
+    '```json\n[{one}, {two}]\n```', 'Here it is: {one}. Is it {two}?', '{one}\n\n{two}\n', '{one}'])
+def test_the_first_object_counts_whatever_stands_around_it(text: str) -> None:
+    howto, = (style for style in STYLES if style.name == "howto")
+    one = '{"question": "How is it lit?", "steps": ["Wait for\ndusk.", "Light it."]}'
+    made, = parsed(howto, text.replace("{one}", one).replace("{two}", one.replace("lit", "rung")))
+    assert made.questions == ("How is it lit?",)
+    assert made.answer == "1. Wait for\ndusk.\n2. Light it."
+
+
 def test_half_a_surrogate_pair_does_not_get_through() -> None:
     made = parsed(QA[0], r'{"items": [{"questions": ["What \ud83d is it?"], "answer": "It is \ud83d oil."}]}')
     assert made[0].answer.encode() == b"It is  oil."
@@ -364,6 +374,46 @@ def test_an_endpoint_that_takes_less_is_asked_differently_and_that_is_remembered
         result = run(server, cache, passages(4), styles=QA, workers=1)
     assert all(written for _, written in result)
     assert len(server.seen) == first + 3
+
+
+def test_without_a_schema_a_form_is_shown_and_what_goes_on_and_on_is_cut(cache: Cache) -> None:
+    def endless(schema: dict, passage: str) -> str:
+        return json.dumps({"items": [{"questions": [f"When is the {'very ' * i}old lamp lit?",
+                                                    f"Who lights the {'very ' * i}old lamp?"], "answer":
+                                      "It is lit at dusk."} for i in range(30)]})
+
+    with stand_in.running(takes=("json_object",), answer=endless) as server:
+        (_, written), = run(server, cache, styles=QA)
+    assert len(written) == QA[0].most == 4
+    said = server.seen[-1]["messages"][-1]["content"]
+    entry = '{"questions": ["…", "…"], "answer": "…"}'
+    assert said.endswith(f'{{"items": [{entry}, {entry}]}}')
+    assert "additionalProperties" not in said
+
+
+def test_more_workers_than_a_client_has_connections_by_itself(cache: Cache) -> None:
+    with stand_in.running(delay=1.0) as server:
+        run(server, cache, passages(150), styles=QA, workers=150)
+    assert server.most > 100
+
+
+QUOTING = Passage("docs/lamp.md", 'The "Nine"', (), 'The keeper calls it "Old Nine", and a board says "lit at dusk.')
+
+
+def test_a_model_sees_no_quotation_mark_that_would_end_its_string() -> None:
+    said = messages(QA[0], QUOTING)[1]["content"]
+    assert "The “Nine”" in said
+    assert "calls it “Old Nine”, and a board says ”lit at dusk." in said
+    assert '"' not in said
+
+
+@pytest.mark.parametrize(("text", "answer"), [
+    (QUOTING.text, 'The keeper calls it "Old Nine".'),
+    (QUOTING.text.replace('"Old Nine"', "“Old Nine”"), "The keeper calls it “Old Nine”.")])
+def test_what_is_kept_has_the_quotation_marks_of_its_source(text: str, answer: str) -> None:
+    written = Written("qa", ("What does the keeper call “Old Nine”?",), "The keeper calls it “Old Nine”.")
+    item, = kept(QA[0], [written], Passage("a.md", "Nine", (), text), set(), Counter())
+    assert item.answer == answer
 
 
 def test_a_400_that_is_not_about_the_schema_is_reported_as_it_is(cache: Cache) -> None:

@@ -231,7 +231,7 @@ def test_a_server_that_is_no_ollama(content: bytes, first: Recorder, refused: Ca
 def test_a_teacher_that_leads_elsewhere_is_not_followed(first: Recorder, other: Recorder) -> None:
     first.to, first.status = other.url, 307
     with pytest.raises(ForgeError):
-        Endpoint(f"{first.url}/v1", "m", SECRET, Silent()).complete([{"role": "user", "content": "x"}], None, 8)
+        Endpoint(f"{first.url}/v1", "m", SECRET, Silent(), 1).complete([{"role": "user", "content": "x"}], None, 8)
     assert any(SECRET in request for request in first.seen)
     assert other.seen == []
 

@@ -70,6 +70,17 @@ def grounded(schema: dict[str, Any], passage: str) -> Any:
     return fill(schema, "", 0)
 
 
+def schema_of(form: Any) -> dict[str, Any]:
+    """A schema that a form to fill in is an instance of."""
+    if isinstance(form, dict):
+        return {"type": "object", "properties": {name: schema_of(value) for name, value in form.items()},
+                "required": list(form), "additionalProperties": False}
+    if isinstance(form, list):
+        return {"type": "array", "items": schema_of(form[0]), "minItems": len(form), "maxItems": len(form)}
+    assert form == "…"
+    return {"type": "string"}
+
+
 class OpenAIServer(ThreadingHTTPServer):
     """`seen` holds every chat request's body; `most` how many were answered at one moment."""
 
@@ -110,7 +121,7 @@ class OpenAIServer(ThreadingHTTPServer):
             said = body["messages"][-1]["content"]
             if "JSON" not in said:
                 raise ValueError("'messages' must contain the word 'json'")
-            return json.loads(said.rpartition("JSON schema:\n")[2])
+            return schema_of(json.loads(said.rpartition("were asked for:\n")[2]))
         given = wanted["json_schema"]
         if given["strict"] is not True or not re.fullmatch(r"[\w-]{1,64}", given["name"]):
             raise ValueError("json_schema needs a name and strict")

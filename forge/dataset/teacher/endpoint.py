@@ -63,22 +63,34 @@ ADAPTATIONS: tuple[tuple[str, str, Callable[[dict[str, Any]], dict[str, Any]]], 
 
 
 def _without_schema(body: dict[str, Any]) -> dict[str, Any]:
-    """The schema in words, for endpoints that only know how to write some JSON."""
+    """The schema as a form to fill in, for endpoints that only know how to write some JSON. Shown the schema itself,
+    small models write another schema."""
     schema = body["response_format"]["json_schema"]["schema"]
     *before, last = body["messages"]
-    asked = f"{last['content']}\n\nAnswer with one JSON object of this JSON schema:\n{json.dumps(schema)}"
+    form = json.dumps(_form(schema), ensure_ascii=False)
+    asked = (f"{last['content']}\n\nAnswer with one JSON object and nothing else, of this form, with as many entries "
+             f"as were asked for:\n{form}")
     return {**body, "messages": [*before, {**last, "content": asked}], "response_format": {"type": "json_object"}}
+
+
+def _form(schema: dict[str, Any]) -> Any:
+    """An instance of the schema with … for every text, and two entries in every list."""
+    if schema["type"] == "object":
+        return {name: _form(value) for name, value in schema["properties"].items()}
+    return [_form(schema["items"])] * 2 if schema["type"] == "array" else "…"
 
 
 class Endpoint:
     """One model behind an OpenAI-compatible address. Busy, failing and silent servers are tried again with growing
     pauses, or after the time they name, which then holds for all threads."""
 
-    def __init__(self, url: str, model: str, key: str, report: Reporter) -> None:
+    def __init__(self, url: str, model: str, key: str, report: Reporter, workers: int) -> None:
         self.url, self.model, self.report = url, model, report
         self._key = key
         # A proxy is for the network, never for this machine; redirects are not followed: the key goes nowhere else.
-        self._http = httpx2.Client(timeout=httpx2.Timeout(ANSWER, connect=CONNECT),
+        # By itself the client has 100 connections, and further requests wait for one until they time out.
+        self._http = httpx2.Client(timeout=httpx2.Timeout(ANSWER, connect=CONNECT, pool=None),
+                                   limits=httpx2.Limits(max_connections=workers, max_keepalive_connections=workers),
                                    headers={"Authorization": f"Bearer {key}"} if key else {},
                                    trust_env=not is_loopback(urlsplit(url).hostname or ""))
         self._stopping, self._lock = threading.Event(), threading.Lock()

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from forge.dataset.grounding import find, missing, refers_to_source, word_list
 from forge.dataset.language import ended
-from forge.dataset.teacher.prompts import Passage, Style, Written
+from forge.dataset.teacher.prompts import Passage, Style, Written, straightened
 from forge.dataset.views import Fact, normal
 
 FEWEST_WORDS = 3  # of an answer, a question, a quote
@@ -36,7 +36,8 @@ def kept(style: Style, written: Sequence[Written], passage: Passage, seen: set[s
     """Those that pass, with the questions that pass. `seen` holds the passage's questions so far, in normal form, and
     `dropped` counts by reason: answers as such, single questions as "question: …". Both are added to."""
     source = passage.source
-    for item in written:
+    for raw in written:
+        item = straightened(raw, source)
         answer = _completed(item.answer)
         reason = _against_answer(answer, source) or (_against_quote(item.evidence, passage) if style.quotes else None)
         if reason:

@@ -8,8 +8,10 @@ beginning of a prompt computes it once for all styles.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from forge.chat.template import Message
@@ -61,6 +63,11 @@ class Style:
     read: Callable[[Any], Iterator[Written]]
     max_tokens: int = 700
     quotes: bool = False  # whether its evidence has to stand in the passage word for word
+
+    @property
+    def most(self) -> int:
+        """Examples that are asked for; some models go on and on where no schema holds them."""
+        return self.schema["properties"].get("items", {}).get("maxItems", 1)
 
 
 LONGEST_TOPIC = 8  # words
@@ -172,11 +179,28 @@ STYLES = (
 )
 
 
+JSON = json.JSONDecoder(strict=False)
+QUOTED = re.compile(r'"([^"\n]*)"')
+STRAIGHT = str.maketrans("“”", '""')
+
+
 def messages(style: Style, passage: Passage) -> list[Message]:
     place = f"Section: {' > '.join(passage.headings)}\n" if passage.headings else ""
-    return [{"role": "system", "content": SYSTEM},
-            {"role": "user", "content": f"Document: {passage.title}\n{place}\n<passage>\n{passage.text.strip()}\n"
-                                        f"</passage>\n\n{style.instruction}"}]
+    shown = _curled(f"Document: {passage.title}\n{place}\n<passage>\n{passage.text.strip()}\n</passage>")
+    return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": f"{shown}\n\n{style.instruction}"}]
+
+
+def _curled(text: str) -> str:
+    """With typographic quotation marks: a small model that copies straight ones into a JSON string ends it there."""
+    return QUOTED.sub("“\\1”", text).replace('"', "”")
+
+
+def straightened(item: Written, source: str) -> Written:
+    """With the quotation marks that the source has itself."""
+    if "“" in source or "”" in source:
+        return item
+    return Written(item.style, tuple(q.translate(STRAIGHT) for q in item.questions), item.answer.translate(STRAIGHT),
+                   item.evidence.translate(STRAIGHT))
 
 
 def whole_items(style: Style, text: str) -> list[Written]:
@@ -188,8 +212,10 @@ def whole_items(style: Style, text: str) -> list[Written]:
 
 
 def parsed(style: Style, text: str) -> list[Written]:
-    """Raises ValueError where the text is no JSON of the style's schema. Fences and words around it are passed over."""
+    """Raises ValueError where the text's first object is no JSON of the style's schema. Fences and words around it,
+    further objects, and line breaks in strings are passed over."""
     try:
-        return list(style.read(json.loads(text[max(text.find("{"), 0):text.rfind("}") + 1 or None])))
+        read = style.read(JSON.raw_decode(text, max(text.find("{"), 0))[0])
+        return list(islice(read, style.most))
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(f"{style.name}: {error}") from None

@@ -72,7 +72,7 @@ def open_teacher(spec: str, *, workers: int, report: Reporter, base: Path | None
     """
     check(spec, base)
     if spec.startswith(("http://", "https://")):
-        return _openai(spec, key if key is not None else os.environ.get(KEY, "").strip(), report)
+        return _openai(spec, key if key is not None else os.environ.get(KEY, "").strip(), report, workers)
     if spec.startswith("ollama:"):
         return _ollama(spec.removeprefix("ollama:"), num_ctx, report)
     return _builtin(_gguf(spec, base), workers, num_ctx, digest)
@@ -127,12 +127,12 @@ def _unless(stopping: threading.Event) -> Callable[[str], None]:
     return go_on
 
 
-def _openai(spec: str, key: str, report: Reporter) -> Teacher:
+def _openai(spec: str, key: str, report: Reporter, workers: int) -> Teacher:
     url, model = address_and_model(spec)
     host = urlsplit(url).hostname or ""
     if key and url.startswith("http://") and not is_loopback(host):
         report.warn(f"the key in {KEY} travels to {host} unencrypted: use https where the endpoint has it")
-    endpoint = Endpoint(url, model, key, report)
+    endpoint = Endpoint(url, model, key, report, workers)
     endpoint.require()
     return Teacher(f"{model} at {host}", f"openai {url} {model} temperature 0", endpoint.complete, endpoint.stop,
                    endpoint.close)
