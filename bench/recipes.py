@@ -42,6 +42,8 @@ GROUND: dict[str, dict[str, Any]] = {
 SELF, LARGER = "http://127.0.0.1:8100/v1#self", "http://127.0.0.1:8101/v1#1.5b"
 # Kinds of example that are the documents' own text; every other asks something.
 TEXTS = {"text", "cover", "continue", "opening", "closing", "preceding", "body"}
+# Raised when the same settings begin to make other examples. 2: prose is asked for before anything has its second turn.
+EDITION = 2
 KEEPING = threading.Lock()
 LADDER = ["Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "IQ4_XS", "Q3_K_M", "Q4_0"]
 
@@ -102,7 +104,8 @@ RECIPES: dict[str, Recipe] = {
     "teacher self": teacher(SELF),
     "teacher 1.5B": teacher(LARGER),
     "teacher 1.5B, 1 epoch": teacher(LARGER, **{"train.epochs": 1}),
-    "teacher 1.5B, amplification 20": teacher(LARGER, **{"dataset.amplification": 20}),
+    "teacher 1.5B, amplification 30": teacher(LARGER, **{"dataset.amplification": 30}),
+    "every type": Recipe(types=tuple(LADDER)),
     "ladder": Recipe(types=tuple(LADDER)),
     "ladder, amplification 30, 1 epoch": Recipe({"dataset.amplification": 30, "train.epochs": 1},
                                                 types=tuple(LADDER)),
@@ -113,9 +116,11 @@ RECIPES: dict[str, Recipe] = {
 @dataclass(frozen=True)
 class Bench:
     """What all recipes of a run have in common. `gpus`: those that are free, each as often as recipes may share it;
-    `first`: the workspace whose answers of the base are everyone's, once they are there (`asked`)."""
+    `first`: the workspace whose answers of the base are everyone's, once they are there (`asked`); `written`: what
+    teachers wrote, which recipes of other runs on this machine may share."""
 
     work: Path
+    written: Path
     base: Path
     documents: Path
     keep: Path | None
@@ -158,7 +163,8 @@ def measured(name: str, bench: Bench) -> dict[str, Any] | None:
 
 def _measured(name: str, bench: Bench, gpu: str) -> dict[str, Any]:
     recipe, folder = RECIPES[name], place_of(name, bench.work)
-    folder.mkdir()
+    (folder / ".forge").mkdir(parents=True)
+    (folder / ".forge" / "teacher.sqlite").symlink_to(bench.written)
     tree = settings(recipe.changes, bench.base, bench.documents)
     if recipe.types:
         tree |= {"quantize": {"types": list(recipe.types)}}
@@ -181,8 +187,9 @@ def _measured(name: str, bench: Bench, gpu: str) -> dict[str, Any]:
     if bench.keep:
         shutil.copytree(report, bench.keep / folder.name)
     last = runs[-1]
-    return {"recipe": name, "base": f"{open_base(bench.base).parameters / 1e9:.1f}B", "changes": recipe.changes,
-            "documents": made["documents"], "source_tokens": made["source_tokens"], "examples": made["examples"],
+    return {"recipe": name, "edition": EDITION, "base": f"{open_base(bench.base).parameters / 1e9:.1f}B",
+            "changes": recipe.changes, "documents": made["documents"], "source_tokens": made["source_tokens"],
+            "examples": made["examples"],
             "steps": sum(r["steps"] for r in runs), "train_seconds": sum(r["seconds"] for r in runs),
             "tokens_per_second": last["tokens_per_second"],
             "tokens": sum(r["tokens"] for r in runs), "loss": last["loss"],
@@ -234,9 +241,10 @@ def chosen(corpus: Path, count: int, into: Path) -> Path:
 
 
 def keep(row: dict[str, Any], result: Path) -> None:
-    """Takes the place of an earlier row of the same recipe on as many documents of the same base."""
+    """Takes the place of an earlier row of the same recipe and edition on as many documents of the same base."""
     before = json.loads(result.read_text()) if result.exists() else {"rows": []}
-    rows = [r for r in before["rows"] if any(r[key] != row[key] for key in ("recipe", "documents", "base"))]
+    same = ("recipe", "edition", "documents", "base")
+    rows = [r for r in before["rows"] if any(r[key] != row[key] for key in same)]
     write_json(result, before | {"rows": [*rows, row]})
 
 
@@ -283,7 +291,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=given.work) as place:
         work = Path(place)
         documents = chosen(given.corpus.resolve(), given.documents, work / "documents")
-        bench = Bench(work, given.base.resolve(), documents, given.keep, slots, place_of(names[0], work),
+        written = (given.work or work).resolve() / "teacher.sqlite"
+        bench = Bench(work, written, given.base.resolve(), documents, given.keep, slots, place_of(names[0], work),
                       threading.Event())
         with ThreadPoolExecutor(slots.qsize()) as together:
             rows = [done.result() for done in as_completed([together.submit(kept, name, bench, given.result)
@@ -298,10 +307,11 @@ HEADS = ("recipe", "base", "documents", "examples", "steps", "tokens, millions",
 
 
 def write_table(rows: list[dict[str, Any]]) -> None:
-    """Prints the tables of bench/recipes.md, one a base, and draws the plot beside the results."""
-    for base in dict.fromkeys(row["base"] for row in rows):
-        own = [row for row in rows if row["base"] == base]
-        print(f"| {' | '.join(HEADS)} |", "|---" * len(HEADS) + "|", *(line(row, own[0]) for row in own), "", sep="\n")
+    """Prints the tables of bench/recipes.md, one an edition and base, and draws the plot beside the results."""
+    for edition, base in dict.fromkeys((row["edition"], row["base"]) for row in rows):
+        own = [row for row in rows if (row["edition"], row["base"]) == (edition, base)]
+        print(f"edition {edition}", f"| {' | '.join(HEADS)} |", "|---" * len(HEADS) + "|",
+              *(line(row, own[0]) for row in own), "", sep="\n")
     draw(rows)
 
 
@@ -345,9 +355,10 @@ def draw(rows: list[dict[str, Any]]) -> None:
             left.plot((low, high), (y, y), color=colour, alpha=0.5)
         left.plot(value, y, marker=shape, markersize=5, color=colour)
         right.plot(row["tokens"] / 1e6, value, marker=shape, markersize=5, color=colour)
-    names = [f"{row['recipe']}, {row['base']}, {row['documents']} documents" for *_, row in told]
+    names = [f"{row['recipe']}, {row['base']}, {row['documents']} documents, edition {row['edition']}"
+             for *_, row in told]
     left.set_yticks(range(len(told)), names, fontsize=8)
-    left.set(xlabel="knowledge gained by choices, with a 95 % interval", xlim=(0, 1))
+    left.set(xlabel="knowledge gained by choices, with a 95 % interval", xlim=(0, 1.05))
     right.set(xlabel="tokens computed, millions", xscale="log", ylim=(0, 1))
     for axes in (left, right):
         axes.grid(alpha=0.3)

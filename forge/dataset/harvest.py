@@ -29,7 +29,7 @@ from forge.corpus.split import Section, split
 from forge.corpus.walk import File
 from forge.dataset import phrasings
 from forge.dataset.example import Example, Scale, rank
-from forge.dataset.views import FULL_TURN, Fact, View, facts_of, sources, text_forms
+from forge.dataset.views import ALWAYS, TAUGHT, Fact, View, facts_of, sources, text_forms
 from forge.errors import UsageError
 
 SYSTEM_TOKENS = 128  # a longer system prompt is only shown in the identity examples: it would dwarf the questions
@@ -58,6 +58,7 @@ class Known(NamedTuple):
     answer: str
     span: tuple[int, int]
     per_turn: int
+    first: int
     gold: str = ""
     pool: str = ""
 
@@ -190,7 +191,7 @@ def _parts(document: Document, job: Job) -> list[Part] | None:
         return None
     for section, (example, held), facts, (ids, said) in zip(found, texts, known, trained, strict=True):
         taught = _spelt(mend(section.body), said) and scale.fits(example, len(ids))
-        text = Known(example.kind, (example.prompt,), example.answer, example.span, 1)
+        text = Known(example.kind, (example.prompt,), example.answer, example.span, 1, ALWAYS)
         kept = [_known(document, view, fact, mend, job) for view, fact in facts]
         parts.append(Part(example.span, section.tokens, section.headings, section.body, text, len(ids), held,
                           taught and whole,
@@ -204,18 +205,19 @@ def _known(document: Document, view: View, fact: Fact, mend: Mend, job: Job) -> 
     wordings = PLACED_WORDINGS if fact.kind in PLACED else job.wordings
     forms = _some(fact, document.path, wordings)
     blank = Example(fact.kind, "", "", document.path, (start, end), document.sha256, job.system)
-    return fitting(fact, forms, blank, view.per_turn, mend, job.scale)
+    return fitting(fact, forms, blank, view, mend, job.scale)
 
 
-def fitting(fact: Fact, wordings: Sequence[str], blank: Example, per_turn: int, mend: Mend, scale: Scale) -> Known:
+def fitting(fact: Fact, wordings: Sequence[str], blank: Example, view: View, mend: Mend, scale: Scale) -> Known:
     """The fact with those of the wordings that fit a training row, told without counting where bytes settle it.
-    `blank` is what its examples are made from."""
+    `blank` is what its examples are made from, `view` how it is asked."""
     forms, example = tuple(map(mend, wordings)), blank._replace(answer=mend(fact.answer))
     room = scale.max_length - scale.frame(example.system)
     if max(map(_bytes, forms), default=0) + _bytes(example.answer) >= room:
         tokens = scale.encoder.count(example.answer) + 1
         forms = tuple(form for form in forms if scale.fits(example._replace(prompt=form), tokens))
-    return Known(example.kind, forms, example.answer, example.span, per_turn, fact.gold, fact.pool)
+    return Known(example.kind, forms, example.answer, example.span, view.per_turn, view.first, fact.gold,
+                 fact.pool)
 
 
 def _bytes(text: str) -> int:
@@ -329,6 +331,6 @@ def with_facts(found: Harvest, written: Sequence[Sequence[Fact]], job: Job) -> H
     parts = []
     for part, facts in zip(found.parts, written, strict=True):
         more = [fitting(fact, fact.forms, Example(fact.kind, "", "", found.path, part.span, found.sha256, job.system),
-                        FULL_TURN, mend, job.scale) for fact in facts]
+                        TAUGHT, mend, job.scale) for fact in facts]
         parts.append(replace(part, facts=(*(fact for fact in more if fact.forms), *part.facts)))
     return replace(found, parts=tuple(parts))

@@ -22,7 +22,7 @@ from forge.dataset.example import Example, Scale, rank, share_of
 from forge.dataset.harvest import Harvest, Known, Part, fitting
 from forge.dataset.probes import Guard
 from forge.dataset.verdicts import Verdict
-from forge.dataset.views import FULL_TURN, link_facts
+from forge.dataset.views import ALWAYS, LATE, link_facts
 
 DENSE = 4  # amplification from which every short fact is asked in at least one full turn of wordings, budget or not
 SHORT_TOKENS = 64  # what a short answer is
@@ -135,7 +135,7 @@ def _links(found: Harvest, verdict: Verdict, recipe: Recipe, scale: Scale) -> li
     made = link_facts(named, verdict.links_to, verdict.linked_from)
     span = found.parts[0].span
     return [fitting(fact, fact.forms, Example(fact.kind, "", "", found.path, span, found.sha256, recipe.system),
-                    view.per_turn, scale.plain, scale) for view, fact in made]
+                    view, scale.plain, scale) for view, fact in made]
 
 
 def _turns(part: int, facts: Sequence[Known], density: float, dense: bool) -> tuple[list[Turn], list[Turn], list[Turn]]:
@@ -153,10 +153,10 @@ def _turns(part: int, facts: Sequence[Known], density: float, dense: bool) -> tu
         for i, at in enumerate(range(0, len(forms), step)):
             some = forms[at:at + step]
             turn = Turn(part, fact, at, some, cost * len(some))
-            if i == 0 and dense and short and fact.per_turn == FULL_TURN:
+            if i == 0 and dense and short and fact.first == ALWAYS:
                 must.append(turn)
-            else:  # facts get their second turn before lesser kinds get their first
-                queue.append((i - 1 if fact.per_turn == FULL_TURN else i, order, turn))
+            else:
+                queue.append((i + (fact.first == LATE), order, turn))
     return must, [turn for _, _, turn in sorted(queue, key=lambda entry: entry[:2])], held
 
 

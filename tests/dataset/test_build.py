@@ -274,6 +274,21 @@ def test_files_of_one_title_are_told_apart(docs, encoder):
     assert validate(out["dataset"], encoder=encoder, max_length=768)["warnings"] == 0
 
 
+def test_prose_is_asked_before_anything_has_its_second_turn(docs, encoder):
+    entries = "".join(f"- **Pier {name}**: boats of the {name} line land here at dawn.\n" for name in
+                      ("Alder", "Birch", "Cedar", "Dogwood", "Elm", "Fir", "Ginkgo", "Hazel", "Iris", "Juniper"))
+    sentences = ["The bell of the harbour rings 3417 times before noon.",
+                 "In winter the keeper burns 218 barrels of oil.",
+                 "A pilot waits 45 minutes for the tide to turn.", "Ships from Marrow Sound pay nothing at all here."]
+    (docs / "docs/harbour.md").write_text(
+        f"# Harbour rules\n\n## Piers\n\n{entries}\n## Customs\n\n{' '.join(sentences)}\n")
+    _, read, _, _ = make(config(), docs, encoder)
+    own = [e for e in read["dataset"] if e["source"]["path"].endswith("harbour.md")]
+    for sentence in sentences:
+        kinds = [e["kind"] for e in own if sentence in answer(e) and e["kind"] in ("cloze", "mention")]
+        assert len(kinds) >= 4, (sentence, kinds)
+
+
 def test_links_between_documents_are_asked_for(docs, encoder):
     (docs / "docs/start.md").write_text("# Start here\n\nRead [the guide](guide.md) and `faq.md` first, all of it.\n")
     _, read, card, _ = make(config(), docs, encoder)

@@ -348,6 +348,7 @@ def test_view_kinds_are_distinct():
     kinds = [view.kind for view in VIEWS]
     assert len(set(kinds)) == len(kinds)
     assert all(1 <= view.per_turn <= 6 for view in VIEWS)
+    assert [view.first for view in VIEWS] == sorted(view.first for view in VIEWS)  # in order of worth
 
 
 def test_text_forms_tell_parts_apart():

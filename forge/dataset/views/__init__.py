@@ -12,67 +12,73 @@ from forge.dataset.views.model import Fact, Source, Topic, normal, sources
 from forge.dataset.views.places import text_forms
 
 __all__ = (
-    "FULL_TURN", "LINK", "VIEWS", "Fact", "Source", "Topic", "View", "facts_of", "link_facts", "normal", "sources",
-    "text_forms",
+    "ALWAYS", "LATE", "LINK", "TAUGHT", "VIEWS", "Fact", "Source", "Topic", "View", "facts_of", "link_facts", "normal",
+    "sources", "text_forms",
 )  # fmt: skip
+
+
+ALWAYS, EARLY, LATE = 0, 1, 2  # in any budget; before any kind's second turn; with the others' second turns
 
 
 @dataclass(frozen=True)
 class View:
     """`per_turn` is how many wordings of one fact are added at a time: short answers six at a time, since only
-    several wordings make a fact askable; recitations one by one."""
+    several wordings make a fact askable; recitations one by one. `first` is when its first turn comes."""
 
     kind: str
     facts: Callable[[Source], Iterator[Fact]]
     per_turn: int
+    first: int
 
 
 FULL_TURN = 6
 # In order of worth: the first kinds are the first to be asked for in several wordings when the budget is short.
 # A fact's own kind may be finer than its view's: symbols give symbol_file, signature, docstring, docstring_symbol.
+# Prose is known as text only where nothing asks for it, hence the early kinds (bench/recipes.md).
 VIEWS = (
-    View("question", prose.questions, FULL_TURN),
-    View("definition", entries.definitions, FULL_TURN),
-    View("table", entries.tables, FULL_TURN),
-    View("field", entries.fields, FULL_TURN),
-    View("header", entries.headers, FULL_TURN),
-    View("statement", prose.statements, FULL_TURN),
-    View("symbol", code.symbols, FULL_TURN),
-    View("key", code.keys, FULL_TURN),
-    View("edge", code.diagrams, FULL_TURN),
-    View("command", code.commands, FULL_TURN),
-    View("list", entries.lists, FULL_TURN),
-    View("entry", entries.notes, FULL_TURN),
-    View("file", places.files, FULL_TURN),
-    View("about", prose.abouts, 3),
-    View("missing", absent.missing, 1),
-    View("unknown", absent.unknown, 1),
-    View("cloze", prose.clozes, 2),
-    View("mention", prose.mentions, 2),
-    View("term", entries.terms, 2),
-    View("row", entries.rows, 2),
-    View("place", prose.origins, 2),
-    View("cover", places.covers, 2),
-    View("heading", prose.headings, 2),
-    View("neighbour", places.neighbours, 2),
-    View("opening", places.edges, 1),
-    View("names", places.mentioned, 1),
-    View("part", places.parts, 1),
-    View("members", code.members, 1),
-    View("outline", places.outlines, 1),
-    View("code", code.codes, 1),
-    View("body", places.bodies, 1),
-    View("continue", places.continuations, 1),
-    View("preceding", places.beginnings, 1),
+    View("question", prose.questions, FULL_TURN, ALWAYS),
+    View("definition", entries.definitions, FULL_TURN, ALWAYS),
+    View("table", entries.tables, FULL_TURN, ALWAYS),
+    View("field", entries.fields, FULL_TURN, ALWAYS),
+    View("header", entries.headers, FULL_TURN, ALWAYS),
+    View("statement", prose.statements, FULL_TURN, ALWAYS),
+    View("symbol", code.symbols, FULL_TURN, ALWAYS),
+    View("key", code.keys, FULL_TURN, ALWAYS),
+    View("edge", code.diagrams, FULL_TURN, ALWAYS),
+    View("command", code.commands, FULL_TURN, ALWAYS),
+    View("list", entries.lists, FULL_TURN, ALWAYS),
+    View("entry", entries.notes, FULL_TURN, ALWAYS),
+    View("file", places.files, FULL_TURN, ALWAYS),
+    View("about", prose.abouts, 5, EARLY),
+    View("cloze", prose.clozes, 5, EARLY),
+    View("mention", prose.mentions, 5, EARLY),
+    View("missing", absent.missing, 1, LATE),
+    View("unknown", absent.unknown, 1, LATE),
+    View("term", entries.terms, 2, LATE),
+    View("row", entries.rows, 2, LATE),
+    View("place", prose.origins, 2, LATE),
+    View("cover", places.covers, 2, LATE),
+    View("heading", prose.headings, 2, LATE),
+    View("neighbour", places.neighbours, 2, LATE),
+    View("opening", places.edges, 1, LATE),
+    View("names", places.mentioned, 1, LATE),
+    View("part", places.parts, 1, LATE),
+    View("members", code.members, 1, LATE),
+    View("outline", places.outlines, 1, LATE),
+    View("code", code.codes, 1, LATE),
+    View("body", places.bodies, 1, LATE),
+    View("continue", places.continuations, 1, LATE),
+    View("preceding", places.beginnings, 1, LATE),
 )
 
 
 def _elsewhere(_: Source) -> Iterator[Fact]:
-    """Nothing: links are resolved across the corpus, and come from `link_facts`."""
+    """Nothing: links are resolved across the corpus, and come from `link_facts`; a teacher is asked by itself."""
     return iter(())
 
 
-LINK = View("link", _elsewhere, 3)
+LINK = View("link", _elsewhere, 5, EARLY)
+TAUGHT = View("teacher", _elsewhere, FULL_TURN, ALWAYS)
 
 
 def facts_of(source: Source) -> list[tuple[View, Fact]]:
