@@ -367,13 +367,15 @@ CHECKS: dict[str, Callable[[Any, _Index], bool]] = {
 
 _NOUN = r"(?:text|document|section|context|paragraph|article|content|information|author|excerpt|snippet|dialogue)"
 _SAYS = (r"(?:says?|states?|describes?|mentions?|explains?|discuss(?:es)?|outlines?|provides?|notes?|suggests?|"
-         r"emphasi[sz]es|highlights?|presents?|about|does not|doesn't|talks?)")
+         r"emphasi[sz]es|highlights?|presents?|about|is about|contains?|includes?|covers?|lists?|does not|doesn't|"
+         r"talks?)")
 REFERENCES = tuple(re.compile(form, re.IGNORECASE) for form in (
     r"\b(?:the|this|that|given|provided|above) (?:passage|excerpt)\b",
     rf"\b(?:this|given|provided|above|following) {_NOUN}\b",
     rf"\b(?:according to|based on|(?:described|mentioned|stated|said|given|provided|found|discussed|presented) in) "
     rf"(?:the|this) {_NOUN}\b",
     rf"\bthe {_NOUN} (?:\w+ly )?{_SAYS}\b", rf"^in the {_NOUN}\b,", rf"\bdoes the {_NOUN} {_SAYS}\b",
+    r"\b(?:of|for|in|from|by) the (?:document|text)[?.]",
     r"\bas (?:already )?(?:mentioned|described|stated|noted|shown|discussed|explained|outlined|seen)"
     r"(?: (?:above|below|earlier|before|previously|here|in)\b|,)",
     r"\b(?:mentioned|described|listed|shown|given|discussed) (?:above|below|earlier)\b", r"\bpassage>"))
@@ -382,6 +384,15 @@ REFERENCES = tuple(re.compile(form, re.IGNORECASE) for form in (
 def refers_to_source(text: str) -> bool:
     """Whether a text speaks of its source, which nobody sees who is asked about it later."""
     return any(form.search(text) for form in REFERENCES)
+
+
+PAGE = re.compile(rf"\b(?:the|this|that)(?: (?:given|provided|above|following))? (?:passage|excerpt|{_NOUN})\b",
+                  re.IGNORECASE)
+
+
+def named(text: str, name: str) -> str:
+    """A text that speaks of its source by the source's name: 'This document lists …' is '"Port rules" lists …'."""
+    return PAGE.sub(lambda _: name, text) if refers_to_source(text) else text
 
 
 # -- quotes

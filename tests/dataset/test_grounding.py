@@ -149,6 +149,8 @@ def test_thousands_separators_do_not_matter(number: str) -> None:
     ("According to the text, it is lit.", True), ("What does this document describe?", True),
     ("What is described in the given section?", True), ("In the provided text, it burns.", True),
     ("The author explains the lamp.", True), ("What is mentioned in the passage?", True),
+    ("What is the status of the document?", True), ("The section includes three steps.", True),
+    ("Which of the document stores is full?", False),
     ("The document store keeps files.", False), ("A passage leads to the lamp room.", False),
     ("Text is split into sections.", False), ("The section limit is set in the config.", False),
     ("Put the file above the others.", False)])

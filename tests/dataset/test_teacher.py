@@ -157,6 +157,27 @@ def test_the_prompt_holds_title_headings_and_the_passage_before_the_instruction(
 
 # -- the gate
 
+@pytest.mark.parametrize(("question", "answer", "kept_as"), [
+    ("What is this document about?", "This document says that the lamp is lit at dusk.",
+     ('What is "Harbour Nine" about?', '"Harbour Nine" says that the lamp is lit at dusk.')),
+    ("What is the lamp of the document?", "In the given passage, it is lit at dusk by Maren Holt.",
+     ('What is the lamp of "Harbour Nine"?', 'In "Harbour Nine", it is lit at dusk by Maren Holt.'))])
+def test_what_speaks_of_its_source_names_it(question: str, answer: str, kept_as: tuple[str, str]) -> None:
+    item, = kept(QA[0], [Written("qa", (question,), answer)], LAMP, set(), Counter())
+    assert (*item.questions, item.answer) == kept_as
+
+
+@pytest.mark.parametrize(("evidence", "answer"), [
+    ("The lamp of Harbour Nine is lit at dusk by the keeper, Maren Holt.",
+     "The lamp of Harbour Nine is lit at dusk by the keeper, Maren Holt."),
+    ("the keeper, Maren Holt", None)])
+def test_a_bare_value_is_answered_by_the_sentence_that_states_it(evidence: str, answer: str | None) -> None:
+    grounded, = (style for style in STYLES if style.name == "grounded")
+    written = Written("grounded", ("Who lights the lamp of Harbour Nine?",), "Maren Holt", evidence)
+    found = [item.answer for item in kept(grounded, [written], LAMP, set(), Counter())]
+    assert found == ([answer] if answer else [])
+
+
 @pytest.mark.parametrize(("written", "reason"), [
     (Written("qa", ("Who lights the lamp?",), "Maren Holt lights the lamp."), None),
     (Written("qa", ("Explain how the lamp is lit.",), "Maren Holt lights the lamp"), None),
@@ -173,7 +194,7 @@ def test_the_prompt_holds_title_headings_and_the_passage_before_the_instruction(
     (Written("qa", (), "Maren Holt lights the lamp."), "no question left"),
     (Written("qa", ("Who lit 44 lamps?",), "Maren Holt lights the lamp."), "question: unknown number"),
     (Written("qa", ("Who calls light_lamp here?",), "Maren Holt does."), "question: unknown identifier"),
-    (Written("qa", ("What does the passage say of it?",), "It is lit at dusk."), "question: speaks of its source"),
+    (Written("qa", ("What is the lamp, as shown above?",), "It is lit at dusk."), "question: speaks of its source"),
     (Written("qa", ("What is the main purpose?",), "It is lit at dusk."), "question: names nothing of the source"),
     (Written("qa", ("The lamp is lit.",), "Maren Holt lights the lamp."), "question: no question"),
     (Written("qa", ("Lamp?",), "Maren Holt lights the lamp."), "question: empty or too short"),

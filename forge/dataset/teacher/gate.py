@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from forge.dataset.grounding import find, missing, refers_to_source, word_list
-from forge.dataset.language import ended
+from forge.dataset.grounding import find, missing, named, refers_to_source, word_list
+from forge.dataset.language import clean_title, ended, is_whole
 from forge.dataset.teacher.prompts import Passage, Style, Written, straightened
 from forge.dataset.views import Fact, normal
+from forge.dataset.views.naming import quoted
 
 FEWEST_WORDS = 3  # of an answer, a question, a quote
 IMPERATIVES = frozenset(word_list("""
@@ -35,15 +36,15 @@ def kept(style: Style, written: Sequence[Written], passage: Passage, seen: set[s
          dropped: Counter[str]) -> Iterator[Written]:
     """Those that pass, with the questions that pass. `seen` holds the passage's questions so far, in normal form, and
     `dropped` counts by reason: answers as such, single questions as "question: …". Both are added to."""
-    source = passage.source
+    source, name = passage.source, quoted(clean_title(passage.title) or passage.title)
     for raw in written:
         item = straightened(raw, source)
-        answer = _completed(item.answer)
+        answer = named(_completed(_stated(item) if style.quotes else item.answer), name)
         reason = _against_answer(answer, source) or (_against_quote(item.evidence, passage) if style.quotes else None)
         if reason:
             dropped[reason] += 1
             continue
-        questions = tuple(_accepted(item.questions, source, seen, dropped))
+        questions = tuple(_accepted([named(question, name) for question in item.questions], source, seen, dropped))
         if questions:
             yield replace(item, questions=questions, answer=answer)
         else:
@@ -65,6 +66,12 @@ def _against_quote(evidence: str, passage: Passage) -> str | None:
     if len(evidence.split()) >= FEWEST_WORDS and find(evidence, passage.text):
         return None
     return "evidence not in the passage"
+
+
+def _stated(item: Written) -> str:
+    """The answer; where it is only a value, the sentence that states it."""
+    alone = len(item.answer.split()) < FEWEST_WORDS and item.answer.strip(" .`*").lower() in item.evidence.lower()
+    return item.evidence if alone and is_whole(item.evidence) else item.answer
 
 
 def _completed(answer: str) -> str:
