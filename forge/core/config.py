@@ -47,7 +47,7 @@ class DatasetConfig(Section):
     style: Literal["views", "seed"] = Field("views", description="views: several kinds of example a section; seed: the "
                                             "original recipe's one instruction/input/output line a document.")
     amplification: float = Field(10, gt=0, le=200, description="Trained tokens per source token that a document's "
-                                 "examples aim at.")
+                                 "examples aim at; a teacher's come on top.")
     teacher: str = Field("none", pattern=r"^(none|base|ollama:\S+|https?://[^\s#]+#\S+|\S+\.gguf)$",
                          description="Who writes further examples. none: rules only; base: the base itself, in the "
                          "built-in runtime; FILE.gguf; ollama:NAME; or an OpenAI-compatible http(s)://HOST/v1#MODEL, "

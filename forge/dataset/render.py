@@ -2,7 +2,7 @@
 
 A pure function again: the same harvest, verdict and settings give the same bytes in any process. The budget is the
 document's own, `dataset.amplification` trained tokens for each of its source tokens, so that a change elsewhere does
-not move it.
+not move it. What a teacher wrote comes on top.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from forge.dataset.example import Example, Scale, rank, share_of
 from forge.dataset.harvest import Harvest, Known, Part, fitting
 from forge.dataset.probes import Guard
 from forge.dataset.verdicts import Verdict
-from forge.dataset.views import ALWAYS, LATE, link_facts
+from forge.dataset.views import ALWAYS, BESIDE, LATE, link_facts
 
 DENSE = 4  # amplification from which every short fact is asked in at least one full turn of wordings, budget or not
 SHORT_TOKENS = 64  # what a short answer is
@@ -96,7 +96,7 @@ def render(found: Harvest, verdict: Verdict, recipe: Recipe, scale: Scale) -> Bl
         musts += must
         held += extra
         queues.append(queue)
-    spent = sum(part.trained for part in taught) + sum(turn.cost for turn in musts)
+    spent = sum(part.trained for part in taught) + sum(turn.cost for turn in musts if turn.fact.first != BESIDE)
     budget = tokens * recipe.amplification
     chosen = [*musts, *_spend(queues, budget - spent, f"{recipe.seed}\0{found.path}")]
     made = _lines(found, taught, verdict, chosen, scale, recipe)
@@ -153,7 +153,7 @@ def _turns(part: int, facts: Sequence[Known], density: float, dense: bool) -> tu
         for i, at in enumerate(range(0, len(forms), step)):
             some = forms[at:at + step]
             turn = Turn(part, fact, at, some, cost * len(some))
-            if i == 0 and dense and short and fact.first == ALWAYS:
+            if fact.first == BESIDE or (i == 0 and dense and short and fact.first == ALWAYS):
                 must.append(turn)
             else:
                 queue.append((i + (fact.first == LATE), order, turn))

@@ -379,6 +379,19 @@ def test_a_teacher_writes_along_and_is_asked_once(docs, encoder, tmp_path):
     assert out["dataset"].read_bytes() == before
 
 
+def test_what_a_teacher_writes_takes_no_other_kinds_place(docs, encoder, tmp_path):
+    def examples(name):
+        lines = (docs / f"{name}.jsonl").read_text().splitlines()
+        return {line for line in lines if json.loads(line)["kind"] != "replay"}
+
+    for name, models in (("alone", Models()), ("taught", Models(teacher([]), None, tmp_path / "teacher.sqlite"))):
+        out = {role: docs / f"{role}.jsonl" for role in ("validation", "probes", "card")}
+        build(config(), docs, encoder, {"dataset": docs / f"{name}.jsonl", **out}, Silent(), models=models)
+    added = examples("taught") - examples("alone")
+    assert {json.loads(line)["kind"] for line in added} == {"teacher_grounded"}
+    assert examples("alone") < examples("taught")
+
+
 def test_with_a_teacher_too_nothing_is_harvested_twice(docs, encoder, tmp_path, monkeypatch):
     models = Models(teacher([]), None, tmp_path / "teacher.sqlite")
     out = {role: docs / f"{role}.jsonl" for role in ("dataset", "validation", "probes", "card")}

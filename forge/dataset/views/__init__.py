@@ -12,12 +12,14 @@ from forge.dataset.views.model import Fact, Source, Topic, normal, sources
 from forge.dataset.views.places import text_forms
 
 __all__ = (
-    "ALWAYS", "LATE", "LINK", "TAUGHT", "VIEWS", "Fact", "Source", "Topic", "View", "facts_of", "link_facts", "normal",
-    "sources", "text_forms",
+    "ALWAYS", "BESIDE", "LATE", "LINK", "TAUGHT", "VIEWS", "Fact", "Source", "Topic", "View", "facts_of", "link_facts",
+    "normal", "sources", "text_forms",
 )  # fmt: skip
 
 
-ALWAYS, EARLY, LATE = 0, 1, 2  # in any budget; before any kind's second turn; with the others' second turns
+# When a kind's first turn comes: in any budget; before any kind's second turn; with the others' second turns; and what
+# a teacher wrote, all of it and beside the budget, so that it takes no other kind's place.
+ALWAYS, EARLY, LATE, BESIDE = 0, 1, 2, 3
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def _elsewhere(_: Source) -> Iterator[Fact]:
 
 
 LINK = View("link", _elsewhere, 5, EARLY)
-TAUGHT = View("teacher", _elsewhere, FULL_TURN, ALWAYS)
+TAUGHT = View("teacher", _elsewhere, FULL_TURN, BESIDE)
 
 
 def facts_of(source: Source) -> list[tuple[View, Fact]]:
