@@ -9,6 +9,7 @@ from test_verdicts import Library, document, settings
 
 from forge.dataset.harvest import Known
 from forge.dataset.verdicts import decide
+from forge.dataset.views import ALWAYS
 
 DATES = ("2025-08-01", "2025-08-04", "2025-09-12", "2025-11-30", "2025-12-24")
 
@@ -16,7 +17,7 @@ DATES = ("2025-08-01", "2025-08-04", "2025-09-12", "2025-11-30", "2025-12-24")
 def asked(about, answer, kind="field", pool="field date"):
     forms = tuple(form.format(about) for form in ("{}?", "Tell me: {}.", "What is given for {}?", "I need {}.",
                                                   "Look up {}.", "Say what {} is."))
-    return Known(kind, forms, f"It is {answer}.", (0, 10), 6, answer, pool)
+    return Known(kind, forms, f"It is {answer}.", (0, 10), 6, ALWAYS, answer, pool)
 
 
 def section(*facts, text=None):

@@ -12,6 +12,7 @@ from forge.dataset import verdicts
 from forge.dataset.harvest import FACT, Harvest, Known, Part, pack
 from forge.dataset.probes import GRAM, Guard
 from forge.dataset.verdicts import Head, Verdict, decide
+from forge.dataset.views import ALWAYS
 
 LONG = " ".join(f"word{chr(97 + i % 26)}{chr(97 + i // 26)}" for i in range(60))
 FORMS = ("What is the {a} of {s}?", "Tell me the {a} of {s}.", "{s}: which {a}?", "Which {a} has {s}?",
@@ -20,13 +21,13 @@ FORMS = ("What is the {a} of {s}?", "Tell me the {a} of {s}.", "{s}: which {a}?"
 
 def fact(aspect, subject, answer, kind="field"):
     forms = tuple(form.format(a=aspect, s=subject) for form in FORMS)
-    return Known(kind, forms, f"The {aspect} of {subject} is {answer}.", (0, 10), 6, answer, f"field {aspect}")
+    return Known(kind, forms, f"The {aspect} of {subject} is {answer}.", (0, 10), 6, ALWAYS, answer, f"field {aspect}")
 
 
 def document(path, *parts, links=()):
     """Parts are (body, facts)."""
-    made = tuple(Part((0, len(body)), 30, (), body, Known("text", (path,), body, (0, len(body)), 1), 31, None, True,
-                      tuple(facts)) for body, facts in parts)
+    made = tuple(Part((0, len(body)), 30, (), body, Known("text", (path,), body, (0, len(body)), 1, ALWAYS), 31, None,
+                      True, tuple(facts)) for body, facts in parts)
     return Harvest(path, path, "0" * 64, path.removesuffix(".md"), (), (), None,
                    tuple(Link(i, i + 1, to, to) for i, to in enumerate(links)), made)
 
@@ -181,8 +182,8 @@ def test_what_gives_a_probe_away(prompt, leaks):
 
 def test_relevant_is_a_superset_of_leaking():
     guard = Guard([PROBE, "Is it fast?"])
-    grams = pack(document("a.md", ("x", [Known("field", (PROBE.replace("default", "usual"),), "a", (0, 1), 6)])),
-                 0).grams
+    near = Known("field", (PROBE.replace("default", "usual"),), "a", (0, 1), 6, ALWAYS)
+    grams = pack(document("a.md", ("x", [near])), 0).grams
     assert guard.relevant(np.frombuffer(grams, np.uint8)) == [0]
     assert guard.relevant(filtered(np.zeros(0, np.uint64))) == []
     assert len(PROBE.split()) > GRAM
