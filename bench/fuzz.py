@@ -143,8 +143,8 @@ def chat_template(data: bytes, _: Path) -> None:
 
 def examples(data: bytes, folder: Path) -> None:
     """A dataset and a file of questions."""
-    from forge.dataset.formats import lines
     from forge.evaluate.questions import read
+    from forge.examples.formats import lines
 
     for name in ("x.jsonl", "x.json"):
         (folder / name).write_bytes(data)
@@ -450,8 +450,8 @@ def work(name: str, seconds: int, findings: Path) -> None:
 
     with atheris.instrument_imports(include=["forge", "jinja2"]):
         import forge.chat.encode
-        import forge.dataset.formats
         import forge.evaluate.questions
+        import forge.examples.formats
         import forge.gguf.import_
         import forge.runtime.modelfile
         import forge.weights.adapter  # noqa: F401

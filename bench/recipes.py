@@ -41,9 +41,10 @@ GROUND: dict[str, dict[str, Any]] = {
     "evaluate": {"models": ["base", "adapter"], "count": 400}}
 SELF, LARGER = "http://127.0.0.1:8100/v1#self", "http://127.0.0.1:8101/v1#1.5b"
 # Kinds of example that are the documents' own text; every other asks something.
-TEXTS = {"text", "cover", "continue", "opening", "closing", "preceding", "body"}
-# Raised when the same settings begin to make other examples. 2: prose is asked for before anything has its second turn.
-EDITION = 2
+TEXTS = {"text"}
+# Raised when the same settings begin to make other examples. 2: prose is asked for before anything has its second turn;
+# 3: prose is asked for by gaps.
+EDITION = 3
 KEEPING = threading.Lock()
 LADDER = ["Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "IQ4_XS", "Q3_K_M", "Q4_0"]
 

@@ -51,7 +51,7 @@ def test_the_ladder_and_its_report(space: Path, run_forge: Any) -> None:
                                                         "tuned + index", "Q8_0"]
     assert all(c.keys() >= KEYS and 0 <= c["choice_accuracy"] <= 1 for c in found["conditions"])
     assert found.keys() >= {"knowledge_gained", "forgetting", "quantisation_loss"}
-    assert (found["questions"], found["documents"], found["skipped"]) == (4, 2, {})
+    assert (found["questions"], found["documents"], found["skipped"], found["rule_made"]) == (4, 2, {}, False)
     page, card = (space / f"outputs/report/evaluation.{suffix}" for suffix in ("html", "md"))
     assert QUESTIONS[0]["question"] in page.read_text()
     assert "closed book" in card.read_text()

@@ -14,8 +14,9 @@ import forge
 
 PACKAGE = Path(forge.__file__).parent
 # Lowest first. Rooms of one row do not import each other.
-LAYERS = [{"errors"}, {"core"}, {"catalog"}, {"chat"}, {"corpus", "weights", "hub"}, {"runtime"}, {"dataset", "gguf"},
-          {"train"}, {"evaluate"}, {"doctor"}, {"stages"}, {"pipeline"}, {"cli"}, {"scripts"}, {"tests"}, {"__main__"}]
+LAYERS = [{"errors"}, {"core"}, {"catalog"}, {"chat"}, {"corpus", "weights", "hub"}, {"runtime"}, {"gguf"},
+          {"examples"}, {"questions", "teacher"}, {"exam"}, {"dataset", "train"}, {"evaluate"}, {"doctor"}, {"stages"},
+          {"pipeline"}, {"cli"}, {"scripts"}, {"tests"}, {"__main__"}]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE
                  or path.name != "__init__.py")

@@ -126,14 +126,17 @@ def dataset(setup: Setup, force: Force = False,
             export: Annotated[str | None, typer.Option("--export", help="Further formats, comma-separated: "
                                                        "alpaca,sharegpt,parquet.")] = None,
             engine: Annotated[str | None, typer.Option("--engine", help="local, or ray: a Ray cluster.")] = None,
-            teacher: Annotated[str | None, typer.Option("--teacher", help="A model that writes further examples: base, "
-                                                        "FILE.gguf, ollama:NAME or https://HOST/v1#MODEL.")] = None
+            teacher: Annotated[str | None, typer.Option("--teacher", help="The model that reads the documents and asks "
+                                                        "about them: auto, none, base, a model folder, FILE.gguf, "
+                                                        "ollama:NAME or https://HOST/v1#MODEL.")] = None
             ) -> None:
     """Turn the documents into training examples."""
     setup.set += [f"dataset.{key}={value}" for key, value in (("engine", engine), ("teacher", teacher)) if value]
     r = one_stage(setup, "dataset", force)
+    asked = r["facts"] * 1000 / max(1, r["source_tokens"])
     lines = [f"{r['path']}: {r['examples']:,} examples from {r['documents']:,} documents; {r['source_tokens']:,} "
-             f"source tokens, {r['coverage']:.1%} of them trained on; {r['redactions']} redactions"]
+             f"source tokens, {r['coverage']:.1%} of them trained on, {asked:.0f} facts asked for a thousand; "
+             f"{r['redactions']} redactions"]
     if export:
         from forge.cli.dataset import exported
         r["exports"] = exported(setup, export.split(","))
@@ -221,7 +224,7 @@ def evaluate(setup: Setup, force: Force = False,
                                                     "input, output.")] = False,
              lm_eval: Annotated[Path | None, typer.Option("--lm-eval", help="Only write the questions as a task for "
                                                           "lm-evaluation-harness, into this folder.")] = None) -> int:
-    """Measure what the model knows, closed book, and write a report; exit 4 where it misses evaluate.gate."""
+    """Measure what the model learned, closed book, and write a report; exit 4 where it misses evaluate.gate."""
     from forge.cli.evaluate import exported, summary
     if questions:
         setup.set.append(f"evaluate.questions={questions.resolve()}")

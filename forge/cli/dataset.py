@@ -10,7 +10,7 @@ from forge.stages.dataset import encoder
 
 def exported(setup: Setup, names: list[str]) -> list[str]:
     """Writes the dataset in other formats beside it; returns their paths as shown."""
-    from forge.dataset.export import FORMATS, export
+    from forge.examples.export import FORMATS, export
     w = setup.context().workspace
     unknown = [name for name in names if name not in FORMATS]
     if unknown:
@@ -23,7 +23,7 @@ def exported(setup: Setup, names: list[str]) -> list[str]:
 
 def write_report(setup: Setup) -> str:
     """Writes the page about the dataset; returns its path as shown."""
-    from forge.dataset.report import report
+    from forge.examples.report import report
     ctx = setup.context()
     w = ctx.workspace
     w.dataset_report.parent.mkdir(parents=True, exist_ok=True)
@@ -36,6 +36,6 @@ def write_report(setup: Setup) -> str:
 def previewed(setup: Setup, count: int) -> str:
     """`count` examples as text, coloured where stdout is a terminal."""
     from forge.cli.look import render
-    from forge.dataset.preview import preview
+    from forge.examples.preview import preview
     ctx = setup.context()
     return render(preview(ctx.workspace.dataset, count, ctx.config.dataset.seed, encoder(ctx), ctx.workspace.root))

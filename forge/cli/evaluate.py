@@ -7,6 +7,7 @@ from typing import Any
 
 from forge.cli.setup import Setup
 from forge.errors import UsageError
+from forge.evaluate.report_words import learned
 
 
 def summary(result: dict[str, Any]) -> str:
@@ -17,14 +18,14 @@ def summary(result: dict[str, Any]) -> str:
         contained = _share(c["contained"], c["contained_low"], c["contained_high"])
         lines.append(f"{c['name']:16} {choice:>14} {contained:>18} {_number(c['f1']):>6} "
                      f"{_number(c['nats_per_token']):>11}")
-    gained = result["knowledge_gained"]
+    gained, name = result["knowledge_gained"], learned(result).lower()
     if gained and gained["value"] is not None:
-        lines.append(f"knowledge gained: {gained['value']:.2f} ({gained['low']:.2f} to {gained['high']:.2f}) of what "
+        lines.append(f"{name}: {gained['value']:.2f} ({gained['low']:.2f} to {gained['high']:.2f}) of what "
                      f"the right passage in the prompt is worth; {result['questions']} questions, "
                      f"{result['documents']} documents")
     else:
-        lines.append("knowledge gained: not told apart from nothing by these questions"
-                     if gained else "knowledge gained: needs base and adapter")
+        lines.append(f"{name}: not told apart from nothing by these questions"
+                     if gained else f"{name}: needs base and adapter")
     for key in ("forgetting", "quantisation_loss"):
         if result[key] is not None:
             lines.append(f"{key.replace('_', ' ')}: {100 * result[key]:.1f} points of choice accuracy")

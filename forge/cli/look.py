@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from forge.dataset.preview import Passage, Shown
+    from forge.examples.preview import Passage, Shown
 
 LONGEST = 1600  # characters of a passage, and of each part of a conversation, that are printed
 TRAINED, SHARED = "bold cyan", "bold yellow"

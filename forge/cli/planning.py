@@ -7,9 +7,9 @@ from typing import Any
 
 from forge import pipeline
 from forge.catalog import costs
-from forge.cli.init import gpu
 from forge.cli.setup import Setup
 from forge.core.fsio import free_bytes, human
+from forge.core.machine import gpu
 from forge.core.manifest import Manifest
 from forge.corpus.walk import walk
 from forge.stages import STAGES, Context, load
@@ -36,6 +36,16 @@ def training(ctx: Context) -> dict[str, Any]:
     return found
 
 
+def asking(ctx: Context) -> dict[str, Any]:
+    """Who asks, and how long that may take where it has a limit."""
+    from forge.stages.dataset import limited, teacher
+    who = teacher(ctx)
+    if who == "none":
+        return {"how": "rules ask, no teacher: no exam"}
+    found: dict[str, Any] = {"how": f"teacher: {who}"}
+    return found | {"seconds": ctx.config.dataset.teacher_minutes * 60} if limited(ctx) else found
+
+
 def duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else \
         f"{seconds / 3600:.0f} h"
@@ -52,6 +62,8 @@ def needs(ctx: Context, name: str) -> dict[str, Any]:
     }
     if name == "train":
         return training(ctx)
+    if name == "dataset":
+        return asking(ctx)
     return table[name]() if p and name in table else {}
 
 

@@ -14,7 +14,7 @@ EIGHTHS = " ▏▎▍▌▋▊▉"
 
 def check_file(setup: Setup, file: Path) -> tuple[dict, list[str]]:
     """The result of validating `file`, and the lines that say it; tokens are counted when the base is there."""
-    from forge.dataset.validate import validate
+    from forge.examples.validate import validate
     if not file.is_file():
         raise UsageError(f"no dataset at {file}", fix="forge dataset")
     encoder, length = None, None

@@ -46,25 +46,31 @@ class CorpusConfig(Section):
 class DatasetConfig(Section):
     style: Literal["views", "seed"] = Field("views", description="views: several kinds of example a section; seed: the "
                                             "original recipe's one instruction/input/output line a document.")
-    amplification: float = Field(10, gt=0, le=200, description="Trained tokens per source token that a document's "
-                                 "examples aim at; a teacher's come on top.")
-    teacher: str = Field("none", pattern=r"^(none|base|ollama:\S+|https?://[^\s#]+#\S+|\S+\.gguf)$",
-                         description="Who writes further examples. none: rules only; base: the base itself, in the "
-                         "built-in runtime; FILE.gguf; ollama:NAME; or an OpenAI-compatible http(s)://HOST/v1#MODEL, "
-                         "its key in FORGE_TEACHER_KEY.")
+    amplification: float = Field(15, gt=0, le=200, description="Trained tokens per source token that a document's "
+                                 "examples aim at, at most; a teacher's come on top.")
+    teacher: str = Field("auto", pattern=r"^(auto|none|base|ollama:\S+|https?://[^\s#]+#\S+|\S+\.gguf|\S*/\S*)$",
+                         description="Who reads the documents and asks about them, for the exam and for training. "
+                         "auto: base where there is a GPU, else none; none: rules only; base: the base itself, in "
+                         "batches on a GPU, else in the built-in runtime; a model folder; FILE.gguf; ollama:NAME; or "
+                         "an OpenAI-compatible http(s)://HOST/v1#MODEL, its key in FORGE_TEACHER_KEY.")
     teacher_workers: Positive = Field(4, description="Requests to the teacher at a time.")
+    teacher_minutes: float = Field(10, gt=0, description="What the built-in runtime may take for the base or a GGUF as "
+                                   "teacher, about, by this machine's cores; other teachers have no limit.")
+    per_sentence: Positive = Field(10, description="Answers that a teacher asks for in a sentence, at most.")
+    wordings: Positive = Field(3, description="Questions that a teacher writes for an answer, at most.")
     replay: Share = Field(0.05, description="Share of examples on general questions, against forgetting.")
     replay_answers: Literal["shipped", "base"] = Field("shipped", description="Whose answers open general "
                                                        "questions get; base: the base's own, which moves it least, at "
                                                        "the cost of running it.")
-    open_book: Share = Field(0.08, description="Share of the questions with a short answer that come with the passage "
-                             "that holds it, so that the model goes on reading what a search finds for it.")
+    open_book: Share = Field(0.35, description="Share of the answers that a teacher asks for that are asked for once "
+                             "more with the passages that a search finds, so that the model goes on reading them.")
     secrets: Literal["redact", "drop", "fail"] = Field("redact", description="What happens to keys, tokens and e-mail "
                                                        "addresses found in a document.")
     validation: Share = Field(0.02, description="Share of examples kept out of training to watch the loss.")
     held_out: Share = Field(0.0, description="Share of documents, by near-duplicate cluster, kept out of training "
                             "whole, to compare its loss on seen and unseen text.")
-    probes: int = Field(60, ge=0, description="Closed-book questions frozen before any example is made.")
+    probes: int = Field(60, ge=0, description="Closed-book questions frozen before any example is made: an exam by a "
+                        "teacher, without one by rules.")
     section_tokens: Positive = Field(384, description="Longest section, in the base's tokens.")
     identity: int = Field(12, ge=0, description="Examples of 'Who are you?', answered from deploy.system.")
     engine: Literal["local", "ray"] = Field("local", description="Where documents are worked on: processes of this "
@@ -74,7 +80,7 @@ class DatasetConfig(Section):
 
 
 class TrainConfig(Section):
-    epochs: float = Field(3, gt=0, description="Passes over the dataset.")
+    epochs: float = Field(6, gt=0, description="Passes over the dataset.")
     max_steps: Positive | None = Field(None, description="Stop after this many updates; null: by epochs.")
     max_length: int = Field(2048, ge=16, description="Tokens in one packed row; longer examples are refused.")
     tokens_per_update: Positive = Field(16384, description="Tokens (with prompts) behind each optimizer step.")
@@ -146,7 +152,8 @@ class GateConfig(Section):
     """What a model has to reach before it is deployed; null: not looked at."""
 
     knowledge_gained: float | None = Field(None, description="At least so much of the gap between the base and the "
-                                           "base with the right passage in its prompt (0: nothing, 1: all of it).")
+                                           "base with the right passage in its prompt (0: nothing, 1: all of it), by "
+                                           "the exam or questions of your own; rule-made ones never satisfy it.")
     forgetting: float | None = Field(None, description="At most so much choice accuracy lost on general questions "
                                      "(0.02: two points).")
     quantisation_loss: float | None = Field(None, description="At most so much choice accuracy lost by the first GGUF.")

@@ -1,7 +1,7 @@
 """The corpus as training data: every section's text once, then its facts in many wordings, up to the token budget.
 
-Three steps. `harvest` works on each document alone, in parallel, and is remembered by content. `verdicts` decides what
-only the whole corpus can tell. `render` writes each document's lines, in parallel, and is remembered too. The dataset
+Three steps. `extract` works on each document alone, in parallel, and is remembered by content. `resolve` decides what
+only the whole corpus can tell. `emit` writes each document's lines, in parallel, and is remembered too. The dataset
 is these lines in the order of the documents' paths, then the examples that belong to no document.
 """
 
@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,27 +25,37 @@ from forge.core.config import Config
 from forge.core.fsio import sha256_bytes, sha256_file, write_json
 from forge.core.report import Reporter
 from forge.core.workspace import Workspace
+from forge.corpus.index import cited
 from forge.corpus.load import read
 from forge.corpus.walk import File, Skipped, walk
-from forge.dataset import phrasings
+from forge.dataset.emit import Block, Recipe, block, emit
 from forge.dataset.engine import Local, RayCluster, engine
-from forge.dataset.example import Example, Scale, rank
-from forge.dataset.harvest import Job, Packed, harvest, pack, unpack, with_facts
-from forge.dataset.language import first_person
+from forge.dataset.extract import Extract, Job, Known, Packed, Part, extract, pack, unpack, with_facts
 from forge.dataset.probes import Guard
-from forge.dataset.render import Block, Recipe, block, render
 from forge.dataset.replay import hand_written, pairs
-from forge.dataset.store import Shelf, Store, code_digest
-from forge.dataset.verdicts import Decided, Head, Verdict, decide
-from forge.dataset.views import VIEWS
+from forge.dataset.resolve import Head, Resolution, Resolved, resolve
+from forge.dataset.store import Extracts, Store, code_digest
 from forge.errors import StageFailed
+from forge.exam.probe import EXAM, Probe
+from forge.examples import compare
+from forge.examples.example import Example, Scale, stable_hash
+from forge.examples.fact import Fact
+from forge.questions import VIEWS, phrasings
+from forge.questions.language import first_person
 
 if TYPE_CHECKING:  # a teacher's libraries are loaded where there is one
-    from forge.dataset.teacher import Teacher
+    from forge.corpus.index import Index
+    from forge.exam.freeze import Examined
+    from forge.teacher import Asked, Passage, Tally, Teacher
+    from forge.teacher.write import Frozen
 
 SHOWN = 20  # findings that an error lists
 COMMIT_SECONDS = 2.0  # work that a kill can cost
 GENERAL = "forge/dataset/general.json"
+EXAM_SHARE = 0.5  # of a teacher's requests, where these are limited
+EXAM_REQUESTS = 16  # for one question of the exam
+PASSAGES = 3  # that come with an open-book question, as many as an evaluation brings
+LONG, FEW = 200, 10  # tokens of a file that should give something to ask for; facts a thousand tokens that are few
 CHUNK = 2000  # general questions in one block
 
 Workers = Local | RayCluster
@@ -52,11 +63,13 @@ Workers = Local | RayCluster
 
 @dataclass(frozen=True)
 class Models:
-    """`teacher` writes further examples, `base` answers the general questions; `cache` keeps what they said."""
+    """`teacher` writes further examples, `base` answers the general questions; `cache` keeps what they said; a teacher
+    gets at most so many requests."""
 
     teacher: Teacher | None = None
     base: Teacher | None = None
     cache: Path | None = None
+    most: float = math.inf
 
 
 NO_MODELS = Models()
@@ -78,29 +91,34 @@ def build(cfg: Config, root: Path, encoder: Encoder, out: dict[str, Path], repor
         report.info(notice)
     with Store(cache) as store, engine(cfg, job, encoder) as workers, _without_cycle_search():
         basis = _basis(cfg, job, encoder)
-        shelf = Shelf(store, _harvested(walked.files, basis, workers, store, digest, report))
-        _tell(shelf.heads, cfg, report)  # before a teacher is sent anything
-        harvests = list(shelf.keys)
+        extracts = Extracts(store, _extracted(walked.files, basis, workers, store, digest, report))
+        _tell(extracts.heads, cfg, report)  # before a teacher is sent anything
+        used, teacher_tokens, exam = list(extracts.keys), 0, None
         if models.teacher:
-            shelf = Shelf(store, _taught(shelf, job, models, store, cfg, report))
-            harvests += shelf.keys
-        decided = decide(shelf, cfg.dataset)
+            from forge.teacher import Tally
+            tally = Tally()
+            taught, exam = _taught(extracts, job, models, store, cfg, root, encoder, digest, tally, report)
+            extracts = Extracts(store, taught)
+            used += extracts.keys
+            teacher_tokens = tally.prompt_tokens + tally.completion_tokens
+        resolved = resolve(extracts, cfg.dataset, exam)
         recipe, kept = Recipe.of(cfg, job.system), list[str]()  # the keys of the blocks that were written
 
         def blocks() -> Iterator[Block]:
             examples = 0
-            for key, own in _rendered(shelf, decided.verdicts, basis, recipe, workers, store, report):
+            for key, own in _emitted(extracts, resolved.resolutions, basis, recipe, workers, store, report):
                 kept.append(key)
                 examples += own.examples
                 yield own
-            for key, own in _general(cfg, store, examples, basis, decided, job.scale, workers, models, report):
+            for key, own in _general(cfg, store, examples, basis, resolved, job.scale, workers, models, report):
                 kept.append(key)
                 yield own
 
-        written = _write(cfg, shelf.heads, blocks(), decided, out)
-        metrics = _metrics(shelf.heads, decided, written)
-        write_json(out["card"], _card(cfg, shelf, walked.skipped, decided, written, metrics, out, digest))
-        _forget(store, harvests, kept)
+        written = _write(cfg, extracts.heads, blocks(), resolved, out)
+        metrics = _metrics(extracts.heads, resolved, written) | {"teacher_tokens": teacher_tokens}
+        write_json(out["card"], _card(cfg, models.teacher, extracts, walked.skipped, resolved, written, metrics, out,
+                                       digest))
+        _forget(store, used, kept)
     return {**metrics, "seconds": round(time.monotonic() - began, 2)}
 
 
@@ -120,63 +138,129 @@ def _basis(cfg: Config, job: Job, encoder: Encoder) -> str:
     """What every document's result depends on beside itself."""
     own = cfg.dataset
     tokenizer = sha256_bytes(encoder.description or encoder.tokenizer.to_str().encode())
-    return rank(code_digest(), own.style, own.secrets, own.seed, job.limit, job.system, job.wordings,
-                cfg.train.max_length, tokenizer, encoder.template.source, encoder.stop)
+    return stable_hash(code_digest(), own.style, own.secrets, own.seed, job.limit, job.system, job.wordings,
+                       cfg.train.max_length, tokenizer, encoder.template.source, encoder.stop)
 
 
 # -- the three steps ---------------------------------------------------------------------------------------------------
 
 
-def _harvested(files: Sequence[File], basis: str, workers: Workers, store: Store, digest: Callable[[Path], str],
+def _extracted(files: Sequence[File], basis: str, workers: Workers, store: Store, digest: Callable[[Path], str],
                report: Reporter) -> list[str]:
-    """Harvests what is not known yet; returns the key of each document's harvest."""
-    keys = [rank(basis, file.relative, file.name, digest(file.path)) for file in files]
-    known = store.has("harvest", keys)
+    """Extracts what is not known yet; returns the key of each document's extract."""
+    keys = [stable_hash(basis, file.relative, file.name, digest(file.path)) for file in files]
+    known = store.has("extract", keys)
     missing = [i for i, key in enumerate(keys) if key not in known]
     items = ((files[i], read(files[i])) if workers.ships else (files[i],) for i in missing)
-    results: Iterator[Packed] = workers.map(harvest, items, len(missing))
+    results: Iterator[Packed] = workers.map(extract, items, len(missing))
     clock = _Clock(store)
     for done, (i, packed) in enumerate(zip(missing, results, strict=True), 1):
         # By what was read: a file may have changed since its digest was taken.
-        keys[i] = rank(basis, files[i].relative, files[i].name, orjson.loads(packed.head)["sha256"])
-        store.put_harvest(keys[i], packed)
+        keys[i] = stable_hash(basis, files[i].relative, files[i].name, orjson.loads(packed.head)["sha256"])
+        store.put_extract(keys[i], packed)
         clock.tick()
         report.progress("reading", done, len(missing), "files")
     store.commit()
     return keys
 
 
-def _taught(shelf: Shelf, job: Job, models: Models, store: Store, cfg: Config, report: Reporter) -> list[str]:
-    """Adds to each harvest what the teacher writes about its sections; returns the keys of the results."""
-    from forge.dataset.teacher import Cache, Passage, as_facts, teach
+def _taught(extracts: Extracts, job: Job, models: Models, store: Store, cfg: Config, root: Path, encoder: Encoder,
+            digest: Callable[[Path], str], tally: Tally, report: Reporter) -> tuple[list[str], list[Probe]]:
+    """Adds to each extract what the teacher asks about its sections; returns the keys of the results, and the exam,
+    which is frozen before."""
+    from forge.corpus.index import ensure
+    from forge.exam.freeze import freeze
+    from forge.teacher import Cache, write
     assert models.teacher is not None
     assert models.cache is not None
-    keys = [rank("taught", key, models.teacher.identity) for key in shelf.keys]
-    known = store.has("harvest", keys)
-    missing = [i for i, key in enumerate(keys) if key not in known]
-    passages = [Passage(f"{shelf.heads[i].path} part {n + 1}", shelf.heads[i].title, part.headings, part.body)
-                for i in missing for n, part in enumerate(shelf.harvest(i).parts)]
-    with Cache(models.cache) as cache, contextlib.closing(
-            teach(passages, models.teacher, cache, cfg.dataset.teacher_workers, report)) as written:
+    own, place = cfg.dataset, Workspace(root, cfg).index
+    with Cache(models.cache) as cache, ensure(cfg, root, encoder.fast_counts, place, digest, report) as index:
+        owners, passages = _passages(extracts, range(len(extracts.heads)))
+        wanted = int(min(own.probes, models.most * EXAM_SHARE / EXAM_REQUESTS))
+        examined = freeze(passages, models.teacher, cache, own.teacher_workers, report, tally, wanted=wanted,
+                          seed=own.seed)
+        exam = [_probe(one, *owners[one.passage], extracts) for one in examined]
+        frozen = frozenset(one.frozen for one in examined)
+        keys = [stable_hash("asked", key, models.teacher.identity, own.per_sentence, own.wordings, own.open_book,
+                            models.most, sorted(frozen)) for key in extracts.keys]
+        known = store.has("extract", keys)
+        missing = [i for i, key in enumerate(keys) if key not in known]
+        written = write(_passages(extracts, missing)[1], models.teacher, cache, own.teacher_workers, report, tally,
+                        per_sentence=own.per_sentence, wordings=own.wordings, frozen=frozen,
+                        most=models.most * (1 - EXAM_SHARE))
         for i in missing:
-            found = shelf.harvest(i)
-            facts = [as_facts(next(written)[1], 0, part.body) for part in found.parts]
-            store.put_harvest(keys[i], pack(with_facts(found, facts, job), cfg.dataset.seed))
+            found = _unexamined(extracts.extract(i), frozen)
+            facts = [[_asked(asked, part, found.path, index, own.open_book) for asked in next(written)]
+                     for part in found.parts]
+            store.put_extract(keys[i], pack(with_facts(found, facts, job), own.seed))
             store.commit()
         next(written, None)  # it ends with what it cost
-    return keys
+    return keys, exam
 
 
-def _rendered(shelf: Shelf, verdicts: Sequence[Verdict], basis: str, recipe: Recipe, workers: Workers, store: Store,
-              report: Reporter) -> Iterator[tuple[str, Block]]:
+def _unexamined(found: Extract, frozen: frozenset[Frozen]) -> Extract:
+    """Without the gaps that leave out what the exam asks for."""
+    words: dict[str, list[str]] = {}
+
+    def normal(text: str) -> set[str]:
+        return set(compare.normal(text).split())
+
+    for sentence, start, end in frozen:
+        words.setdefault(sentence, []).append(sentence[start:end])
+
+    def asks(fact: Known) -> bool:
+        return any(normal(fact.gold) & normal(text) for text in words.get(fact.answer, ()))
+
+    parts = (replace(part, facts=tuple(fact for fact in part.facts if fact.kind != "gap" or not asks(fact)))
+             for part in found.parts)
+    return replace(found, parts=tuple(parts))
+
+
+def _passages(extracts: Extracts, documents: Iterable[int]) -> tuple[list[tuple[int, int]], list[Passage]]:
+    """What a teacher reads of documents, and which (document, part) each of it is."""
+    from forge.teacher import Passage
+    owners, passages = [], []
+    for i in documents:
+        head = extracts.heads[i]
+        for n, part in enumerate(extracts.extract(i).parts):
+            owners.append((i, n))
+            passages.append(Passage(f"{head.path} part {n + 1}", head.title, part.headings, part.body, part.prose))
+    return owners, passages
+
+
+def _probe(one: Examined, document: int, part: int, extracts: Extracts) -> Probe:
+    found = extracts.extract(document)
+    return Probe(EXAM, one.question, one.answer, one.distractors, document, found.path, found.parts[part].span,
+                 found.sha256)
+
+
+def _asked(asked: Asked, part: Part, path: str, index: Index, share: float) -> Fact:
+    """As a fact. Some come with the passages that a search brings for their first wording."""
+    beside: tuple[str, ...] = ()
+    if int(stable_hash("open book", asked.questions[0])[:8], 16) < share * 2**32:
+        beside = _beside(asked, part, path, index)
+    return Fact("asked", asked.questions, asked.sentence, 0, len(part.body), asked.answer, beside=beside)
+
+
+def _beside(asked: Asked, part: Part, path: str, index: Index) -> tuple[str, ...]:
+    """What the index finds, as it stands in a prompt. Where nothing of that holds the answer, the part takes the last
+    one's place: an open-book example holds its answer."""
+    found = [(passage.path, passage.headings, passage.text) for passage in index.search(asked.questions[0], PASSAGES)]
+    if not any(asked.stands_in(text) for _, _, text in found):
+        found = [*found[:PASSAGES - 1], (path, part.headings, part.body)]
+    return tuple(cited(*one) for one in found)
+
+
+def _emitted(extracts: Extracts, resolutions: Sequence[Resolution], basis: str, recipe: Recipe, workers: Workers,
+             store: Store, report: Reporter) -> Iterator[tuple[str, Block]]:
     """Each document's block with its key, in order, as soon as it is there; what was not known yet is kept."""
-    made_by = rank(basis, recipe)
-    keys = [rank(made_by, key, sha256_bytes(verdict.packed()))
-            for key, verdict in zip(shelf.keys, verdicts, strict=True)]
+    made_by = stable_hash(basis, recipe)
+    keys = [stable_hash(made_by, key, sha256_bytes(resolution.packed()))
+            for key, resolution in zip(extracts.keys, resolutions, strict=True)]
     known = store.has("block", keys)
     missing = [i for i, key in enumerate(keys) if key not in known]
-    results: Iterator[Block] = workers.map(rendered, ((shelf.record(i), verdicts[i].packed(), recipe) for i in missing),
-                                           len(missing))
+    items = ((extracts.record(i), resolutions[i].packed(), recipe) for i in missing)
+    results: Iterator[Block] = workers.map(emitted, items, len(missing))
     return _kept(store, keys, known, _told(results, len(missing), report))
 
 
@@ -199,8 +283,8 @@ def _kept(store: Store, keys: Sequence[str], known: set[str], results: Iterator[
     store.commit()
 
 
-def rendered(job: Job, record: bytes, verdict: bytes, recipe: Recipe) -> Block:
-    return render(unpack(record), Verdict.unpacked(verdict), recipe, job.scale)
+def emitted(job: Job, record: bytes, resolution: bytes, recipe: Recipe) -> Block:
+    return emit(unpack(record), Resolution.unpacked(resolution), recipe, job.scale)
 
 
 class _Clock:
@@ -244,7 +328,7 @@ class Written:
     files: dict[str, dict[str, int]]
 
 
-def _write(cfg: Config, heads: Sequence[Head], blocks: Iterable[Block], decided: Decided,
+def _write(cfg: Config, heads: Sequence[Head], blocks: Iterable[Block], resolved: Resolved,
            out: dict[str, Path]) -> Written:
     """Writes the blocks, those of the documents first, as they come."""
     written = Written(0, 0, 0, {}, {})
@@ -256,18 +340,19 @@ def _write(cfg: Config, heads: Sequence[Head], blocks: Iterable[Block], decided:
         for head, own in zip_longest(heads, blocks):
             train.write(own.train)
             validation.write(own.validation)
-            if own.spare and (not spare[1] or own.spare_rank < spare[0]):
-                spare = (own.spare_rank, own.spare)
+            if own.spare and (not spare[1] or own.spare_order < spare[0]):
+                spare = (own.spare_order, own.spare)
             _add(written, own)
             if own.tokens:
                 written.files[head.path] = {"taught": own.covered, "tokens": own.tokens, "trained": own.trained,
+                                            "facts": own.facts,
                                             "examples": own.examples}
         _check_coverage(written.files)
         if not written.held and spare[1] and cfg.dataset.validation:
             validation.write(spare[1].encode())
             written.held = 1
     out["probes"].write_bytes(b"".join(orjson.dumps(probe.record(), option=orjson.OPT_APPEND_NEWLINE)
-                                       for probe in decided.probes))
+                                       for probe in resolved.probes))
     return written
 
 
@@ -289,7 +374,7 @@ def _check_coverage(files: dict[str, dict[str, int]]) -> None:
                           fix="report this as a bug, with the first of these files")
 
 
-def _general(cfg: Config, store: Store, others: int, basis: str, decided: Decided, scale: Scale,
+def _general(cfg: Config, store: Store, others: int, basis: str, resolved: Resolved, scale: Scale,
              workers: Workers, models: Models, report: Reporter) -> Iterator[tuple[str, Block]]:
     """Examples of no document beside the `others`: who the model is, and general questions against forgetting. Their
     blocks with their keys; none in seed style.
@@ -297,12 +382,12 @@ def _general(cfg: Config, store: Store, others: int, basis: str, decided: Decide
     Their number is rounded, so that a small change of the corpus leaves them as they are, and each block stands for
     itself, so that more of them are only more blocks.
     """
-    share, asked = cfg.dataset.replay, [probe.question for probe in decided.probes]
+    share, asked = cfg.dataset.replay, [probe.question for probe in resolved.probes]
     total = int(float(f"{others * share / (1 - share) if share < 1 else others:.3g}"))
     sizes = [*([CHUNK] * (total // CHUNK)), total % CHUNK] if cfg.dataset.style == "views" else []
-    own = rank(basis, "general", cfg.dataset.identity, cfg.deploy.system, asked,
-               models.base.identity if models.base else None)
-    keys = [rank(own, i, size) for i, size in enumerate(sizes)]
+    own = stable_hash(basis, "general", cfg.dataset.identity, cfg.deploy.system, asked,
+                      models.base.identity if models.base else None)
+    keys = [stable_hash(own, i, size) for i, size in enumerate(sizes)]
     known = store.has("block", keys)
     missing, stream, guard = [key for key in keys if key not in known], pairs(total, cfg.dataset.seed), Guard(asked)
 
@@ -347,7 +432,7 @@ def replay(asked: Sequence[tuple[str, str]], open_ended: int, cfg: Config, guard
     it least; tasks with one right answer keep theirs."""
     written, computed = asked[:open_ended], asked[open_ended:]
     if models.base and models.cache and written:
-        from forge.dataset.teacher import Cache, self_answers
+        from forge.teacher import Cache, self_answers
         with Cache(models.cache) as cache:
             own = self_answers([question for question, _ in written], models.base, cache, cfg.dataset.teacher_workers,
                                report)
@@ -362,7 +447,7 @@ def replay(asked: Sequence[tuple[str, str]], open_ended: int, cfg: Config, guard
 # -- telling -----------------------------------------------------------------------------------------------------------
 
 
-def _metrics(heads: Sequence[Head], decided: Decided, written: Written) -> dict:
+def _metrics(heads: Sequence[Head], resolved: Resolved, written: Written) -> dict:
     documents = [head for head in heads if head.skipped is None]
     to_teach = sum(f["tokens"] for f in written.files.values())
     taught = sum(f["taught"] for f in written.files.values())
@@ -373,18 +458,19 @@ def _metrics(heads: Sequence[Head], decided: Decided, written: Written) -> dict:
         "source_tokens": sum(sum(head.tokens) for head in documents),
         "trained_tokens": written.trained,
         "coverage": taught / to_teach if to_teach else 0.0,
-        "duplicates": len(decided.repeats),
+        "facts": sum(f["facts"] for f in written.files.values()),
+        "duplicates": len(resolved.repeats),
         "redactions": sum(len(head.redactions) for head in heads),
     }
 
 
-def _card(cfg: Config, shelf: Shelf, skipped: Iterable[Skipped], decided: Decided, written: Written,
-          metrics: dict, out: dict[str, Path], digest: Callable[[Path], str]) -> dict:
+def _card(cfg: Config, teacher: Teacher | None, extracts: Extracts, skipped: Iterable[Skipped], resolved: Resolved,
+          written: Written, metrics: dict, out: dict[str, Path], digest: Callable[[Path], str]) -> dict:
     """What the dataset is made of, and what was left out and why."""
-    heads, order = shelf.heads, ["text", *(view.kind for view in VIEWS)]
+    heads, order = extracts.heads, ["text", *(view.kind for view in VIEWS)]
 
     def place(document: int, part: int) -> dict:
-        return {"path": heads[document].path, "span": list(shelf.harvest(document).parts[part].span)}
+        return {"path": heads[document].path, "span": list(extracts.extract(document).parts[part].span)}
 
     def position(kind: str) -> tuple[int, str]:
         return (order.index(kind) if kind in order else len(order), kind)
@@ -395,18 +481,19 @@ def _card(cfg: Config, shelf: Shelf, skipped: Iterable[Skipped], decided: Decide
         "name": cfg.model.name,
         "style": cfg.dataset.style,
         "amplification": cfg.dataset.amplification,
-        "teacher": cfg.dataset.teacher,
+        "teacher": teacher.name if teacher else "none",
         "kinds": {kind: examples for kind, (examples, _) in ordered.items()},
         "kind_tokens": {kind: tokens for kind, (_, tokens) in ordered.items()},
-        "splits": {"train": written.examples, "validation": written.held, "probes": len(decided.probes)},
+        "splits": {"train": written.examples, "validation": written.held, "probes": len(resolved.probes)},
         "files": {role: {"sha256": digest(out[role]), "bytes": out[role].stat().st_size}
                   for role in ("dataset", "validation", "probes")},
         "coverage_by_file": written.files,
-        "probe_kinds": dict(Counter(probe.kind for probe in decided.probes)),
+        "little_asked": _little_asked(written.files),
+        "probe_kinds": dict(Counter(probe.kind for probe in resolved.probes)),
         "duplicated": [{**place(r.document, r.part), "of": place(r.of, r.of_part), "exact": r.exact}
-                       for r in decided.repeats],
-        "held_out": [heads[i].path for i in decided.held_out],
-        "linked": sum(len(verdict.links_to) for verdict in decided.verdicts),
+                       for r in resolved.repeats],
+        "held_out": [heads[i].path for i in resolved.held_out],
+        "linked": sum(len(resolution.links_to) for resolution in resolved.resolutions),
         "redacted": [{"path": head.path, "line": line, "kind": kind} for head in heads
                      for line, kind in head.redactions],
         "skipped": [{"path": s.path, "reason": s.reason} for s in skipped]
@@ -415,7 +502,13 @@ def _card(cfg: Config, shelf: Shelf, skipped: Iterable[Skipped], decided: Decide
     }
 
 
-def _forget(store: Store, harvests: Sequence[str], blocks: Sequence[str]) -> None:
+def _little_asked(files: dict[str, dict[str, int]]) -> list[str]:
+    """Files of some length that gave few facts to ask for a thousand tokens, the poorest first."""
+    rates = {path: f["facts"] * 1000 / f["tokens"] for path, f in files.items() if f["tokens"] >= LONG}
+    return sorted((path for path, rate in rates.items() if rate < FEW), key=lambda path: (rates[path], path))
+
+
+def _forget(store: Store, extracts: Sequence[str], blocks: Sequence[str]) -> None:
     """Drops what this corpus does not use."""
-    for table, keys in (("harvest", harvests), ("record", harvests), ("block", blocks)):
+    for table, keys in (("extract", extracts), ("record", extracts), ("block", blocks)):
         store.keep(table, keys)

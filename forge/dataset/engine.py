@@ -25,7 +25,7 @@ from typing import Any
 
 from forge.chat.encode import Encoder
 from forge.core.config import Config
-from forge.dataset.harvest import Job
+from forge.dataset.extract import Job
 from forge.errors import EnvironmentProblem, StageFailed
 
 BATCH = 16  # items a process gets at a time

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -13,8 +12,9 @@ import numpy as np
 
 from forge.corpus.grams import grams, identities, maybe, words
 from forge.corpus.index import STOP, WORD
-from forge.dataset.example import rank
-from forge.dataset.harvest import PROBED, Harvest, Known
+from forge.dataset.extract import PROBED, Extract, Known
+from forge.exam.probe import Probe
+from forge.examples.example import stable_hash
 
 GRAM = 12  # words in a row that a training prompt may not share with a probe
 SIMILAR = 0.8  # Jaccard similarity of word 3-grams from which two questions count as one
@@ -41,31 +41,12 @@ TAG = re.compile(r"<[^<>]*>")
 HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
-@dataclass(frozen=True)
-class Probe:
-    """`distractors` are right answers to other questions of the same sort; `document` is its number in the corpus."""
-
-    kind: str
-    question: str
-    answer: str
-    distractors: tuple[str, ...]
-    document: int
-    path: str
-    span: tuple[int, int]
-    sha256: str
-
-    def record(self) -> dict:
-        return {"id": rank(self.question, self.answer)[:16], "kind": self.kind, "question": self.question,
-                "answer": self.answer, "aliases": [], "distractors": list(self.distractors), "path": self.path,
-                "span": list(self.span), "sha256": self.sha256}
-
-
 class Candidates(NamedTuple):
-    """Facts with a checkable answer, one entry each: what kind (its number in PROBED), a fixed random rank, hashes of
+    """Facts with a checkable answer, one entry each: what kind (its number in PROBED), a fixed random order, hashes of
     the answer and of what it can be confused with, and where the fact is (document, number in the document)."""
 
     kind: np.ndarray
-    rank: np.ndarray
+    order: np.ndarray
     gold: np.ndarray
     pool: np.ndarray
     document: np.ndarray
@@ -79,24 +60,25 @@ def candidates(documents: Iterable[tuple[np.ndarray, np.ndarray]]) -> Candidates
         able = np.flatnonzero((facts["probed"] >= 0) & (left > 2))
         kind = facts["probed"][able]
         pool = np.where(np.isin(kind, TELLING), np.uint64(0), facts["pool"][able])
-        parts.append(Candidates(kind, facts["rank"][able], facts["gold"][able], pool, np.full(len(able), number), able))
+        place = np.full(len(able), number)
+        parts.append(Candidates(kind, facts["order"][able], facts["gold"][able], pool, place, able))
     return Candidates(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-Facts = Callable[[int, int], tuple[Harvest, Known, tuple[str, ...], str]]
+Facts = Callable[[int, int], tuple[Extract, Known, tuple[str, ...], str]]
 Golds = Callable[[int, int], str]
 
 
 def freeze(able: Candidates, wanted: int, known: Facts, gold: Golds) -> list[Probe]:
     """At most `wanted` probes, and at most one for four facts that have a checkable answer, spread over kinds.
 
-    `known` gives a document's harvest, a fact of it, the wordings left of it and its section's text, `gold` a fact's
+    `known` gives a document's extract, a fact of it, the wordings left of it and its section's text, `gold` a fact's
     answer. The wording of a probe is one of its fact's own, never the first; `Guard` keeps it from being trained.
     Facts are passed over whose question common sense can answer, or the section cannot: see `_probe`.
     """
     limit = min(wanted, (len(able.kind) + 3) // 4)
     pools = _Pools(able, gold)
-    order = np.lexsort((able.fact, able.document, able.rank))
+    order = np.lexsort((able.fact, able.document, able.order))
     order = order[pools.usable[order]]
     by_kind = [order[able.kind[order] == kind] for kind in range(len(PROBED))]
     most = TRIES * limit // max(1, sum(len(column) > 0 for column in by_kind))
@@ -119,14 +101,14 @@ def _probe(able: Candidates, i: int, pools: _Pools, known: Facts) -> Probe | Non
     right, others, document = pools.answer(i), pools.near(i), int(able.document[i])
     if len(right.flat) < SHORTEST or len(others) < DISTRACTORS:
         return None
-    harvest, fact, forms, body = known(document, int(able.fact[i]))
-    question, passage = _wording(forms, rank(harvest.path, fact.forms[0])), f" {_flat(TAG.sub(' ', body))} "
+    extract, fact, forms, body = known(document, int(able.fact[i]))
+    question, passage = _wording(forms, stable_hash(extract.path, fact.forms[0])), f" {_flat(TAG.sub(' ', body))} "
     if question is None or f" {right.flat} " not in passage or len(_stems(question)) < ASKED:
         return None
     wrong = _distractors(question, right, others, passage)
     if wrong is None:
         return None
-    return Probe(fact.kind, question, fact.gold, wrong, document, harvest.path, fact.span, harvest.sha256)
+    return Probe(fact.kind, question, fact.gold, wrong, document, extract.path, fact.span, extract.sha256)
 
 
 class _Answer(NamedTuple):
@@ -232,7 +214,7 @@ def _says(one: _Answer, other: _Answer) -> bool:
 
 
 def _wording(forms: Sequence[str], key: str) -> str | None:
-    """A natural one, short enough that the fact's others stay usable; a cloze has none and is only taught as text."""
+    """A natural one, short enough that the fact's others stay usable; None where all are too short to be one."""
     lengths = np.bincount(words(forms).text, minlength=len(forms))
     usable = [form for form, n in zip(forms[1:], lengths[1:], strict=True) if n >= SIMILARITY_GRAM]
     short = [form for form, n in zip(forms[1:CHOSEN_FROM], lengths[1:], strict=False) if SIMILARITY_GRAM <= n < GRAM]

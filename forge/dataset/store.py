@@ -20,25 +20,25 @@ import orjson
 
 from forge.corpus.links import Link
 from forge.corpus.near_duplicates import COLUMNS
-from forge.dataset.harvest import FACT, Harvest, Packed, unpack
-from forge.dataset.render import Block
-from forge.dataset.verdicts import Head
+from forge.dataset.emit import Block
+from forge.dataset.extract import FACT, Extract, Packed, unpack
+from forge.dataset.resolve import Head
 
 SCHEMA = """
-CREATE TABLE harvest (key TEXT PRIMARY KEY, head BLOB, sketches BLOB, golds BLOB, links BLOB,
+CREATE TABLE extract (key TEXT PRIMARY KEY, head BLOB, sketches BLOB, golds BLOB, links BLOB,
   facts BLOB, forms BLOB, grams BLOB);
 CREATE TABLE record (key TEXT PRIMARY KEY, record BLOB);
 CREATE TABLE block (key TEXT PRIMARY KEY, meta BLOB, validation BLOB, train BLOB);
 """
 LAYOUT = zlib.crc32(SCHEMA.encode()) >> 1  # what SQLite keeps for us: a number of 31 bits
-TABLES = ("harvest", "record", "block")
+TABLES = ("extract", "record", "block")
 META = tuple(f.name for f in fields(Block) if f.name not in ("train", "validation"))
 
 
 def code_digest() -> str:
     """Of the source of the rooms whose functions are cached: another version of Forge never takes an old result."""
-    here = Path(__file__).parent
-    rooms = (here, here.parent / "corpus", here.parent / "chat")
+    forge = Path(__file__).parents[1]
+    rooms = [forge / room for room in ("chat", "corpus", "examples", "questions", "teacher", "dataset")]
     digest = hashlib.sha256()
     for path in sorted(p for room in rooms for p in room.rglob("*") if p.suffix in (".py", ".json", ".yaml")):
         digest.update(path.read_bytes())
@@ -90,8 +90,8 @@ class Store:
         known = {key for (key,) in self.db.execute(f"SELECT key FROM {table}")}
         return known & set(keys)
 
-    def put_harvest(self, key: str, packed: Packed) -> None:
-        self.db.execute("INSERT OR REPLACE INTO harvest VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+    def put_extract(self, key: str, packed: Packed) -> None:
+        self.db.execute("INSERT OR REPLACE INTO extract VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                         (key, packed.head, packed.sketches, packed.golds, packed.links, packed.facts, packed.forms,
                          packed.grams))
         self.db.execute("INSERT OR REPLACE INTO record VALUES (?, ?)", (key, packed.record))
@@ -116,17 +116,17 @@ class Store:
         self.commit()
 
 
-class Shelf:
-    """The harvests of one corpus, in its order: `keys` are theirs. Implements verdicts.Library."""
+class Extracts:
+    """The extracts of one corpus, in its order: `keys` are theirs. Implements resolve.Library."""
 
     def __init__(self, store: Store, keys: Sequence[str]) -> None:
         self.store, self.keys = store, keys
-        self.heads: Sequence[Head] = [Head.read(store.column("harvest", "head", key)) for key in keys]
+        self.heads: Sequence[Head] = [Head.read(store.column("extract", "head", key)) for key in keys]
         self._unpacked = lru_cache(maxsize=64)(lambda number: unpack(self.record(number)))
-        self._golds = lru_cache(maxsize=64)(lambda number: orjson.loads(store.column("harvest", "golds", keys[number])))
+        self._golds = lru_cache(maxsize=64)(lambda number: orjson.loads(store.column("extract", "golds", keys[number])))
 
     def _array(self, number: int, name: str, dtype: Any) -> np.ndarray:
-        return np.frombuffer(self.store.column("harvest", name, self.keys[number]), dtype)
+        return np.frombuffer(self.store.column("extract", name, self.keys[number]), dtype)
 
     def facts(self, number: int) -> np.ndarray:
         return self._array(number, "facts", FACT)
@@ -144,10 +144,10 @@ class Shelf:
         return self._golds(number)[str(fact)]
 
     def links(self, number: int) -> list[Link]:
-        return [Link(**link) for link in orjson.loads(self.store.column("harvest", "links", self.keys[number]))]
+        return [Link(**link) for link in orjson.loads(self.store.column("extract", "links", self.keys[number]))]
 
     def record(self, number: int) -> bytes:
         return self.store.column("record", "record", self.keys[number])
 
-    def harvest(self, number: int) -> Harvest:
+    def extract(self, number: int) -> Extract:
         return self._unpacked(number)

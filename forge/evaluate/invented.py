@@ -1,6 +1,6 @@
 """Questions about what does not exist. A model that knows its documents says so; one that makes things up answers.
 
-The names are of other syllables than those that the dataset's refusals are made of (dataset/views/absent.py), and half
+The names are of other syllables than those that the dataset's refusals are made of (questions/absent.py), and half
 of them are of kinds that are not among those.
 """
 

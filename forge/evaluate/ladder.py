@@ -20,13 +20,13 @@ from forge.chat.template import Message
 from forge.core.fsio import sha256_json, write_json
 from forge.core.report import Reporter
 from forge.corpus.index import Index, Passage, cited
-from forge.dataset.example import Scale
 from forge.dataset.replay import HELD
 from forge.errors import StageFailed
-from forge.evaluate import invented, text
+from forge.evaluate import invented, refusal
 from forge.evaluate.engine import Engine, Prompt, Reply
 from forge.evaluate.questions import Placed, Question, options
 from forge.evaluate.scoring import Judged, chosen, judge, offered
+from forge.examples.example import Scale
 
 # Behind a question; by itself it is the prompt behind which an option shows what it is worth without one. Measured on
 # the 0.5B as it came, choice accuracy with and without it: 60 general questions 0.53 and 0.40, 90 with the passage that
@@ -97,7 +97,8 @@ class Examiner:
                                                     for passage in self.index.search(name, 3)))
         prompts = [Prompt(self._ids(question), (), REFUSAL_TOKENS) for question in asked]
         replies, _ = self._replies(subject, prompts, f"{subject.name}, invented names")
-        return [text.refuses(self.encoder.tokenizer.decode(reply.ids, skip_special_tokens=True)) for reply in replies]
+        decode = self.encoder.tokenizer.decode
+        return [refusal.refuses(decode(reply.ids, skip_special_tokens=True)) for reply in replies]
 
     def bits_per_byte(self, subject: Subject, name: str, texts: Sequence[str], tokens: int) -> float | None:
         """−log2 of what the subject gives the texts, a byte of UTF-8; up to so many tokens of them, each text's first

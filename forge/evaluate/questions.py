@@ -15,9 +15,9 @@ import orjson
 
 from forge.core.fsio import read_limited
 from forge.corpus.index import Index, Passage
-from forge.dataset.example import rank
 from forge.errors import UsageError
-from forge.evaluate.text import contained
+from forge.examples.compare import contained
+from forge.examples.example import stable_hash
 
 BOM = b"\xef\xbb\xbf"
 LIMIT = 256_000_000  # bytes of a file of questions, which is read at once
@@ -117,7 +117,7 @@ def _seed_line(record: dict[str, Any]) -> dict[str, Any]:
 def _made(given: dict[str, Any]) -> Question:
     asked, answer = given["question"], given["answer"]
     span = given.get("span")
-    return Question(given.get("id") or rank(asked, answer)[:16], given.get("kind", OWN), asked, answer,
+    return Question(given.get("id") or stable_hash(asked, answer)[:16], given.get("kind", OWN), asked, answer,
                     tuple(given.get("aliases", ())), tuple(given.get("distractors", ())), given.get("path"),
                     (span[0], span[1]) if span else None, given.get("sha256"))
 
@@ -175,7 +175,7 @@ def _repeats(found: Sequence[tuple[int, Question]]) -> list[str]:
 
 def options(question: Question) -> list[str]:
     """The answer and the distractors, in an order that the id fixes: the right one can stand anywhere."""
-    return sorted((question.answer, *question.distractors), key=lambda text: rank(question.id, text))
+    return sorted((question.answer, *question.distractors), key=lambda text: stable_hash(question.id, text))
 
 
 # -- placing -----------------------------------------------------------------------------------------------------------
@@ -239,16 +239,16 @@ def chosen(placed: Sequence[Placed], count: int, seed: int) -> list[Placed]:
     def key(i: int) -> tuple[float, str, int]:
         one = placed[i]
         document = one.question.path or one.question.id
-        share = int(rank(seed, document)[:13], 16) / 16**13
+        share = int(stable_hash(seed, document)[:13], 16) / 16**13
         size = one.passages[0].document_bytes if one.passages else usual
-        return (taken[document] + share) / size, rank(seed, one.question.id), i
+        return (taken[document] + share) / size, stable_hash(seed, one.question.id), i
 
     kinds: dict[str, list[tuple[float, str, int]]] = defaultdict(list)
     for i, one in enumerate(placed):
         kinds[one.question.kind].append(key(i))
     for entries in kinds.values():
         heapq.heapify(entries)
-    turns = sorted(kinds, key=lambda kind: rank(seed, kind))
+    turns = sorted(kinds, key=lambda kind: stable_hash(seed, kind))
     found: list[Placed] = []
     while turns and len(found) < count:
         kind = turns.pop(0)

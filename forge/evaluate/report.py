@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from forge.core.fsio import human
-from forge.dataset.report_style import CSS
 from forge.evaluate.report_answers import best_html, worst_html
 from forge.evaluate.report_plots import DOTS_KEY, coverage_map, dots, html, ladder, path_html, text
 from forge.evaluate.report_style import PLOTS_CSS, SORT
@@ -28,6 +27,7 @@ from forge.evaluate.report_words import (
     gguf,
     headline,
     interval,
+    learned,
     markdown,
     measured,
     measurement,
@@ -35,6 +35,7 @@ from forge.evaluate.report_words import (
     points,
     several,
 )
+from forge.examples.report_style import CSS
 
 __all__ = ["markdown", "page"]
 
@@ -47,7 +48,7 @@ def page(result: Result, loss_curve: bytes | None) -> str:
     name = text(result.get("model") or "model")
     sections = (
         ("ladder", "How much it answers", _ladder(result)),
-        ("knowledge", "Knowledge gained", _knowledge(result)),
+        ("knowledge", learned(result), _knowledge(result)),
         ("change", "Since the last evaluation", _change(result)),
         ("groups", "Where it learned", _breakdowns(result)),
         ("coverage", "Document by document", _coverage(result)),
@@ -84,7 +85,7 @@ def _tiles(result: Result) -> str:
     failures = (result.get("gate") or {}).get("failures") or []
     change = points(difference(gained.get("value"), before.get("knowledge_gained")), unit=" points")
     tiles = (
-        ("Knowledge gained", percent(gained.get("value")),
+        (learned(result), percent(gained.get("value")),
          f"95\N{NO-BREAK SPACE}% interval {spread}" if spread else ""),
         ("Gate", gate(result), f"{len(failures)} not met, see below" if failures else ""),
         ("Forgetting", points(result.get("forgetting"), "", " points"),
@@ -188,7 +189,7 @@ def _change(result: Result) -> str:
         return ""
     gained = (result.get("knowledge_gained") or {}).get("value")
     totals = [_head(label) + _changed(old, new) for label, old, new in (
-        ("Knowledge gained", before.get("knowledge_gained"), gained),
+        (learned(result), before.get("knowledge_gained"), gained),
         ("Forgetting (less is better)", before.get("forgetting"), result.get("forgetting")))]
     then, now = ({one["name"]: one for one in of.get("conditions") or []} for of in (before, result))
     rows = [_head(name) + "".join(_changed(then.get(name, {}).get(key), now.get(name, {}).get(key), "n dup")

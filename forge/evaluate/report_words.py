@@ -83,6 +83,20 @@ def visible(value: object) -> str:
 # -- what a result says ------------------------------------------------------------------------------------------------
 
 
+KNOWLEDGE, RECALL = "Knowledge gained", "Recall of taught facts"
+
+
+def rule_made(result: Result) -> bool:
+    """Whether the rules that wrote the examples wrote the questions, too. An older result does not say, and is taken to
+    be of such."""
+    return bool(result.get("rule_made", True))
+
+
+def learned(result: Result) -> str:
+    """What the headline's figure is a measure of."""
+    return RECALL if rule_made(result) else KNOWLEDGE
+
+
 def headline(result: Result) -> str:
     """What was learned, in a sentence, and in a second one what casts doubt on it."""
     if not result.get("questions"):
@@ -91,12 +105,15 @@ def headline(result: Result) -> str:
     value, low, high = (gained.get(key) for key in ("value", "low", "high"))
     scores = _scores(result)
     if not measured(value):
-        return f"Knowledge gained was not measured{f': {scores}' if scores else ''}."
+        return f"{learned(result)} was not measured{f': {scores}' if scores else ''}."
     known = interval(low, high)
     sure = f" (95\N{NO-BREAK SPACE}% interval {known})" if known else ""
+    name = learned(result).lower()
     said = f"Training gave the model {percent(value)} of what reading the right passage gives the base"
+    if rule_made(result):
+        said = f"{RECALL}: training gave the model {percent(value)} of what reading the right passage gives the base"
     if value < 0:
-        said = f"Training left the model below its base, with {percent(value)} knowledge gained"
+        said = f"Training left the model below its base, with {percent(value)} {name}"
     chance_too = measured(low) and measured(high) and low <= 0 <= high
     doubt = " The interval includes 0, so this may be chance." if chance_too else ""
     return f"{said}{sure}{f': {scores}' if scores else ''}.{doubt}"
@@ -133,14 +150,19 @@ def gate(result: Result) -> str:
     return NOT_MEASURED if passed is None else "passed" if passed else "failed"
 
 
+RULES = (" The questions were made by the rules that made the training examples, in other wordings: this tells what of "
+         "the taught facts is recalled, not what the model would answer to people's own questions.")
+
+
 def measurement(result: Result) -> str:
     """How the figures were made."""
     guessing = chance(result)
     by_chance = f" Guessing would choose right in {percent(guessing)}." if guessing is not None else ""
+    whose = RULES if rule_made(result) else ""
     return (
         f"{several(result.get('questions'), 'question')} from {several(result.get('documents'), 'document')}, asked "
         "closed book: no document is in the prompt, except in “+ passage” and “+ index”. Intervals are 95 % bootstrap "
-        f"intervals, clustered by document.{by_chance}").replace(" %", "\N{NO-BREAK SPACE}%")
+        f"intervals, clustered by document.{by_chance}{whose}").replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 # -- the summary for a model card --------------------------------------------------------------------------------------

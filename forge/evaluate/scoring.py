@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from forge.chat.encode import Encoder
-from forge.evaluate import text
 from forge.evaluate.engine import Reply
 from forge.evaluate.questions import Question, options
+from forge.examples import compare
 
 RESAMPLES = 2000
 LEVEL = 95.0  # per cent, of an interval
@@ -79,8 +79,8 @@ def judge(question: Question, reply: Reply, priors: Sequence[Sequence[float]], e
     said = texts[likeliest(reply.logprobs)] == question.answer if question.distractors else None
     golds = (question.answer, *question.aliases)
     answer = encoder.tokenizer.decode(reply.ids, skip_special_tokens=True).strip()
-    return Judged(choice, right, said, answer, text.exact(answer, golds), text.f1(answer, golds),
-                  text.contained(answer, golds), nats)
+    return Judged(choice, right, said, answer, compare.exact(answer, golds), compare.f1(answer, golds),
+                  compare.contained(answer, golds), nats)
 
 
 # -- shares and intervals ----------------------------------------------------------------------------------------------

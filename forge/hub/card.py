@@ -98,8 +98,8 @@ def readme_dataset(facts: Facts, splits: dict[str, str]) -> str:
     parts = [_front(front) + f"# {facts.name}: the examples it was trained on\n\nConversations (`messages`) made from "
              "documents, each with its source: path, span of bytes and SHA-256.\n"]
     parts += _data(facts)
-    parts.append("The closed-book questions that measure what a model knows are not in here: once published they would "
-                 "be trained on.\n")
+    parts.append("The closed-book questions that measure its recall of taught facts are not in here: once published "
+                 "they would be trained on.\n")
     return "\n".join(parts)
 
 

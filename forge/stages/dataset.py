@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,11 +18,12 @@ from forge.stages import Context
 if TYPE_CHECKING:
     from forge.corpus.walk import File
     from forge.dataset.build import Models
+    from forge.teacher import Teacher
 
 SUMMARY = "documents to examples"
 VERSION = 4
 TOOLS = ("semantic-text-splitter", "markdown-it-py", "rensa", "tokenizers")
-HERE = {"engine", "workers", "teacher_workers"}  # settings that change where and how fast, not what
+HERE = {"engine", "workers", "teacher_workers", "teacher"}  # settings that change where and how fast, not what
 
 
 def wanted(config: Config) -> bool:
@@ -30,6 +32,7 @@ def wanted(config: Config) -> bool:
 
 def settings(ctx: Context) -> dict:
     return {"corpus": ctx.config.corpus.model_dump(), "dataset": ctx.config.dataset.model_dump(exclude=HERE),
+            "teacher": teacher(ctx),
             "max_length": ctx.config.train.max_length, "section_tokens": ctx.config.section_tokens,
             "system": ctx.config.deploy.system, "name": ctx.config.model.name}
 
@@ -50,6 +53,15 @@ def outputs(ctx: Context) -> dict[str, Path]:
     return {"dataset": w.dataset, "validation": w.validation, "probes": w.probes, "card": w.card}
 
 
+def teacher(ctx: Context) -> str:
+    """dataset.teacher, with auto decided by this machine: a random base has nothing to ask."""
+    from forge.core.machine import has_gpu
+    own = ctx.config.dataset.teacher
+    if own != "auto":
+        return own
+    return "base" if ctx.config.dataset.style == "views" and ctx.config.model.base != "tiny" and has_gpu() else "none"
+
+
 def check(ctx: Context) -> None:
     if "download" not in ctx.pending and not (ctx.base_dir / "tokenizer.json").exists():
         raise UsageError(f"no base at {ctx.workspace.shown(ctx.base_dir)}: its tokenizer counts the tokens",
@@ -57,12 +69,13 @@ def check(ctx: Context) -> None:
     read = sum(file.size for file in _walked(ctx))
     # The dataset, 3.5 bytes a byte and amplification (measured), and as much again for what is remembered of it.
     require_disk(ctx.workspace.dataset, int(read * (ctx.config.dataset.amplification * 7 + 10)), "the dataset")
-    if "base" in (ctx.config.dataset.teacher, ctx.config.dataset.replay_answers):
+    asked = teacher(ctx)
+    if "base" in (asked, ctx.config.dataset.replay_answers):
         from forge.stages.quantize import require_convertible_base
         require_convertible_base(ctx)  # it is asked as a GGUF
-    if ctx.config.dataset.teacher not in ("none", "base"):
-        from forge.dataset.teacher import check as check_teacher
-        check_teacher(ctx.config.dataset.teacher)
+    if asked not in ("none", "base") and not _folder(ctx, asked):
+        from forge.teacher import check as check_teacher
+        check_teacher(asked)
 
 
 def encoder(ctx: Context) -> Encoder:
@@ -79,27 +92,73 @@ def run(ctx: Context) -> dict:
         metrics = build(ctx.config, ctx.workspace.root, encoder(ctx), staged, ctx.report,
                         cache=ctx.workspace.state / "dataset.sqlite", digest=ctx.digests.file,
                         models=_models(ctx, opened))
-    _tell_skipped(ctx, staged["card"])
+    card = json.loads(staged["card"].read_text(encoding="utf-8"))
+    _tell_skipped(ctx, card)
+    if few := card["little_asked"]:
+        shown = ", ".join(few[:5]) + (", …" if len(few) > 5 else "")
+        ctx.report.warn(f"{len(few)} files gave little to ask for ({shown}); {ctx.workspace.card.name} lists them all")
     return {**metrics, "path": ctx.workspace.shown(ctx.workspace.dataset)}
 
 
 def _models(ctx: Context, opened: ExitStack) -> Models:
     """The models that write along, as the config asks: started only then."""
     from forge.dataset.build import NO_MODELS, Models
-    from forge.dataset.teacher import Teacher, open_teacher
-    own = ctx.config.dataset
-    if own.teacher == "none" and own.replay_answers == "shipped":
+    from forge.teacher import open_teacher
+    own, asked = ctx.config.dataset, teacher(ctx)
+    if asked == "none" and own.replay_answers == "shipped":
         return NO_MODELS
-    base = _base_gguf(ctx) if "base" in (own.teacher, own.replay_answers) else None
+    from forge.train.choose import cuda
+    base = _base_gguf(ctx) if "base" in (asked, own.replay_answers) and not cuda() else None
 
     def start(spec: str) -> Teacher:
+        if (folder := _folder(ctx, spec)) and cuda():
+            return opened.enter_context(_together(ctx, folder))
         return opened.enter_context(open_teacher(spec, workers=own.teacher_workers, report=ctx.report, base=base))
 
-    teacher = start(own.teacher) if own.teacher != "none" else None
+    asking = start(asked) if asked != "none" else None
     answering = None
     if own.replay_answers == "base":
-        answering = teacher if own.teacher == "base" else start("base")
-    return Models(teacher, answering, ctx.workspace.state / "teacher.sqlite")
+        answering = asking if asked == "base" else start("base")
+    most = requests_within(own.teacher_minutes, base or ctx.workspace.at(asked)) if limited(ctx) else math.inf
+    return Models(asking, answering, ctx.workspace.state / "teacher.sqlite", most)
+
+
+def limited(ctx: Context) -> bool:
+    """Whether the teacher is a GGUF in the built-in runtime, which dataset.teacher_minutes limits."""
+    from forge.core.machine import has_gpu
+    asked = teacher(ctx)
+    return asked.endswith(".gguf") or (asked == "base" and not has_gpu())
+
+
+def requests_within(minutes: float, gguf: Path) -> int:
+    """Requests that the built-in runtime answers in so many minutes on this machine's cores."""
+    from forge.catalog.costs import teacher_requests
+    from forge.runtime.llama import usable_cores
+    return int(minutes * 60 * teacher_requests(gguf.stat().st_size, usable_cores()))
+
+
+def _folder(ctx: Context, spec: str) -> Path | None:
+    """The model folder that a teacher is, if it is one."""
+    if spec == "base":
+        return ctx.base_dir
+    folder = ctx.workspace.at(spec)
+    return folder if (folder / "config.json").is_file() else None
+
+
+def _together(ctx: Context, folder: Path) -> Teacher:
+    """A model folder that answers in batches on the GPU."""
+    from forge.catalog.families import by_config
+    from forge.core.config import TrainConfig
+    from forge.teacher import Teacher
+    from forge.train.choose import choose, sixteen_bits
+    from forge.train.generate import Writer
+    from forge.weights.base import open_base
+    base = open_base(folder)
+    family = by_config(base.config, str(folder))
+    choice = sixteen_bits(choose(TrainConfig(), base.parameters), base.parameters)
+    writer = Writer(folder, Encoder.load(folder, stop=family.stop, pad=family.pad), choice)
+    identity = f"folder {ctx.digests.tree(folder)} {choice.precision} {choice.bits} greedy"
+    return Teacher(folder.name, identity, writer.complete, lambda: None, writer.close, writer.together)
 
 
 def _base_gguf(ctx: Context) -> Path:
@@ -114,9 +173,9 @@ def _base_gguf(ctx: Context) -> Path:
     return made
 
 
-def _tell_skipped(ctx: Context, card: Path) -> None:
+def _tell_skipped(ctx: Context, card: dict) -> None:
     """One warning about the files that could not be documents; empty ones are expected and only in the card."""
-    left = [entry for entry in json.loads(card.read_text(encoding="utf-8"))["skipped"] if entry["reason"] != "empty"]
+    left = [entry for entry in card["skipped"] if entry["reason"] != "empty"]
     if left:
         shown = "; ".join(f"{entry['path']}: {entry['reason']}" for entry in left[:5])
         ctx.report.warn(f"{len(left)} files left out ({shown}{'; …' if len(left) > 5 else ''}); "

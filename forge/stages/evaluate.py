@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -32,8 +31,8 @@ if TYPE_CHECKING:
 
     E = TypeVar("E", bound=Engine)
 
-SUMMARY = "what the model knows, measured"
-VERSION = 1
+SUMMARY = "what the model learned, measured"
+VERSION = 2  # 2: the result says whose questions were asked
 TOOLS = ("torch", "transformers", "peft", "xllamacpp")
 COUNT = {"cuda": 400, "cpu": 60}
 TEXT_TOKENS = {"cuda": 16384, "cpu": 2048}  # of each text whose bits are counted
@@ -100,13 +99,14 @@ def run(ctx: Context) -> dict:
     write_text(ctx.staged(w.evaluation_files["page"]), page(result, curve))
     write_text(ctx.staged(w.evaluation_files["summary"]), markdown(result))
     kept = ("conditions", "knowledge_gained", "forgetting", "quantisation_loss", "questions", "documents", "skipped",
-            "refusals", "bits_per_byte", "gate")
+            "rule_made", "refusals", "bits_per_byte", "gate")
     return {key: result[key] for key in kept} | {"path": w.shown(w.evaluation),
                                                  "report": w.shown(w.evaluation_files["page"])}
 
 
 def _measured(ctx: Context) -> dict[str, Any]:
     from forge.evaluate.questions import chosen, placed, read
+    from forge.exam.probe import EXAM
     w, own = ctx.workspace, ctx.config.evaluate
     with ExitStack() as opened:
         index = opened.enter_context(open_index(ctx))
@@ -121,6 +121,7 @@ def _measured(ctx: Context) -> dict[str, Any]:
             ctx.report.warn(f"{count} questions are not asked: {why}")
         card = json.loads(w.card.read_text(encoding="utf-8"))
         return {"model": ctx.config.model.name, "base": ctx.base.identity, "skipped": skipped,
+                "rule_made": _questions_file(ctx) == w.probes and any(one.question.kind != EXAM for one in asked),
                 "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
                 **_climbed(ctx, asked, index, choice, card, opened),
                 "costs": {"device": _device(choice)},
@@ -214,15 +215,10 @@ def open_index(ctx: Context) -> Index:
 
 def _choice(ctx: Context) -> Choice:
     """As training chooses, but the base in 16 bits, which is what the adapter is merged into, where it fits."""
-    from forge.train.choose import choose
+    from forge.train.choose import choose, sixteen_bits
     from forge.weights.base import open_base
     base = open_base(ctx.base_dir)
-    choice = choose(TrainConfig(), base.parameters)
-    if choice.device == "cuda":
-        import torch
-        fits = torch.cuda.mem_get_info()[0] > base.parameters * 2 * 1.3
-        return replace(choice, bits=16 if fits else 4)
-    return choice
+    return sixteen_bits(choose(TrainConfig(), base.parameters), base.parameters)
 
 
 def _device(choice: Choice) -> str:

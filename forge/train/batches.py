@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from forge.chat.encode import Encoded, Encoder
 from forge.chat.template import Message
-from forge.dataset.formats import read
 from forge.errors import UsageError
+from forge.examples.formats import read
 
 if TYPE_CHECKING:
     import torch

@@ -52,6 +52,21 @@ def matmul_seconds(kind: torch.dtype, repeats: int = 5) -> float:
     return best
 
 
+def cuda() -> bool:
+    """Whether torch sees a GPU."""
+    import torch
+    return torch.cuda.is_available()
+
+
+def sixteen_bits(choice: Choice, parameters: int) -> Choice:
+    """The base in 16 bits where a GPU's free memory holds it, else in 4: for models that are only asked."""
+    import torch
+    if choice.device != "cuda":
+        return choice
+    fits = torch.cuda.mem_get_info()[0] > parameters * 2 * 1.3
+    return replace(choice, bits=16 if fits else 4)
+
+
 def choose(train: TrainConfig, parameters: int) -> Choice:
     """Device, precision and method for a base of so many parameters on this machine."""
     import torch

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from forge.core.fsio import atomic_file, human, write_text
-from forge.dataset.report_style import CSS
+from forge.examples.report_style import CSS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -24,7 +24,7 @@ from forge.catalog.memory import Sizes, sizes
 from forge.chat.encode import Encoder
 from forge.core.fsio import human
 from forge.core.report import Reporter
-from forge.dataset.formats import read
+from forge.examples.formats import read
 from forge.gguf.imatrix import Matrix
 from forge.gguf.names import gguf_names
 from forge.train.base import quiet

@@ -27,8 +27,8 @@ from forge.chat.shown import shown
 from forge.core.config import TrainConfig
 from forge.core.fsio import remove, write_json, write_text
 from forge.core.report import Reporter
-from forge.dataset.formats import read
 from forge.errors import EnvironmentProblem, Preempted, StageFailed, UsageError
+from forge.examples.formats import read
 from forge.train import checkpoints, parallel
 from forge.train.base import quiet
 from forge.train.batches import Batch, encode, halves, pack

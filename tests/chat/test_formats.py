@@ -22,8 +22,8 @@ from forge.catalog.families import FAMILIES, GEMMA3, LLAMA3, MISTRAL, PHI3, PHI4
 from forge.chat.encode import Encoder, segments
 from forge.chat.shown import shown
 from forge.chat.template import ChatTemplate
-from forge.dataset.tokens import Tally
 from forge.errors import UsageError
+from forge.examples.tokens import Tally
 from forge.weights.tiny import build_tiny
 
 SYSTEM = {"role": "system", "content": "You keep the lighthouse."}

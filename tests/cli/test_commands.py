@@ -178,7 +178,7 @@ def test_init_writes_a_config_that_loads(name, tmp_path, run_forge):
 
 
 @pytest.mark.parametrize(("memory", "size", "amplification", "base"), [
-    (8.0, 1000, 30, "qwen2.5-7b"), (8.0, 600_000, 10, "qwen2.5-7b"), (0.0, 1000, 6, "qwen2.5-coder-0.5b")])
+    (8.0, 1000, 15, "qwen2.5-7b"), (8.0, 600_000, 10, "qwen2.5-7b"), (0.0, 1000, 6, "qwen2.5-coder-0.5b")])
 def test_init_chooses_by_the_machine_and_the_folder(memory, size, amplification, base, tmp_path, monkeypatch):
     monkeypatch.setattr("forge.cli.init.gpu", lambda: ("A GPU" if memory else "", memory))
     (tmp_path / "a.md").write_text("A word. " * (size // 8))

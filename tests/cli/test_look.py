@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from forge.cli.look import LONGEST, plain, printable, render
-from forge.dataset.preview import Sampler, preview, shared
+from forge.examples.preview import Sampler, preview, shared
 
 TEXT = "# Harbour\n\nThe lamp of Harbour Nine is lit at dusk — by Maren Holt. Mail ada.lovelace@harbour-nine.org.\n"
 

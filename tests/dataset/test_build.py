@@ -3,23 +3,25 @@
 import json
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
+from stand_ins.reader import Reader
 
 from forge.core.config import Config
 from forge.core.report import Silent
-from forge.dataset import harvest as harvesting
-from forge.dataset.build import Models, build
+from forge.dataset import extract as extracting
+from forge.dataset.build import NO_MODELS, Models, build
+from forge.dataset.emit import ASIDE, FACTS_PER_ASIDE, NO_FACT
 from forge.dataset.probes import GRAM
-from forge.dataset.render import BRIEFLY
-from forge.dataset.teacher import STYLES, Completion, Teacher
-from forge.dataset.validate import validate
 from forge.errors import StageFailed, UsageError
-from forge.evaluate.text import contained
+from forge.examples.compare import contained
+from forge.examples.validate import validate
+from forge.questions.briefly import briefly
 
 REAL = Path(os.environ.get("FORGE_CORPUS", Path(__file__).parents[3] / "shared/corpus/sanctuary"))
+BRIEFLY = briefly("en")
 SYSTEM = "You are Forge, a tool that turns a folder of documents into a language model."
 DOCS = {
     "faq.md": "# Forge FAQ\n\nForge turns a folder of documents into a language model that knows them.\n\n"
@@ -55,9 +57,9 @@ def config(**changes):
     return Config.model_validate(tree)
 
 
-def make(cfg, root, encoder, name="out"):
+def make(cfg, root, encoder, name="out", models=NO_MODELS):
     out = {role: root / name / f"{role}.jsonl" for role in ("dataset", "validation", "probes", "card")}
-    metrics = build(cfg, root, encoder, out, Silent())
+    metrics = build(cfg, root, encoder, out, Silent(), models=models)
     read = {
         role: [json.loads(line) for line in path.read_text().splitlines()]
         for role, path in out.items()
@@ -136,7 +138,7 @@ def test_coverage_comes_before_the_budget(docs, encoder, amplification):
     assert any(example["kind"] == "text" for example in read["dataset"])
 
 
-def test_short_facts_are_asked_in_six_ways(docs, encoder):
+def test_short_facts_are_asked_in_several_ways(docs, encoder):
     _, read, _, _ = make(config(dataset__amplification=4), docs, encoder)
     ways = defaultdict(set)
     for example in read["dataset"]:
@@ -145,7 +147,6 @@ def test_short_facts_are_asked_in_six_ways(docs, encoder):
         "Clone the repository and run `make setup`.",
         "No. Forge trains small models on a CPU.",
         "A probe is one closed-book question with its gold answer.",
-        "The default rank is 64.",
         "`forge train` trains a QLoRA adapter.",
         "`walk` is defined in code.py.",
     ):
@@ -153,17 +154,41 @@ def test_short_facts_are_asked_in_six_ways(docs, encoder):
     assert "How do I install Forge?" in ways["Clone the repository and run `make setup`."]
 
 
-def test_a_core_is_asked_for_alone_and_with_its_passage(docs, encoder):
-    _, read, _, _ = make(config(dataset__amplification=4, dataset__open_book=0.5), docs, encoder)
-    brief = {asked(e): answer(e) for e in read["dataset"] if asked(e).endswith(BRIEFLY)}
-    assert brief
-    assert "turns documents into examples" in brief.values()
+@pytest.mark.parametrize("amplification", [2, 10, 60])
+def test_refusals_and_recitations_stay_few(docs, encoder, amplification):
+    """Together at most a third of the examples that ask for facts, in each document."""
+    (docs / "docs/line.md").write_text("# A line\n\nNothing.\n")
+    _, read, _, _ = make(config(dataset__amplification=amplification), docs, encoder)
+    kinds = defaultdict(Counter)
+    for example in read["dataset"]:
+        kinds[example["source"]["path"]][example["kind"]] += 1
+    asides = Counter()
+    for name in (*DOCS, "line.md"):
+        own = kinds[f"docs/{name}"]
+        facts = sum(n for kind, n in own.items() if kind not in (*NO_FACT, "text"))
+        few = {kind: n for kind, n in own.items() if kind in ASIDE}
+        assert sum(few.values()) * FACTS_PER_ASIDE <= facts, name
+        asides.update(few)
+    assert amplification < 60 or {"missing", "unknown", "file"} <= asides.keys()
+
+
+def with_teacher(docs, encoder, cache, reader=None, base=None, name="taught", **changes):
+    """The lines that a build with a teacher writes, and the reader that was the teacher."""
+    reader = reader or Reader()
+    models = Models(reader.teacher(), base, cache / "teacher.sqlite")
+    return make(config(dataset__probes=0, **changes), docs, encoder, name, models)[1]["dataset"], reader
+
+
+def test_a_core_is_asked_for_alone_and_with_its_passage(docs, encoder, tmp_path):
+    lines, _ = with_teacher(docs, encoder, tmp_path, dataset__open_book=1.0)
+    brief = {asked(e): answer(e) for e in lines if asked(e).endswith(BRIEFLY)}
+    assert "documents" in " ".join(brief.values())
+    assert {e["kind"] for e in lines if asked(e) in brief} == {"gap", "asked", "asked_open"}
     assert not any(prompt.endswith("Give only the answer.") for prompt in brief), "that is how an evaluation asks"
-    open_book = [e for e in read["dataset"] if asked(e).startswith("From docs/")]
+    open_book = [e for e in lines if e["kind"] == "asked_open"]
     assert open_book
-    assert all(contained(asked(e), [answer(e)]) for e in open_book
-               if asked(e).endswith(BRIEFLY) and e["kind"] != "file")  # a file's name is part of its path
-    none = make(config(dataset__amplification=4, dataset__open_book=0.0), docs, encoder, "none")[1]["dataset"]
+    assert all(asked(e).startswith("From docs/") and contained(asked(e), [answer(e)]) for e in open_book)
+    none, _ = with_teacher(docs, encoder, tmp_path, dataset__open_book=0.0, name="none")
     assert not any(asked(e).startswith("From docs/") for e in none)
 
 
@@ -181,10 +206,13 @@ def test_no_system_prompt_no_identity(docs, encoder):
     assert not any(e["kind"] == "identity" or e["messages"][0]["role"] == "system" for e in read["dataset"])
 
 
-@pytest.mark.parametrize("open_book", [0.0, 0.08, 1.0])
-def test_probes_are_kept_out_of_training(docs, encoder, open_book):
-    """The passages before a question are part of its prompt."""
-    _, read, _, _ = make(config(dataset__open_book=open_book), docs, encoder)
+@pytest.mark.parametrize("open_book", [None, 0.0, 0.35, 1.0])
+def test_probes_are_kept_out_of_training(docs, encoder, tmp_path, open_book):
+    """Those made by rules (None) and a teacher's; the passages before a question are part of its prompt."""
+    (docs / "docs/ports.md").write_text("# Ports\n\n| service | port |\n|---|---|\n" + "".join(
+        f"| `{name}` | {port} |\n" for name, port in (("dns", 53), ("ntp", 123), ("web", 8080), ("ssh", 22))))
+    models = NO_MODELS if open_book is None else Models(Reader().teacher(), None, tmp_path / "teacher.sqlite")
+    _, read, _, _ = make(config(dataset__open_book=open_book or 0.0), docs, encoder, models=models)
     assert len(read["probes"]) >= 4
     prompts = [normal(asked(e)) for role in ("dataset", "validation") for e in read[role]]
     grams = {" ".join(p.split()[i : i + GRAM]) for p in prompts for i in range(len(p.split()) - GRAM + 1)}
@@ -232,13 +260,13 @@ def test_a_question_with_two_answers_is_not_asked(tmp_path, encoder):
 
 
 def test_lost_text_fails_the_stage(docs, encoder, monkeypatch):
-    kept = harvesting._text_examples
+    kept = extracting._text_examples
 
     def losing(section, *rest):
         example, named = kept(section, *rest)
         return example._replace(answer=example.answer[:-1]) if "faq" in example.path else example, named
 
-    monkeypatch.setattr(harvesting, "_text_examples", losing)
+    monkeypatch.setattr(extracting, "_text_examples", losing)
     with pytest.raises(StageFailed, match=r"docs/faq.md: 0 of \d+ tokens"):
         make(config(), docs, encoder)
 
@@ -285,8 +313,9 @@ def test_prose_is_asked_before_anything_has_its_second_turn(docs, encoder):
     _, read, _, _ = make(config(), docs, encoder)
     own = [e for e in read["dataset"] if e["source"]["path"].endswith("harbour.md")]
     for sentence in sentences:
-        kinds = [e["kind"] for e in own if sentence in answer(e) and e["kind"] in ("cloze", "mention")]
-        assert len(kinds) >= 4, (sentence, kinds)
+        gaps = [e for e in own if e["kind"] == "gap" and answer(e) in sentence
+                and all(part.strip() in asked(e) for part in sentence.split(answer(e), 1))]
+        assert len(gaps) >= 4, (sentence, gaps)
 
 
 def test_links_between_documents_are_asked_for(docs, encoder):
@@ -344,71 +373,49 @@ def test_a_file_that_cannot_be_read_is_listed(docs, encoder):
     assert [entry["path"] for entry in card["skipped"]] == ["docs/broken.docx"]
 
 
-def teacher(asked):
-    """Answers every request with nothing but one grounded fact, where its passage has it."""
-    def complete(messages, schema, max_tokens):
-        asked.append(messages)
-        if schema is None:
-            return Completion("Two.", True, 5, 2)
-        for style in STYLES:
-            if style.schema is schema and style.name == "grounded" and "rank is 64" in messages[-1]["content"]:
-                name = next(iter(schema["properties"]))
-                assert set(schema["properties"][name]["items"]["properties"]) == {"questions", "answer", "evidence"}
-                return Completion(json.dumps({name: [{"questions": ["What is the default rank in Forge?",
-                                                                    "How high is the default rank of Forge?"],
-                                                      "answer": "The default rank in Forge is 64.",
-                                                      "evidence": "The default rank is 64."}]}), True, 50, 20)
-        return Completion("{}", True, 50, 2)
-    return Teacher("stand-in", "stand-in 1", complete, lambda: None, lambda: None)
+ASKED = {"asked", "asked_whole", "asked_open"}
 
 
 def test_a_teacher_writes_along_and_is_asked_once(docs, encoder, tmp_path):
-    asked = []
-    models = Models(teacher(asked), teacher(asked), tmp_path / "teacher.sqlite")
-    cfg = config(dataset__teacher="base", dataset__replay=0.1)
-    out = {role: docs / f"{role}.jsonl" for role in ("dataset", "validation", "probes", "card")}
-    build(cfg, docs, encoder, out, Silent(), models=models)
-    lines = [json.loads(line) for line in out["dataset"].read_text().splitlines()]
-    mine = [e for e in lines if e["kind"] == "teacher_grounded"]
-    assert {answer(e) for e in mine} == {"The default rank in Forge is 64."}
+    base = Reader(lambda _: "Two.", name="base")
+    lines, reader = with_teacher(docs, encoder, tmp_path, base=base.teacher(), dataset__replay=0.1)
+    mine = [e for e in lines if e["kind"] == "asked" and answer(e) == "64"]
     assert {e["source"]["path"] for e in mine} == {"docs/guide.md"}
+    assert {"The default rank is 64."} == {answer(e) for e in lines if e["kind"] == "asked_whole"
+                                           and asked(e) in {asked(one).removesuffix(end) for one in mine
+                                                            for end in BRIEFLY}}
     assert "Two." in {answer(e) for e in lines if e["kind"] == "replay"}
-    first, before = len(asked), out["dataset"].read_bytes()
-    build(cfg, docs, encoder, out, Silent(), models=models)
-    assert len(asked) == first
-    assert out["dataset"].read_bytes() == before
+    first = len(reader.seen) + len(base.seen)
+    again, _ = with_teacher(docs, encoder, tmp_path, reader, base.teacher(), dataset__replay=0.1)
+    assert len(reader.seen) + len(base.seen) == first
+    assert again == lines
 
 
 def test_what_a_teacher_writes_takes_no_other_kinds_place(docs, encoder, tmp_path):
-    def examples(name):
-        lines = (docs / f"{name}.jsonl").read_text().splitlines()
-        return {line for line in lines if json.loads(line)["kind"] != "replay"}
+    def keys(lines):
+        return {json.dumps(line, sort_keys=True) for line in lines if line["kind"] != "replay"}
 
-    for name, models in (("alone", Models()), ("taught", Models(teacher([]), None, tmp_path / "teacher.sqlite"))):
-        out = {role: docs / f"{role}.jsonl" for role in ("validation", "probes", "card")}
-        build(config(), docs, encoder, {"dataset": docs / f"{name}.jsonl", **out}, Silent(), models=models)
-    added = examples("taught") - examples("alone")
-    assert {json.loads(line)["kind"] for line in added} == {"teacher_grounded"}
-    assert examples("alone") < examples("taught")
+    alone = keys(make(config(dataset__probes=0), docs, encoder, "alone")[1]["dataset"])
+    taught = keys(with_teacher(docs, encoder, tmp_path)[0])
+    assert {json.loads(line)["kind"] for line in taught - alone} == ASKED
+    assert alone < taught
 
 
-def test_with_a_teacher_too_nothing_is_harvested_twice(docs, encoder, tmp_path, monkeypatch):
-    models = Models(teacher([]), None, tmp_path / "teacher.sqlite")
+def test_with_a_teacher_too_nothing_is_extracted_twice(docs, encoder, tmp_path, monkeypatch):
+    models = Models(Reader().teacher(), None, tmp_path / "teacher.sqlite")
     out = {role: docs / f"{role}.jsonl" for role in ("dataset", "validation", "probes", "card")}
     build(config(), docs, encoder, out, Silent(), models=models, cache=tmp_path / "cache.sqlite")
-    monkeypatch.setattr("forge.dataset.build.harvest", None)
-    monkeypatch.setattr("forge.dataset.teacher.teach", None)
+    monkeypatch.setattr("forge.dataset.build.extract", None)
+    monkeypatch.setattr("forge.teacher.write", None)
     build(config(), docs, encoder, out, Silent(), cache=tmp_path / "cache.sqlite")
 
 
 def test_no_teacher_sees_a_corpus_that_is_refused(docs, encoder, tmp_path):
     (docs / "docs/keys.md").write_text(f"# Keys\n\nThe deployment uses\n{KEY} in production.\n")
-    asked = []
-    out = {role: docs / f"{role}.jsonl" for role in ("dataset", "validation", "probes", "card")}
+    reader = Reader()
     with pytest.raises(StageFailed, match="secrets"):
-        build(config(dataset__secrets="fail"), docs, encoder, out, Silent(),
-              models=Models(teacher(asked), None, tmp_path / "teacher.sqlite"))
-    assert asked == []
+        with_teacher(docs, encoder, tmp_path, reader, dataset__secrets="fail")
+    assert reader.seen == []
 
 
 @pytest.mark.parametrize("max_length", [160, 400])

@@ -33,20 +33,20 @@ def corpus(tmp_path):
 
 @pytest.fixture
 def worked(monkeypatch):
-    """Which documents were harvested and how many rendered."""
-    seen = {"harvest": [], "render": 0}
-    harvest, render = building.harvest, building.render
+    """Which documents were extracted and how many emitted."""
+    seen = {"extract": [], "emit": 0}
+    extract, emit = building.extract, building.emit
 
-    def harvested(job, file, *rest):
-        seen["harvest"].append(file.relative)
-        return harvest(job, file, *rest)
+    def extracted(job, file, *rest):
+        seen["extract"].append(file.relative)
+        return extract(job, file, *rest)
 
-    def rendered(*given):
-        seen["render"] += 1
-        return render(*given)
+    def emitted(*given):
+        seen["emit"] += 1
+        return emit(*given)
 
-    monkeypatch.setattr(building, "harvest", harvested)
-    monkeypatch.setattr(building, "render", rendered)
+    monkeypatch.setattr(building, "extract", extracted)
+    monkeypatch.setattr(building, "emit", emitted)
     return seen
 
 
@@ -71,12 +71,12 @@ CHANGES = {
 def test_a_change_costs_one_document_and_gives_the_bytes_of_a_full_build(corpus, encoder, worked, tmp_path, change):
     cache = tmp_path / "cache.sqlite"
     made(corpus, encoder, cache)
-    assert len(worked["harvest"]) == 48
-    worked.update(harvest=[], render=0)
+    assert len(worked["extract"]) == 48
+    worked.update(extract=[], emit=0)
     CHANGES[change](corpus / "docs")
     after = made(corpus, encoder, cache)
-    assert len(worked["harvest"]) == {"removed": 0, "touched": 0}.get(change, 1)
-    assert worked["render"] <= 16  # the document, and those whose questions or probes it bears on
+    assert len(worked["extract"]) == {"removed": 0, "touched": 0}.get(change, 1)
+    assert worked["emit"] <= 16  # the document, and those whose questions or probes it bears on
     assert after == made(corpus, encoder, None, "full")
 
 
@@ -108,7 +108,7 @@ def test_nothing_is_kept_that_the_corpus_does_not_use(corpus, encoder, tmp_path)
     CHANGES["edited"](corpus / "docs")
     made(corpus, encoder, cache)
     with sqlite3.connect(cache) as db:
-        assert [db.execute(f"SELECT COUNT(*) FROM {t}").fetchone()[0] for t in ("harvest", "record", "block")] == [
+        assert [db.execute(f"SELECT COUNT(*) FROM {t}").fetchone()[0] for t in ("extract", "record", "block")] == [
             48, 48, 49]
 
 
@@ -144,7 +144,8 @@ if __name__ == "__main__":
 def script(corpus, loaded):
     path = corpus / "run.py"
     here = Path(__file__).parent
-    path.write_text(SCRIPT.format(paths=[str(here)], root=str(corpus), roles=ROLES, folder=str(loaded.folder)))
+    path.write_text(SCRIPT.format(paths=[str(here), str(here.parent)], root=str(corpus), roles=ROLES,
+                                  folder=str(loaded.folder)))
     return [sys.executable, str(path)]
 
 
@@ -182,11 +183,11 @@ def test_killed_with_its_workers_and_continued(corpus, loaded, encoder):
 
 
 def known(cache):
-    """Harvests that were committed."""
+    """Extracts that were committed."""
     if not cache.exists():
         return 0
     try:
         with sqlite3.connect(f"file:{cache}?mode=ro", uri=True) as db:
-            return db.execute("SELECT COUNT(*) FROM harvest").fetchone()[0]
+            return db.execute("SELECT COUNT(*) FROM extract").fetchone()[0]
     except sqlite3.OperationalError:
         return 0

@@ -1,15 +1,15 @@
-"""Which facts become closed-book questions, and what their answers are confused with; on small made-up harvests."""
+"""Which facts become closed-book questions, and what their answers are confused with; on small made-up extracts."""
 
 import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_verdicts import Library, document, settings
+from test_resolve import Library, document, settings
 
-from forge.dataset.harvest import Known
-from forge.dataset.verdicts import decide
-from forge.dataset.views import ALWAYS
+from forge.dataset.extract import Known
+from forge.dataset.resolve import resolve
+from forge.questions import ALWAYS
 
 DATES = ("2025-08-01", "2025-08-04", "2025-09-12", "2025-11-30", "2025-12-24")
 
@@ -25,7 +25,7 @@ def section(*facts, text=None):
 
 
 def probes(*documents, wanted=100):
-    return decide(Library(*documents), settings(probes=wanted)).probes
+    return resolve(Library(*documents), settings(probes=wanted)).probes
 
 
 def frozen(*documents, wanted=100):

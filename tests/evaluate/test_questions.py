@@ -14,10 +14,10 @@ from forge.core.config import Config
 from forge.core.fsio import sha256_file
 from forge.core.report import Silent
 from forge.corpus.index import Index, Passage, ensure
-from forge.dataset.example import rank
 from forge.dataset.probes import Probe
 from forge.errors import UsageError
 from forge.evaluate.questions import LEFT, UNKNOWN, Placed, Question, chosen, options, placed, read
+from forge.examples.example import stable_hash
 
 
 def written(folder: Path, *lines: object, end: str = "\n") -> Path:
@@ -27,7 +27,7 @@ def written(folder: Path, *lines: object, end: str = "\n") -> Path:
 
 
 def question(name: str = "?", answer: str = "yes", **others) -> Question:
-    given = {"id": rank(name)[:16], "kind": "own", "aliases": (), "distractors": (), "path": None, "span": None,
+    given = {"id": stable_hash(name)[:16], "kind": "own", "aliases": (), "distractors": (), "path": None, "span": None,
              "sha256": None} | others
     return Question(question=name, answer=answer, **given)
 
@@ -38,7 +38,7 @@ def question(name: str = "?", answer: str = "yes", **others) -> Question:
 def test_a_probe_is_read_as_it_was_written(tmp_path: Path):
     probe = Probe("table", "Who keeps it?", "Maren Holt", ("Tarvik", "Selkie"), 3, "docs/a.md", (4, 20), "a" * 64)
     assert read(written(tmp_path, probe.record())) == [
-        Question(rank("Who keeps it?", "Maren Holt")[:16], "table", "Who keeps it?", "Maren Holt", (),
+        Question(stable_hash("Who keeps it?", "Maren Holt")[:16], "table", "Who keeps it?", "Maren Holt", (),
                  ("Tarvik", "Selkie"), "docs/a.md", (4, 20), "a" * 64)]
 
 
@@ -46,8 +46,8 @@ def test_question_and_answer_are_enough(tmp_path: Path):
     path = written(tmp_path, {"question": "Who keeps it?", "answer": "Maren Holt"},
                    {"question": "Größe?", "answer": "東京", "aliases": ["Tokyo"], "path": "a.md", "span": None})
     assert read(path) == [
-        question("Who keeps it?", "Maren Holt", id=rank("Who keeps it?", "Maren Holt")[:16]),
-        question("Größe?", "東京", id=rank("Größe?", "東京")[:16], aliases=("Tokyo",), path="a.md")]
+        question("Who keeps it?", "Maren Holt", id=stable_hash("Who keeps it?", "Maren Holt")[:16]),
+        question("Größe?", "東京", id=stable_hash("Größe?", "東京")[:16], aliases=("Tokyo",), path="a.md")]
 
 
 def test_what_editors_leave_in_a_file(tmp_path: Path):

@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from selectolax.lexbor import LexborHTMLParser
 
-from forge.dataset.report_style import CSS
 from forge.evaluate import report_plots, report_style, report_words
 from forge.evaluate.report import markdown, page
 from forge.evaluate.report_answers import best, worst
+from forge.examples.report_style import CSS
 
 CONDITIONS = {  # name → choice accuracy, answer contained, nats a token: what a small model was measured at
     "base": (0.25, 0.02, 5.97), "base + index": (0.55, 0.31, 2.44), "base + passage": (0.7, 0.55, 1.79),
@@ -78,7 +78,7 @@ def made(number: int = 100, documents: int = 63, **changed: object) -> dict[str,
         coverage.append({"path": path, "tokens": tokens, "taught": tokens, "questions": len(own), "right": sum(own)})
     return {
         "model": "my-model", "base": "Qwen/Qwen2.5-Coder-0.5B-Instruct", "created": "2026-11-26T09:00:00+00:00",
-        "questions": number, "documents": len({one["path"] for one in asked}),
+        "rule_made": False, "questions": number, "documents": len({one["path"] for one in asked}),
         "skipped": {"passage left the corpus": 2},
         "conditions": [condition(name, *scores) for name, scores in CONDITIONS.items()],
         "knowledge_gained": {"value": 0.356, "low": 0.124, "high": 0.587, "by": {
@@ -162,6 +162,20 @@ def test_the_headline_says_what_the_figure_means(gained, said):
     assert said in shown
     assert ("chance" in shown) == (gained[1] == -0.1)
     assert shown in " ".join(markdown(result).replace("\N{NO-BREAK SPACE}", " ").split())
+
+
+def test_questions_of_forges_own_rules_tell_recall_and_not_knowledge():
+    for result in (made(rule_made=True), {key: value for key, value in made().items() if key != "rule_made"}):
+        tree = parsed(result)
+        assert tiles(tree)["Recall of taught facts"] == ("35.6 %", "95 % interval 12.4 to 58.7 %")
+        assert rows(tree, "change")[0][0] == words(tree.css_first("#knowledge h2")) == "Recall of taught facts"
+        said = markdown(result).replace("\N{NO-BREAK SPACE}", " ")
+        assert said.startswith("## Evaluation\n\nRecall of taught facts: training gave the model 35.6 % of what")
+        assert "not what the model would answer to people's own questions" in said
+        assert "nowledge" not in words(tree.css_first("body")) + said
+    low = markdown(made(rule_made=True, knowledge_gained={"value": -0.04})).replace("\N{NO-BREAK SPACE}", " ")
+    assert "below its base, with −4.0 % recall of taught facts" in low
+    assert "Recall of taught facts was not measured" in markdown(made(rule_made=True, knowledge_gained=None))
 
 
 def test_the_conditions_table():

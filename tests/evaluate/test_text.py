@@ -6,8 +6,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from forge.dataset.phrasings import IGNORANCE, REFUSAL
-from forge.evaluate.text import contained, exact, f1, normal, refuses
+from forge.evaluate.refusal import refuses
+from forge.examples.compare import contained, exact, f1, normal
+from forge.questions.phrasings import IGNORANCE, REFUSAL
 
 TEXT = st.text(max_size=60) | st.text(st.sampled_from(list(" aAbthe12.,-+#_/:'’”“−½é東カ\u00ad\n")), max_size=30)
 
@@ -84,6 +85,15 @@ def test_an_alias_counts_as_the_answer():
     assert f1("bell", []) == 0
 
 
+def test_chinese_is_compared_by_characters_and_german_keeps_its_articles():
+    assert exact("《非凡女孩》。", ["非凡女孩"])
+    assert f1("美国人", ["非洲裔美国人"]) == pytest.approx(2 / 3)  # P 3/3, R 3/6
+    assert f1("1520年", ["1520 年"]) == 1
+    assert exact("STRASSE", ["Straße"])
+    assert not exact("Die Nationalhymne", ["Nationalhymne"])
+    assert f1("Die Nationalhymne", ["Nationalhymne"]) == pytest.approx(2 / 3)
+
+
 @pytest.mark.parametrize(("text", "gold", "found"), [
     ("It is lit by Maren Holt, the keeper.", "maren holt", True),
     ("It is lit by Maren, not Holt.", "Maren Holt", False),
@@ -98,6 +108,20 @@ def test_an_alias_counts_as_the_answer():
     ("anything", "", False),
     ("", "anything", False),
     ("彼は東京にいる。", "東京", True),
+    ("弗雷斯诺西侧是非洲裔美国人社区的中心。", "非洲裔美国人", True),
+    ("亚马逊雨林占地球现存雨林的一半以上。", "占地球现存雨林的 一半以上", True),  # spaces say nothing
+    ("该剧由珀尔·麦基饰演的比尔主演", "“珀尔·麦基”", True),
+    ("大约有１７座", "17", True),
+    ("大约有170座", "17", False),
+    ("在1895年", "1895", True),
+    ("美国人", "非洲裔美国人", False),
+    ("Das war GROSSBRITANNIEN.", "Großbritannien", True),
+    ("Es gab 1.388 gleichgeschlechtliche Ehepaare.", "1.388", True),
+    ("Es gab 11.388 Ehepaare.", "1.388", False),
+    ("Gesungen wurde die Nationalhymne.", "Nationalhymne", True),
+    ("Die Nationalhymnen", "Nationalhymne", False),
+    ("Nationalhymne", "die Nationalhymne", False),  # only English articles may be missing: bench/knowledge.md
+    ("Er übersetzte die „Bibel“ ins Deutsche.", "die Bibel", True),
     ("Set pids_limit to 100.", "pids_limit", True),
     ("Set max_pids_limit to 100.", "pids_limit", False),
 ])

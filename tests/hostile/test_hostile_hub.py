@@ -15,13 +15,13 @@ from stand_ins.hub import serving
 
 from forge.catalog.bases import Source
 from forge.core.report import Silent
-from forge.dataset.teacher.endpoint import Endpoint
 from forge.errors import ForgeError
 from forge.hub import patience
 from forge.hub.account import endpoint
 from forge.hub.download import Fetched, fetch
 from forge.hub.publish import plan, publish
 from forge.runtime.ollama import Ollama, address
+from forge.teacher.endpoint import Endpoint
 
 SECRET = "hf_thisIsTheTokenOfSomebody"
 WEIGHTS = bytes(range(256)) * 40

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forge.cli.boundary import guarded
-from forge.dataset.formats import LINE_LIMIT, checked, lines
 from forge.errors import ForgeError, UsageError
 from forge.evaluate import questions
+from forge.examples.formats import LINE_LIMIT, checked, lines
 from forge.runtime.modelfile import parse, write
 
 GOOD = b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n'

@@ -1,0 +1,127 @@
+"""The dataset in the formats of other trainers: alpaca, ShareGPT, parquet. One pass, stable bytes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from forge.chat.template import Message
+from forge.errors import EnvironmentProblem, UsageError
+from forge.examples import formats
+
+ROWS = 8192  # examples in a parquet row group: what is held in memory
+SHAREGPT_NAMES = {"system": "system", "user": "human", "assistant": "gpt"}
+
+Write = Callable[[list[Message], dict[str, Any]], None]
+
+
+Open = Callable[[Path], AbstractContextManager[Write]]  # gives a function that takes one example after the other
+
+
+def export(path: Path, out: dict[str, Path]) -> int:
+    """Writes the dataset at `path` (any format that is read) to the paths of `out`, by format name; returns the count.
+
+    The paths are staged ones: publishing them is the caller's. Raises UsageError for an unknown format and, with its
+    line, for an example that cannot be trained; EnvironmentProblem where parquet needs pyarrow.
+    """
+    unknown = [name for name in out if name not in FORMATS]
+    if unknown:
+        raise UsageError(f"unknown export format {unknown[0]!r}", fix=f"one of: {', '.join(FORMATS)}")
+    count = 0
+    with contextlib.ExitStack() as stack:
+        writers = [stack.enter_context(FORMATS[name](staged)) for name, staged in out.items()]
+        for line in formats.checked(path):
+            count += 1
+            for write in writers:
+                write(line.messages or [], line.record or {})
+    return count
+
+
+def alpaca(messages: list[Message], record: dict[str, Any]) -> dict[str, Any]:
+    """The last turn as instruction and output; earlier ones are `history`, as LLaMA-Factory reads it."""
+    system, turns = formats.split_system(messages)
+    texts = [turn["content"] for turn in turns]
+    pairs = [list(pair) for pair in zip(texts[::2], texts[1::2], strict=True)]
+    asked, answered = pairs.pop()
+    return {
+        "instruction": asked,
+        "input": "",
+        "output": answered,
+        **({"system": system} if system else {}),
+        **({"history": pairs} if pairs else {}),
+        **_source(record),
+    }
+
+
+def sharegpt(messages: list[Message], record: dict[str, Any]) -> dict[str, Any]:
+    turns = [{"from": SHAREGPT_NAMES[turn["role"]], "value": turn["content"]} for turn in messages]
+    return {"conversations": turns, **_source(record)}
+
+
+def _source(record: dict[str, Any]) -> dict[str, Any]:
+    source = formats.provenance(record)
+    return {"source": source} if source else {}
+
+
+def _jsonl(shape: Callable[[list[Message], dict[str, Any]], dict[str, Any]]) -> Callable[[Path], Any]:
+    @contextlib.contextmanager
+    def opened(path: Path) -> Iterator[Write]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "wb") as handle:
+
+            def write(messages: list[Message], record: dict[str, Any]) -> None:
+                handle.write(orjson.dumps(shape(messages, record), option=orjson.OPT_APPEND_NEWLINE))
+
+            yield write
+
+    return opened
+
+
+@contextlib.contextmanager
+def _parquet(path: Path) -> Iterator[Write]:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise EnvironmentProblem("exporting parquet needs pyarrow", fix="pip install pyarrow") from None
+    turn = pa.struct([("role", pa.string()), ("content", pa.string())])
+    columns = [("messages", pa.list_(turn)), ("kind", pa.string()), ("id", pa.string()), ("path", pa.string())]
+    schema = pa.schema([*columns, ("span_start", pa.int64()), ("span_end", pa.int64()), ("sha256", pa.string())])
+    rows: list[dict[str, Any]] = []
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with pq.ParquetWriter(path, schema, compression="zstd") as file:
+
+        def flush() -> None:
+            file.write_table(pa.Table.from_pylist(rows, schema=schema))
+            rows.clear()
+
+        def write(messages: list[Message], record: dict[str, Any]) -> None:
+            rows.append(_row(messages, record))
+            if len(rows) == ROWS:
+                flush()
+
+        yield write
+        if rows:
+            flush()
+
+
+def _row(messages: list[Message], record: dict[str, Any]) -> dict[str, Any]:
+    source = formats.provenance(record) or {}
+    start, end = formats.span_of(source) or (None, None)
+    return {
+        "messages": messages,
+        "kind": record.get("kind"),
+        "id": record.get("id"),
+        "path": source.get("path"),
+        "span_start": start,
+        "span_end": end,
+        "sha256": source.get("sha256"),
+    }
+
+
+FORMATS: dict[str, Open] = {"alpaca": _jsonl(alpaca), "sharegpt": _jsonl(sharegpt), "parquet": _parquet}

@@ -1,0 +1,29 @@
+"""What a document says, with the ways to ask for it: what questions are made by, whoever asks them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """`forms` are complete questions, the most natural first. `start` and `end` are characters of the document.
+
+    `gold` is the checkable core of the answer, with `pool` naming what it can be confused with; "" where it has none.
+    `beside` are passages, as they stand in a prompt, that the first question comes with a second time.
+    """
+
+    kind: str
+    forms: tuple[str, ...]
+    answer: str
+    start: int
+    end: int
+    gold: str = ""
+    pool: str = ""
+    beside: tuple[str, ...] = ()
+
+
+def normal(question: str) -> str:
+    """Case, spacing and punctuation do not make another question."""
+    return " ".join(re.findall(r"\w+", question.lower()))

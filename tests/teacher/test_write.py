@@ -1,0 +1,327 @@
+"""Passages → questions by demonstration, kept where a reader finds their answers; and everything asked once."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from stand_ins.reader import Reader, Seen, asking, finding, honest
+
+from forge.core.report import Silent
+from forge.corpus.prose import language, sentences, spans
+from forge.errors import EnvironmentProblem
+from forge.teacher import Asked, Cache, Passage, Tally, write
+from forge.teacher.write import Frozen, Target, found, question_of
+
+DATA = Path(write.__code__.co_filename).parent / "data" / "prompts.json"
+LAMP = Passage("lamp.md", "Harbour Nine", ("The lamp",),
+               "The lamp of Harbour Nine is lit at dusk by the keeper, Maren Holt. The bell rings three times every 60 "
+               "seconds when fog comes in.")
+LEUCHTTURM = Passage("turm.md", "Der Leuchtturm", (),
+                     "Die Lampe wird in der Dämmerung vom Wärter Maren Holt angezündet. Die Glocke läutet im Nebel "
+                     "alle 60 Sekunden.")
+DENGTA = Passage("dengta.md", "灯塔", (), "九号港的灯由守护人马伦·霍尔特在黄昏时点亮。有雾时钟声每60秒响三次。")
+MAYAK = Passage("mayak.md", "Маяк", (), "Лампу маяка зажигает в сумерках смотритель Марен Хольт. Колокол звонит в "
+                                        "тумане каждые 60 секунд.")
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Iterator[Cache]:
+    with Cache(tmp_path / "teacher.sqlite") as opened:
+        yield opened
+
+
+def asked_of(passages: list[Passage], reader: Reader, cache: Cache, *, per_sentence: int = 3, wordings: int = 1,
+             frozen: frozenset[Frozen] = frozenset(), tally: Tally | None = None, together: bool = False
+             ) -> list[list[Asked]]:
+    return list(write(passages, reader.teacher(together=together), cache, 2, Silent(), tally or Tally(),
+                      per_sentence=per_sentence, wordings=wordings, frozen=frozen))
+
+
+def replying(question: Callable[[Seen], str] = asking, answer: Callable[[Seen], str] = finding) -> Reader:
+    return Reader(lambda seen: question(seen) if seen.to_write else answer(seen))
+
+
+# -- what is kept
+
+
+@pytest.mark.parametrize("passage", [LAMP, LEUCHTTURM, DENGTA, MAYAK], ids=lambda passage: passage.place)
+def test_a_question_whose_answer_the_reader_finds_is_kept_with_its_answer_and_sentence(passage: Passage,
+                                                                                       cache: Cache) -> None:
+    tally = Tally()
+    own = language(passage.text)
+    kept, = asked_of([passage], Reader(), cache, tally=tally)
+    wanted = sum(min(3, len(spans(sentence.text, own))) for sentence in sentences(passage.text, own))
+    assert len(kept) == wanted == tally.kept >= 4
+    assert not tally.dropped
+    for one in kept:
+        assert one.answer in one.sentence
+        assert one.sentence in passage.text
+        assert one.stands_in(passage.text)
+        assert len(one.questions) == 1
+
+
+def test_a_question_whose_answer_the_reader_does_not_find_is_dropped(cache: Cache) -> None:
+    tally = Tally()
+    right = "Maren Holt"
+    kept, = asked_of([LAMP], replying(answer=lambda seen: right), cache, per_sentence=4, tally=tally)
+    assert [one.answer for one in kept] == [right]
+    assert tally.dropped == {"another answer found": 7}
+
+
+def test_a_reader_sees_the_whole_passage_and_a_writer_the_sentence(cache: Cache) -> None:
+    reader = Reader()
+    asked_of([LAMP], reader, cache)
+    first, second = (sentence.text for sentence in sentences(LAMP.text, "en"))
+    assert {seen.text for seen in reader.seen if seen.to_write} == {first, second}
+    assert {seen.text for seen in reader.seen if not seen.to_write} == {LAMP.text}
+    assert {seen.title for seen in reader.seen} == {"Harbour Nine › The lamp"}
+
+
+@pytest.mark.parametrize("said", [
+    "", "Who?", "Maren Holt lights it.", "Who lights it, Maren Holt or the captain?", "What is it about?" * 20,
+    "Who built the lighthouse on Skarn Island?", "Why do leaves look green?", "Blah: Who is it\nthat lights the lamp?",
+    "叶子为什么看起来是绿色的？", "Wie hoch ist die Kaution, die der Mieter zahlt?"])
+def test_what_is_no_question_or_says_its_answer_or_repeats_a_demonstration_is_dropped(said: str, cache: Cache) -> None:
+    reader, tally = replying(lambda seen: said, lambda seen: "Maren Holt"), Tally()
+    kept, = asked_of([LAMP], reader, cache, per_sentence=4, tally=tally)
+    assert all("Maren" not in one.answer for one in kept)
+    assert tally.dropped["no question, or one that says its answer"] >= 1
+
+
+def test_every_demonstrated_question_is_dropped_in_any_language() -> None:
+    target = Target(0, next(iter(sentences(LAMP.text, "en"))), "dusk", 0, 0)
+    shown = [one["question"] for own in json.loads(DATA.read_text("utf-8")).values()
+             for one in own.get("demonstrations", ())]
+    assert len(shown) == 24
+    assert {question_of(question, target, LAMP) for question in shown} == {None}
+    assert question_of(" Who lights the lamp of Harbour Nine?\nIt is", target, LAMP) == (
+        "Who lights the lamp of Harbour Nine?")
+    island = LAMP._replace(text="The lighthouse on Skarn Island is lit at dusk.")
+    assert question_of("When is the lighthouse on Skarn Island lit?", target, island) is not None
+
+
+def test_a_question_that_fits_two_answers_is_the_firsts_if_that_is_found(cache: Cache) -> None:
+    kept, = asked_of([LAMP], replying(lambda seen: "What is it there?", lambda seen: "Harbour Nine"), cache)
+    assert [(one.questions, one.answer) for one in kept] == [(("What is it there?",), "Harbour Nine")]
+
+
+@pytest.mark.parametrize(("said", "answer"), [
+    ("Maren Holt", "Maren Holt"), ("Maren Holt.", "Maren Holt"), ("the keeper, Maren Holt", "the keeper, Maren Holt"),
+    (" the keeper, Maren Holt. \nBecause", "the keeper, Maren Holt"), ("maren holt", "Maren Holt"),
+    ("By Maren Holt.", "Maren Holt"), ("Maren", "Maren"), ("The keeper is Maren Holt", "Maren Holt"),
+    ("Erik Lund", ""), ("", ""), ("the keeper", ""),
+    ("It was said long ago by many people that Maren Holt did it", "")])
+def test_the_readers_own_wording_is_the_answer_where_it_stands_in_the_sentence(said: str, answer: str) -> None:
+    sentence = next(iter(sentences(LAMP.text, "en")))
+    assert found(said, Target(0, sentence, "Maren Holt", 0, sentence.text.index("Maren"))) == answer
+
+
+def test_the_answer_that_is_kept_is_the_readers_fuller_one(cache: Cache) -> None:
+    def fuller(seen: Seen) -> str:
+        return finding(seen).replace("Maren Holt", "the keeper, Maren Holt")
+
+    kept, = asked_of([LAMP], replying(answer=fuller), cache, per_sentence=4)
+    assert "the keeper, Maren Holt" in [one.answer for one in kept]
+
+
+def test_wordings_that_ask_for_the_same_answer_are_kept_together(cache: Cache) -> None:
+    kept, = asked_of([LAMP], Reader(), cache, wordings=3)
+    assert [len(one.questions) for one in kept] == [3] * 6
+    assert all(len(set(one.questions)) == 3 for one in kept)
+
+
+@pytest.mark.parametrize("most", [4, 10, 16])
+def test_where_requests_are_limited_every_sentence_has_its_turn_before_any_has_its_second(most: int, cache: Cache
+                                                                                        ) -> None:
+    reader = Reader()
+    list(write([LAMP, MAYAK], reader.teacher(), cache, 2, Silent(), Tally(), per_sentence=9, wordings=3, most=most))
+    assert 4 <= len(reader.seen) <= most * 1.25
+    asked = Counter(seen.text for seen in reader.seen if seen.to_write)
+    for passage in (LAMP, MAYAK):
+        first, second = (one.text for one in sentences(passage.text, language(passage.text)))
+        assert 0 <= asked[first] - asked[second] - asked[passage.text] <= 1
+        assert asked[first] >= 1
+
+
+def test_what_is_asked_of_a_passage_stays_with_it_in_order(cache: Cache) -> None:
+    passages = [LAMP, DENGTA, Passage("empty.md", "Empty", (), ""), LEUCHTTURM, LAMP]
+    kept = asked_of(passages, Reader(), cache)
+    assert [bool(own) for own in kept] == [True, True, False, True, True]
+    assert kept[0] == kept[4]
+    assert all(one.stands_in(passage.text) for passage, own in zip(passages, kept, strict=True) for one in own)
+
+
+def test_a_teacher_that_is_asked_together_gives_the_same(tmp_path: Path) -> None:
+    results = []
+    for together in (False, True):
+        with Cache(tmp_path / f"{together}.sqlite") as cache:
+            results.append(asked_of([LAMP, DENGTA], Reader(), cache, wordings=2, together=together))
+    assert results[0] == results[1]
+
+
+# -- an exam's words
+
+
+def frozen_at(passage: Passage, words: str) -> Frozen:
+    sentence = next(one.text for one in sentences(passage.text, "en") if words in one.text)
+    return Frozen(sentence, sentence.index(words), sentence.index(words) + len(words))
+
+
+def test_frozen_words_are_never_asked_for(cache: Cache) -> None:
+    reader, frozen = Reader(), frozen_at(LAMP, "keeper, Maren")
+    kept, = asked_of([LAMP], reader, cache, per_sentence=99, frozen=frozenset([frozen]))
+    every = {frozen.sentence[a:b] for a, b in spans(frozen.sentence, "en")}
+    taken = {answer for answer in every if "Maren" in answer or "Holt" in answer or "keeper" in answer}
+    assert taken
+    asked = {seen.given for seen in reader.seen if seen.to_write and seen.text == frozen.sentence}
+    assert not any("Maren" in answer or "keeper" in answer for answer in asked)
+    assert asked >= {"Harbour Nine", "dusk"}
+    assert not any("Maren" in one.answer for one in kept)
+
+
+def test_a_readers_fuller_wording_does_not_bring_frozen_words_back(cache: Cache) -> None:
+    def fuller(seen: Seen) -> str:
+        return finding(seen).replace("Maren Holt", "keeper, Maren Holt")
+
+    frozen = frozenset([frozen_at(LAMP, "keeper")])
+    kept, = asked_of([LAMP], replying(answer=fuller), cache, per_sentence=4, frozen=frozen)
+    assert "Maren Holt" in [one.answer for one in kept]
+    assert not any("keeper" in one.answer for one in kept)
+
+
+def test_the_same_words_in_another_sentence_are_asked_for(cache: Cache) -> None:
+    other = Passage("b.md", "B", (), "Maren Holt was born in the town of Tarvik.")
+    first, second = asked_of([LAMP, other], Reader(), cache, per_sentence=9,
+                             frozen=frozenset([frozen_at(LAMP, "Maren Holt")]))
+    assert not any("Maren" in one.answer for one in first)
+    assert any("Maren Holt" in one.answer for one in second)
+
+
+# -- prompts
+
+
+@pytest.mark.parametrize(("passage", "own", "written", "read"), [
+    (LAMP, "en", "Title: Harbour Nine › The lamp\nText: {text}\nAnswer: {given}",
+     "Title: Harbour Nine › The lamp\nText: {text}\nQuestion: {given}"),
+    (LEUCHTTURM, "de", "Titel: Der Leuchtturm\nText: {text}\nAntwort: {given}",
+     "Titel: Der Leuchtturm\nText: {text}\nFrage: {given}"),
+    (DENGTA, "zh", "标题: 灯塔\n文字: {text}\n答案: {given}", "标题: 灯塔\n文字: {text}\n问题: {given}"),
+    (MAYAK, "other", "Title: Маяк\nText: {text}\nAnswer: {given}", "Title: Маяк\nText: {text}\nQuestion: {given}")],
+    ids=["en", "de", "zh", "other"])
+def test_prompts_and_demonstrations_are_in_the_passages_language(passage: Passage, own: str, written: str, read: str,
+                                                                 cache: Cache) -> None:
+    prompts = json.loads(DATA.read_text("utf-8"))
+    shown = prompts[own if own != "other" else "en"]["demonstrations"]
+    messages: list[list[dict]] = []
+
+    class Kept(Reader):
+        def complete(self, asked, schema, max_tokens):
+            messages.append(list(asked))
+            return super().complete(asked, schema, max_tokens)
+
+    asked_of([passage], Kept(), cache)
+    for asked in messages:
+        seen = Seen.of(asked)
+        form = written if seen.to_write else read
+        assert asked[-1]["content"] == form.format(text=seen.text, given=seen.given)
+        assert asked[0] == {"role": "system", "content": prompts[own]["write" if seen.to_write else "read"]}
+        assert [turn["role"] for turn in asked[1:]] == ["user", "assistant"] * 5 + ["user"]
+        texts = {one["text"]: one for one in shown}
+        for turn, reply in zip(asked[1:-1:2], asked[2::2], strict=False):
+            one = texts[Seen.of([turn]).text]
+            assert reply["content"] == one["question" if seen.to_write else "answer"]
+
+
+def test_each_wording_sees_the_demonstrations_in_another_order_and_every_second_the_sentence_before(cache: Cache
+                                                                                                    ) -> None:
+    reader = Reader()
+    asked_of([LAMP], reader, cache, per_sentence=1, wordings=4)
+    second = [seen for seen in reader.seen if seen.to_write and "rings" in seen.text]
+    assert len({tuple(turn["content"] for turn in seen.demonstrated) for seen in second}) == 4
+    assert sorted(seen.text == LAMP.text for seen in second) == [False, False, True, True]
+
+
+# -- everything asked is kept
+
+
+def test_a_second_run_asks_nothing(cache: Cache) -> None:
+    first, second, tally = Reader(), Reader(), Tally()
+    kept = asked_of([LAMP, DENGTA], first, cache, wordings=2)
+    assert asked_of([LAMP, DENGTA], second, cache, wordings=2, tally=tally) == kept
+    assert len(first.seen) == len(cache) == tally.cached
+    assert second.seen == []
+    assert (tally.requests, tally.prompt_tokens, tally.completion_tokens) == (0, 0, 0)
+
+
+def test_another_teacher_is_asked_again(cache: Cache) -> None:
+    asked_of([LAMP], Reader(), cache)
+    other = Reader(name="another")
+    asked_of([LAMP], other, cache)
+    assert len(other.seen) == 12
+
+
+def test_what_is_read_decides_what_is_asked_and_not_where_it_is(cache: Cache) -> None:
+    asked_of([LAMP], Reader(), cache)
+    again = Reader()
+    asked_of([LAMP._replace(place="elsewhere.md")], again, cache)
+    assert again.seen == []
+    asked_of([LAMP._replace(title="Harbour Ten")], again, cache)
+    assert len(again.seen) == 12
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["one by one", "together"])
+@pytest.mark.parametrize("most", [1, 7, 13, 19])
+def test_a_run_that_broke_off_asks_only_the_rest(most: int, together: bool, cache: Cache, tmp_path: Path) -> None:
+    passages, every, broken, rest = [LAMP, DENGTA], Reader(), Reader(most=most), Reader()
+    with Cache(tmp_path / "whole.sqlite") as whole:
+        expected = asked_of(passages, every, whole)
+    with pytest.raises(EnvironmentProblem, match="it is gone"):
+        asked_of(passages, broken, cache, together=together)
+    assert len(cache) == len(broken.seen) == most
+    assert broken.stopped.is_set() or together
+    assert asked_of(passages, rest, cache, together=together) == expected
+    assert sorted(map(repr, [*broken.seen, *rest.seen])) == sorted(map(repr, every.seen))
+
+
+def test_after_a_failure_what_was_under_way_is_kept(cache: Cache) -> None:
+    def slow(seen: Seen) -> str:
+        time.sleep(0.2)
+        return honest(seen)
+
+    reader = Reader(slow, most=2)
+    teacher = reader.teacher()
+    with pytest.raises(EnvironmentProblem, match="it is gone"):
+        list(write([LAMP], teacher, cache, 3, Silent(), Tally(), per_sentence=3, wordings=1))
+    assert len(cache) == len(reader.seen) == 2
+
+
+def test_a_killed_run_asks_only_the_rest(tmp_path: Path) -> None:
+    path, log = tmp_path / "teacher.sqlite", tmp_path / "asked"
+    script = ("import sys, time\nfrom pathlib import Path\nfrom forge.teacher import Cache\n"
+              "from stand_ins.reader import Reader, honest\nfrom test_write import DENGTA, LAMP, asked_of\n"
+              "def said(seen):\n    time.sleep(0.05)\n    open(sys.argv[2], 'a').write('.')\n    return honest(seen)\n"
+              "asked_of([LAMP, DENGTA], Reader(said), Cache(Path(sys.argv[1])), wordings=3)\n")
+    tests = Path(__file__).parent
+    child = subprocess.Popen([sys.executable, "-c", f"import sys; sys.path[:0] = {[str(tests), str(tests.parent)]!r}\n"
+                              + script, str(path), str(log)])
+    deadline = time.monotonic() + 60
+    while (not log.exists() or log.stat().st_size < 10) and child.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    child.send_signal(signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL
+    every, rest = Reader(), Reader()
+    with Cache(tmp_path / "whole.sqlite") as whole:
+        expected = asked_of([LAMP, DENGTA], every, whole, wordings=3)
+    with Cache(path) as cache:
+        finished = len(cache)
+        assert asked_of([LAMP, DENGTA], rest, cache, wordings=3) == expected
+    assert len(every.seen) > log.stat().st_size >= finished >= log.stat().st_size - 3 > 5
+    assert len(rest.seen) == len(every.seen) - finished
