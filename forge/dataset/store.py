@@ -38,7 +38,7 @@ META = tuple(f.name for f in fields(Block) if f.name not in ("train", "validatio
 def code_digest() -> str:
     """Of the source of the rooms whose functions are cached: another version of Forge never takes an old result."""
     forge = Path(__file__).parents[1]
-    rooms = [forge / room for room in ("chat", "corpus", "examples", "questions", "teacher", "dataset")]
+    rooms = [forge / room for room in ("chat", "corpus", "examples", "questions", "teacher", "exam", "dataset")]
     digest = hashlib.sha256()
     for path in sorted(p for room in rooms for p in room.rglob("*") if p.suffix in (".py", ".json", ".yaml")):
         digest.update(path.read_bytes())

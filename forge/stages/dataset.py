@@ -119,7 +119,8 @@ def _models(ctx: Context, opened: ExitStack) -> Models:
     answering = None
     if own.replay_answers == "base":
         answering = asking if asked == "base" else start("base")
-    most = requests_within(own.teacher_minutes, base or ctx.workspace.at(asked)) if limited(ctx) else math.inf
+    slow = asked.endswith(".gguf") or (asked == "base" and not cuda())
+    most = requests_within(own.teacher_minutes, base or ctx.workspace.at(asked)) if slow else math.inf
     return Models(asking, answering, ctx.workspace.state / "teacher.sqlite", most)
 
 

@@ -111,9 +111,9 @@ def write(passages: Sequence[Passage], teacher: Teacher, cache_: Cache, workers:
 def _written(passages: Sequence[Passage], teacher: Teacher, cache_: Cache, workers: int, report: Reporter,
              per_sentence: int, wordings: int, frozen: frozenset[Frozen], share: float, tally: Tally
              ) -> list[list[Asked]]:
-    languages = [language(passage.text) for passage in passages]
+    languages, taken = [language(passage.text) for passage in passages], _examined(frozen)
     targets = [target for i, passage in enumerate(passages)
-               for target in _first(_targets(i, passage, languages[i], per_sentence, wordings, frozen), share)]
+               for target in _first(_targets(i, passage, languages[i], per_sentence, wordings, taken), share)]
     asked = [to_write(target, passages[target.passage], languages[target.passage]) for target in targets]
     said = completed(asked, QUESTION_TOKENS, teacher, cache_, workers, tally, report, "questions")
     questions = [question_of(one.text, target, passages[target.passage])
@@ -122,7 +122,6 @@ def _written(passages: Sequence[Passage], teacher: Teacher, cache_: Cache, worke
     read = [to_read(passages[target.passage], question, languages[target.passage]) for target, question in unique]
     answers = completed(read, ANSWER_TOKENS, teacher, cache_, workers, tally, report, "answers")
     kept: dict[tuple[int, str, str], list[str]] = {}
-    taken = _examined(frozen)
     for (target, question), said_of_it in zip(unique, answers, strict=True):
         if answer := found(said_of_it.text, target):
             start, end = placed(answer, target)
@@ -136,9 +135,8 @@ def _written(passages: Sequence[Passage], teacher: Teacher, cache_: Cache, worke
             for number in range(len(passages))]
 
 
-def _targets(number: int, passage: Passage, own: str, per_sentence: int, wordings: int, frozen: frozenset[Frozen]
-             ) -> Iterator[Target]:
-    examined = _examined(frozen)
+def _targets(number: int, passage: Passage, own: str, per_sentence: int, wordings: int,
+             examined: dict[str, list[tuple[int, int]]]) -> Iterator[Target]:
     for sentence in sentences(passage.telling, own):
         taken = examined.get(sentence.text, [])
         free = [(a, b) for a, b in spans(sentence.text, own) if not any(a < d and c < b for c, d in taken)]
