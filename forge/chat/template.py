@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-from jinja2 import TemplateError
-from jinja2.ext import loopcontrols
+from jinja2 import TemplateError, nodes
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
 from jinja2.sandbox import SecurityError
 
 from forge.chat.sandbox import METER, Meter, Sandbox
@@ -29,9 +30,20 @@ def _raise(message: str) -> None:
     raise TemplateError(message)
 
 
+class Generation(Extension):
+    """{% generation %} … {% endgeneration %} stands around what an assistant says, for trainers that look for it. What
+    is trained is found by rendering here (`encode.segments`), so the marks are read over."""
+
+    tags = {"generation"}  # noqa: RUF012 - as jinja2 declares it
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
 def _environment() -> Sandbox:
     # The settings that templates are written for (transformers' documentation, "Chat templates").
-    environment = Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+    environment = Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, Generation])
     environment.add_filter("tojson", lambda value, indent=None: json.dumps(value, ensure_ascii=False, indent=indent))
     environment.globals["raise_exception"] = _raise
     environment.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
@@ -55,7 +67,8 @@ class ChatTemplate:
 
     @staticmethod
     def load(folder: Path) -> ChatTemplate:
-        """The template of a model folder: `chat_template` in tokenizer_config.json beats chat_template.jinja."""
+        """The template of a model folder: chat_template.jinja beats `chat_template` in tokenizer_config.json, as it does
+        in transformers."""
         config_file = folder / "tokenizer_config.json"
         try:
             config = json.loads(read_limited(config_file, JSON_LIMIT)) if config_file.exists() else {}
@@ -69,7 +82,7 @@ class ChatTemplate:
             source = next((t.get("template") for t in source if isinstance(t, dict) and t.get("name") == "default"),
                           None)
         beside = folder / "chat_template.jinja"
-        if not source and beside.exists():
+        if beside.exists():
             source = read_limited(beside, JSON_LIMIT).decode(errors="replace")
         if not source or not isinstance(source, str):
             raise UsageError(f"{folder} has no chat template", fix="choose an instruct (chat) model as base")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from forge.errors import UsageError
 
 TOKEN_NAMES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGING_FACE_TOKEN")
+LINE = re.compile(r"""\s*(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=\s*"""
+                  r"""(?:(?P<quote>["'])(?P<quoted>.*?)(?P=quote)\s*(?:\#.*)?|(?P<bare>.*?))(?:\s+\#.*)?\s*$""")
 PLACEHOLDERS = {"your_token_here", "hf_your_token_here"}  # what instructions write, and nobody means
 
 
@@ -30,15 +33,12 @@ def offline() -> bool:
 
 
 def read_env(path: Path) -> dict[str, str]:
-    """NAME=VALUE lines, with `export` and quotes allowed; other lines are ignored, and so is a missing file."""
+    """NAME=VALUE lines, with `export`, quotes and comments behind a value allowed, whatever editor wrote them; other
+    lines are ignored, and so is a missing file."""
     if not path.is_file():
         return {}
-    values = {}
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        name, separator, value = line.strip().removeprefix("export ").partition("=")
-        if separator and not name.startswith("#"):
-            values[name.strip()] = value.strip().strip("\"'")
-    return values
+    lines = (LINE.match(line) for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines())
+    return {line["name"]: line["quoted"] if line["quoted"] is not None else line["bare"] for line in lines if line}
 
 
 def token(workspace: Path) -> str | None:

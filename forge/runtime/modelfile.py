@@ -15,7 +15,7 @@ from forge.core.config import GenerationConfig
 from forge.errors import UsageError
 
 Value = str | int | float | bool
-TRIPLE = '"""'
+TRIPLE, SINGLES = '"""', "'''"
 ROLES = ("system", "user", "assistant")
 
 # A word and its value; PARAMETER and MESSAGE name something in between.
@@ -118,7 +118,8 @@ def _texts(m: Modelfile) -> Iterator[tuple[str, str]]:
 
 
 def lossy(m: Modelfile) -> list[str]:
-    """What Ollama's own parser would drop from the written file: characters it does not count as printable.
+    """What the written file cannot hold: characters that Ollama's own parser does not count as printable, which it
+    drops, and three double quotes in a row, which would end a text.
 
     A model created through the API keeps them.
     """
@@ -127,6 +128,8 @@ def lossy(m: Modelfile) -> list[str]:
         dropped = sorted({c for c in text if not c.isprintable() and c not in "\n\r\t"})
         if dropped:
             found.append(f"{word}: `ollama create -f` drops {', '.join(f'U+{ord(c):04X}' for c in dropped)}")
+        if TRIPLE in text:
+            found.append(f"{word}: {TRIPLE} stands in the file as {SINGLES}: the format cannot express it")
     return found
 
 
@@ -137,10 +140,6 @@ def write(m: Modelfile) -> str:
             raise UsageError(f"Modelfile FROM cannot hold {name!r}", fix="give the file a plain name")
     if m.requires is not None and not VERSION.fullmatch(m.requires):
         raise UsageError(f"Modelfile REQUIRES cannot be {m.requires!r}", fix="give a version as 0.17.1")
-    for word, text in _texts(m):
-        if TRIPLE in text:
-            raise UsageError(f'Modelfile {word} holds """, which the format cannot express: {text[:60]!r}',
-                             fix='remove the """, or deploy with `forge deploy`, which uses the API')
     lines = [f"FROM {name}" for name in (m.from_, *m.more)]
     lines += [f"{word} {_quoted(text)}" for word, field in TEXTS.items() if (text := getattr(m, field)) is not None]
     lines += [f"PARAMETER {name} {_parameter(name, value)}" for name, value in m.parameters]
@@ -154,7 +153,7 @@ def write(m: Modelfile) -> str:
 
 
 def _quoted(text: str) -> str:
-    return f"{TRIPLE}{text}{TRIPLE}"
+    return f"{TRIPLE}{text.replace(TRIPLE, SINGLES)}{TRIPLE}"
 
 
 def _parameter(name: str, value: Value) -> str:

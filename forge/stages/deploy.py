@@ -37,7 +37,9 @@ def settings(ctx: Context) -> dict:
 
 def inputs(ctx: Context) -> dict[str, Path]:
     w = ctx.workspace
-    found = {"gguf": w.gguf(ctx.config.quantize.types[0]), "modelfile": w.modelfile}
+    found = {"gguf": w.gguf(ctx.config.quantize.types[0])}
+    if ctx.config.deploy.target != "builtin":
+        found["modelfile"] = w.modelfile
     return found | ({"evaluation": w.evaluation} if ctx.config.evaluate.gate.measured else {})
 
 

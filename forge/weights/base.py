@@ -88,6 +88,7 @@ def open_base(folder: Path) -> ModelFolder:
     config_file = folder / "config.json"
     config = read_json(config_file)
     family = by_config(config, str(config_file))
+    _require_plain(config, config_file)
     stored = _stored(folder)
     shapes = layout(family.name, config, str(config_file))
     extra = [n for n in stored if n not in shapes and not n.endswith(_SKIPPED) and n != "lm_head.weight"]
@@ -96,6 +97,17 @@ def open_base(folder: Path) -> ModelFolder:
                          fix="choose a base of a supported architecture")
     return ModelFolder(folder, config, family, {n: _checked(folder, n, shape, stored) for n, shape in shapes.items()},
                        folder)
+
+
+def _require_plain(config: dict[str, Any], where: Path) -> None:
+    """Refuses weights that are quantised already: what is trained, merged and quantised begins from 16 bits."""
+    found = config.get("quantization_config")
+    if found:
+        method = found.get("quant_method", "an unnamed method") if isinstance(found, dict) else found
+        raise UsageError(f"{where}: the base is quantised already (quantization_config: {method}), and its 16-bit "
+                         "weights are needed: to merge an adapter, and to make a GGUF",
+                         fix="choose the base that it was made from, by its name without -bnb-4bit, -AWQ, -GPTQ, -FP8; "
+                             "method qlora quantises it to 4 bits for training")
 
 
 def _checked(folder: Path, name: str, shape: tuple[int, ...], stored: dict[str, Entry]) -> Entry:
@@ -117,6 +129,10 @@ def _stored(folder: Path) -> dict[str, Entry]:
         return _sharded(folder)
     if (folder / SINGLE).exists():
         return read_header(_inside(folder, SINGLE, folder))
+    if shards := sorted(path.name for path in folder.glob("*.safetensors")):
+        shown = ", ".join(shards[:3]) + (" …" if len(shards) > 3 else "")
+        raise UsageError(f"{folder} holds {shown}, and no {INDEX} that says which tensor is in which of them",
+                         fix=f"put {INDEX} beside them, from where the files are from")
     pickles = sorted(p.name for pattern in _PICKLES for p in folder.glob(pattern))
     if pickles:
         raise UsageError(f"{folder} has only pickle weights ({', '.join(pickles[:3])}): refused, a pickle can run code "

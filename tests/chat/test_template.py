@@ -64,6 +64,15 @@ def test_what_templates_may_use():
     assert ChatTemplate(source, {"bos_token": "<s>"}).render(HELLO * 2) == '<s>{"role": "user", "content": "hello"}4'
 
 
+def test_marks_around_what_is_generated_are_read_over():
+    source = ("{% for m in messages %}{% if m.role == 'assistant' %}{%- generation -%}{{ m.content }}!"
+              "{%- endgeneration -%}{% else %}[{{ m.content }}]{% endif %}{% endfor %}")
+    asked = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "yes"}]
+    assert ChatTemplate(source).render(asked) == "[hello]yes!"
+    with pytest.raises(UsageError, match="not valid Jinja"):
+        ChatTemplate("{% generation %}{{ messages[0].content }}")
+
+
 SYSTEM = "{% if messages[0].role != 'system' %}[S]Be kind.[/S]{% endif %}"
 TURNS = "{% for m in messages %}[{{ m.role[0] | upper }}]{{ m.content }}[/{{ m.role[0] | upper }}]{% endfor %}"
 
@@ -91,7 +100,7 @@ def folder(path: Path, config: object = None, jinja: str | None = None) -> Path:
 
 
 @pytest.mark.parametrize(("config", "jinja", "source"), [
-    ({"chat_template": "A"}, "B", "A"), ({}, "B", "B"), (None, "B", "B"),
+    ({"chat_template": "A"}, "B", "B"), ({"chat_template": "A"}, None, "A"), ({}, "B", "B"), (None, "B", "B"),
     ({"chat_template": [{"name": "tool_use", "template": "T"}, {"name": "default", "template": "D"}]}, None, "D")])
 def test_where_a_template_is_found(tmp_path, config, jinja, source):
     assert ChatTemplate.load(folder(tmp_path, config, jinja)).source == source

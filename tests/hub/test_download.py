@@ -451,6 +451,15 @@ def test_where_the_token_comes_from(tmp_path, monkeypatch) -> None:
     assert read_env(tmp_path / ".env") == {"HUGGING_FACE_TOKEN": "hf_from_file", "OTHER": "1"}
 
 
+@pytest.mark.parametrize(("line", "value"), [
+    ("HF_TOKEN=hf_a", "hf_a"), ("HF_TOKEN = hf_a # write access", "hf_a"), ('HF_TOKEN="hf_a" # mine', "hf_a"),
+    ("export  HF_TOKEN='a # b'", "a # b"), ("HF_TOKEN=a#b", "a#b"), ("HF_TOKEN=", ""), ("  HF_TOKEN=hf_a\t", "hf_a")])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_an_env_file_is_read_as_other_tools_read_it(tmp_path, mark: str, line: str, value: str) -> None:
+    (tmp_path / ".env").write_bytes(f"{mark}{line}\r\nOTHER=1\r\n".encode())
+    assert read_env(tmp_path / ".env") == {"HF_TOKEN": value, "OTHER": "1"}
+
+
 def test_the_instructions_placeholder_is_no_token(tmp_path) -> None:
     (tmp_path / ".env").write_text("HUGGING_FACE_TOKEN=your_token_here\n")
     assert token(tmp_path) is None

@@ -69,6 +69,21 @@ def test_no_weights(tiny: Path) -> None:
     refused(tiny, r"neither model\.safetensors nor")
 
 
+def test_shards_without_an_index_are_named(sharded: Path) -> None:
+    (sharded / "model.safetensors.index.json").unlink()
+    found = refused(sharded, "holds model-00001-of-0000")
+    assert "model.safetensors.index.json" in found.fix
+
+
+@pytest.mark.parametrize(("how", "said"), [({"quant_method": "bitsandbytes", "load_in_4bit": True}, "bitsandbytes"),
+                                           ({"bits": 4}, "an unnamed method")])
+def test_a_base_that_is_quantised_already_is_refused_before_its_weights_are_read(tiny: Path, how: dict, said: str
+                                                                                 ) -> None:
+    edit(tiny, quantization_config=how)
+    (tiny / "model.safetensors").write_bytes(b"never read")
+    assert said in refused(tiny, "quantised already").message
+
+
 def test_truncated_weights(tiny: Path) -> None:
     path = tiny / "model.safetensors"
     size = path.stat().st_size
