@@ -50,11 +50,16 @@ def segments(template: ChatTemplate, messages: Sequence[Message], stop: str) -> 
         prompt = template.render(marked[:i], prompt=True)
         before = _beyond(done, prompt, past[:n], stop)
         lead, ending, rest = _around(mark, template.render(marked[:i + 1]), prompt, marked[:i], stop)
-        cuts += [Segment(before, False), Segment(lead + messages[i]["content"] + ending, True)]
+        cuts += [Segment(before, False), Segment(lead + messages[i]["content"] + ending, learned(messages[i]))]
         done += before + lead + mark + ending
     if not messages or messages[-1]["role"] != "assistant":
         rest = _beyond(done, template.render(marked), past, stop)
     return [*cuts, Segment(rest, False)]
+
+
+def learned(message: Message) -> bool:
+    """Whether an answer is trained; some stand in a dataset only for what was said to them."""
+    return message.get("weight") != "0"
 
 
 def _beyond(done: str, rendered: str, past: Sequence[str], stop: str) -> str:

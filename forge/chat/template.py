@@ -67,8 +67,8 @@ class ChatTemplate:
 
     @staticmethod
     def load(folder: Path) -> ChatTemplate:
-        """The template of a model folder: chat_template.jinja beats `chat_template` in tokenizer_config.json, as it does
-        in transformers."""
+        """The template of a model folder. chat_template.jinja beats `chat_template` in tokenizer_config.json, as in
+        transformers."""
         config_file = folder / "tokenizer_config.json"
         try:
             config = json.loads(read_limited(config_file, JSON_LIMIT)) if config_file.exists() else {}

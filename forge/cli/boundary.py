@@ -1,7 +1,8 @@
-"""The one place where errors become messages and exit codes."""
+"""The one place where errors become messages and exit codes, and where what a machine lacks is made up for."""
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
 import tempfile
@@ -12,10 +13,15 @@ from pathlib import Path
 from forge.errors import ForgeError, UsageError
 
 INTERRUPTED = 130
+# What stands for characters that a terminal cannot show; "?" for others.
+INSTEAD = str.maketrans({"✓": "+", "✗": "x", "✅": "OK", "❌": "x", "▶": ">", "→": "->", "–": "-", "—": "-", "−": "-",
+                         "…": "...", "·": "-", "•": "*", "×": "x", "≥": ">=", "≤": "<=", "“": '"', "”": '"', "’": "'",
+                         "│": "|"})
 
 
 def guarded(work: Callable[[], int | None]) -> int:
     """Runs a command; returns its exit code. Never 0 after a failure."""
+    _settle()
     try:
         return work() or 0
     except ForgeError as error:
@@ -40,6 +46,33 @@ def guarded(work: Callable[[], int | None]) -> int:
         print(f"error: a bug in Forge; the traceback is in {log}\nfix: report it with that file", file=sys.stderr)
         traceback.print_exc()
         return 1
+
+
+def _settle() -> None:
+    """Terminals that are not UTF-8, users without a home, and documents that are called like a library."""
+    codecs.register_error("forge", lambda error: (_instead(error), _end(error)))
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="forge")
+    os.environ.setdefault("PYTHONSAFEPATH", "1")  # no Python that is started from here imports from the workspace
+    try:
+        Path.home()
+    except RuntimeError:  # a container run as a user that it does not know
+        home = Path(tempfile.gettempdir()) / f"forge-home-{os.getuid()}"
+        home.mkdir(mode=0o700, exist_ok=True)
+        os.environ["HOME"] = str(home)
+        os.environ.setdefault("USER", str(os.getuid()))  # PyTorch asks for its name
+
+
+def _instead(error: UnicodeError) -> str:
+    assert isinstance(error, UnicodeEncodeError)
+    said = error.object[error.start:error.end].translate(INSTEAD)
+    return said if said.isascii() else said.encode("ascii", "replace").decode()
+
+
+def _end(error: UnicodeError) -> int:
+    assert isinstance(error, UnicodeEncodeError)
+    return error.end
 
 
 def _log(text: str) -> Path:

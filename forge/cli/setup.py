@@ -117,6 +117,6 @@ class Setup:
     def emit(self, result: dict, text: str = "") -> None:
         """The command's result on stdout: one JSON object with --json, else the text."""
         if self.json:
-            print(json.dumps(result, ensure_ascii=False))
+            print(json.dumps(result, ensure_ascii=(sys.stdout.encoding or "").lower() not in ("utf-8", "utf8")))
         elif text:
             print(text)

@@ -29,7 +29,7 @@ def reinstall(name: str, size: str) -> Callable[[Ctx], str | None]:
     def fix(ctx: Ctx) -> str | None:
         if not OURS or not CONSTRAINTS.is_file():
             return None
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "-c", str(CONSTRAINTS)]
+        pip = [sys.executable, "-P", "-m", "pip", "install", "--quiet", "-c", str(CONSTRAINTS)]
         # By itself: what it needs is there, and PyTorch, which most of them need, must not come along by the gigabyte.
         proc.run([*pip, "--force-reinstall", "--no-deps", name])
         return f"installed the pinned {name} again ({size})"

@@ -93,7 +93,7 @@ def runtime(ctx: Ctx) -> Finding:
     import xllamacpp
 
     with tempfile.TemporaryDirectory(prefix="forge-doctor-") as folder:
-        made = subprocess.run([sys.executable, "-c", GENERATE, str(random_gguf(Path(folder)))], capture_output=True,
+        made = subprocess.run([sys.executable, "-P", "-c", GENERATE, str(random_gguf(Path(folder)))], capture_output=True,
                               text=True, errors="replace", timeout=RUNTIME_SECONDS, stdin=subprocess.DEVNULL,
                               check=False)
     if made.returncode or made.stdout.strip() != str(TOKENS):

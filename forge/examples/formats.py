@@ -24,9 +24,11 @@ SHAREGPT_ROLES = {
     "bard": "assistant",
     "system": "system",
 }
+WEIGHTS = ("weight", "train", "trainable", "training")  # of OpenAI's, axolotl's and other formats: 0, 1, false, true
 ROLES = {role: role for role in ("system", "user", "assistant")}
 LINE_LIMIT = 64_000_000  # bytes of a line of JSONL; no example has as many
 ARRAY_LIMIT = 1_000_000_000  # bytes of a JSON array, which is read at once
+SNIFF = 4096  # bytes that tell an array from lines
 BATCH = 1024  # parquet rows held at a time
 BOM = b"\xef\xbb\xbf"  # what some editors put before the first line
 
@@ -55,8 +57,19 @@ def _turns(record: dict[str, Any], key: str, role: str, content: str, names: dic
         name = turn[role]
         if not isinstance(name, str) or name not in names:
             raise ExampleError(f"{key}[{i}]: unknown role {name!r}; known: {', '.join(names)}")
-        messages.append({"role": names[name], "content": _text(turn, content)})
+        messages.append({"role": names[name], "content": _text(turn, content)} | _weight(turn, f"{key}[{i}]"))
     return messages
+
+
+def _weight(turn: dict[str, Any], where: str) -> Message:
+    """A turn that is not to be learned keeps its mark, under the name that OpenAI's format has for it."""
+    for name in WEIGHTS:
+        value = turn.get(name)
+        if value is not None and value not in (0, 1):
+            raise ExampleError(f"{where}: {name} is {value!r}; a turn is learned (1) or not (0)")
+        if value is not None and not value:
+            return {"weight": "0"}
+    return {}
 
 
 def _messages(record: dict[str, Any]) -> list[Message]:
@@ -110,11 +123,17 @@ def conversation(record: object) -> list[Message]:
     """The messages of one parsed line, in any known format. Raises ExampleError with what is wrong."""
     if not isinstance(record, dict):
         raise ExampleError(f"a JSON {type(record).__name__}, not an object")
+    record = _given(record)
     for _, keys, read in FORMATS:
         if record.keys() >= keys:
             return read(record)
     known = "; ".join(", ".join(sorted(keys)) for _, keys, _ in FORMATS)
     raise ExampleError(f"keys {', '.join(map(str, record)) or '(none)'} are no known format; expected one of: {known}")
+
+
+def _given(record: dict[str, Any]) -> dict[str, Any]:
+    """A null is a key that is not there: mixed datasets have every column in every row."""
+    return {key: value for key, value in record.items() if value is not None}
 
 
 def problems(messages: list[Message]) -> list[str]:
@@ -125,7 +144,7 @@ def problems(messages: list[Message]) -> list[str]:
         if not message["content"].strip()
     ]
     roles = [message["role"] for message in messages]
-    if "assistant" not in roles:
+    if not any(message["role"] == "assistant" and message.get("weight") != "0" for message in messages):
         found.append("no assistant turn: nothing is trained")
     turns = roles[1:] if roles[:1] == ["system"] else roles
     if turns != (["user", "assistant"] * len(turns))[: len(turns)]:
@@ -153,6 +172,7 @@ def lines(path: Path) -> Iterator[Line]:
     """Reads a file entry by entry; nothing is raised for what it holds. Raises UsageError where there is no file.
 
     `.parquet` is read as rows, `.json` as one array of records (the only form that is read at once); all else as JSONL.
+    An array under the name of JSONL, and JSONL under that of an array, is read as what it is.
     """
     if not path.is_file():
         raise UsageError(f"no dataset at {path}", fix="forge dataset, or name another file")
@@ -161,7 +181,7 @@ def lines(path: Path) -> Iterator[Line]:
             yield Line(number, None, error, json=False)
             continue
         try:
-            yield Line(number, conversation(record), None, record=record)
+            yield Line(number, conversation(record), None, record=_given(record))
         except ExampleError as wrong:
             yield Line(number, None, wrong.message)
 
@@ -170,6 +190,10 @@ Entry = tuple[int, Any, str | None]  # number, parsed record, or else why it doe
 
 
 def _jsonl(path: Path) -> Iterator[Entry]:
+    array = _array(path)
+    if array is not None:
+        yield from ((number, record, None) for number, record in enumerate(array, 1))
+        return
     with open(path, "rb") as handle:
         for number, raw in enumerate(iter(lambda: handle.readline(LINE_LIMIT), b""), 1):
             text = raw.removeprefix(BOM) if number == 1 else raw

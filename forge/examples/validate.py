@@ -99,6 +99,8 @@ class _Check:
         kind = record.get("kind")
         if isinstance(kind, str):
             self.kinds[kind] += 1
+        if passed := [i for i, message in enumerate(messages, 1) if message.get("weight") == "0"]:
+            self.note(number, "warning", "weight", f"turn {passed[0]} is not learned: its weight is 0")
         self._provenance(number, record)
         words = " ".join([message["content"][:400] for message in messages[-2:]])
         written = script(words)

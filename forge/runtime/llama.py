@@ -147,7 +147,7 @@ def require_loadable(gguf: Path) -> None:
         return
     patience = TRIAL_SECONDS + stat.st_size / TRIAL_SPEED
     try:
-        done = subprocess.run([sys.executable, "-c", TRIAL, str(gguf)], capture_output=True, text=True,
+        done = subprocess.run([sys.executable, "-P", "-c", TRIAL, str(gguf)], capture_output=True, text=True,
                               errors="replace", env={**os.environ, "GGML_NO_BACKTRACE": "1"}, timeout=patience,
                               stdin=subprocess.DEVNULL, check=False)
     except subprocess.TimeoutExpired:

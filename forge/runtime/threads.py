@@ -84,7 +84,7 @@ def measured(gguf: Path) -> tuple[int, int]:
 
 def measure(gguf: Path, candidates: Sequence[int]) -> list[Speed]:
     """What could be measured in SECONDS, in a process of its own, in the order of the candidates."""
-    command = [sys.executable, "-c", MEASURE, str(gguf), *map(str, candidates)]
+    command = [sys.executable, "-P", "-c", MEASURE, str(gguf), *map(str, candidates)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL,
                           text=True) as child:
         try:

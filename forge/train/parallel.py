@@ -100,7 +100,7 @@ def launch(gpus: int, arguments: Sequence[str]) -> None:
     there = torch.cuda.device_count()
     if torch.cuda.is_available() and there < gpus:
         raise EnvironmentProblem(f"--gpus {gpus}: this machine has {there}", fix=f"--gpus {there}")
-    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={gpus}",
+    done = subprocess.run([sys.executable, "-P", "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={gpus}",
                            "-m", "forge", *arguments], check=False)
     if done.returncode:
         raise StageFailed(f"training on {gpus} processes ended with exit code {done.returncode}",

@@ -116,6 +116,18 @@ def conversations(draw: st.DrawFn) -> list[dict[str, str]]:
                    for role, text in zip(("user", "assistant"), turn, strict=True)]
 
 
+@pytest.mark.parametrize("mark", [{"weight": 0}, {"train": False}, {"trainable": False}, {"training": 0}])
+def test_an_answer_of_weight_0_is_context_and_not_trained(tiny_encoder, mark):
+    from forge.examples.formats import conversation
+    five, six = ({"role": "assistant", "content": text} for text in ("five", "six"))
+    turns = [QUESTION, five | mark, QUESTION, six]
+    encoded = tiny_encoder.conversation(conversation({"messages": turns}))
+    assert encoded.ids == tiny_encoder.conversation([QUESTION, five, QUESTION, six]).ids
+    trained = [token for token, learned in zip(encoded.ids, encoded.trained, strict=True) if learned]
+    assert tiny_encoder.tokenizer.decode(trained, skip_special_tokens=True).strip() == "six"
+
+
+
 @given(conversations())
 def test_segments_are_the_rendered_text(messages):
     cut = segments(TINY, messages, QWEN2.stop)

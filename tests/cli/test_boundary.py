@@ -48,6 +48,40 @@ def test_results(capsys):
     assert "the next run continues" in capsys.readouterr().err
 
 
+SAID = "from forge.cli.boundary import guarded; import sys; sys.exit(guarded(lambda: print('✓ 3 × 4 → 漢')))"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_what_a_terminal_cannot_show_is_said_with_other_characters(encoding):
+    done = subprocess.run([sys.executable, "-c", SAID], capture_output=True, env={"PYTHONIOENCODING": encoding},
+                          check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.decode(encoding).strip() in ("+ 3 x 4 -> ?", "+ 3 × 4 -> ?")
+
+
+def test_a_user_without_a_home_gets_one_of_his_own(monkeypatch, tmp_path):
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("USER", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert guarded(lambda: 0) == 0
+    assert Path.home().parent == tmp_path
+    assert Path.home().stat().st_mode & 0o077 == 0
+
+
+def test_documents_called_like_a_library_are_never_run(tmp_path):
+    """Of every place that starts Python: what is given to it, and what it inherits."""
+    (tmp_path / "json.py").write_text("open('ran', 'w')")
+    inherited = ("from forge.cli.boundary import guarded; import subprocess, sys; "
+                 "guarded(lambda: subprocess.run([sys.executable, '-c', 'import json'], check=True).returncode)")
+    subprocess.run([sys.executable, "-P", "-c", inherited], cwd=tmp_path, check=True)
+    assert not (tmp_path / "ran").exists()
+    sources = [path.read_text(encoding="utf-8") for path in Path(boundary.__file__).parents[1].rglob("*.py")]
+    started = [line for text in sources for line in text.splitlines() if "[sys.executable, " in line]
+    assert len(started) > 5
+    assert all('[sys.executable, "-P", ' in line for line in started)
+
+
 @pytest.fixture
 def broken(workspace, monkeypatch):
     """`forge status` in a workspace, with something wrong inside."""

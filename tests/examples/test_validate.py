@@ -12,7 +12,7 @@ from forge.chat.template import ChatTemplate
 from forge.cli.validate import bars, lines_of
 from forge.errors import UsageError
 from forge.examples import tokens
-from forge.examples.formats import conversation, read
+from forge.examples.formats import conversation, lines, read
 from forge.examples.scripts import language, script
 from forge.examples.tokens import Count, Tally
 from forge.examples.validate import histogram, validate
@@ -39,6 +39,25 @@ def test_formats(record):
     assert conversation(record) == PAIR
 
 
+@pytest.mark.parametrize("record", [
+    {"messages": PAIR, "conversations": None, "instruction": None, "output": None},
+    {"messages": None, "instruction": "q", "input": None, "output": "a", "system": None, "history": None},
+    {"messages": None, "prompt": "q", "completion": "a"}])
+def test_a_null_is_a_key_that_is_not_there(record, tmp_path):
+    assert conversation(record) == PAIR
+    assert validate(write(tmp_path / "d.jsonl", record), encoder=None, max_length=None)["errors"] == 0
+    assert list(read(write(tmp_path / "d.json", json.dumps([record]).encode()))) == [(1, PAIR)]
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_an_array_is_read_whatever_its_name(tmp_path, indent):
+    rows = [{"messages": PAIR}, {"messages": OTHER}]
+    path = write(tmp_path / "d.jsonl", b"\xef\xbb\xbf" + json.dumps(rows, indent=indent).encode())
+    assert list(read(path)) == [(1, PAIR), (2, OTHER)]
+    path.write_bytes(b'[1]\n{"messages": []}\n')  # lines, of which the first is an array
+    assert [line.number for line in lines(path)] == [1, 2]
+
+
 def test_alpaca_with_input():
     assert conversation({"instruction": "do", "input": "this", "output": "a"})[0]["content"] == "do\n\nthis"
 
@@ -57,6 +76,9 @@ def test_alpaca_with_input():
         ({"messages": [{"role": "user", "content": " "}, PAIR[1]]}, "turns", "turn 1 (user) is empty"),
         ({"messages": PAIR[:1]}, "turns", "no assistant turn"),
         ({"messages": [PAIR[1], PAIR[0]]}, "turns", "do not alternate"),
+        ({"messages": [PAIR[0], PAIR[1] | {"weight": 0}]}, "turns", "no assistant turn"),
+        ({"messages": [PAIR[0], PAIR[1] | {"weight": 0.5}]}, "schema", "messages[1]: weight is 0.5"),
+        ({"messages": [PAIR[0], PAIR[1] | {"train": False}, *OTHER]}, "weight", "turn 2 is not learned"),
         ({"messages": [*PAIR, PAIR[0]]}, "turns", "the last turn is the user's"),
         ({"messages": PAIR}, "duplicate", "the same conversation as line 1"),
         ({"messages": [PAIR[0], {**PAIR[1], "content": "b"}]}, "conflict", "the same question as line 1, with another"),
@@ -71,7 +93,7 @@ def test_findings_have_line_and_reason(tmp_path, row, kind, message):
     mine = [f for f in result["findings"] if f["kind"] == kind]
     assert mine[0]["line"] == 3
     assert message in mine[0]["message"]
-    mild = kind in ("duplicate", "conflict", "provenance", "script")
+    mild = kind in ("duplicate", "conflict", "provenance", "script", "weight")
     assert bool(result["errors"]) != mild
     assert bool(result["warnings"]) == mild
     assert result["found"][kind] == len(mine)
