@@ -102,8 +102,10 @@ def parameters(gguf: Path, *, num_ctx: int, parallel: int, verbose: bool, cores:
     params.n_gpu_layers = -1 if gpu_layers is None else gpu_layers
     params.verbosity = EVERYTHING if verbose else QUIET
     params.warmup = False
-    # Everything the model says is its answer; nothing is moved aside as reasoning.
+    # Everything the model says is its answer; nothing is moved aside as reasoning. A template that can ask for thoughts
+    # is told not to, as in training (ChatTemplate.render).
     params.reasoning_format = xllamacpp.common_reasoning_format.COMMON_REASONING_FORMAT_NONE
+    params.enable_reasoning = 0
     return params
 
 
