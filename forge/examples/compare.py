@@ -5,7 +5,9 @@ SQuAD deletes all punctuation, so that v1.2 is v12, 3.5 is 35 and C++ is C. Here
 word: between letters or digits (pids_limit, a/b.md, 12:30, std::vector, 1,5), as the sign or the point before a number,
 and in C++ and C#. The hyphen is no part of a word: gpt-4 is GPT 4, as well-known is well known. Apostrophes vanish, and
 so do the commas of 1,000. An article counts only where nothing follows it (vitamin A). Chinese characters and kana are
-words of their own, as in MLQA (Lewis et al. 2020): nothing stands between them that could separate them.
+words of their own, as in MLQA (Lewis et al. 2020), and so are Thai, Lao, Burmese and Khmer ones: nothing stands between
+them that could separate them. Signs that may be left out in writing do not count: Arabic and Hebrew vowels, the dots
+of the Russian ё. All of it is told by the characters alone; the language is never guessed.
 """
 
 from __future__ import annotations
@@ -23,9 +25,12 @@ WORD = re.compile(
     rf"{_CHARACTER}+(?:(?:(?!\.\.)[{re.escape(JOINING)}]|(?<=\d),(?=\d))+{_CHARACTER}+)*"
     r"(?:(?<=[a-z])(?:\+\+|#))?")
 THOUSANDS = re.compile(r"(?<![\d,.])\d{1,3}(?:,\d{3})+(?![\d,])")
-ALONE = re.compile("([\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])")
+ALONE = re.compile("([\u0e01-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+                   "\U00020000-\U0003ffff])")
+# Arabic and Hebrew vowels and the Arabic letter that only lengthens a line
+UNWRITTEN = [*range(0x64B, 0x653), 0x670, 0x640, *range(0x5B0, 0x5BE), 0x5BF, 0x5C1, 0x5C2, 0x5C7]
 # apostrophe, minus, fraction slash (what NFKC makes of ½)
-PLAIN = str.maketrans({"'": None, "\u2212": "-", "\u2044": "/"})
+PLAIN = {**dict.fromkeys(UNWRITTEN), **str.maketrans({"'": None, "\u2212": "-", "\u2044": "/", "ё": "е"})}
 ARTICLES = {"a", "an", "the"}
 
 

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +20,7 @@ from forge.corpus import index as module
 from forge.corpus.index import Index, build, ensure, identity, labels, query
 from forge.corpus.load import load
 from forge.corpus.split import Count, split
+from forge.corpus.terms import Stems, normal
 from forge.corpus.walk import File
 from forge.errors import EnvironmentProblem, StageFailed, UsageError
 
@@ -94,9 +96,9 @@ def test_nothing_to_find(harbour: Index, question: str):
 
 
 def test_a_question_of_nothing_but_common_words_is_searched_by_them(harbour: Index):
-    assert query("What is it?") == '"what" OR "is" OR "it" OR "what is" OR "is it" OR "what is it"'
+    assert query("What is it?", [Stems("en")]) == '"what" OR "is" OR "it" OR "what is" OR "is it" OR "what is it"'
     assert harbour.search("all of us: we and it", 1)
-    assert query("What is the bell?") == '"bell"'
+    assert query("What is the bell?", [Stems("en")]) == '"bell"'
 
 
 def test_as_many_as_wanted(harbour: Index):
@@ -107,7 +109,7 @@ def test_as_many_as_wanted(harbour: Index):
 @given(st.text() | st.sampled_from(['"', 'bell" OR "pumps', "title : pumps", "NEAR(pumps bell, 2)", "pumps*", "^pumps",
                                     "bell AND NOT pumps", "{title} : (pumps)", "-pumps", "pumps + bell"]))
 def test_nothing_of_a_question_matters_but_its_words(harbour: Index, question: str):
-    assert harbour.search(question, 3) == harbour.search(" ".join(module.words(question)), 3)
+    assert harbour.search(question, 3) == harbour.search(regex.sub(r"[\W_]+", " ", normal(question)), 3)
 
 
 def test_a_pasted_page_is_a_question_too(harbour: Index):
@@ -115,7 +117,7 @@ def test_a_pasted_page_is_a_question_too(harbour: Index):
     began = time.monotonic()
     assert "bell" in harbour.search(page, 1)[0].text
     assert time.monotonic() - began < 2
-    assert query(page).count(" OR ") < 300
+    assert query(page, [Stems("en")]).count(" OR ") < 300
 
 
 def test_the_same_passage_is_found_once(tmp_path: Path):
@@ -167,7 +169,7 @@ def test_a_name_that_is_not_utf_8(tmp_path: Path):
     docs.mkdir()
     (docs / "b\udce4r.md").write_text("# Bears\n\nThey sleep in winter.\n")
     (passage,) = opened(tmp_path).search("bears winter", 1)
-    assert passage.path == "docs/b\udce4r.md"
+    assert passage.path == "docs/b\\xe4r.md"
     assert opened(tmp_path).at(passage.path, passage.span) == [passage]
 
 

@@ -26,6 +26,11 @@ TEXT = st.text(max_size=60) | st.text(st.sampled_from(list(" aAbthe12.,-+#_/:'�
     ("ＦＵＬＬ Straße Ⅷ ½ ﬁre co\u00adop", "full strasse viii 1/2 fire coop"),
     ("東京です。", "東 京 で す"),
     ("किताब", "किताब"),  # vowel signs are no punctuation
+    ("مُحَمَّدٌ", "محمد"),
+    ("محمـــد", "محمد"),
+    ("שָׁלוֹם", "שלום"),
+    ("Королёв", "королев"),
+    ("จดลงในสมุด", "จ ด ล ง ใ น ส ม ุ ด"),
     ("The lamp of an old man on a hill", "lamp of old man on hill"),
     ("vitamin A", "vitamin a"),
     ("the", "the"),
@@ -69,6 +74,7 @@ def test_a_gold_is_found_between_other_words(gold: str, around: list[str]):
 @pytest.mark.parametrize(("text", "gold"), [
     ("v1.2", "v12"), ("3.5", "35"), ("3.5", "3 5"), ("-5", "5"), (".5", "5"), ("1,5", "15"), ("C++", "C"), ("C#", "C"),
     ("pids_limit", "pids limit"), ("a/b.md", "ab.md"), ("->", "<-"), ("", "->"), ("का", "कि"),
+    ("مال", "مل"), ("Край", "Краи"),  # a vowel with a letter of its own, a letter with a sign that is always written
 ])
 def test_what_differs_in_meaning_is_not_equal(text: str, gold: str):
     assert not exact(text, [gold])
@@ -111,6 +117,10 @@ def test_chinese_is_compared_by_characters_and_german_keeps_its_articles():
     ("弗雷斯诺西侧是非洲裔美国人社区的中心。", "非洲裔美国人", True),
     ("亚马逊雨林占地球现存雨林的一半以上。", "占地球现存雨林的 一半以上", True),  # spaces say nothing
     ("该剧由珀尔·麦基饰演的比尔主演", "“珀尔·麦基”", True),
+    ("ผู้ดูแลจดทิศทางลมลงในสมุด", "สมุด", True),
+    ("ผู้ดูแลจดทิศทางลมลงในสมุด", "สมอ", False),
+    ("كتبه مُحَمَّد في الدفتر", "محمد", True),
+    ("어부가 부두에서 그물을 고친다", "부두", False),  # Korean has spaces; its particles are not guessed
     ("大约有１７座", "17", True),
     ("大约有170座", "17", False),
     ("在1895年", "1895", True),
