@@ -43,7 +43,8 @@ DOCUMENTS = {
 SETTINGS: dict[str, dict[str, Any]] = {
     "model": {"base": "tiny", "name": "small"}, "corpus": {"roots": ["docs"]},
     "dataset": {"amplification": 2, "probes": 4, "identity": 2, "replay": 0.0},
-    "train": {"precision": "fp32", "rank": 4, "max_length": 256, "tokens_per_update": 1024, "max_steps": 2},
+    "train": {"precision": "fp32", "rank": 4, "max_length": 256, "tokens_per_update": 1024, "max_steps": 2,
+              "anchor": 0},
     "deploy": {"target": "builtin", "num_ctx": 512}, "generation": {"max_tokens": 8, "greedy": True},
 }
 

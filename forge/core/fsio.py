@@ -88,7 +88,13 @@ def write_text(destination: Path, text: str) -> None:
 
 def write_json(destination: Path, value: object) -> None:
     """Indented, keys in the order given, one newline at the end: stable bytes for equal values."""
-    write_text(destination, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    write_text(destination, _encoded(json.dumps(value, indent=2, ensure_ascii=False)).decode() + "\n")
+
+
+def _encoded(text: str) -> bytes:
+    """JSON in UTF-8. A file's name that is not UTF-8 holds halves of surrogate pairs: as `\\udce9`, which JSON reads
+    back as it was."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 def read_limited(path: Path, limit: int, fix: str = "fetch it again from a source you trust: forge download --force"
@@ -120,7 +126,7 @@ def sha256_file(path: Path, on_bytes: Callable[[int], None] | None = None) -> st
 
 def sha256_json(value: object) -> str:
     """Digest of a JSON value in canonical form (sorted keys, no spaces)."""
-    return sha256_bytes(json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode())
+    return sha256_bytes(_encoded(json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)))
 
 
 def files_below(path: Path) -> list[Path]:

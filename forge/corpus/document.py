@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -27,7 +28,8 @@ class Block:
     """One structural piece. `start` and `end` are characters of the document's text; a document's blocks tile it.
 
     `headings` are the titles of the headings above (for a heading: with its own, last). `rows` holds a table, its
-    header first; `items` a list's own items, without nested ones; all of them in the source's inline markup.
+    header first; `items` a list's own items, without nested ones; all of them in the source's inline markup. `spans`
+    are the characters of each row after the header, where a row is not a line of its own.
     """
 
     kind: BlockKind
@@ -38,6 +40,7 @@ class Block:
     rows: tuple[tuple[str, ...], ...] = ()
     items: tuple[str, ...] = ()
     symbols: tuple[Symbol, ...] = ()
+    spans: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +55,9 @@ class Structure:
 class Document:
     """`path` starts at the workspace, `name` at the corpus root. `sha256` is that of the file's bytes.
 
-    `offsets` has len(text) + 1 entries: the byte of the file where each character starts. For a file that is not UTF-8
-    they count in the UTF-8 form of its text.
+    `text` is what somebody who reads the document sees: what its format hides is cut out of it. `offsets` has
+    len(text) + 1 entries: the byte of the file where each character starts. For a file that is not UTF-8 they count in
+    the UTF-8 form of its text.
     """
 
     path: str
@@ -68,6 +72,33 @@ class Document:
     def span(self, start: int, end: int) -> list[int]:
         """Characters of the text → bytes of the file."""
         return [int(self.offsets[start]), int(self.offsets[end])]
+
+
+class Cut(NamedTuple):
+    """Characters `start` to `end` of a file's text that nobody who reads it sees, and what they see there instead."""
+
+    start: int
+    end: int
+    shown: str = ""
+
+
+def cut(text: str, offsets: np.ndarray, cuts: Iterable[Cut]) -> tuple[str, np.ndarray]:
+    """The text as it is read, and the byte of the file where each of its characters starts (and the end).
+
+    Of cuts that meet, the one that starts first (the longer of two) stands for both. What is shown in place of a cut is
+    spread over its place.
+    """
+    pieces: list[str] = []
+    kept: list[np.ndarray] = []
+    at = 0
+    for start, end, shown in sorted(cuts, key=lambda each: (each.start, -each.end)):
+        if start < at:
+            continue
+        pieces += [text[at:start], shown]
+        spread = start + np.arange(len(shown)) * (end - start) // max(len(shown), 1)
+        kept += [offsets[at:start], offsets[spread]]
+        at = end
+    return "".join([*pieces, text[at:]]), np.concatenate([*kept, offsets[at:]])
 
 
 def tiled(blocks: list[Block], length: int) -> tuple[Block, ...]:

@@ -12,7 +12,8 @@ from forge.corpus.document import Document
 from forge.corpus.readers import READERS
 
 # Every pattern is bounded, so that a line of a megabyte takes no longer than a page of a megabyte.
-TOKEN = re.compile(r"\\.|(?P<ticks>`+)|(?P<open>!?\[)|(?P<close>\])|(?P<auto><[^<>\s]{1,300}>)|"
+TOKEN = re.compile(r"\\.|(?P<ticks>`+)|!?\[\[(?P<note>[^\[\]\n]{1,300})\]\]|(?P<open>!?\[)|"
+                   r"(?P<close>\])|(?P<auto><[^<>\s]{1,300}>)|"
                    r"<a\s[^<>]{0,300}?\bhref\s{0,5}=\s{0,5}[\"'](?P<href>[^\"'<>]{1,500})[\"']", re.DOTALL)
 DESTINATION = re.compile(r"\(\s{0,50}(?:<(?P<angled>[^<>\n]{0,1000})>|(?P<bare>[^\s()<>]{1,1000}"
                          r"(?:\([^\s()]{0,300}\)[^\s()]{0,300}){0,9}))"
@@ -29,6 +30,7 @@ ENTRY = re.compile(r"^[ \t]{1,20}(?!:)(?:(?P<text>[^<\n]{1,300}?)[ \t]{0,20}<(?P
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,40}:|//|[#?]")
 PATH = re.compile(r"[\w.@~+-]+(?:/[\w.@~+-]+)*")
 LONG = 1000  # characters of a link's text that are looked at
+ANYWHERE = "*/"  # before the name of a note, which may lie in any folder
 TRIED = ("", ".md", ".rst", "/README.md", "/index.md", "/README.rst", "/index.rst", "/index.html")
 
 
@@ -36,6 +38,7 @@ TRIED = ("", ".md", ".rst", "/README.md", "/index.md", "/README.rst", "/index.rs
 class Link:
     """Characters `start` to `end` of the document name the file `target`, a path from the corpus root.
 
+    A note that Obsidian finds by its name alone has `*/` before it, for any folder.
     A path in backticks can be meant from its document's folder or from the root: it gives a link for each, in that
     order, with the same span.
     """
@@ -58,11 +61,12 @@ def resolve(target: str, known: set[str]) -> str | None:
     return next((name for ending in TRIED if (name := (target + ending).lstrip("/")) in known), None)
 
 
-def resolved(found: Sequence[Link], known: set[str]) -> list[tuple[Link, str]]:
+def resolved(found: Sequence[Link], known: set[str], notes: Notes | None = None) -> list[tuple[Link, str]]:
     """The links that lead to a known document, with its name; one a place."""
+    notes = notes or Notes(known)
     made: dict[tuple[int, int], tuple[Link, str]] = {}
     for link in found:
-        name = resolve(link.target, known)
+        name = notes.find(link.target) if link.target.startswith(ANYWHERE) else resolve(link.target, known)
         if name is not None:
             made.setdefault((link.start, link.end), (link, name))
     return list(made.values())
@@ -70,8 +74,24 @@ def resolved(found: Sequence[Link], known: set[str]) -> list[tuple[Link, str]]:
 
 def graph(found: Iterable[tuple[str, Sequence[Link]]], known: set[str]) -> Iterator[tuple[str, list[str]]]:
     """Each document with the other documents, of those `known`, that it links to, in the order it names them."""
+    notes = Notes(known)
     for name, out in found:
-        yield name, list(dict.fromkeys(to for _, to in resolved(out, known) if to != name))
+        yield name, list(dict.fromkeys(to for _, to in resolved(out, known, notes) if to != name))
+
+
+class Notes:
+    """Documents by their names without folder and suffix, whatever their case; made when the first one is sought."""
+
+    def __init__(self, known: set[str]) -> None:
+        self.known = known
+        self.named: dict[str, str] | None = None
+
+    def find(self, target: str) -> str | None:
+        """Of several notes of that name the one that lies highest, then the first by its path, as Obsidian has it."""
+        if self.named is None:
+            ordered = sorted(self.known, key=lambda name: (name.count("/"), name), reverse=True)
+            self.named = {PurePosixPath(name).stem.casefold(): name for name in ordered}
+        return self.named.get(target.removeprefix(ANYWHERE).casefold())
 
 
 def normalised(target: str, folder: PurePosixPath) -> str | None:
@@ -132,6 +152,9 @@ def _inline(document: Document, start: int, end: int, defined: dict[str, str]) -
             last = closing[i]
             after = last.end()
             yield from _named(document, token.start(), after, text[token.end():min(last.start(), token.end() + LONG)])
+        elif token["note"]:
+            after = token.end()
+            yield from _note(document, token.start(), after, token["note"])
         elif token["open"]:
             opened.append((token.end(), token["open"] == "!["))
         elif token["close"] and opened:
@@ -144,6 +167,19 @@ def _inline(document: Document, start: int, end: int, defined: dict[str, str]) -
             yield from _named(document, token.start(), token.end(), token["auto"][1:-1])
         elif token["href"]:
             yield from _link(document, token.start(), token.end(), "", token["href"])
+
+
+def _note(document: Document, start: int, end: int, inner: str) -> Iterator[Link]:
+    """`[[folder/Note#part|words]]`, from the note's folder or the root, or the note of that name wherever it lies."""
+    target, _, words = inner.partition("|")
+    target = target.partition("#")[0].strip().removesuffix(".md")
+    said = words.strip() or target
+    if not target or not PurePosixPath(target).name:
+        return
+    yield from _link(document, start, end, said, target)
+    yield from _link(document, start, end, said, f"/{target}")
+    if target.isprintable() and ".." not in target:
+        yield Link(start, end, " ".join(said.split()), f"{ANYWHERE}{PurePosixPath(target).name}")
 
 
 def _target(text: str, at: int, end: int, said: str, defined: dict[str, str]) -> tuple[str | None, int]:
@@ -194,4 +230,5 @@ def _rst(document: Document) -> Iterator[Link]:
 
 
 FINDERS: dict[str, Callable[[Document], Iterator[Link]]] = {
-    "markdown": _markdown, "html": _markdown, "notebook": _markdown, "docx": _markdown, "pdf": _markdown, "rst": _rst}
+    "markdown": _markdown, "html": _markdown, "notebook": _markdown, "docx": _markdown, "pdf": _markdown, "rst": _rst,
+    "mdx": _markdown, "latex": _markdown}

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Literal
 
 import numpy as np
 
 from forge.core.fsio import sha256_bytes
-from forge.corpus import secrets
-from forge.corpus.document import Document
-from forge.corpus.readers import Unreadable, extract, extracts, structure
+from forge.corpus import encodings, secrets
+from forge.corpus.document import Document, cut
+from forge.corpus.readers import Unreadable, extract, extracts, hidden, structure
 from forge.corpus.walk import File
 from forge.errors import StageFailed
 
-PROSE = {".md", ".markdown", ".txt", ".rst", ".html", ".htm", ".docx", ".pdf", ".ipynb"}
-BOM = b"\xef\xbb\xbf"
+PROSE = {".md", ".markdown", ".mdx", ".qmd", ".rmd", ".txt", ".text", ".rst", ".rest", ".adoc", ".org", ".tex",
+         ".html", ".htm", ".docx", ".pdf", ".ipynb", ".pptx", ".xlsx", ".ods", ".odt", ".odp", ".eml", ".mbox", ".epub",
+         ".rtf", ".srt", ".vtt"}
+LETTER = re.compile(r"[^\W\d_]")
+RETURNS = re.compile(r"\r+(\n)?")
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,13 @@ def load(file: File, policy: Literal["redact", "drop", "fail"], data: bytes | No
     except Unreadable as problem:
         fix = f"; fix: {problem.fix}" if problem.fix else ""
         return Loaded(None, digest, [], f"{problem.message}{fix}")
+    whole = text
+    text, offsets = _visible(file.name, text, offsets)
+    if not text.strip() and whole.strip():
+        return Loaded(None, digest, [], "holds nothing that is shown: comments, settings or pictures alone")
     findings = secrets.scan(text)
+    if findings and text is not whole:
+        findings = _placed(findings, offsets, whole.encode())
     if findings and policy == "drop":
         return Loaded(None, digest, findings, f"holds {len(findings)} secrets; dataset.secrets is drop")
     if findings:
@@ -64,33 +73,32 @@ def read(file: File) -> bytes:
 
 def _extracted(name: str, data: bytes) -> tuple[str, np.ndarray, tuple[str, ...]]:
     text = extract(name, data)
-    return text, _offsets(text, 0), ()
+    return str(text), _offsets(text, 0), getattr(text, "notes", ())
 
 
 def decode(data: bytes) -> tuple[str, np.ndarray, tuple[str, ...]]:
     """Text, the byte where each character starts (and the end), and what had to be assumed.
 
-    UTF-8 first; else what charset-normalizer finds, where it is installed; else UTF-8 with its broken bytes replaced.
+    The line ends of old Macs become those of today, in the same place.
     """
-    base = len(BOM) if data.startswith(BOM) else 0
-    try:
-        text = data[base:].decode("utf-8")
-    except UnicodeDecodeError as error:
-        text, note = _guess(data, error)
-        return text, _offsets(text, 0), (note,)
-    return text, _offsets(text, base), ()
+    made = encodings.decode(data)
+    text = RETURNS.sub(_line_end, made.text) if "\r" in made.text else made.text
+    return text, _offsets(text, made.skip), (made.note,) if made.note else ()
 
 
-def _guess(data: bytes, error: UnicodeDecodeError) -> tuple[str, str]:
-    where = f"not UTF-8 (byte {error.start})"
-    try:
-        from charset_normalizer import from_bytes
-    except ImportError:
-        return data.decode("utf-8", "replace"), f"{where}: broken bytes were replaced"
-    best = from_bytes(data).best()
-    if best is None:
-        return data.decode("utf-8", "replace"), f"{where}, no other encoding fits: broken bytes were replaced"
-    return str(best), f"{where}: read as {best.encoding}"
+def _line_end(found: re.Match[str]) -> str:
+    """Characters keep their number, so that they keep their places."""
+    return found[0] if found[1] else "\n" * len(found[0])
+
+
+def _visible(name: str, text: str, offsets: np.ndarray) -> tuple[str, np.ndarray]:
+    cuts = hidden(name, text)
+    return cut(text, offsets, cuts) if cuts else (text, offsets)
+
+
+def _placed(findings: list[secrets.Finding], offsets: np.ndarray, data: bytes) -> list[secrets.Finding]:
+    """Findings in a text that something was cut out of, with the lines of the file."""
+    return [replace(finding, line=data.count(b"\n", 0, int(offsets[finding.start])) + 1) for finding in findings]
 
 
 def _offsets(text: str, base: int) -> np.ndarray:
@@ -102,7 +110,7 @@ def _offsets(text: str, base: int) -> np.ndarray:
 
 
 def _title(name: str) -> str:
-    """A file's name as words: `getting_started.md` → getting started; other files keep their name."""
+    """A file's name as words: `getting_started.md` → getting started; code, and what has no letters, keeps its name."""
     path = PurePosixPath(name)
-    prose = path.suffix.lower() in PROSE
+    prose = path.suffix.lower() in PROSE and LETTER.search(path.stem)
     return re.sub(r"[_-]+", " ", path.stem).strip() if prose else path.name

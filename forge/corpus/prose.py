@@ -16,6 +16,8 @@ from itertools import groupby, pairwise, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from forge.corpus import inline
+
 if TYPE_CHECKING:
     from forge.corpus.split import Section
 
@@ -37,9 +39,6 @@ BREAK = re.compile(rf"{STOPS.pattern}|[，。；：、（）《》“”！？]"
 HAN_RUN = re.compile(rf"\d[\d.,]*[{HAN}%]{{0,2}}|[{HAN}A-Za-z0-9·•.\-%]+(?: [A-Za-z0-9.\-]+)*")
 # Marks of Markdown and the like around a line's words.
 LEAD = re.compile(r"^\s*(?:>+\s*|#{1,6}\s+|[-*+•]\s+|\d{1,3}[.)]\s+|\|)+")
-MARK = re.compile(r"(?<!`)(?P<ticks>`{1,3})(?!`)(?P<code>[^\n]{1,400}?)(?<!`)(?P=ticks)(?!`)"
-                  r"|\*\*|__|(?<!\w)[*_`](?=\S)|(?<=\S)[*_`](?!\w)"
-                  r"|!?\[(?P<shown>[^\]\n]*)\]\((?:[^()\n]|\([^()\n]*\))*\)|</?[A-Za-z!][^<>\n]{0,200}>")
 NOT_PROSE = re.compile(r"^\s*(?:\||\[?!\[|<|---|===|\+\+\+|#{1,6}\s|[-*_=]{3,}\s*$)")
 FENCE = re.compile(r"^[\s>]*(`{3,}(?![^\n]*`)|~{3,})")
 UNDERLINE = re.compile(r"^ {0,3}(?:=+|-{2,})\s*$")  # makes the line before it a heading
@@ -107,21 +106,27 @@ def _paragraphs(text: str) -> Iterator[str]:
         tabled = head or (tabled and bool(line.strip()))
         broken = fenced or tabled or not line.strip() or bool(NOT_PROSE.match(line)) or line.startswith("#")
         if joined and (broken or LEAD.match(line)):
-            yield " ".join(joined)
+            yield _plain(" ".join(joined))  # whole, since a mark that one line opens may be closed on the next
             joined = []
         if not broken:
-            joined.append(_plain(line))
+            joined.append(LEAD.sub("", line).strip())
 
 
-def _plain(line: str) -> str:
-    bare = LEAD.sub("", line)
-    return " ".join(MARK.sub(lambda mark: mark["code"] or mark["shown"] or "", bare).split())
+def _plain(text: str) -> str:
+    return inline.plain(text)
 
 
 def _segmented(paragraph: str, language: str) -> list[str]:
     from sentencex import segment
     whole = paragraph.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be segmented
     return [sentence.strip() for sentence in segment(language, whole) if sentence.strip()]
+
+
+def standing(words: str) -> re.Pattern[str]:
+    """Finds words where they stand by themselves: not within others, over the end of a line, in capitals or not."""
+    edge = "" if HAS_HAN.search(words) else r"\b"
+    first, last = (edge if letter.isalnum() else "" for letter in (words[:1], words[-1:]))
+    return re.compile(first + r"\s+".join(map(re.escape, words.split())) + last, re.IGNORECASE)
 
 
 # -- answers -----------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ import pathspec
 
 from forge.core.config import CorpusConfig
 from forge.core.fsio import PARTIAL, human
+from forge.corpus.encodings import utf16
 from forge.corpus.readers import extracts
 from forge.corpus.sources import Sources, read_sources
 from forge.errors import UsageError
@@ -94,13 +95,18 @@ def walk(config: CorpusConfig, root: Path, own: Iterable[Path] = ()) -> Walked:
             seen.add(identity)
             status, reason = _fitness(at, real, config.max_bytes, bool(below))
             if reason or not status:
-                skipped.setdefault(path, Skipped(path, reason))
+                skipped.setdefault(path, Skipped(_writable(path), reason))
             else:
-                found[path] = File(Path(at), path, name, status.st_size)
+                found[path] = File(Path(at), _writable(path), _writable(name), status.st_size)
     if not found:
         raise _empty(config, list(skipped.values()))
     return Walked([found[key] for key in sorted(found)], [skipped[key] for key in sorted(skipped)],
                   sources.notices if sources else [])
+
+
+def _writable(name: str) -> str:
+    """A file's name as text that can be written: the bytes of one that is not UTF-8 as `\\xe9`."""
+    return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _empty(config: CorpusConfig, skipped: list[Skipped]) -> UsageError:
@@ -194,7 +200,7 @@ def _unfit(at: str, status: os.stat_result, max_bytes: int) -> str:
         return f"too large: {human(status.st_size)}, corpus.max_bytes is {human(max_bytes)}"
     if not head.strip():
         return "empty" if status.st_size <= SNIFF else ""
-    if b"\0" in head and not head.startswith(UTF16) and not extracts(at):
+    if b"\0" in head and not head.startswith(UTF16) and not utf16(head) and not extracts(at):
         return "binary"
     return ""
 

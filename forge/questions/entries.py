@@ -376,14 +376,16 @@ def _tables(source: Source) -> list[Table]:
 
 
 def _table(source: Source, topic: Topic, block: Block) -> Table:
-    """Where a row has a line of its own, as in Markdown, the section has those whose line begins in it."""
+    """Where a row has a line of its own, as in Markdown, or the reader says where it stands, the section has those
+    that begin in it."""
     text, section = topic.document.text, source.section
     header = [STARTED.sub("", en.plain(cell)) for cell in block.rows[0]]
     key = 1 if header[0].lower() in NUMBERED_COLUMN and len(header) > 2 else 0
     lines = [m.span() for m in LINE.finditer(text, block.start, block.end)]
     rows = []
     for i, cells in enumerate(block.rows[1:]):
-        start, end = lines[i + 2] if len(lines) == len(block.rows) + 1 else (block.start, block.end)
+        start, end = (block.spans[i] if block.spans else
+                      lines[i + 2] if len(lines) == len(block.rows) + 1 else (block.start, block.end))
         if section.start <= start < section.end:
             rows.append(Row([STARTED.sub("", en.plain(cell)) for cell in cells], start, end))
     names = Counter(en.plain(cells[key]) for cells in block.rows[1:] if len(cells) > key)

@@ -6,6 +6,7 @@ import re
 from pathlib import PurePosixPath
 
 from forge.corpus.document import Document
+from forge.corpus.readers import data
 from forge.examples import english as en
 from forge.questions import language as lang
 
@@ -22,6 +23,14 @@ readme, index, overview, introduction, faq, guide, documentation, manual, change
 summary, reference, home, main, license, todo, tasks, architecture, setup, usage, status, untitled, preamble,
 context, purpose, table of contents, skill, workflow, template, plan, spec, specification, task, adr, protocol,
 entry, user input, prompt, instructions""")
+# What tells guides and manuals of one thing apart, and names none by itself: a "User Guide" is no guide to User.
+QUALIFIERS = lang.phrases("""
+user, users, user's, developer, developers, admin, administrator, administration, operator, owner's, api, cli, style,
+installation, install, setup, quick, quick start, quickstart, getting started, reference, language, service, repair,
+maintenance, migration, upgrade, deployment, configuration, contributor, contribution, programming, programmer's,
+training, teacher, student, employee, staff, technical, beginner's, security, release, project, product, system, code,
+coding, design, testing, test, troubleshooting, field, study, safety, operations, operating, instruction, command,
+the, a, our, this, my, full, complete, short, brief, general, online, official, internal, public""")
 # Kinds of document that are numbered; anything else is one only where the file's name bears the same number.
 NUMBERED = lang.phrases("adr, rfc, pep, protocol, entry, task, p, issue, ticket, chronicle entry, decision, chapter")
 TYPED = re.compile(
@@ -33,7 +42,9 @@ ANNOUNCED = re.compile(
     r"(?i)^(?P<type>task|workflow|backlog task|research summary|implementation plan|plan): (?P<name>.+)$"
 )
 FILE_NUMBER = re.compile(r"^(?!(?:19|20)\d\d[-_]?\d\d)(?P<n>\d{1,4}[A-Za-z]?)[-_. ]+(?=[A-Za-z])")
-PROSE = (".md", ".markdown", ".mdx", ".txt", ".rst")
+PROSE = (".md", ".markdown", ".mdx", ".txt", ".rst", ".tex")
+LETTER = re.compile(r"[^\W\d_]")
+ALIASES = 3  # of those that a note gives itself; each is one more way to ask
 NOT_TYPES = lang.phrases("docs, tools, scripts, tests, references, images, assets, files, resources, notes, packages")
 
 
@@ -58,12 +69,12 @@ def names(document: Document) -> tuple[str, ...]:
             others.append(en.quoted(en.capitalised(words)))
     elif number:
         others.append(f"{number[0]} {number[1]}")
-    return tuple(dict.fromkeys([full, *others]))
+    return tuple(dict.fromkeys([full, *others, *_aliases(document)]))
 
 
 def subject(title: str, path: str = "") -> str:
     """'Forge FAQ' → Forge; 'TASK: Pack it' → the task "Pack it"; 'README' → the README in docs; else in quotes."""
-    if title.lower() in GENERIC_TITLES:
+    if title.lower() in GENERIC_TITLES or SUFFIXES.sub("", title).lower() in QUALIFIERS:
         stem = _stem_words(path)
         if len(stem.split()) > 1 and PurePosixPath(path).suffix.lower() in PROSE:
             return en.quoted(en.capitalised(stem))  # the file's name says more
@@ -88,8 +99,20 @@ def _title(document: Document) -> str:
     path = PurePosixPath(title)
     if (path.suffix.lower() in PROSE and " " not in title) or re.fullmatch(r"\d+[A-Za-z]?_\w+", title):
         stem = path.stem if path.suffix.lower() in PROSE else title
+        if not LETTER.search(stem):
+            return title  # a number alone is no name
         return en.capitalised(re.sub(r"[_-]+", " ", FILE_NUMBER.sub("", stem)).strip()) or title
     return title
+
+
+def _aliases(document: Document) -> list[str]:
+    """Other names that a note of Obsidian's gives itself in its front matter."""
+    first = next(iter(document.blocks), None)
+    if first is None or first.kind != "front_matter":
+        return []
+    matter = document.text[first.start:first.end].strip().strip("-")
+    given = [en.clean_title(name) for key in ("aliases", "alias") for name in data.values(matter, key)]
+    return [en.quoted(name) for name in given if LETTER.search(name)][:ALIASES]
 
 
 def _stem_words(name: str) -> str:

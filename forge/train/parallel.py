@@ -100,8 +100,8 @@ def launch(gpus: int, arguments: Sequence[str]) -> None:
     there = torch.cuda.device_count()
     if torch.cuda.is_available() and there < gpus:
         raise EnvironmentProblem(f"--gpus {gpus}: this machine has {there}", fix=f"--gpus {there}")
-    done = subprocess.run([sys.executable, "-P", "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={gpus}",
-                           "-m", "forge", *arguments], check=False)
+    done = subprocess.run([sys.executable, "-P", "-m", "torch.distributed.run", "--standalone",
+                           f"--nproc-per-node={gpus}", "-m", "forge", *arguments], check=False)
     if done.returncode:
         raise StageFailed(f"training on {gpus} processes ended with exit code {done.returncode}",
                           fix="its messages are above; forge train resumes from the last checkpoint")

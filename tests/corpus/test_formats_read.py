@@ -302,7 +302,7 @@ def test_broken_config_is_still_text(name, text):
 
 
 def test_records_share_blocks():
-    text = "".join(json.dumps({"k": i, "é": None}) + "\n" for i in range(120))
+    text = "".join(json.dumps({"k": i, "é": "x" if i % 10 else None, "n": None}) + "\n" for i in range(120))
     made = blocks("a.jsonl", text)[1]
     assert [len(b.rows) for b in made] == [51, 51, 21]
     assert made[1].rows[:2] == (("k", "é"), ("50", ""))

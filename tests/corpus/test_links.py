@@ -41,6 +41,8 @@ def targets(name, text):
         ("<b.md> <b> <a href='c.md'>x</a>", ["docs/b.md", "b.md", "docs/c.md"]),
         ("[self](me.md)", []),
         ("[a](b_(c).md)", ["docs/b_(c).md"]),
+        ("[[Pump#Care|the pump]]", ["docs/Pump", "Pump", "*/Pump"]),
+        ("![[in/Pump.md]] `[[code]]` [[#here]]", ["docs/in/Pump", "in/Pump", "*/Pump"]),
     ],
 )
 def test_markdown(text, expected):
@@ -98,3 +100,10 @@ def test_long_lines_take_linear_time(name, unit):
         return time.process_time() - start
 
     assert seconds(1_000_000 if unit in ("[", "](") else 200_000) < 8  # quadratic: hours
+
+
+def test_a_note_is_found_by_its_name_in_any_folder():
+    known = {"a/deep/Pump.md", "a/Pump.md", "notes/Valve.md", "me.md"}
+    made = document("me.md", "[[pump]] and [[Valve|it]] and [[Gone]].")
+    assert [name for _, name in resolved(links(made), known)] == ["a/Pump.md", "notes/Valve.md"]
+    assert list(graph([("me.md", links(made))], known)) == [("me.md", ["a/Pump.md", "notes/Valve.md"])]

@@ -104,7 +104,22 @@ def test_sentences_end_as_their_language_has_it(own: str, text: str, expected: l
     ("It holds where x < 3 and y > 4 are true.", "It holds where x < 3 and y > 4 are true."),
     ("The <b>bold</b> word and the snake_case_name stay.", "The bold word and the snake_case_name stay."),
     ("The __second__ way of 2 * 3 * 4 is _bold_ too.", "The second way of 2 * 3 * 4 is bold too."),
-    ("```make all``` builds whatever there is.", "make all builds whatever there is.")])
+    ("```make all``` builds whatever there is.", "make all builds whatever there is."),
+    ("Give `*args`, `2*3*4`, `Rc<T>` or `const char *m` to `__init__`.",
+     "Give *args, 2*3*4, Rc<T> or const char *m to __init__."),
+    ("It takes *args and **kwargs, 2*3*4 and a const char *m.",
+     "It takes *args and **kwargs, 2*3*4 and a const char *m."),
+    ("A Vec<u8> and <your-name> stay, <b>bold</b> and H<sub>2</sub>O read.",
+     "A Vec<u8> and <your-name> stay, bold and H2O read."),
+    ("The `T` of `Rc<T>` and the `x` are letters.", "The T of Rc<T> and the x are letters."),
+    ("Where $a_1 * b_2$ holds, *c* and a snake\\_case name do.",
+     "Where $a_1 * b_2$ holds, c and a snake_case name do."),
+    ("See [[Notes/Pump|the pump]], [[Valve]] and `guides <g.rst>`_ there.",
+     "See the pump, Valve and guides there."),
+    ("The **bold *and slanted* words** and ***both*** are read.", "The bold and slanted words and both are read."),
+    ("A mark may *open here\nand close* there, as `code\nmay` too.",
+     "A mark may open here and close there, as code may too."),
+    ("这是**粗体**的字，也是*斜体*的字。", "这是粗体的字，也是斜体的字。")])
 def test_marks_are_taken_off_and_words_are_left_as_they_are(line: str, expected: str) -> None:
     assert told(line) == [expected]
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from types import ModuleType
 
-from forge.corpus.document import Structure
+from forge.corpus.document import Cut, Structure
+from forge.corpus.readers import pictures
 from forge.errors import UsageError
 
 
@@ -20,28 +21,41 @@ class Reader:
     """`module` of this package has `read(text) -> Structure`, or `read(text, language)` where the row names one.
 
     An `extracted` format's module also has `extract(data) -> str`, which gives the text that `read` is for;
-    `needs` is the optional library that extracting takes.
+    `needs` is the optional library that extracting takes. Where a row `hides`, the module has
+    `hidden(text) -> list[Cut]` too (with the language, as `read`): what of the text nobody who reads the document
+    sees; `read` gets the rest.
     """
 
     module: str
     language: str = ""
     extracted: bool = False
     needs: str = ""
+    hides: bool = False
 
 
-_MARKDOWN = Reader("markdown")
+_MARKDOWN = Reader("markdown", hides=True)
 _PLAIN = Reader("plain")
 _LINES = Reader("lines")
 _HTML = Reader("html", extracted=True, needs="selectolax")
 _ROWS: dict[str, Reader] = {
-    ".md .markdown .mdx .qmd .rmd": _MARKDOWN,
+    ".md .markdown .qmd .rmd": _MARKDOWN,
+    ".mdx": Reader("mdx", hides=True),
     ".py .pyi .pyw": Reader("python"),
-    ".txt .text .log .adoc .asciidoc .org .tex": _PLAIN,
-    ".rst .rest": Reader("rst"),
+    ".txt .text .log .adoc .asciidoc .org": _PLAIN,
+    ".rst .rest": Reader("rst", hides=True),
+    ".tex .latex": Reader("latex", hides=True),
     ".html .htm .xhtml": _HTML,
-    ".ipynb": Reader("notebook", extracted=True),
+    ".ipynb": Reader("notebook", extracted=True, hides=True),
     ".docx": Reader("docx", extracted=True, needs="mammoth"),
     ".pdf": Reader("pdf", extracted=True, needs="pypdfium2"),
+    ".xlsx .xlsm .ods": Reader("sheets", extracted=True, needs="python_calamine"),
+    ".eml": Reader("mail", extracted=True, needs="selectolax"),
+    ".mbox": Reader("mailbox", extracted=True, needs="selectolax"),
+    ".epub": Reader("epub", extracted=True, needs="selectolax"),
+    ".odt .ott .odp": Reader("opendocument", extracted=True),
+    ".srt .vtt": Reader("subtitles", extracted=True),
+    ".rtf": Reader("rtf", extracted=True),
+    ".pptx .pptm .ppsx .potx": Reader("slides", extracted=True),
     ".js .jsx .mjs .cjs": Reader("code", "javascript"),
     ".ts .mts .cts": Reader("code", "typescript"),
     ".tsx": Reader("code", "tsx"),
@@ -55,9 +69,9 @@ _ROWS: dict[str, Reader] = {
     ".yaml .yml": Reader("data", "yaml"),
     ".toml": Reader("data", "toml"),
     ".ini .cfg .conf .properties": Reader("data", "ini"),
-    ".json .geojson .webmanifest": Reader("data", "json"),
-    ".jsonl .ndjson": Reader("data", "jsonl"),
-    ".csv .tsv": Reader("tabular"),
+    ".json .geojson .webmanifest": Reader("data", "json", hides=True),
+    ".jsonl .ndjson": Reader("data", "jsonl", hides=True),
+    ".csv .tsv": Reader("tabular", hides=True),
     ".mmd .mermaid": Reader("mermaid"),
     ".css .scss .sql .xml .svg .proto .graphql .rb .php .pl .lua .r .jl .kt .swift .scala .cs .ps1 .bat .tf .cmake":
         _LINES,
@@ -75,6 +89,19 @@ def structure(name: str, text: str) -> Structure:
     module = _module(reader.module)
     structure: Structure = module.read(text, reader.language) if reader.language else module.read(text)
     return structure
+
+
+def hidden(name: str, text: str) -> list[Cut]:
+    """What of a document's text nobody sees who reads it: what its format hides, and pictures written as text.
+
+    `text` is that of the file, or for a format that is extracted what `extract` gave; spans are its characters.
+    """
+    reader = _reader(name)
+    cuts = pictures.hidden(text) if "data:" in text else []
+    if not reader.hides:
+        return cuts
+    find = _module(reader.module).hidden
+    return [*cuts, *(find(text, reader.language) if reader.language else find(text))]
 
 
 def extracts(name: str) -> bool:

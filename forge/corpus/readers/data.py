@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import yaml
 
-from forge.corpus.document import Block, Structure, tiled
+from forge.corpus.document import Block, Cut, Structure, tiled
 from forge.corpus.readers import lines as fallback
 
 Rows = tuple[tuple[str, ...], ...]
@@ -31,22 +31,50 @@ TOML_TOKEN = re.compile(r'"""(?:[^\\]|\\.)*?"{3,5}|\'\'\'.*?\'{3,5}|"(?:[^"\\\n]
                         r"[\[\]{}]|\n", re.DOTALL)
 MARGIN = 200  # characters of indentation before which a key still starts its line
 DEEP = 100  # collections within collections; beyond, libyaml takes quadratic time
+WRITTEN = "## "  # how a file begins whose records have been written out as texts
+ODD = 2  # times as many columns as the shortest record has: more, and records are of several kinds
 GROUP = 50  # records or plain values of a list without keys that share a block
 
 
 class Entry(NamedTuple):
-    """A key of the top level and where it starts; `value` holds its records, plain values or scalar."""
+    """A key of the top level and where it starts; `value` holds its records, plain values or scalar.
+
+    `starts` is where each of the records starts, if they are entries of a list without a key.
+    """
 
     key: str
     start: int
     value: object
+    starts: tuple[int, ...] = ()
 
 
 class Damaged(Exception):
     """The text is not what its suffix says."""
 
 
+def hidden(text: str, language: str) -> list[Cut]:
+    """Of JSON whose records hold texts, each record as its text; else nothing."""
+    if language not in RECORDS or text.startswith(WRITTEN):
+        return []
+    try:
+        found = RECORDS[language](text)
+    except (Damaged, ValueError, RecursionError):
+        return []
+    values = [entry.value for entry in found if isinstance(entry.value, dict)]
+    if len(values) < 2 or len(values) < len(found) or found[0].key:
+        return []
+    from forge.corpus.readers import records  # which writes Markdown, and Markdown reads its front matter here
+    written = records.texts(values)
+    if not written:
+        return []
+    starts = [0, *(entry.start for entry in found[1:]), len(text)]
+    return [Cut(a, b, said) for (a, b), said in zip(pairwise(starts), written, strict=True)]
+
+
 def read(text: str, language: str) -> Structure:
+    if language in RECORDS and text.startswith(WRITTEN):
+        from forge.corpus.readers import markdown
+        return markdown.read(text)
     try:
         entries = LANGUAGES[language](text)
     except (Damaged, yaml.YAMLError, ValueError, RecursionError):  # json's and tomllib's errors are ValueErrors
@@ -55,11 +83,14 @@ def read(text: str, language: str) -> Structure:
         return fallback.read(text)
     lines = fallback.starts(text)
     blocks: list[Block] = []
-    for entry in entries:
+    after = [*(entry.start for entry in entries[1:]), len(text)]
+    for entry, end in zip(entries, after, strict=True):
         start = _with_comments(text, lines, entry.start)
         if not blocks or start > blocks[-1].start:
-            blocks.append(Block("code", start, start, (entry.key,) if entry.key else (), rows=rows_of(entry.value),
-                                items=_items_of(entry.value)))
+            rows = rows_of(entry.value)
+            spans = tuple(pairwise([*entry.starts, end])) if rows and entry.starts else ()
+            blocks.append(Block("code", start, start, (entry.key,) if entry.key else (), rows=rows,
+                                items=_items_of(entry.value), spans=spans))
     return Structure(None, tiled(blocks, len(text)))
 
 
@@ -71,19 +102,29 @@ def scalar(text: str, key: str) -> str | None:
         return None
 
 
+def values(text: str, key: str) -> list[str]:
+    """The plain values of a top-level key of a YAML text: of a list, or one alone; none where it is no YAML."""
+    try:
+        held = next((entry.value for entry in _yaml(text) if entry.key == key), None)
+    except (Damaged, yaml.YAMLError, ValueError):
+        return []
+    return [each for each in (held if isinstance(held, list) else [held]) if isinstance(each, str) and each.strip()]
+
+
 def rows_of(value: object) -> Rows:
-    """A table of a list of at least two flat records with the same keys; else nothing."""
-    if not (isinstance(value, Sequence) and len(value) > 1 and isinstance(value[0], dict) and value[0]):
+    """A table of a list of at least two flat records; else nothing. What a record lacks is empty in it, and a column
+    that is empty in all of them is none."""
+    if not (isinstance(value, Sequence) and len(value) > 1 and all(isinstance(each, dict) and each for each in value)):
         return ()
-    header = tuple(value[0])
-    rows = [header]
+    header = list(dict.fromkeys(key for record in value for key, cell in record.items() if cell not in (None, "")))
+    if not header or len(header) > ODD * min(map(len, value)):
+        return ()
+    rows: list[tuple[str, ...]] = [tuple(header)]
     for record in value:
-        if not isinstance(record, dict) or tuple(record) != header:
-            return ()
-        cells = tuple(_cell(cell) for cell in record.values())
+        cells = [_cell(record.get(key)) for key in header]
         if None in cells:
             return ()
-        rows.append(cells)
+        rows.append(tuple(map(str, cells)))
     return tuple(rows)
 
 
@@ -218,11 +259,16 @@ def _ini(text: str) -> list[Entry]:
 
 
 def _json(text: str) -> list[Entry]:
+    found = _values(text)
+    return found if found and found[0].key else _grouped(found)
+
+
+def _values(text: str) -> list[Entry]:
+    """The members or elements of the top level."""
     decode = json.JSONDecoder().raw_decode  # gives each value's end, at the C scanner's speed
     at = _space(text, 1 if text.startswith("\ufeff") else 0)
-    found = list(_members(text, at + 1, decode) if text[at:at + 1] == "{" else
-                 _elements(text, at + 1, decode) if text[at:at + 1] == "[" else ())
-    return found if found and found[0].key else _grouped(found)
+    return list(_members(text, at + 1, decode) if text[at:at + 1] == "{" else
+                _elements(text, at + 1, decode) if text[at:at + 1] == "[" else ())
 
 
 def _members(text: str, at: int, decode: Callable) -> Iterator[Entry]:
@@ -266,17 +312,30 @@ def _grouped(entries: list[Entry]) -> list[Entry]:
     values = [entry.value for entry in entries]
     if not (rows_of(values) or _items_of(values)):
         return [Entry("", entry.start, None) for entry in entries]
-    return [Entry("", entries[i].start, values[i:i + GROUP]) for i in range(0, len(entries), GROUP)]
+    return [Entry("", entries[i].start, values[i:i + GROUP], tuple(each.start for each in entries[i:i + GROUP]))
+            for i in range(0, len(entries), GROUP)]
 
 
 def _jsonl(text: str) -> list[Entry]:
+    return _grouped(_objects(text))
+
+
+def _objects(text: str) -> list[Entry]:
+    """A value a line; an array under the name of lines is read as what it is."""
+    if text.lstrip("\ufeff \t\r\n")[:1] == "[":
+        try:
+            return _values(text)
+        except (Damaged, ValueError):
+            pass  # lines of arrays
     found = []
     bounds = [*fallback.starts(text), len(text)]
     for start, end in pairwise(bounds):
         if text[start:end].strip():
             found.append(Entry("", start, json.loads(text[start:end].lstrip("\ufeff"))))
-    return _grouped(found)
+    return found
 
 
 LANGUAGES: dict[str, Callable[[str], list[Entry]]] = {"yaml": _yaml, "toml": _toml, "ini": _ini, "json": _json,
                                                       "jsonl": _jsonl}
+# Of formats that can be a list of records: every one of these by itself.
+RECORDS: dict[str, Callable[[str], list[Entry]]] = {"json": _values, "jsonl": _objects}

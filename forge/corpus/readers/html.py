@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from forge.corpus import encodings
 from forge.corpus.readers import markdown, writing
 
 DROPPED = {"script", "style", "noscript", "template", "svg", "canvas", "iframe", "object", "nav", "button", "select",
@@ -16,7 +17,9 @@ BLOCKS = {"p", "div", "section", "article", "main", "header", "footer", "aside",
           "address", "hr", "body", "center", "hgroup", "legend", "caption", "nav", "menu", "dir", "iframe", *HEADINGS}
 MARKS = {"strong": "**", "b": "**", "em": "*", "i": "*"}
 CODE = {"code", "kbd", "samp", "tt"}
-ANCHORS = {"¶", "#", "§", "🔗", ""}  # what a heading's link to itself is made of
+# What a heading's link to itself is made of, and a note's link back to its place.
+ANCHORS = {"¶", "#", "§", "🔗", "", "↑", "↩", "↩\ufe0e", "⤴"}
+TEX = "annotation[encoding='application/x-tex'], annotation[encoding='application/x-latex']"
 DEPTH = 100  # elements within elements; below, only the text is kept
 CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?([\w.:-]{1,40})", re.IGNORECASE)
 LANGUAGE = re.compile(r"(?:^|\s)(?:language|lang|highlight|highlight-source|brush:)-?\s?([\w+#]+)")
@@ -29,15 +32,18 @@ def extract(data: bytes) -> str:
 
 
 def to_markdown(html: str) -> str:
-    """The page's main text; a page without a heading 1 gets its title as one."""
+    """The page's main text; a page without a heading 1 gets its title as one.
+
+    Where a page marks several parts as its main text, it marks none: then all of it is read but what frames a page.
+    """
     from selectolax.lexbor import LexborHTMLParser
 
     page: Any = LexborHTMLParser(html.replace("\0", "\ufffd"))
     root = page.body or page.root
     if root is None:
         return ""
-    main = page.css_first("main, [role=main]")
-    parts = _Writer(bool(main)).blocks(main, 0) if main is not None else []
+    mains = [each for each in page.css("main, [role=main]") if not _hidden(each) and not _within_main(each)]
+    parts = _Writer(True).blocks(mains[0], 0) if len(mains) == 1 else []
     if not parts:
         parts = _Writer(False).blocks(root, 0) or _Writer(True).blocks(root, 0)
     title = page.css_first("head > title")
@@ -48,18 +54,9 @@ def to_markdown(html: str) -> str:
 
 
 def _decoded(data: bytes) -> str:
-    """By byte order mark, UTF-8, the page's own word, or Windows-1252, which is what the web means by Latin-1."""
-    for mark, name in ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
-        if data.startswith(mark):
-            return data.decode(name, "replace")
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        named = CHARSET.search(data[:4096])
-    try:
-        return data.decode(named[1].decode("ascii") if named else "cp1252", "replace")
-    except LookupError:
-        return data.decode("cp1252", "replace")
+    """As any text; where it is not UTF-8, by the page's own word, or as Windows-1252, which the web calls Latin-1."""
+    named = CHARSET.search(data[:4096])
+    return encodings.decode(data, named[1].decode("ascii", "replace") if named else "cp1252").text
 
 
 class _Writer:
@@ -78,7 +75,7 @@ class _Writer:
                 made += _prose("".join(loose))
                 loose = []
                 made += self._block(child, tag, depth + 1)
-            elif tag not in DROPPED:
+            elif tag not in DROPPED or _is_tex(child):
                 loose.append(self.inline(child, depth + 1))
         return made + _prose("".join(loose))
 
@@ -91,7 +88,7 @@ class _Writer:
     def _block(self, node: Any, tag: str, depth: int) -> list[str]:
         if depth > DEPTH:
             return _prose(SPACE.sub(" ", node.text()))
-        if tag in DROPPED or "hidden" in node.attributes:
+        if tag in DROPPED or _hidden(node):
             return []
         if tag in BOILERPLATE and not self.everything and not _in_article(node) and node.css_first("h1") is None:
             return []
@@ -174,14 +171,16 @@ class _Writer:
 
     def inline_of(self, node: Any, depth: int) -> str:
         return "".join(self.inline(child, depth + 1) for child in node.iter(include_text=True)
-                       if child.tag not in DROPPED)
+                       if child.tag not in DROPPED or _is_tex(child))
 
     def inline(self, node: Any, depth: int) -> str:
         """Text with its emphasis, code and links; a line break stays one."""
         tag = node.tag
         if tag == "-text":
             return SPACE.sub(" ", node.text(deep=False))
-        if tag.startswith("-") or tag in DROPPED or tag == "_comment":
+        if tag == "math" or _is_tex(node):
+            return _equation(node)
+        if tag.startswith("-") or tag in DROPPED or tag == "_comment" or _drawn_equation(node):
             return ""
         if tag == "br":
             return "\n"
@@ -198,6 +197,40 @@ class _Writer:
         if not mark or not bare or "\n" in bare or bare.startswith("*"):
             return text
         return f"{' ' * text.startswith(' ')}{mark}{bare}{mark}{' ' * text.endswith(' ')}"
+
+
+def _hidden(node: Any) -> bool:
+    """What a search in the page finds is shown then, so it is text."""
+    return "hidden" in node.attributes and node.attributes["hidden"] != "until-found"
+
+
+def _within_main(node: Any) -> bool:
+    at = node.parent
+    while at is not None and at.tag not in ("main", "html"):
+        if at.attributes.get("role") == "main":
+            return True
+        at = at.parent
+    return at is not None and at.tag == "main"
+
+
+def _is_tex(node: Any) -> bool:
+    """An equation that MathJax would draw: https://docs.mathjax.org/en/v2.7-latest/start.html"""
+    return node.tag == "script" and (node.attributes.get("type") or "").startswith("math/tex")
+
+
+def _drawn_equation(node: Any) -> bool:
+    """What KaTeX draws beside the MathML of the same equation."""
+    return node.attributes.get("aria-hidden") == "true" and "katex-html" in (node.attributes.get("class") or "")
+
+
+def _equation(node: Any) -> str:
+    """As LaTeX where the page has it; else its letters in their order."""
+    written = node.css_first(TEX)
+    said = written.text() if written is not None else node.attributes.get("alttext") or node.text()
+    tex = " ".join(said.split())
+    if not tex:
+        return ""
+    return f"${tex}$" if written is not None or node.attributes.get("alttext") or node.tag == "script" else tex
 
 
 def _link(text: str, bare: str, href: str) -> str:

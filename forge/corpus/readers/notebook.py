@@ -7,17 +7,24 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from forge.corpus import encodings
 from forge.corpus.readers import Unreadable, markdown, writing
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 MAGIC = re.compile(r"%%(bash|sh|html|javascript|js|latex|perl|ruby|sql|writefile|cython)\b")
+# What Python prints of a thing that says nothing of itself, and of what it draws.
+NOTHING = re.compile(r"<[\w.]+(?: object)?(?: [^<>\n]{0,200})? at 0x[0-9a-fA-F]+>|<Figure size [^<>\n]*>|"
+                     r"<IPython\.[^<>\n]*>|<Axes[^<>\n]*>|\[?<matplotlib\.[^\n]*>\]?|\bAxesSubplot\([^\n]*\)|\(?None\)?")
+BLOB = re.compile(r"[A-Za-z0-9+/=_-]{200,}")  # base64 that was printed
+WRITTEN = ("text/markdown", "text/latex", "text/plain", "text")  # the kinds of a result that are text, best first
 read = markdown.read
+hidden = markdown.hidden
 
 
 def extract(data: bytes) -> str:
     """Raises Unreadable where the file is not a notebook: https://nbformat.readthedocs.io/en/latest/format_description.html"""
     try:
-        book = json.loads(data)
+        book = json.loads(encodings.decode(data).text)
     except (ValueError, RecursionError):
         raise Unreadable("not a notebook: no valid JSON") from None
     cells = _cells(book)
@@ -59,29 +66,42 @@ def _cell(cell: dict, language: str) -> Iterator[str]:
             magic = MAGIC.match(source)
             yield writing.fence(source.rstrip(), magic[1] if magic and magic[1] != "writefile" else language)
         for output in cell.get("outputs") or []:
-            text = _output(output) if isinstance(output, dict) else ""
-            if text.strip():
-                yield writing.fence(text.rstrip(), "output")
+            if isinstance(output, dict):
+                yield from _shown(output)
     elif source.strip():
         yield _without_attachments(source).strip("\n")
 
 
-def _output(output: dict) -> str:
-    """Streams, plain results and errors; the text that stands for an image says nothing."""
+def _shown(output: dict) -> Iterator[str]:
+    """Streams, plain results and errors in a fence, Markdown and equations as they are."""
+    kind, text = _output(output)
+    if not text.strip():
+        return
+    yield text.strip("\n") if kind in ("text/markdown", "text/latex") else writing.fence(text.rstrip(), "output")
+
+
+def _output(output: dict) -> tuple[str, str]:
+    """What kind of text an output is, and the text; the text that stands for an image or a drawing says nothing."""
     kind = output.get("output_type")
     if kind in ("error", "pyerr"):
         trace = output.get("traceback")
         lines = trace if isinstance(trace, list) else []
-        text = "\n".join(_text(line) for line in lines) or f"{output.get('ename')}: {output.get('evalue')}"
-    elif kind == "stream":
-        text = _text(output.get("text"))
-    else:
-        data = output.get("data", output)  # format 3 has the kinds beside each other
-        if not isinstance(data, dict) or any(key.startswith("image/") or key in ("png", "jpeg", "svg") for key in data):
-            return ""
-        text = _text(data.get("text/markdown", data.get("text/plain", data.get("text"))))
+        return "error", _printed("\n".join(_text(line) for line in lines)
+                                 or f"{output.get('ename')}: {output.get('evalue')}")
+    if kind == "stream":
+        return "stream", _printed(_text(output.get("text")))
+    data = output.get("data", output)  # format 3 has the kinds beside each other
+    if not isinstance(data, dict) or any(key.startswith("image/") or key in ("png", "jpeg", "svg") for key in data):
+        return "image", ""
+    found = next((each for each in WRITTEN if _text(data.get(each)).strip()), "")
+    text = _printed(_text(data.get(found)))
+    return found, "" if NOTHING.fullmatch(text.strip()) else text
+
+
+def _printed(text: str) -> str:
+    """As a terminal shows it at the end: without colours, of a progress bar the last state, without base64."""
     text = ANSI.sub("", text).replace("\r\n", "\n")
-    return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))  # a progress bar's last state
+    return BLOB.sub("…", "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")))
 
 
 def _text(value: Any) -> str:

@@ -1,15 +1,21 @@
-"""PDF through pypdfium2: lines put back together into paragraphs, by where they stand on the page."""
+"""PDF through pypdfium2: words put back together into lines, columns, tables and paragraphs, by where they stand."""
 
 from __future__ import annotations
 
+import math
 import re
+import sys
+import unicodedata
 from collections import Counter
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import islice, pairwise
 from statistics import median
 from typing import Any
 
-from forge.corpus.readers import Unreadable, markdown, writing
+from forge.corpus.readers import Unreadable, grid, layout, markdown, writing
+from forge.corpus.readers.layout import Line, Table, Word
+from forge.corpus.readers.noted import Noted
 
 HYPHENS = "\x02\ufffe\xad"  # what PDFium gives for a hyphen that only breaks a word
 BULLET = re.compile(r"[•▪●◦‣∙■□○–]\s+")
@@ -17,66 +23,297 @@ LISTED = re.compile(r"(?:[•▪●◦‣∙■□○–]|\(?\d{1,3}[.)]|[-*])\s
 NUMBERING = re.compile(r"^(?:(?:chapter|section|appendix)\s+)?[\dIVX]+(?:\.\d+)*\.?\s+", re.IGNORECASE)
 SENTENCE_END = re.compile(r"[.!?:;…]['\"”’)\]]*$")
 LINE = re.compile(f"(\r\n|\r|\n|(?<=[{HYPHENS}]))")  # PDFium itself joins a word that a hyphen breaks
+CONTROL = "\x00-\x08\x0e-\x1f"  # often the space of a font that gives it no meaning
+WORD = re.compile(rf"[^\s{CONTROL}{HYPHENS}]+[{HYPHENS}]?|[{HYPHENS}]")
+# Ligatures that are one letter, and what symbol fonts have in places that Unicode leaves private: signs and bullets.
+LETTERS = {code: unicodedata.normalize("NFKC", chr(code)) for code in range(0xFB00, 0xFB07)} | {
+    0xF000 + ord(sign): sign for sign in "!%()+,./0123456789:;<=>?[]_{|}"} | {0xF0B7: "•", 0xF0A7: "▪", 0xF0D8: "‣"}
+# Codes of shapes without a meaning, where a page has a few: control characters, and the private ones left.
+LOST = re.compile("[\x00\x01\x03-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd\ue000-\uf8ff]")
+PAGE_NUMBER = re.compile(r"(?:page|p\.|seite|página|pagina|стр\.)?\s*[-–—|(\[]?\s*(\d{1,4})\s*[-–—|)\]]?"
+                         r"(?:\s*(?:/|of|von|de|di|sur|из)\s*\d{1,4})?", re.IGNORECASE)
 EDGE = 2  # lines at the top and bottom of a page that may be a running header or footer
+NUMBER = re.compile(r"[0-9]{1,4}")
+SAME = 3  # pages that have a line in the same place, from which it is a running one
+SAME_PLACE = 3.0  # points between the places of a running line on two pages
+UNMAPPED = 0.1  # of a page's letters without a meaning, from which it is not read
+ONE_SCRIPT = 0.7  # of a text's letters, at least
+VOWELS = 0.25  # of a Latin text's letters, at least: English has 0.38, Polish 0.36, letters by chance 0.19
+FREQUENT = "eaionrst"  # in languages in Latin letters, five at least of the eight most frequent; by chance two or three
+EAST = {"CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "HANGUL", "FULLWIDTH", "HALFWIDTH", "IDEOGRAPHIC"}
+WIDE = 0.6  # line heights a letter, from which a word may be several
+APART = 0.5  # line heights between the letters of one word, at most
+ODD = 0.3  # of a page's words that no script writes so
+JUDGED = 20  # letters, or words; fewer say nothing
+FAR = 1e6  # points from the page's corner
+DRAWN = 5000  # shapes of a page that are looked at; a map has more
+THICK = 3.0  # points of a drawn line, at most
+LEVEL = 10  # degrees from upright; text at a greater angle does not belong to the lines of the page
+OTHER = {"Cc", "Co", "Cn", "Cs"}  # kinds of character that no text has
+SIGNS = {"So", "Sc", "Sk", "No", *OTHER}
 read = markdown.read
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """Places are in points, from the page's lower left; all 0 where the page does not say."""
+@dataclass(slots=True)
+class Page:
+    """`words` by place; `turned` is text at an angle; `plain` are lines as PDFium gives them, where it gives no places.
 
-    text: str
-    page: int
-    left: float = 0.0
-    right: float = 0.0
-    top: float = 0.0
-    bottom: float = 0.0
+    `turn` is by how many degrees the page is turned clockwise for its words to stand upright, as `words` and `rules`
+    (drawn lines) do. `fault` says why the page cannot be read.
+    """
+
+    number: int
+    words: list[Word] = field(default_factory=list)
+    turned: list[Word] = field(default_factory=list)
+    plain: list[Line] = field(default_factory=list)
+    fault: str = ""
+    turn: int = 0
+    rules: layout.Rules = ()
 
 
 def extract(data: bytes) -> str:
-    """Raises Unreadable where the file is damaged, encrypted, or holds images of pages only."""
+    """Text of the readable pages as Markdown; Noted where there are others.
+
+    Raises Unreadable where the file is damaged, encrypted, or no page can be read: images, or fonts without a meaning.
+    """
     import pypdfium2 as pdfium
 
     try:
         book = pdfium.PdfDocument(data)
         try:
-            pages = [_lines(book[i], i) for i in range(len(book))]
+            pages = [_page(book[i], i) for i in range(len(book))]
             headings = _outline(book)
         finally:
             book.close()
     except pdfium.PdfiumError as error:
         locked = "password" in str(error).lower() or "security" in str(error).lower()
         raise Unreadable("encrypted: it opens with a password only" if locked else "damaged, or not a PDF") from None
-    if not any(any(c.isalnum() for c in line.text) for lines in pages for line in lines):
+    notes = _notes(pages)
+    readable = [page for page in pages if not page.fault]
+    if not any(any(c.isalnum() for c in text) for page in readable for text in _texts(page)):
+        if any(page.fault == UNNAMED for page in pages):
+            raise Unreadable("; ".join(notes), fix="export it again with its fonts' character maps, or print it to "
+                                                   "images and recognise the text (OCR)")
         raise Unreadable("no text layer: a scan, which needs text recognition (OCR) first")
-    lines = _without_running(pages)
-    return "\n\n".join(_blocks(lines, headings)) + "\n"
+    parts = [part for page in _without_running(readable) for part in _parts(page)]
+    text = "\n\n".join(_blocks(parts, headings)) + "\n"
+    return Noted(text, notes) if notes else text
 
 
-def _lines(page: Any, number: int) -> list[Line]:
+# -- pages -------------------------------------------------------------------------------------------------------------
+
+UNNAMED = "text in a font that does not say which letters its shapes are"
+IMAGE = "an image without text"
+
+
+def _page(page: Any, number: int) -> Page:
+    made = Page(number)
     textpage = page.get_textpage()
     count = textpage.count_chars()
     text = textpage.get_text_range(0, count) if count else ""
-    placed = len(text) == count  # else PDFium's indices are not Python's
-    lines: list[Line] = []
-    at = 0
-    for part in LINE.split(text):
-        bare = part.strip()
-        if bare:
-            first = at + len(part) - len(part.lstrip())
-            last = first + max(len(bare.rstrip(HYPHENS)), 1) - 1
-            box = _box(textpage, first, last) if placed else (0.0, 0.0, 0.0, 0.0)
-            lines.append(Line(re.sub(r"[ \t\xa0]+", " ", bare), number, *box))
-        at += len(part)
+    if text.strip():
+        if _is_meaningless(textpage, text, count):
+            made.fault = UNNAMED
+        else:
+            _fill(made, textpage, text, count)
+            made.rules = _rules(page, made.turn) if made.words else ()
+    elif _has_image(page):
+        made.fault = IMAGE
     textpage.close()
     page.close()
-    return lines
+    return made
 
 
-def _box(textpage: Any, first: int, last: int) -> tuple[float, float, float, float]:
-    """(left, right, top, bottom); the font's height, so that lines of one size are of one height."""
-    left, bottom, _, top = textpage.get_charbox(first, loose=True)
-    return left, textpage.get_charbox(last, loose=True)[2], top, bottom
+def _fill(made: Page, textpage: Any, text: str, count: int) -> None:
+    places = _indices(text, count)
+    spans = [match.span() for match in WORD.finditer(text) if _clean(match[0])]
+    angles = [] if places is None else [_angle(textpage, places[start]) for start, _ in spans]
+    upright = Counter(angle for angle in angles if angle is not None)
+    turn = max(sorted(upright), key=lambda angle: upright[angle], default=0)  # by which the page is to be turned
+    made.turn = turn
+    found = [] if places is None else [
+        (word, angle == turn) for span, angle in zip(spans, angles, strict=True)
+        for word in _words(textpage, text, span, places, turn if angle is None else angle)]
+    for order, (word, _) in enumerate(found):
+        word.order = order
+    if not found or not all(_is_placed(word) for word, _ in found):
+        bare = [" ".join(_clean(part).split()) for part in LINE.split(text)]
+        made.plain = [Line(part, made.number) for part in bare if part]
+        return
+    made.words = [word for word, level in found if level]
+    made.turned = [word for word, level in found if not level]
+
+
+def _is_placed(word: Word) -> bool:
+    """Whether its place is one: a damaged file may say anything."""
+    return word.height > 0 and all(abs(place) < FAR for place in (word.left, word.right, word.top, word.bottom))
+
+
+def _clean(text: str) -> str:
+    return LOST.sub("", text.translate(LETTERS))
+
+
+def _indices(text: str, count: int) -> list[int] | None:
+    """PDFium's index of each character: it counts UTF-16 units. None where that does not come out either."""
+    if len(text) == count:
+        return list(range(count))
+    made = []
+    at = 0
+    for letter in text:
+        made.append(at)
+        at += 1 + (ord(letter) > 0xFFFF)
+    return made if at == count else None
+
+
+def _words(textpage: Any, text: str, span: tuple[int, int], places: list[int], turn: int) -> Iterator[Word]:
+    """A word, or several, where PDFium sees no space though there is one. Its height is the font's."""
+    start, end = span
+    end -= text[end - 1] in HYPHENS and end - start > 1
+    tight = start > 0 and not text[start - 1].isspace()
+    left, bottom, right, top = _upright(textpage.get_charbox(places[start], loose=True), turn)
+    last = _upright(textpage.get_charbox(places[end - 1], loose=True), turn) if end - start > 1 else None
+    if last is not None and last[2] - left > WIDE * (end - start) * (top - bottom):
+        boxes = [_upright(textpage.get_charbox(places[i], loose=True), turn) for i in range(start, end)]
+        cut = next((i for i in range(1, len(boxes)) if boxes[i][0] - boxes[i - 1][2] > APART * (top - bottom)), None)
+        if cut is not None:
+            ends = sorted((left, boxes[cut - 1][2]))
+            yield Word(_clean(text[start:start + cut]), ends[0], ends[1], top, bottom, tight=tight)
+            yield from (replace(word, tight=False) if i == 0 else word for i, word in enumerate(
+                _words(textpage, text, (start + cut, span[1]), places, turn)))
+            return
+    ends = [left, right, *(last[0:3:2] if last is not None else ())]  # one from right to left ends at its left
+    yield Word(_clean(text[start:span[1]]), min(ends), max(ends), top, bottom, tight=tight)
+
+
+def _upright(box: tuple[float, float, float, float], turn: int) -> tuple[float, float, float, float]:
+    """(left, bottom, right, top) on a page that is turned clockwise by 90, 180 or 270 degrees."""
+    left, bottom, right, top = box
+    if turn == 90:
+        return bottom, -right, top, -left
+    if turn == 180:
+        return -right, -top, -left, -bottom
+    return (-top, left, -bottom, right) if turn == 270 else box
+
+
+def _angle(textpage: Any, index: int) -> int | None:
+    """By how many degrees a page is to be turned clockwise for a letter to stand upright; None where it never does."""
+    import pypdfium2.raw as pdfium
+
+    leaning = math.degrees(max(pdfium.FPDFText_GetCharAngle(textpage.raw, index), 0.0))  # clockwise as well
+    quarter = round(leaning / 90) * 90
+    return (360 - quarter) % 360 if abs(leaning - quarter) < LEVEL else None
+
+
+def _rules(page: Any, turn: int) -> layout.Rules:
+    """Level lines, and the upper and lower edges of boxes; those that meet end to end are one."""
+    import pypdfium2.raw as pdfium
+
+    found: list[tuple[float, float, float]] = []  # height, left, right
+    for drawn in islice(page.get_objects(filter=[pdfium.FPDF_PAGEOBJ_PATH]), DRAWN):
+        left, bottom, right, top = _upright(drawn.get_bounds(), turn)
+        if right - left > THICK:
+            found += [(bottom, left, right)] if top - bottom <= THICK else [(bottom, left, right), (top, left, right)]
+    made: list[tuple[float, float, float]] = []
+    for height, left, right in sorted(found, key=lambda rule: (round(rule[0]), rule[1])):
+        if made and round(made[-1][2]) == round(height) and left <= made[-1][1] + THICK:
+            made[-1] = (made[-1][0], max(made[-1][1], right), made[-1][2])
+        else:
+            made.append((left, right, height))
+    return made
+
+
+def _has_image(page: Any) -> bool:
+    import pypdfium2.raw as pdfium
+
+    return any(True for _ in page.get_objects(filter=[pdfium.FPDF_PAGEOBJ_IMAGE]))
+
+
+def _is_meaningless(textpage: Any, text: str, count: int) -> bool:
+    """Whether a page's text is codes of shapes, or words that no script writes.
+
+    PDFium says where a font gives a shape no meaning, and takes its code for a letter then, which may be right.
+    """
+    import pypdfium2.raw as pdfium
+
+    shown = [letter for letter in text if not letter.isspace() and letter not in HYPHENS]
+    if len(shown) < JUDGED:
+        return False
+    lost = Counter(letter for letter in shown if letter == "\ufffd" or (
+        unicodedata.category(letter) in OTHER and ord(letter) not in LETTERS))
+    space = max((lost[letter] for letter in lost if ord(letter) < ord(" ")), default=0)
+    if lost.total() - space > UNMAPPED * len(shown):
+        return True
+    unmapped = [letter for i in range(count) if pdfium.FPDFText_HasUnicodeMapError(textpage.raw, i) == 1
+                and (letter := _letter(pdfium.FPDFText_GetUnicode(textpage.raw, i))).isprintable() and letter != " "]
+    if len(unmapped) > UNMAPPED * len(shown) and not _is_plausible("".join(unmapped)):
+        return True
+    words = [word for word in text.split() if any(letter.isalpha() for letter in word)]
+    return len(words) >= JUDGED and sum(map(_is_odd, words)) > ODD * len(words)
+
+
+def _is_plausible(text: str) -> bool:
+    """Whether letters may be those of a language: of one script, and where that is Latin as frequent as usual."""
+    letters = [letter for letter in text if letter.isalpha()]
+    if len(letters) < JUDGED:
+        return True
+    scripts = Counter(_script(letter) for letter in letters)
+    script, most = max(sorted(scripts.items()), key=lambda each: each[1])
+    if most < ONE_SCRIPT * len(letters):
+        return False
+    if script == "LATIN":
+        bare = unicodedata.normalize("NFD", "".join(letters)).casefold()
+        most_frequent = [letter for letter, _ in Counter(filter(str.isalpha, bare)).most_common(len(FREQUENT))]
+        usual = sum(letter in FREQUENT for letter in most_frequent) * 2 > len(FREQUENT)
+        return usual and sum(letter in "aeiouy" for letter in bare) >= VOWELS * len(letters)
+    # Bytes of another encoding, taken two at a time, all begin alike.
+    return script != "EAST" or len({ord(letter) >> 8 for letter in letters}) > 2
+
+
+def _letter(code: int) -> str:
+    """A damaged font may name more than Unicode has."""
+    return chr(code) if code <= sys.maxunicode else "\ufffd"
+
+
+def _script(letter: str) -> str:
+    first = unicodedata.name(letter, "").partition(" ")[0]
+    return "EAST" if first in EAST else first
+
+
+def _is_odd(word: str) -> bool:
+    """Whether a sign other than ASCII's stands between letters, or before one: `T¶cy`, but not `5µm`, `m²`, `20°C`."""
+    return any(unicodedata.category(sign) in SIGNS and not sign.isascii() and after.isalpha() and sign not in "°№©®™€£¥"
+               for sign, after in pairwise(word))
+
+
+def _texts(page: Page) -> Iterable[str]:
+    yield from (word.text for word in (*page.words, *page.turned))
+    yield from (line.text for line in page.plain)
+
+
+def _notes(pages: list[Page]) -> tuple[str, ...]:
+    """What the unreadable pages are, by page number."""
+    return tuple(f"{_numbered([p.number + 1 for p in pages if p.fault == fault])}: {fault}; not read"
+                 for fault in (UNNAMED, IMAGE) if any(p.fault == fault for p in pages))
+
+
+def _numbered(numbers: list[int]) -> str:
+    """[1, 2, 3, 7] → pages 1-3, 7."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    named = ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+    return f"{'pages' if len(numbers) > 1 else 'page'} {named}"
+
+
+def _parts(page: Page) -> Iterator[Line | Table]:
+    """A page's lines and tables in reading order; what stands at an angle comes last, as it was drawn."""
+    yield from page.plain
+    yield from layout.arranged(page.words, page.number, page.rules)
+    if page.turned:
+        yield Line(layout.text_of(page.turned), page.number, region=-1)
 
 
 def _outline(book: Any) -> dict[tuple[int, str], int]:
@@ -94,54 +331,116 @@ def _key(text: str) -> str:
     return NUMBERING.sub("", " ".join(text.split())).casefold()
 
 
-def _without_running(pages: list[list[Line]]) -> list[Line]:
-    """Leaves out lines at the edges that most pages share, up to their numbers."""
-    def edges(lines: list[Line]) -> list[Line]:
-        return lines if len(lines) <= 2 * EDGE else lines[:EDGE] + lines[-EDGE:]
+# -- running heads and feet --------------------------------------------------------------------------------------------
 
-    def shape(line: Line) -> str:
-        return re.sub(r"\d+|\b[ivxlc]+\b", "#", line.text)
 
-    seen = Counter(s for lines in pages for s in sorted({shape(line) for line in edges(lines)}))
+@dataclass(frozen=True, slots=True)
+class _Edge:
+    """A line near a page's top or bottom; `words` are empty where PDFium gives no places."""
+
+    page: int
+    text: str
+    words: list[Word]
+    line: Line | None = None
+
+    @property
+    def shape(self) -> str:
+        return re.sub(r"\d+|\b[ivxlc]+\b", "#", self.text)
+
+    @property
+    def height(self) -> float:
+        return round(self.words[0].bottom / SAME_PLACE) if self.words else 0.0
+
+
+def _without_running(pages: list[Page]) -> list[Page]:
+    """Leaves out lines at the edges that many pages share, up to their numbers, and page numbers alone."""
+    edges = [edge for page in pages for edge in _edges(page)]
+    seen = Counter(shape for page in pages for shape in {edge.shape for edge in edges if edge.page == page.number})
+    placed = Counter((edge.shape, edge.height) for edge in edges if edge.words)
     often = max(3, (len(pages) + 1) // 2)
-    kept = []
-    for lines in pages:
-        running = {id(line) for line in edges(lines) if seen[shape(line)] >= often}
-        kept += [line for line in lines if id(line) not in running]
-    return kept if any(c.isalnum() for line in kept for c in line.text) else [line for lines in pages for line in lines]
+    running = [edge for edge in edges if seen[edge.shape] >= often or placed[edge.shape, edge.height] >= SAME]
+    running += _numbered_edges(edges, {edge.height for edge in running if edge.words})
+    words = {(edge.page, word.order) for edge in running for word in edge.words}
+    lines = {id(edge.line) for edge in running if edge.line}
+    kept = [replace(page, words=[w for w in page.words if (page.number, w.order) not in words],
+                    plain=[line for line in page.plain if id(line) not in lines]) for page in pages]
+    return kept if any(c.isalnum() for page in kept for text in _texts(page) for c in text) else pages
 
 
-def _blocks(lines: list[Line], headings: dict[tuple[int, str], int]) -> list[str]:
-    gaps = [a.bottom - b.top for a, b in pairwise(lines) if a.page == b.page and a.top > b.top]
+def _edges(page: Page) -> list[_Edge]:
+    found = [_Edge(page.number, layout.text_of(row), row) for row in layout.rows(page.words)]
+    found += [_Edge(page.number, line.text, [], line) for line in page.plain]
+    return found if len(found) <= 2 * EDGE else found[:EDGE] + found[-EDGE:]
+
+
+def _numbered_edges(edges: list[_Edge], heights: set[float]) -> list[_Edge]:
+    """Page numbers alone, and with other words where running lines stand."""
+    shift = _shift(edges)
+    if shift is None:
+        return []
+    found = [edge for edge in edges if _number(edge) == edge.page + shift]
+    heights = heights | {edge.height for edge in found}
+    for edge in edges:
+        ends = {edge.text.split()[0], edge.text.split()[-1]} if edge.height in heights and edge.words else set()
+        if str(edge.page + shift) in ends:
+            found.append(edge)
+    return found
+
+
+def _number(edge: _Edge) -> int | None:
+    match = PAGE_NUMBER.fullmatch(edge.text)
+    return int(match[1]) if match else None
+
+
+def _shift(edges: list[_Edge]) -> int | None:
+    """What two or more pages' numbers, alone or at a line's end, are ahead of their places in the file."""
+    ahead: Counter[int] = Counter()
+    for edge in edges:
+        number = _number(edge)
+        ends = [number] if number is not None else [
+            int(end) for end in {edge.text.split()[0], edge.text.split()[-1]} if NUMBER.fullmatch(end)]
+        ahead.update(end - edge.page for end in ends)
+    best = max(sorted(ahead), key=lambda shift: ahead[shift], default=None)
+    return best if best is not None and ahead[best] >= 2 else None
+
+
+# -- paragraphs --------------------------------------------------------------------------------------------------------
+
+
+def _blocks(parts: list[Line | Table], headings: dict[tuple[int, str], int]) -> list[str]:
+    lines = [part for part in parts if isinstance(part, Line)]
+    gaps = [a.bottom - b.top for a, b in pairwise(lines)
+            if a.page == b.page and a.region == b.region and a.top > b.top]
     gap = median(gaps) if gaps else 0.0
     words = Counter(re.findall(r"\w+-\w+|\w+", "\n".join(line.text for line in lines)))
-    right: dict[int, float] = {}
-    for line in lines:
-        right[line.page] = max(right.get(line.page, 0.0), line.right)
     groups: list[list[Line]] = []
     made: list[str] = []
-    for line in lines:
-        level = headings.get((line.page, _key(line.text)))
-        if level:
+    for part in parts:
+        level = headings.get((part.page, _key(part.text))) if isinstance(part, Line) else None
+        if isinstance(part, Table) or level:
             made += [_paragraph(group, words) for group in groups]
             groups = []
-            made.append(writing.heading(level, line.text))
-        elif groups and not _breaks(groups[-1], line, gap, right[groups[-1][-1].page]):
-            groups[-1].append(line)
+            made += _table(part, words) if isinstance(part, Table) else [
+                writing.heading(level or 1, _prose([part.text], words))]
+        elif groups and not _breaks(groups[-1], part, gap):
+            groups[-1].append(part)
         else:
-            groups.append([line])
+            groups.append([part])
     made += [_paragraph(group, words) for group in groups]
     return _lists_together(made)
 
 
-def _breaks(group: list[Line], line: Line, gap: float, right: float) -> bool:
+def _breaks(group: list[Line], line: Line, gap: float) -> bool:
     """Whether a line starts a paragraph of its own."""
     last = group[-1]
     ended = bool(SENTENCE_END.search(last.text))
     if LISTED.match(line.text) and (ended or not line.text[0].isdigit() or bool(LISTED.match(group[0].text))):
         return True
+    apart = (last.page, last.region) != (line.page, line.region)
+    if apart and (ended or not (line.text[0].islower() or last.text.endswith(("-", ",", *HYPHENS)))):
+        return True
     if last.page != line.page or line.top > last.top:  # another page or column: geometry says nothing
-        return ended or not (line.text[0].islower() or last.text.endswith(("-", ",", *HYPHENS)))
+        return False
     if not line.top:
         return ended and len(last.text) < 45
     height = max(last.top - last.bottom, 1.0)
@@ -151,16 +450,27 @@ def _breaks(group: list[Line], line: Line, gap: float, right: float) -> bool:
         return ended  # the next first line is indented
     if len(group) > 1 and line.left - last.left > 0.8 * height and not LISTED.match(group[0].text):
         return ended
-    width = right - last.left
-    return ended and last.right < right - 0.2 * width
+    width = last.edge - last.left
+    if len(group) == 1 and not ended and last.right < last.edge - 0.4 * width and line.text[0].isupper():
+        return True  # a heading, or one line of several that stand for themselves
+    return ended and last.right < last.edge - 0.2 * width
 
 
 def _paragraph(group: list[Line], words: Counter[str]) -> str:
-    text = group[0].text
-    for line in group[1:]:
-        text = _joined(text, line.text, words)
-    text = re.sub(f"[{HYPHENS}]", "", text)
+    text = _prose([line.text for line in group], words)
     return BULLET.sub("- ", text, count=1) if BULLET.match(text) else text if LISTED.match(text) else writing.line(text)
+
+
+def _table(table: Table, words: Counter[str]) -> list[str]:
+    return grid.tables([[_prose(cell, words) for cell in row] for row in table.cells])
+
+
+def _prose(lines: Iterable[str], words: Counter[str]) -> str:
+    """Lines as one, without the hyphens that only break words."""
+    text = ""
+    for line in lines:
+        text = _joined(text, line, words) if text else line
+    return re.sub(f"[{HYPHENS}]", "", text)
 
 
 def _joined(text: str, following: str, words: Counter[str]) -> str:

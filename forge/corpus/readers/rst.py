@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from forge.corpus.document import Block, BlockKind, Structure, tiled
+from forge.corpus.readers import rst_hidden
 from forge.corpus.readers.lines import starts
 
 Rows = tuple[tuple[str, ...], ...]
@@ -30,6 +31,8 @@ CODE = {"code", "code-block", "sourcecode", "parsed-literal", "literalinclude", 
 PROSE = {"admonition", "attention", "caution", "compound", "container", "danger", "deprecated", "epigraph", "error",
          "glossary", "highlights", "hint", "important", "note", "pull-quote", "rubric", "seealso", "sidebar", "tip",
          "todo", "topic", "versionadded", "versionchanged", "warning"}
+
+hidden = rst_hidden.hidden
 
 
 def read(text: str) -> Structure:

@@ -1,0 +1,23 @@
+"""A row of a CSV file is cited by its own lines, not by the whole file."""
+
+import pytest
+
+from forge.corpus.load import load
+from forge.corpus.split import split
+from forge.corpus.walk import File
+from forge.questions import facts_of, sources
+
+CSV = 'name,colour,note\nLamp,green,"lit at dusk\nby the keeper"\nHorn,yellow,sounds in fog\nBell,white,rung by hand\n'
+JSON = '[\n {"name": "Lamp", "colour": "green"},\n {"name": "Horn", "colour": "yellow"}\n]\n'
+
+
+@pytest.mark.parametrize(("path", "text", "row"), [
+    ("a.csv", CSV, "Horn,yellow,sounds in fog\n"), ("a.json", JSON, '{"name": "Horn", "colour": "yellow"}')])
+def test_a_fact_of_a_row_is_cited_by_the_row(path, text, row):
+    document = load(File(None, path, path), "redact", text.encode()).document
+    sections = split(document, 10_000, lambda texts: [len(each) for each in texts])
+    made = [fact for source in sources(document, sections) for _, fact in facts_of(source) if fact.gold == "yellow"]
+    assert made
+    for fact in made:
+        start, end = document.span(fact.start, fact.end)
+        assert text.encode()[start:end].decode().strip(" \n]") == row.strip()
