@@ -99,9 +99,12 @@ class TrainConfig(Section):
                                                         "the base's principal components; loftq: at NF4's error.")
     lora_plus: float = Field(1.0, gt=0, description="Learning rate of LoRA's B as a multiple of A's (LoRA+: 16).")
     neftune: float = Field(0.0, ge=0, description="Noise on embeddings while training (NEFTune's alpha); 0: none.")
+    anchor: float = Field(1.0, ge=0, description="Weight of the distance from what the base itself writes, which keeps "
+                          "the model what it was beside the documents; 0: none.")
     targets: Literal["all-linear"] | list[str] = Field("all-linear", description="Linear layers that are adapted.")
-    learning_rate: float | None = Field(None, gt=0, description="Peak; null: by the base's size, 5e-4 up to two "
-                                        "billion parameters and 2e-4 above (bench/recipes.md).")
+    learning_rate: float = Field(2e-4, gt=0, description="Peak.")
+    strength: float = Field(0.8, gt=0, le=1, description="Share of what was learned that the adapter holds: less reads "
+                            "passages better, and says less by heart.")
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup: Share = Field(0.03, description="Share of the steps over which the learning rate rises from zero.")
     max_grad_norm: float = Field(1.0, gt=0)

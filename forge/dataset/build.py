@@ -13,7 +13,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,36 +25,33 @@ from forge.core.config import Config
 from forge.core.fsio import sha256_bytes, sha256_file, write_json
 from forge.core.report import Reporter
 from forge.core.workspace import Workspace
-from forge.corpus.index import cited
 from forge.corpus.load import read
 from forge.corpus.walk import File, Skipped, walk
 from forge.dataset.emit import Block, Recipe, block, emit
 from forge.dataset.engine import Local, RayCluster, engine
-from forge.dataset.extract import Extract, Job, Known, Packed, Part, extract, pack, unpack, with_facts
+from forge.dataset.extract import Job, Packed, Part, extract, pack, unpack, with_facts
 from forge.dataset.probes import Guard
 from forge.dataset.replay import hand_written, pairs
 from forge.dataset.resolve import Head, Resolution, Resolved, resolve
 from forge.dataset.store import Extracts, Store, code_digest
 from forge.errors import StageFailed
 from forge.exam.probe import EXAM, Probe
-from forge.examples import compare
 from forge.examples.example import Example, Scale, stable_hash
 from forge.examples.fact import Fact
 from forge.questions import VIEWS, phrasings
 from forge.questions.language import first_person
 
 if TYPE_CHECKING:  # a teacher's libraries are loaded where there is one
-    from forge.corpus.index import Index
+    from forge.chat.template import Message
+    from forge.dataset.open_book import Opened
     from forge.exam.freeze import Examined
-    from forge.teacher import Asked, Passage, Tally, Teacher
-    from forge.teacher.write import Frozen
+    from forge.teacher import Asked, Completion, Passage, Tally, Teacher
 
 SHOWN = 20  # findings that an error lists
 COMMIT_SECONDS = 2.0  # work that a kill can cost
 GENERAL = "forge/dataset/general.json"
 EXAM_SHARE = 0.5  # of a teacher's requests, where these are limited
 EXAM_REQUESTS = 16  # for one question of the exam
-PASSAGES = 3  # that come with an open-book question, as many as an evaluation brings
 LONG, FEW = 200, 10  # tokens of a file that should give something to ask for; facts a thousand tokens that are few
 CHUNK = 2000  # general questions in one block
 
@@ -169,51 +166,45 @@ def _taught(extracts: Extracts, job: Job, models: Models, store: Store, cfg: Con
     """Adds to each extract what the teacher asks about its sections; returns the keys of the results, and the exam,
     which is frozen before."""
     from forge.corpus.index import ensure
+    from forge.dataset.open_book import open_book
     from forge.exam.freeze import freeze
-    from forge.teacher import Cache, write
-    assert models.teacher is not None
+    from forge.teacher import Cache, completed, write
+    teacher = models.teacher
+    assert teacher is not None
     assert models.cache is not None
     own, place = cfg.dataset, Workspace(root, cfg).index
     with Cache(models.cache) as cache, ensure(cfg, root, encoder.fast_counts, place, digest, report) as index:
         owners, passages = _passages(extracts, range(len(extracts.heads)))
         wanted = int(min(own.probes, models.most * EXAM_SHARE / EXAM_REQUESTS))
-        examined = freeze(passages, models.teacher, cache, own.teacher_workers, report, tally, wanted=wanted,
+        examined = freeze(passages, teacher, cache, own.teacher_workers, report, tally, wanted=wanted,
                           seed=own.seed)
         exam = [_probe(one, *owners[one.passage], extracts) for one in examined]
         frozen = frozenset(one.frozen for one in examined)
-        keys = [stable_hash("asked", key, models.teacher.identity, own.per_sentence, own.wordings, own.open_book,
+        corpus = stable_hash(*extracts.keys)  # any document's passages may stand before any question
+        keys = [stable_hash("asked", key, corpus, teacher.identity, own.per_sentence, own.wordings, own.open_book,
                             models.most, sorted(frozen)) for key in extracts.keys]
         known = store.has("extract", keys)
         missing = [i for i, key in enumerate(keys) if key not in known]
-        written = write(_passages(extracts, missing)[1], models.teacher, cache, own.teacher_workers, report, tally,
-                        per_sentence=own.per_sentence, wordings=own.wordings, frozen=frozen,
-                        most=models.most * (1 - EXAM_SHARE))
+        owners, passages = _passages(extracts, missing)
+        written = list(write(passages, teacher, cache, own.teacher_workers, report, tally,
+                             per_sentence=own.per_sentence, wordings=own.wordings, frozen=frozen,
+                             most=models.most * (1 - EXAM_SHARE)))
+
+        def ask(conversations: Sequence[Sequence[Message]], tokens: int) -> list[Completion]:
+            return completed(conversations, tokens, teacher, cache, own.teacher_workers, tally, report,
+                             "open book")
+
+        paths = [extracts.heads[i].path for i, _ in owners]
+        limited = models.most < math.inf  # then prompts of three passages would take most of its time
+        opened = open_book(passages, paths, written, index, own.open_book, None if limited else ask)
+        by_part = iter(written)
         for i in missing:
-            found = _unexamined(extracts.extract(i), frozen)
-            facts = [[_asked(asked, part, found.path, index, own.open_book) for asked in next(written)]
-                     for part in found.parts]
+            found = extracts.extract(i)
+            facts = [[_asked(one, part, next(opened)) for one in next(by_part)] for part in found.parts]
             store.put_extract(keys[i], pack(with_facts(found, facts, job), own.seed))
             store.commit()
-        next(written, None)  # it ends with what it cost
+        report.info(f"teacher {teacher.name}: {tally.told()}")
     return keys, exam
-
-
-def _unexamined(found: Extract, frozen: frozenset[Frozen]) -> Extract:
-    """Without the gaps that leave out what the exam asks for."""
-    words: dict[str, list[str]] = {}
-
-    def normal(text: str) -> set[str]:
-        return set(compare.normal(text).split())
-
-    for sentence, start, end in frozen:
-        words.setdefault(sentence, []).append(sentence[start:end])
-
-    def asks(fact: Known) -> bool:
-        return any(normal(fact.gold) & normal(text) for text in words.get(fact.answer, ()))
-
-    parts = (replace(part, facts=tuple(fact for fact in part.facts if fact.kind != "gap" or not asks(fact)))
-             for part in found.parts)
-    return replace(found, parts=tuple(parts))
 
 
 def _passages(extracts: Extracts, documents: Iterable[int]) -> tuple[list[tuple[int, int]], list[Passage]]:
@@ -234,21 +225,8 @@ def _probe(one: Examined, document: int, part: int, extracts: Extracts) -> Probe
                  found.sha256)
 
 
-def _asked(asked: Asked, part: Part, path: str, index: Index, share: float) -> Fact:
-    """As a fact. Some come with the passages that a search brings for their first wording."""
-    beside: tuple[str, ...] = ()
-    if int(stable_hash("open book", asked.questions[0])[:8], 16) < share * 2**32:
-        beside = _beside(asked, part, path, index)
-    return Fact("asked", asked.questions, asked.sentence, 0, len(part.body), asked.answer, beside=beside)
-
-
-def _beside(asked: Asked, part: Part, path: str, index: Index) -> tuple[str, ...]:
-    """What the index finds, as it stands in a prompt. Where nothing of that holds the answer, the part takes the last
-    one's place: an open-book example holds its answer."""
-    found = [(passage.path, passage.headings, passage.text) for passage in index.search(asked.questions[0], PASSAGES)]
-    if not any(asked.stands_in(text) for _, _, text in found):
-        found = [*found[:PASSAGES - 1], (path, part.headings, part.body)]
-    return tuple(cited(*one) for one in found)
+def _asked(asked: Asked, part: Part, opened: Opened) -> Fact:
+    return Fact("asked", asked.questions, asked.sentence, 0, len(part.body), asked.answer, opened=opened)
 
 
 def _emitted(extracts: Extracts, resolutions: Sequence[Resolution], basis: str, recipe: Recipe, workers: Workers,

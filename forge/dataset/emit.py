@@ -242,7 +242,7 @@ def _examples(found: Extract, turn: Turn, recipe: Recipe, scale: Scale) -> list[
     that a search brings."""
     fact, made = turn.fact, list[Example]()
     core = scale.plain(fact.gold)
-    endings = briefly(_language(found.path, found.parts[0].body[:SAMPLE])) if fact.kind in BRIEF else ()
+    own = _language(found.path, found.parts[0].body[:SAMPLE]) if fact.kind in BRIEF else ""
     for i, form in enumerate(turn.forms, turn.at):
         system = recipe.system if i % 2 else None
 
@@ -252,17 +252,12 @@ def _examples(found: Extract, turn: Turn, recipe: Recipe, scale: Scale) -> list[
         if fact.kind not in BRIEF:
             add(fact.kind, form, fact.answer)
             continue
-        add(fact.kind, _ended(form, endings), core)
+        add(fact.kind, briefly(form, own), core)
         if i == 0 and fact.kind == "asked":
             add("asked_whole", form, fact.answer)
-            if fact.beside:
-                passages = map(scale.plain, fact.beside)
-                add(f"{fact.kind}_open", "\n\n".join([*passages, _ended(form, endings)]), core)
+            for prompt, answer in fact.opened:
+                add("asked_open", prompt, answer)
     return made
-
-
-def _ended(form: str, endings: Sequence[str]) -> str:
-    return f"{form}{endings[int(stable_hash(form)[:8], 16) % len(endings)]}"
 
 
 @lru_cache(maxsize=64)

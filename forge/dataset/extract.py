@@ -60,7 +60,7 @@ class Known(NamedTuple):
     first: int
     gold: str = ""
     pool: str = ""
-    beside: tuple[str, ...] = ()
+    opened: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +219,7 @@ def fitting(fact: Fact, wordings: Sequence[str], blank: Example, view: View, men
         tokens = scale.encoder.count(example.answer) + 1
         forms = tuple(form for form in forms if scale.fits(example._replace(prompt=form), tokens))
     return Known(example.kind, forms, example.answer, example.span, view.per_turn, view.first, fact.gold,
-                 fact.pool, fact.beside)
+                 fact.pool, tuple((mend(prompt), mend(said)) for prompt, said in fact.opened))
 
 
 def _bytes(text: str) -> int:
@@ -323,8 +323,9 @@ def unpack(record: bytes) -> Extract:
 
 
 def _fact(kept: list) -> Known:
-    kind, forms, answer, span, per_turn, first, gold, pool, beside = kept
-    return Known(kind, tuple(forms), answer, tuple(span), per_turn, first, gold, pool, tuple(beside))
+    kind, forms, answer, span, per_turn, first, gold, pool, opened = kept
+    return Known(kind, tuple(forms), answer, tuple(span), per_turn, first, gold, pool,
+                 tuple((prompt, said) for prompt, said in opened))
 
 
 def with_facts(found: Extract, written: Sequence[Sequence[Fact]], job: Job) -> Extract:

@@ -1,7 +1,9 @@
 """Passages → an exam: questions that a model wrote by reading, which a reader can answer with the passage only.
 
 What is asked is chosen by a fixed random order of all sentences, not by the teacher, so that the exam asks for what the
-documents say and not for what was taught; the words that it asks for are then never asked for in training.
+documents say and not for what was taught; no question of a teacher then asks for the same words. Rules go on asking for
+them as for all words of the documents, for what people ask is taught by these, too: an exam of what no example asks
+for said that a model knew half of what people's questions found (bench/knowledge.md).
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from typing import NamedTuple
 
 from forge.core.report import Reporter
 from forge.corpus.prose import language, sentences, spans
-from forge.examples.compare import f1
+from forge.examples.compare import contained, f1
 from forge.examples.example import stable_hash
 from forge.teacher import Cache, Passage, Tally, Teacher
 from forge.teacher.requests import completed
@@ -61,10 +63,10 @@ def freeze(passages: Sequence[Passage], teacher: Teacher, cache: Cache, workers:
     guesses = completed(blind, ANSWER_TOKENS, teacher, cache, workers, tally, report, "exam, without the passage")
     kept = [(target, question, answer)
             for (target, question), own, guess in zip(unique, answers, guesses, strict=True)
-            if (answer := found(own.text, target)) and f1(guess.text, [answer]) < KNOWN]
-    return [Examined(target.passage, question, answer, _distractors(kept, i, passages),
-                     _frozen(target, answer))
-            for i, (target, question, answer) in enumerate(kept[:wanted])]
+            if (answer := found(own.text, question, target)) and f1(guess.text, [answer]) < KNOWN]
+    beside = _Distractors(passages, languages)
+    return [Examined(target.passage, question, answer, beside.of(target.passage, question, answer),
+                     _frozen(target, answer)) for target, question, answer in kept[:wanted]]
 
 
 def _targets(passages: Sequence[Passage], languages: Sequence[str], most: int, seed: int
@@ -87,19 +89,36 @@ def _frozen(target: Target, answer: str) -> Frozen:
     return Frozen(target.sentence.text, min(start, target.start), max(end, target.start + len(target.answer)))
 
 
-Kept = Sequence[tuple[Target, str, str]]
+class _Distractors:
+    """What else a document could answer: words of its sentences that look like the answer."""
+
+    def __init__(self, passages: Sequence[Passage], languages: Sequence[str]) -> None:
+        self.passages = passages
+        self._pools: dict[str, dict[str, int]] = {}
+        for i, passage in enumerate(passages):
+            pool = self._pools.setdefault(passage.title, {})
+            for sentence in sentences(passage.telling, languages[i]):
+                for start, end in spans(sentence.text, languages[i]):
+                    pool.setdefault(sentence.text[start:end], i)
+
+    def of(self, passage: int, question: str, answer: str) -> tuple[str, ...]:
+        """The likest in shape, of the same passage first; none that shares words with answer, question or another."""
+        pool, wanted = self._pools[self.passages[passage].title], _shape(answer)
+
+        def unlike(other: str) -> tuple[int, int, bool, str]:
+            own = _shape(other)
+            classes = sum(a != b for a, b in zip(own[:-1], wanted[:-1], strict=True))
+            return classes, abs(own[-1] - wanted[-1]), pool[other] != passage, stable_hash(answer, other)
+
+        chosen: list[str] = []
+        for other in sorted(pool, key=unlike):
+            if not contained(question, [other]) and all(f1(other, [one]) == 0 for one in (answer, *chosen)):
+                chosen.append(other)
+            if len(chosen) == DISTRACTORS:
+                break
+        return tuple(chosen)
 
 
-def _distractors(kept: Kept, number: int, passages: Sequence[Passage]) -> tuple[str, ...]:
-    """Answers to other questions, the likest in shape, of the same document first."""
-    target, _, answer = kept[number]
-    title = passages[target.passage].title
-
-    def unlike(other: tuple[Target, str, str]) -> tuple[int, str]:
-        text = other[2]
-        shape = (any(map(str.isdigit, text)) != any(map(str.isdigit, answer))) * 8
-        shape += (text[:1].isupper() != answer[:1].isupper()) * 4 + abs(len(text.split()) - len(answer.split()))
-        return shape + (passages[other[0].passage].title != title) * 3, stable_hash(answer, text)
-
-    others = sorted((one for one in kept if f1(one[2], [answer]) == 0), key=unlike)
-    return tuple(dict.fromkeys(one[2] for one in others))[:DISTRACTORS]
+def _shape(text: str) -> tuple[bool, bool, int]:
+    """Whether it has digits, begins with a capital letter, and how long it is: in words, or characters without."""
+    return any(map(str.isdigit, text)), text[:1].isupper(), len(text.split()) if " " in text else len(text) // 4

@@ -11,7 +11,7 @@ class Fact:
     """`forms` are complete questions, the most natural first. `start` and `end` are characters of the document.
 
     `gold` is the checkable core of the answer, with `pool` naming what it can be confused with; "" where it has none.
-    `beside` are passages, as they stand in a prompt, that the first question comes with a second time.
+    `opened` are prompts that ask with passages of documents before the question, each with its answer.
     """
 
     kind: str
@@ -21,7 +21,7 @@ class Fact:
     end: int
     gold: str = ""
     pool: str = ""
-    beside: tuple[str, ...] = ()
+    opened: tuple[tuple[str, str], ...] = ()
 
 
 def normal(question: str) -> str:

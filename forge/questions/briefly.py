@@ -6,11 +6,19 @@ import json
 from functools import cache
 from pathlib import Path
 
+from forge.examples.example import stable_hash
+
 DATA = Path(__file__).parent / "data" / "briefly.json"
 
 
+def briefly(question: str, language: str) -> str:
+    """The question with an ending that goes by its words: English, or of its language where there are some, for people
+    mix them, and so does an evaluation."""
+    endings = _endings(language)
+    return f"{question}{endings[int(stable_hash(question)[:8], 16) % len(endings)]}"
+
+
 @cache
-def briefly(language: str) -> tuple[str, ...]:
-    """English endings, and those of the language where there are some: people mix them, and so does an evaluation."""
+def _endings(language: str) -> tuple[str, ...]:
     known = json.loads(DATA.read_text(encoding="utf-8"))
     return tuple(dict.fromkeys([*known["en"], *known.get(language, ())]))

@@ -12,6 +12,7 @@ from forge.catalog.families import by_config
 from forge.chat.encode import Encoder
 from forge.core.config import Config
 from forge.core.fsio import partial_path, publish, require_disk
+from forge.core.machine import has_gpu
 from forge.errors import UsageError
 from forge.stages import Context
 
@@ -55,7 +56,6 @@ def outputs(ctx: Context) -> dict[str, Path]:
 
 def teacher(ctx: Context) -> str:
     """dataset.teacher, with auto decided by this machine: a random base has nothing to ask."""
-    from forge.core.machine import has_gpu
     own = ctx.config.dataset.teacher
     if own != "auto":
         return own
@@ -70,12 +70,12 @@ def check(ctx: Context) -> None:
     # The dataset, 3.5 bytes a byte and amplification (measured), and as much again for what is remembered of it.
     require_disk(ctx.workspace.dataset, int(read * (ctx.config.dataset.amplification * 7 + 10)), "the dataset")
     asked = teacher(ctx)
-    if "base" in (asked, ctx.config.dataset.replay_answers):
+    if "base" in (asked, ctx.config.dataset.replay_answers) and not has_gpu():
         from forge.stages.quantize import require_convertible_base
         require_convertible_base(ctx)  # it is asked as a GGUF
     if asked not in ("none", "base") and not _folder(ctx, asked):
         from forge.teacher import check as check_teacher
-        check_teacher(asked)
+        check_teacher(_placed(ctx, asked))
 
 
 def encoder(ctx: Context) -> Encoder:
@@ -108,27 +108,29 @@ def _models(ctx: Context, opened: ExitStack) -> Models:
     if asked == "none" and own.replay_answers == "shipped":
         return NO_MODELS
     from forge.train.choose import cuda
-    base = _base_gguf(ctx) if "base" in (asked, own.replay_answers) and not cuda() else None
 
     def start(spec: str) -> Teacher:
-        if (folder := _folder(ctx, spec)) and cuda():
+        folder = _folder(ctx, spec)
+        if folder and cuda():
             return opened.enter_context(_together(ctx, folder))
-        return opened.enter_context(open_teacher(spec, workers=own.teacher_workers, report=ctx.report, base=base))
+        runs = str(_gguf_of(ctx, folder)) if folder else _placed(ctx, spec)
+        return opened.enter_context(open_teacher(runs, workers=own.teacher_workers, report=ctx.report))
 
     asking = start(asked) if asked != "none" else None
     answering = None
     if own.replay_answers == "base":
         answering = asking if asked == "base" else start("base")
-    slow = asked.endswith(".gguf") or (asked == "base" and not cuda())
-    most = requests_within(own.teacher_minutes, base or ctx.workspace.at(asked)) if slow else math.inf
+    most = math.inf
+    if limited(ctx):
+        folder = _folder(ctx, asked)
+        most = requests_within(own.teacher_minutes, _gguf_of(ctx, folder) if folder else ctx.workspace.at(asked))
     return Models(asking, answering, ctx.workspace.state / "teacher.sqlite", most)
 
 
 def limited(ctx: Context) -> bool:
-    """Whether the teacher is a GGUF in the built-in runtime, which dataset.teacher_minutes limits."""
-    from forge.core.machine import has_gpu
+    """Whether the teacher runs in the built-in runtime, which dataset.teacher_minutes limits."""
     asked = teacher(ctx)
-    return asked.endswith(".gguf") or (asked == "base" and not has_gpu())
+    return asked.endswith(".gguf") or bool(_folder(ctx, asked) and not has_gpu())
 
 
 def requests_within(minutes: float, gguf: Path) -> int:
@@ -136,6 +138,11 @@ def requests_within(minutes: float, gguf: Path) -> int:
     from forge.catalog.costs import teacher_requests
     from forge.runtime.llama import usable_cores
     return int(minutes * 60 * teacher_requests(gguf.stat().st_size, usable_cores()))
+
+
+def _placed(ctx: Context, spec: str) -> str:
+    """A GGUF is named from the workspace, wherever the command is run."""
+    return str(ctx.workspace.at(spec)) if spec.endswith(".gguf") else spec
 
 
 def _folder(ctx: Context, spec: str) -> Path | None:
@@ -162,14 +169,14 @@ def _together(ctx: Context, folder: Path) -> Teacher:
     return Teacher(folder.name, identity, writer.complete, lambda: None, writer.close, writer.together)
 
 
-def _base_gguf(ctx: Context) -> Path:
-    """The base as a Q8_0 GGUF for the built-in runtime, made once and named after its weights."""
+def _gguf_of(ctx: Context, folder: Path) -> Path:
+    """A model folder as a Q8_0 GGUF for the built-in runtime, made once and named after its weights."""
     from forge.gguf.write import quantize
-    made = ctx.workspace.state / f"base-{ctx.digests.tree(ctx.base_dir)[:16]}-Q8_0.gguf"
+    made = ctx.workspace.state / f"teacher-{ctx.digests.tree(folder)[:16]}-Q8_0.gguf"
     if not made.exists():
-        ctx.report.info("the base as a GGUF, to be asked: made once")
+        ctx.report.info(f"{folder.name} as a GGUF, to be asked: made once")
         made.parent.mkdir(parents=True, exist_ok=True)
-        quantize(ctx.base_dir, None, {"Q8_0": partial_path(made)}, name="base", report=ctx.report)
+        quantize(folder, None, {"Q8_0": partial_path(made)}, name="teacher", report=ctx.report)
         publish(partial_path(made), made)
     return made
 

@@ -92,6 +92,9 @@ def prediction(ctx: Context, gpu: str, gpu_gib: float, tokens: float) -> dict[st
     fit = next(options(train, choice, size, total), None)
     if fit is None:
         return {"disk_bytes": disk(ctx, size), "how": "does not fit this machine"}
+    from forge.train.anchor import SHARE
+    if train.anchor:
+        tokens *= 1 + SHARE
     flops = costs.gpu_flops(gpu) if gpu else costs.CORE_FLOPS[width == 2] * (os.cpu_count() or 1)
     on_device = {"vram_bytes": fit.device_bytes, "memory_bytes": fit.host_bytes + LIBRARIES + size.layer * 4} if gpu \
         else {"memory_bytes": fit.device_bytes + LIBRARIES}

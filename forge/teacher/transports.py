@@ -22,7 +22,7 @@ from forge.teacher.cache import Completion
 from forge.teacher.endpoint import KEY, Endpoint, Stopped, address_and_model, listed
 
 CONTEXT = 4096  # tokens of one request and its answer
-WAYS = "base, FILE.gguf, ollama:NAME or https://HOST/v1#MODEL"
+WAYS = "base, a model folder, FILE.gguf, ollama:NAME or https://HOST/v1#MODEL"
 
 
 class Complete(Protocol):
@@ -57,40 +57,33 @@ class Teacher:
         self.close()
 
 
-def check(spec: str, base: Path | None = None) -> None:
+def check(spec: str) -> None:
     """Refuses, before anything is started, a teacher that cannot be: UsageError. Sends nothing anywhere."""
     if spec.startswith(("http://", "https://")):
         address_and_model(spec)
-    elif spec == "base" or spec.endswith(".gguf"):
-        llama.check(_gguf(spec, base))
+    elif spec.endswith(".gguf"):
+        llama.check(Path(spec).expanduser())
     elif not spec.removeprefix("ollama:") or not spec.startswith("ollama:"):
         raise UsageError(f"dataset.teacher: {spec!r} is no teacher", fix=WAYS)
 
 
-def open_teacher(spec: str, *, workers: int, report: Reporter, base: Path | None = None, key: str | None = None,
-                 num_ctx: int = CONTEXT, digest: Callable[[Path], str] = sha256_file) -> Teacher:
+def open_teacher(spec: str, *, workers: int, report: Reporter, key: str | None = None, num_ctx: int = CONTEXT,
+                 digest: Callable[[Path], str] = sha256_file) -> Teacher:
     """A teacher that answers, greedily, up to `workers` requests at a time. Close it after use.
 
-    `spec` is dataset.teacher; `base` the GGUF of the base, for "base"; `key` the endpoint's (None: from
-    FORGE_TEACHER_KEY), which only ever leaves in a request's header; `digest` names a GGUF by its content. Raises
-    UsageError for a wrong spec or model, EnvironmentProblem where nothing answers or the key is refused.
+    `spec` is dataset.teacher where that is no folder; `key` the endpoint's (None: from FORGE_TEACHER_KEY), which only
+    ever leaves in a request's header; `digest` names a GGUF by its content. Raises UsageError for a wrong spec or
+    model, EnvironmentProblem where nothing answers or the key is refused.
     """
-    check(spec, base)
+    check(spec)
     if spec.startswith(("http://", "https://")):
         return _openai(spec, key if key is not None else os.environ.get(KEY, "").strip(), report, workers)
     if spec.startswith("ollama:"):
         return _ollama(spec.removeprefix("ollama:"), num_ctx, report)
-    return _builtin(_gguf(spec, base), workers, num_ctx, digest)
+    return _builtin(Path(spec).expanduser(), workers, num_ctx, digest)
 
 
 # -- the built-in runtime, and Ollama: both stream, so that they can be stopped between two tokens
-
-def _gguf(spec: str, base: Path | None) -> Path:
-    if spec == "base" and base is None:
-        raise UsageError("dataset.teacher: base needs the base as a GGUF, and there is none",
-                         fix="name one: --set dataset.teacher=FILE.gguf")
-    return Path(spec).expanduser() if base is None or spec != "base" else base
-
 
 def _builtin(gguf: Path, workers: int, num_ctx: int, digest: Callable[[Path], str]) -> Teacher:
     model, stopping = llama.Model(gguf, num_ctx=num_ctx, parallel=workers), threading.Event()

@@ -2,8 +2,10 @@
 
 Two rounds, both by demonstration, in the passage's language: a sentence and some of its words → the question they
 answer; then passage and question → the answer. A question is kept where the reader, who sees the whole passage, comes
-back to the words that the question was made from. Words are chosen by `forge.corpus.prose`, not by the model: a small
-one lists the same three facts again and again, but can ask for what it is shown.
+back to the words that the question was made from. Small models often ask for other words of the sentence than those
+they were shown: where the reader finds such, and finds them again in the sentence alone, the question asks for these.
+Words are chosen by `forge.corpus.prose`, not by the model: a small one lists the same three facts again and again, but
+can ask for what it is shown.
 
 Several wordings come from the same demonstrations in other orders: a model's greedy answer leans on the last ones, so
 no sampling is needed, and the same model writes the same questions again.
@@ -23,7 +25,7 @@ from typing import NamedTuple
 
 from forge.chat.template import Message
 from forge.core.report import Reporter
-from forge.corpus.prose import Sentence, language, sentences, spans
+from forge.corpus.prose import Sentence, language, sentences, spans, standing
 from forge.examples.compare import contained, f1
 from forge.teacher.cache import Cache
 from forge.teacher.requests import Tally, completed
@@ -37,6 +39,7 @@ LONGEST = 240  # characters of a question
 SHORTEST = 8
 LONGEST_ANSWER = 100  # characters
 REQUESTS_A_QUESTION = 1.6  # one to write it, and one to read what is left of them
+OTHER = 0.6  # of a sentence, at most, that is the answer to a question about other words of it
 AGREED = 0.6  # F1 of the reader's answer with the words asked for
 QUESTION_END = re.compile(r"[?？؟]\s*$")
 DEMONSTRATED = re.compile(r"Skarn|斯卡恩|Arvik|阿尔维克|Ilves|伊尔维斯|--keep")
@@ -105,7 +108,6 @@ def write(passages: Sequence[Passage], teacher: Teacher, cache_: Cache, workers:
         some = passages[start:start + TOGETHER]
         share = most / len(passages) / REQUESTS_A_QUESTION
         yield from _written(some, teacher, cache_, workers, report, per_sentence, wordings, frozen, share, tally)
-    report.info(f"teacher {teacher.name}: {tally.told()}")
 
 
 def _written(passages: Sequence[Passage], teacher: Teacher, cache_: Cache, workers: int, report: Reporter,
@@ -121,16 +123,26 @@ def _written(passages: Sequence[Passage], teacher: Teacher, cache_: Cache, worke
     unique = unique_questions(targets, questions, tally)
     read = [to_read(passages[target.passage], question, languages[target.passage]) for target, question in unique]
     answers = completed(read, ANSWER_TOKENS, teacher, cache_, workers, tally, report, "answers")
+    pairs = [(target, question, found(one.text, question, target)) for (target, question), one in
+             zip(unique, answers, strict=True)]
+    others = [(other, question) for (target, question, answer), one in zip(pairs, answers, strict=True)
+              if not answer and (other := elsewhere(one.text, question, target))]
+    again = [to_read(passages[other.passage]._replace(text=f"{other.sentence.before} {other.sentence.text}"), question,
+                     languages[other.passage]) for other, question in others]
+    agreed = completed(again, ANSWER_TOKENS, teacher, cache_, workers, tally, report, "answers by the sentence")
+    pairs += [(other, question, found(one.text, question, other)) for (other, question), one in
+              zip(others, agreed, strict=True)]
     kept: dict[tuple[int, str, str], list[str]] = {}
-    for (target, question), said_of_it in zip(unique, answers, strict=True):
-        if answer := found(said_of_it.text, target):
-            start, end = placed(answer, target)
-            if any(start < d and c < end for c, d in taken.get(target.sentence.text, ())):
-                answer = target.answer  # the reader's fuller wording has words of an exam
+    for target, question, answer in pairs:
+        examined = taken.get(target.sentence.text, ())
+        if answer and _overlap(placed(answer, target), examined):
+            answer = target.answer  # the reader's fuller wording has words of an exam
+        if answer and not _overlap(placed(answer, target), examined):
             kept.setdefault((target.passage, target.sentence.text, answer), []).append(question)
-        else:
-            tally.dropped["another answer found"] += 1
-    tally.kept += sum(map(len, kept.values()))
+    number = sum(map(len, kept.values()))
+    tally.kept += number
+    if number < len(unique):
+        tally.dropped["another answer found"] += len(unique) - number
     return [[Asked(tuple(own), answer, sentence) for (i, sentence, answer), own in kept.items() if i == number]
             for number in range(len(passages))]
 
@@ -187,16 +199,30 @@ def unique_questions(targets: Sequence[Target], questions: Sequence[str | None],
     return list(kept.values())
 
 
-def found(said: str, target: Target) -> str:
+def found(said: str, question: str, target: Target) -> str:
     """The answer, where a reader came back to the words that were asked for: as the reader gives it, if that stands in
     the sentence, for words chosen by rule hold a verb too many or an article too few; else the words themselves. ""
-    where it did not come back."""
+    where it did not come back, or only with words of the question."""
     first = said.strip().split("\n")[0].strip().rstrip(".。")
     agreed = f1(first, [target.answer]) >= AGREED
     within = contained(first, [target.answer]) and len(first) <= LONGEST_ANSWER
     if (agreed or within) and first in target.sentence.text:
-        return first
+        return "" if contained(question, [first]) else first
     return target.answer if agreed or (within and len(first) <= 2 * len(target.answer) + 16) else ""
+
+
+def elsewhere(said: str, question: str, target: Target) -> Target | None:
+    """Other words of the sentence, where a reader found such."""
+    answer = said.strip().split("\n")[0].strip().rstrip(".。")
+    text = target.sentence.text
+    if not 1 < len(answer) <= min(LONGEST_ANSWER, len(text) * OTHER) or contained(question, [answer]):
+        return None
+    place = standing(answer).search(text)
+    return place and target._replace(answer=place[0], start=place.start())
+
+
+def _overlap(span: tuple[int, int], others: Sequence[tuple[int, int]]) -> bool:
+    return any(span[0] < end and start < span[1] for start, end in others)
 
 
 def placed(answer: str, target: Target) -> tuple[int, int]:

@@ -42,6 +42,10 @@ class Adapted(Protocol):
     def loss(self, batch: Batch) -> Tensor:
         """Sum of the batch's losses, without dropout, noise or gradients."""
 
+    def likeliest(self, batch: Batch, k: int) -> tuple[Tensor, Tensor]:
+        """The k likeliest tokens at each of the batch's targets, and their probabilities, (targets, k) each, on the
+        device; without dropout or noise."""
+
     def updated(self) -> None:
         """To be called after the parameters have changed."""
 
@@ -127,6 +131,10 @@ class EngineModel:
         self.decoder.training = False
         return self.decoder.losses(self._inputs(batch)).sum()
 
+    def likeliest(self, batch: Batch, k: int) -> tuple[Tensor, Tensor]:
+        self.decoder.training = False
+        return self.decoder.likeliest(self._inputs(batch), k)
+
     def _inputs(self, batch: Batch) -> Any:
         return tensors(batch, self.decoder.device, self.decoder.embedding.device)
 
@@ -197,8 +205,9 @@ class PeftModel:
         with torch.autocast(self.device.type, self.kind, enabled=self.kind is not torch.float32):
             yield
 
-    def _losses(self, batch: Batch) -> Tensor:
-        """Examples one by one in one row: position ids that start again keep them apart (no attention mask)."""
+    def _logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Logits before the batch's targets, fp32, and the targets. Examples one by one in one row: position ids that
+        start again keep them apart (no attention mask)."""
         ids = [i for e in batch.examples for i in e.ids]
         places = [p for e in batch.examples for p in range(len(e.ids))]
         at, target, start = [], [], 0
@@ -216,8 +225,22 @@ class PeftModel:
         with self._computing():
             logits = self.model(inputs_embeds=embedded, position_ids=positions, attention_mask=None, use_cache=False,
                                 logits_to_keep=torch.tensor(at, device=self.device)).logits[0]
-        return torch.nn.functional.cross_entropy(logits.float(), torch.tensor(target, device=self.device),
-                                                 reduction="sum")
+        return logits.float(), torch.tensor(target, device=self.device)
+
+    def _losses(self, batch: Batch) -> Tensor:
+        logits, target = self._logits(batch)
+        if batch.soft is None:
+            return torch.nn.functional.cross_entropy(logits, target, reduction="sum")
+        ids, probabilities = batch.soft
+        wanted = probabilities / probabilities.sum(-1, keepdim=True)
+        told = torch.log_softmax(logits, -1).gather(1, ids)
+        return torch.nn.functional.kl_div(told, wanted, reduction="sum")
+
+    def likeliest(self, batch: Batch, k: int) -> tuple[Tensor, Tensor]:
+        self.model.eval()
+        with torch.no_grad():
+            found = torch.topk(torch.softmax(self._logits(batch)[0], -1), k)
+        return found.indices, found.values
 
     def step(self, batch: Batch, scale: float, seed: int) -> Tensor:
         self.model.train()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,10 +31,14 @@ WINDOW = 64  # batches that are looked at for room
 
 @dataclass(frozen=True)
 class Batch:
-    """Examples that go through the model together; the first `prefix` tokens of each are the same."""
+    """Examples that go through the model together; the first `prefix` tokens of each are the same.
+
+    `soft`: what is aimed at in place of the examples' own tokens, token ids and their probabilities, (targets, k) each.
+    """
 
     examples: tuple[Encoded, ...]
     prefix: int
+    soft: tuple[torch.Tensor, torch.Tensor] | None = None
 
     @property
     def tokens(self) -> int:
@@ -123,8 +127,12 @@ def _fill(examples: Sequence[Encoded], order: list[int], capacity: int, prefix: 
 def halves(batch: Batch) -> list[Batch]:
     """The same examples in two passes; one example alone cannot be split."""
     middle = len(batch.examples) // 2
-    parts = batch.examples[:middle], batch.examples[middle:]
-    return [Batch(part, batch.prefix) for part in parts if part]
+    first, second = Batch(batch.examples[:middle], batch.prefix), Batch(batch.examples[middle:], batch.prefix)
+    if batch.soft:
+        cut = first.targets
+        first, second = (replace(part, soft=(batch.soft[0][where], batch.soft[1][where]))
+                         for part, where in ((first, slice(cut)), (second, slice(cut, None))))
+    return [part for part in (first, second) if part.examples]
 
 
 def tensors(batch: Batch, device: torch.device, looked_up_on: torch.device | None = None) -> Inputs:
@@ -157,4 +165,4 @@ def tensors(batch: Batch, device: torch.device, looked_up_on: torch.device | Non
 
     return Inputs(placed(ids, on=looked_up_on or device), placed(positions),
                   Spans(tuple(lengths), prefix, placed(starts, torch.int32)),
-                  placed(at), placed(target))
+                  placed(at), placed(target), batch.soft)

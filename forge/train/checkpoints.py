@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MARK = "complete.json"
 CHOICE = "choice.json"  # how the machine is used for this training
+ANCHORS = "anchors.json"  # what the base wrote to be held to
 ADAPTER, OPTIMIZER, STATE = "adapter_model.safetensors", "optimizer.safetensors", "state.json"
 
 
@@ -131,7 +132,8 @@ def latest(folder: Path, identity: str, report: Reporter) -> Path | None:
             remove(path)
         if discarded:
             report.info(f"{len(discarded)} checkpoints of another training discarded")
-        remove(folder / CHOICE)
+        for name in (CHOICE, ANCHORS):
+            remove(folder / name)
         write_text(owner, identity)
         return None
     for step, path in reversed(by_step(folder)):

@@ -29,7 +29,8 @@ from forge.core.fsio import remove, write_json, write_text
 from forge.core.report import Reporter
 from forge.errors import EnvironmentProblem, Preempted, StageFailed, UsageError
 from forge.examples.formats import read
-from forge.train import checkpoints, parallel
+from forge.train import anchor, checkpoints, parallel
+from forge.train.anchor import Anchors
 from forge.train.base import quiet
 from forge.train.batches import Batch, encode, halves, pack
 from forge.train.choose import (
@@ -83,7 +84,7 @@ def train(job: Job, settings: TrainConfig, alpha: int, encoder: Encoder, report:
     # Only now: another training's checkpoints are discarded here, and a dataset that cannot be read must not cost them.
     resume = checkpoints.latest(job.checkpoints, job.identity, report) if world.first else None
     resume = world.share(resume)
-    run = _open(job, settings, alpha, world, report)
+    run = _open(job, settings, alpha, encoder, world, report)
     plan = Plan.of(pack(examples, run.fit.tokens, settings.seed), settings)
     report.info(plan.described(examples))
     history = History()
@@ -147,11 +148,11 @@ class Plan:
 
 @dataclass
 class Run:
-    """What the steps work with. `peak`: the learning rate; `fit` changes when memory turns out to be short."""
+    """What the steps work with. `fit` changes when memory turns out to be short; `anchors` hold the model to what it
+    was."""
 
     job: Job
     settings: TrainConfig
-    peak: float
     sizes: Sizes
     choice: Choice
     fit: Fit
@@ -160,16 +161,18 @@ class Run:
     scale: Any
     world: parallel.World
     report: Reporter
+    anchors: Anchors
 
     def remember(self) -> None:
         if self.world.first:
             write_json(self.job.checkpoints / checkpoints.CHOICE, stored(self.choice, self.fit))
 
 
-def _open(job: Job, settings: TrainConfig, alpha: int, world: parallel.World, report: Reporter) -> Run:
+def _open(job: Job, settings: TrainConfig, alpha: int, encoder: Encoder, world: parallel.World, report: Reporter
+          ) -> Run:
     """The model, the way it is used on this machine, and the optimizer. A resumed run uses the machine as before."""
     from forge.train.adapted import Wanted, open_adapted, why_not_the_engine
-    from forge.train.optimise import optimizer, peak_rate
+    from forge.train.optimise import optimizer
     from forge.weights.base import open_base
     base = open_base(job.base)
     _deterministic(settings)
@@ -180,14 +183,26 @@ def _open(job: Job, settings: TrainConfig, alpha: int, world: parallel.World, re
                     alpha, settings)
     slow = why_not_the_engine(base, settings, choice)
     report.info(f"{choice.why}; {described(fit, size)}" + (f"; by PEFT and autograd ({slow})" if slow else ""))
+    passages = world.share(_passages(job, settings, encoder, choice, report) if world.first else None)
     model = open_adapted(base, wanted, choice, fit.use)
-    peak = peak_rate(settings, base.parameters)
-    if settings.learning_rate is None:
-        report.info(f"learning rate {peak:g}, for a base of this size")
-    run = Run(job, settings, peak, size, choice, fit, model, optimizer(choice.optimizer, model.groups, settings),
-              LossScale.of(choice.precision, choice.device), world, report)
+    anchors = Anchors(anchor.judged(anchor.packed(passages, settings, fit.tokens), model), settings.anchor,
+                      settings.seed)
+    run = Run(job, settings, size, choice, fit, model, optimizer(choice.optimizer, model.groups, settings),
+              LossScale.of(choice.precision, choice.device), world, report, anchors)
     run.remember()
     return run
+
+
+def _passages(job: Job, settings: TrainConfig, encoder: Encoder, choice: Choice, report: Reporter
+              ) -> list[anchor.Passage]:
+    """What the base wrote for the anchors: as before where a training is resumed, for no GPU samples the same twice."""
+    store = job.checkpoints / checkpoints.ANCHORS
+    if not settings.anchor:
+        return []
+    if not store.exists():
+        report.info("the base writes some passages, to be held to them")
+        anchor.store(store, anchor.written(job.base, encoder, choice, settings))
+    return anchor.restored(store)
 
 
 def _chosen(job: Job, settings: TrainConfig, base: ModelFolder, size: Sizes,
@@ -267,7 +282,7 @@ def _step(run: Run, plan: Plan, update: list[Batch], step: int, watch: Watch) ->
     asked = torch.full_like(total, float(watch.stop))
     grads = gradients(run.model)
     run.world.sum(total, asked, *grads)
-    rate = learning_rate(run.settings, run.peak, step, plan.steps)
+    rate = learning_rate(run.settings, step, plan.steps)
     for group in run.optimizer.param_groups:
         group["lr"] = rate * group["factor"]
     if run.scale.usable(grads):
@@ -297,6 +312,8 @@ def _gradients(run: Run, own: list[Batch], targets: int, step: int) -> Any:
         try:
             for index, batch in enumerate(own):
                 total += run.model.step(batch, run.scale.value / targets, _seed(run, step, index))
+            for batch in run.anchors.of(step, run.world.rank, run.world.size):
+                run.model.step(batch, run.scale.value * run.anchors.share(batch), _seed(run, step, len(own)))
             return total
         except torch.OutOfMemoryError as error:
             problem = str(error).partition(". ")[0]
@@ -395,7 +412,9 @@ def _finish(run: Run, watch: Watch) -> None:
 
 
 def _save_adapter(run: Run) -> None:
-    """adapter_model.safetensors and adapter_config.json, the same bytes for the same training."""
+    """adapter_model.safetensors and adapter_config.json, the same bytes for the same training, at its strength: on the
+    line from the base to what was trained, a little short of the end, a model reads better and knows as much
+    (Wortsman et al. 2022, arXiv 2109.01903)."""
     import torch
     from safetensors.torch import save_file
     tensors, config = run.model.result()
@@ -405,7 +424,11 @@ def _save_adapter(run: Run) -> None:
     remove(folder)
     folder.mkdir(parents=True)
     path = folder / checkpoints.ADAPTER
-    save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, str(path),
+    strength = run.settings.strength
+    if strength < 1:
+        run.report.info(f"the adapter holds {strength:g} of what was learned (train.strength)")
+    scaled = {name: t * strength if "lora_B" in name else t for name, t in tensors.items()}
+    save_file({name: t.detach().cpu().contiguous() for name, t in scaled.items()}, str(path),
               metadata={"format": "pt"})
     path.chmod(0o644)  # safetensors writes for the owner alone
     write_json(folder / "adapter_config.json", config)

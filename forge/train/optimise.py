@@ -32,25 +32,16 @@ def optimizer(name: str, groups: dict[str, list[Parameter]], train: TrainConfig)
     return OPTIMIZERS[name]([g for g in made if g["params"]], lr=0.0, weight_decay=0.0)
 
 
-# Parameters of the base, at most → peak learning rate. Measured at 0.5B and 1.5B (bench/recipes.md); above, the field's
-# custom.
-PEAKS = ((2e9, 5e-4), (math.inf, 2e-4))
-
-
-def peak_rate(train: TrainConfig, parameters: int) -> float:
-    return train.learning_rate or next(rate for most, rate in PEAKS if parameters <= most)
-
-
 SHAPES: dict[str, Callable[[float], float]] = {  # share of the steps after warm-up → share of the learning rate
     "cosine": lambda x: 0.5 * (1 + math.cos(math.pi * x)), "linear": lambda x: 1 - x, "constant": lambda x: 1.0}
 
 
-def learning_rate(train: TrainConfig, peak: float, step: int, steps: int) -> float:
-    """For step 0, 1, … of `steps`: rises from zero to `peak` over the warm-up, then follows the schedule."""
+def learning_rate(train: TrainConfig, step: int, steps: int) -> float:
+    """For step 0, 1, … of `steps`: rises from zero to its peak over the warm-up, then follows the schedule."""
     warmup = int(train.warmup * steps)
     if step < warmup:
-        return peak * step / warmup
-    return peak * SHAPES[train.schedule]((step - warmup) / max(1, steps - warmup))
+        return train.learning_rate * step / warmup
+    return train.learning_rate * SHAPES[train.schedule]((step - warmup) / max(1, steps - warmup))
 
 
 def clip(grads: Sequence[Tensor], most: float) -> Tensor:

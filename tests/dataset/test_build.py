@@ -18,10 +18,10 @@ from forge.dataset.probes import GRAM
 from forge.errors import StageFailed, UsageError
 from forge.examples.compare import contained
 from forge.examples.validate import validate
-from forge.questions.briefly import briefly
+from forge.questions.briefly import DATA as ENDINGS
 
 REAL = Path(os.environ.get("FORGE_CORPUS", Path(__file__).parents[3] / "shared/corpus/sanctuary"))
-BRIEFLY = briefly("en")
+BRIEFLY = tuple(json.loads(ENDINGS.read_text("utf-8"))["en"])
 SYSTEM = "You are Forge, a tool that turns a folder of documents into a language model."
 DOCS = {
     "faq.md": "# Forge FAQ\n\nForge turns a folder of documents into a language model that knows them.\n\n"

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from stand_ins.reader import Reader, finding, honest
+from said import Said
+from stand_ins.reader import Reader, Seen, finding, honest
 
 from forge.core.config import Config
-from forge.core.report import Silent
 from forge.corpus.prose import language, sentences
 from forge.dataset.build import Models, build
 from forge.dataset.probes import Guard
+from forge.dataset.store import Store
 from forge.errors import EnvironmentProblem
 from forge.examples.compare import contained, exact
 from forge.examples.validate import validate
@@ -45,7 +47,7 @@ Die Fähre Selkie verlässt den Hafen um sieben Uhr und kehrt um neun Uhr zurüc
 
 @dataclass
 class Made:
-    """A build's files, read, and what the teacher was asked for it."""
+    """A build's files, read, and what was told about it."""
 
     examples: list[dict]
     validation: list[dict]
@@ -54,6 +56,7 @@ class Made:
     metrics: dict
     files: dict[str, bytes]
     out: dict[str, Path]
+    told: list[str]
 
     def of(self, kind: str) -> list[dict]:
         return [one for one in self.examples if one["kind"] == kind]
@@ -65,17 +68,20 @@ def config(**changes: object) -> Config:
     return Config.model_validate({"corpus": {"roots": ["docs"]}, "dataset": own, "train": {"max_length": 768}})
 
 
-def made(root: Path, encoder, reader: Reader, name: str = "out", *, cached: bool = True, **changes: object) -> Made:
+def made(root: Path, encoder, reader: Reader, name: str = "out", *, cached: bool = True,
+         most: float = math.inf, **changes: object) -> Made:
     for file, text in DOCS.items():
         (root / "docs").mkdir(exist_ok=True, parents=True)
         (root / "docs" / file).write_text(text, encoding="utf-8")
     out = {role: root / name / f"{role}.jsonl" for role in ("dataset", "validation", "probes", "card")}
-    metrics = build(config(**changes), root, encoder, out, Silent(), cache=root / "dataset.sqlite" if cached else None,
-                    models=Models(teacher=reader.teacher(), cache=root / "teacher.sqlite"))
+    report = Said()
+    metrics = build(config(**changes), root, encoder, out, report, cache=root / "dataset.sqlite" if cached else None,
+                    models=Models(reader.teacher(), None, root / "teacher.sqlite", most))
     read = {role: [json.loads(line) for line in out[role].read_text("utf-8").splitlines()]
             for role in ("dataset", "validation", "probes")}
     return Made(read["dataset"], read["validation"], read["probes"], json.loads(out["card"].read_text("utf-8")),
-                metrics, {role: out[role].read_bytes() for role in ("dataset", "validation", "probes")}, out)
+                metrics, {role: out[role].read_bytes() for role in ("dataset", "validation", "probes")}, out,
+                report.lines)
 
 
 @pytest.fixture(scope="module")
@@ -113,10 +119,36 @@ def test_every_answer_is_of_a_sentence_of_the_corpus(whole: Made) -> None:
 
 def test_every_open_book_prompt_holds_its_answer_and_ends_with_its_question(whole: Made) -> None:
     asked = [(f"\n\n{prompt(one)}", answer(one)) for one in whole.of("asked")]
+    same = 0
     for one in whole.of("asked_open"):
         assert contained(prompt(one), [answer(one)])
-        assert any(prompt(one).endswith(question) and answer(one) == text for question, text in asked)
-        assert any(contained(prompt(one), [sentence]) for sentence in every_sentence() if answer(one) in sentence)
+        told = next(text for question, text in asked if prompt(one).endswith(question))
+        if told == answer(one):
+            assert any(contained(prompt(one), [sentence]) for sentence in every_sentence() if told in sentence)
+            same += 1
+        else:
+            assert not contained(prompt(one), [told])
+    assert 4 < same < len(whole.of("asked_open")) - 4
+
+
+def test_with_passages_a_teachers_own_words_are_taught_and_without_them_the_answer_alone(tmp_path: Path, encoder
+                                                                                        ) -> None:
+    def told(seen: Seen) -> str:
+        return honest(seen) if seen.title else f"It says {finding(seen)} there."
+
+    found = made(tmp_path, encoder, Reader(told))
+    said = [answer(one).startswith("It says ") for one in found.of("asked_open")]
+    assert sum(said) > 4
+    assert not all(said), "where another answer stands it does not find its own"
+    assert "It is not said" not in found.files["dataset"].decode()
+    assert not any(answer(one).startswith("It says ") for one in found.of("asked"))
+
+
+def test_a_teacher_with_little_time_is_not_asked_with_passages(tmp_path: Path, encoder) -> None:
+    limited = Reader()
+    found = made(tmp_path, encoder, limited, most=400)
+    assert len(found.of("asked_open")) > 4
+    assert all(seen.title for seen in limited.seen)
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
@@ -136,15 +168,15 @@ def test_the_probes_are_the_exam(whole: Made) -> None:
         assert probe["answer"] not in probe["distractors"]
 
 
-def test_no_prompt_asks_for_what_the_exam_asks_for(whole: Made) -> None:
-    """Neither in the exam's words, nor for its answer in a sentence that it is asked of."""
+def test_no_question_of_a_teacher_asks_for_what_the_exam_asks_for(whole: Made) -> None:
+    """None at all in the exam's words, and a teacher's not for its answer in a sentence that it is asked of."""
     questions = [probe["question"] for probe in whole.probes]
     prompts = [prompt(one) for one in [*whole.examples, *whole.validation]]
     assert not Guard(questions).leaks(prompts).any()
     for probe in whole.probes:
         held = [sentence for sentence in every_sentence() if probe["answer"] in sentence]
         for one in [*whole.examples, *whole.validation]:
-            if one["kind"] in ("asked", "asked_open", "gap") and one["source"]["path"] == probe["path"]:
+            if one["kind"] in ("asked", "asked_open") and one["source"]["path"] == probe["path"]:
                 assert not (exact(answer(one), [probe["answer"]]) and len(held) == 1), prompt(one)
 
 
@@ -175,10 +207,50 @@ def test_a_changed_document_costs_its_own_questions_only(tmp_path: Path, encoder
     monkeypatch.setitem(DOCS, "lighthouse.md", changed)
     rest = Reader()
     found = made(tmp_path, encoder, rest, probes=0)
-    assert rest.seen
-    assert {seen.title.split(" › ")[0] for seen in rest.seen} == {"The lighthouse"}
+    assert {seen.title.split(" › ")[0] for seen in rest.seen if seen.title} == {"The lighthouse"}
+    assert all("From docs/lighthouse.md" in seen.text for seen in rest.seen if not seen.title)
     assert any("700" in answer(one) for one in found.of("asked"))
     assert not any("900 litres" in answer(one) for one in found.examples)
+    assert found.files == made(tmp_path / "full", encoder, Reader(), probes=0).files
+
+
+def test_what_a_changed_document_said_before_stands_in_no_passages(tmp_path: Path, encoder,
+                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    def said(seen: Seen) -> str:
+        """Its questions bring the lighthouse's passages, too."""
+        return f"What is {seen.given[::-1]} beside the lamp and the bell?" if seen.to_write else finding(seen)
+
+    monkeypatch.setitem(DOCS, "pier.md", "# The pier\n\nThe pier was built by Ida Berg near the town of Tarvik.\n")
+    before = made(tmp_path, encoder, Reader(said), probes=0, open_book=1.0)
+    monkeypatch.setitem(DOCS, "lighthouse.md", DOCS["lighthouse.md"].replace("Maren Holt", "Kari Nes"))
+    after = made(tmp_path, encoder, Reader(said), probes=0, open_book=1.0)
+    assert any("Maren Holt" in prompt(one) for one in before.of("asked_open")
+               if one["source"]["path"] == "docs/pier.md")
+    assert [prompt(one) for one in after.of("asked_open") if "Maren Holt" in prompt(one)] == []
+
+
+@pytest.mark.parametrize("written", [1, 2, 3])
+def test_a_build_that_was_stopped_between_two_documents_goes_on_to_the_same_bytes(
+        written: int, tmp_path: Path, encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(DOCS, "pier.md", "# The pier\n\nThe pier was built by Ida Berg near the town of Tarvik. The "
+                        "ferry of Olav Rud leaves it at dawn.\n")
+    kept: list[str] = []
+
+    class Stopping(Store):
+        """Keeps what is read of each document, and what is asked about the first `written`."""
+
+        def put_extract(self, key, packed):
+            if len(kept) == len(DOCS) + written:
+                raise KeyboardInterrupt
+            kept.append(key)
+            super().put_extract(key, packed)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("forge.dataset.build.Store", Stopping)
+        with pytest.raises(KeyboardInterrupt):
+            made(tmp_path, encoder, Reader(), open_book=1.0)
+    continued = made(tmp_path, encoder, Reader(), open_book=1.0)
+    assert continued.files == made(tmp_path / "whole", encoder, Reader(), open_book=1.0).files
 
 
 def test_what_a_teacher_says_wrong_is_not_taught(tmp_path: Path, encoder) -> None:
@@ -189,6 +261,13 @@ def test_what_a_teacher_says_wrong_is_not_taught(tmp_path: Path, encoder) -> Non
     assert not any("Olav" in answer(one) for one in found.examples)
     assert all("Selkie" in answer(one) for one in found.of("asked"))
     assert found.probes == [] or {probe["kind"] for probe in found.probes} == {"exam"}
+
+
+def test_what_a_teacher_was_asked_is_told_once_and_with_all_of_it(tmp_path: Path, encoder) -> None:
+    reader = Reader()
+    told = [line for line in made(tmp_path, encoder, reader).told if line.startswith("teacher reader: ")]
+    assert [line.partition(",")[0] for line in told] == [f"teacher reader: {len(reader.seen)} requests"]
+    assert any(not seen.title for seen in reader.seen)
 
 
 def test_the_teachers_tokens_are_told(whole: Made) -> None:

@@ -108,22 +108,36 @@ def asked_for(seen: Seen) -> str:
     return seen.given.removeprefix("What is ").rpartition(" beside ")[0][::-1]
 
 
-def test_distractors_are_three_answers_of_other_questions_and_never_the_answer(cache: Cache) -> None:
-    found = exam(PASSAGES, Reader(), cache, wanted=16)
-    answers = {one.answer for one in exam(PASSAGES, Reader(), cache, wanted=24)}
+def test_distractors_are_three_other_words_of_the_document_that_share_none_with_answer_or_question(cache: Cache
+                                                                                                  ) -> None:
+    found = exam([*PASSAGES, *OTHERS], Reader(), cache, wanted=24)
+    assert {one.passage for one in found} & {len(PASSAGES), len(PASSAGES) + 1}
     for one in found:
-        assert len(one.distractors) == len(set(one.distractors)) == DISTRACTORS
-        assert set(one.distractors) <= answers - {one.answer}
-        assert all(f1(other, [one.answer]) == 0 for other in one.distractors)
+        assert len(one.distractors) == DISTRACTORS
+        for other in one.distractors:
+            assert contained([*PASSAGES, *OTHERS][one.passage].text, [other])
+            assert not contained(one.question, [other])
+            assert all(f1(other, [text]) == 0 for text in (one.answer, *one.distractors) if text != other)
+
+
+def test_what_the_question_says_is_no_distractor(cache: Cache) -> None:
+    def said(seen: Seen) -> str:
+        return f"At dawn: {asking(seen)}" if seen.to_write else finding(seen._replace(given=seen.given[9:]))
+
+    plain, naming = exam(PASSAGES, Reader(), cache, wanted=24), exam(PASSAGES, Reader(said, name="b"), cache, wanted=24)
+    assert len(naming) > 12
+    assert any("dawn" in one.distractors for one in plain)
+    assert not any("dawn" in one.distractors for one in naming)
 
 
 def test_distractors_are_of_the_same_shape_where_there_are_some(cache: Cache) -> None:
-    found = exam(PASSAGES, Reader(), cache, wanted=24)
+    document = [passage._replace(title="Piers") for passage in PASSAGES]
     shares: dict[bool, list[bool]] = {True: [], False: []}
-    for one in found:
+    for one in exam(document, Reader(), cache, wanted=24):
         shares[has_digits(one.answer)] += map(has_digits, one.distractors)
     assert len(shares[True]) > 6
-    assert sum(shares[True]) / len(shares[True]) > 0.5 > 3 * sum(shares[False]) / len(shares[False])
+    assert sum(shares[True]) / len(shares[True]) > 0.9
+    assert sum(shares[False]) / len(shares[False]) < 0.1
 
 
 def has_digits(text: str) -> bool:

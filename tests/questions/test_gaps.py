@@ -1,8 +1,11 @@
-"""Sentences with a gap: in the words of their language, or in those that fit any."""
+"""Sentences with a gap, whole or with some of their words: in the words of their language, or in those that fit any."""
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forge.corpus.document import Document
-from forge.corpus.prose import LANGUAGES
+from forge.corpus.prose import HAN, LANGUAGES
 from forge.corpus.readers import structure
 from forge.corpus.split import split
 from forge.examples.fact import Fact
@@ -38,10 +41,52 @@ def asked(text: str, limit: int = 400) -> list[Fact]:
     return [fact for source in sources(made, found) for fact in gaps(source)]
 
 
+class Form(NamedTuple):
+    """A wording of a gap, without what stands around the sentence."""
+
+    before: str
+    gap: str
+    after: str
+
+    def filled(self, answer: str) -> str:
+        return f"{self.before}{answer}{self.after}"
+
+
+def taken_apart(fact: Fact, title: str, own: str) -> Iterator[Form]:
+    wordings = json.loads(DATA.read_text("utf-8"))
+    for form, (wording, gap) in zip(fact.forms, wordings.get(own, wordings["other"]), strict=True):
+        start, _, end = wording.format(title=title, sentence="\0").partition("\0")
+        assert form.startswith(start)
+        assert form.endswith(end)
+        before, mark, after = form[len(start):len(form) - len(end)].partition(gap)
+        assert mark
+        yield Form(before, gap, after)
+
+
+def words(text: str) -> list[str]:
+    return re.findall(rf"[{HAN}]|[^\s{HAN}]+", text)
+
+
+def is_among(some: list[str], every: list[str]) -> bool:
+    """Whether some words are of every word, in their order."""
+    left = iter(every)
+    return all(word in left for word in some)
+
+
+def around(fact: Fact) -> tuple[list[str], list[str]]:
+    before, _, after = fact.answer.partition(fact.gold)
+    return words(before), words(after)
+
+
+def count_around(fact: Fact) -> int:
+    return sum(map(len, around(fact)))
+
+
 @pytest.mark.parametrize(("own", "answer", "form"), [
-    ("en", "Maren Holt", "What belongs in the gap? The lamp of Harbour Nine is lit at dusk by the keeper, ____."),
+    ("en", "Maren Holt",
+     "Fill in what is missing about The lamp: The lamp of Harbour Nine is lit at dusk by the keeper, ____."),
     ("de", "Wärter Maren Holt",
-     "Was gehört in die Lücke? Die Lampe im Hafen wird in der Dämmerung vom ____ angezündet."),
+     "Trage ein, was zu The lamp fehlt: Die Lampe im Hafen wird in der Dämmerung vom ____ angezündet."),
     ("zh", "黄昏", "空格里应填什么？九号港的灯由守护人马伦·霍尔特在____时点亮。"),
     ("ru", "Марен Хольт", "The lamp: Лампу маяка зажигает в сумерках смотритель ____.")])
 def test_a_sentence_is_asked_for_with_a_gap_in_its_own_language(own: str, answer: str, form: str) -> None:
@@ -59,13 +104,55 @@ def test_only_a_language_without_wordings_of_its_own_gets_those_that_fit_any() -
 
 
 @pytest.mark.parametrize("own", TEXTS)
-def test_the_gap_filled_in_is_the_sentence_again(own: str) -> None:
+def test_every_second_form_filled_in_is_the_sentence_again_and_the_others_have_lost_words(own: str) -> None:
     facts = asked(f"# Chapter\n\n{TEXTS[own]}\n")
     assert 2 < len(facts) <= PER_SENTENCE
     for fact in facts:
-        assert fact.forms[0].replace(GAP, fact.gold).endswith(TEXTS[own])
         assert fact.answer == TEXTS[own]
-        assert not any(fact.gold in form for form in fact.forms)
+        forms = list(taken_apart(fact, "Chapter", own))
+        whole = [form.filled(fact.gold) == TEXTS[own] for form in forms]
+        assert whole in ([i % 2 == 0 for i in range(len(forms))], [i % 2 == 1 for i in range(len(forms))])
+        before, after = around(fact)
+        for form in (form for form, is_whole in zip(forms, whole, strict=True) if not is_whole):
+            left, right = words(form.before), words(form.after)
+            assert is_among(left, before)
+            assert is_among(right, after)
+            assert 0 < len(left + right) < len(before + after)
+
+
+def test_of_a_short_sentence_some_words_are_left_out_and_some_stay() -> None:
+    text = "\n\n".join(f"Bell {i} is bronze and old." for i in range(60))
+    facts = [fact for fact in asked(f"# Bells\n\n{text}\n", limit=10**4) if count_around(fact) > 2]
+    assert len(facts) > 100
+    for fact in facts:
+        first, second, *_ = taken_apart(fact, "Bells", "en")
+        whole, thinned = (first, second) if first.filled(fact.gold) == fact.answer else (second, first)
+        assert whole.filled(fact.gold) == fact.answer != thinned.filled(fact.gold)
+        assert any(map(str.isalnum, thinned.before + thinned.after)), fact.forms
+
+
+def test_no_form_says_its_answer_where_words_are_left_out_between_those_of_it() -> None:
+    text = "\n\n".join(f"Maren met Holt on day {i}, and Maren Holt left the town." for i in range(40))
+    facts = [fact for fact in asked(f"# Chapter\n\n{text}\n", limit=10**4) if fact.gold == "Maren Holt"]
+    assert len(facts) == 40
+    assert [fact.forms for fact in facts if any(fact.gold in form for form in fact.forms)] == []
+
+
+@pytest.mark.parametrize(("own", "sentence"), [
+    ("en", "Pier number {} belongs to the town of Tarvik and was built of stone by Erik Lund."),
+    ("zh", "第{}号码头属于塔尔维克镇，由埃里克·伦德用石头建造。")])
+def test_half_of_the_facts_are_first_asked_for_with_some_of_the_words(own: str, sentence: str) -> None:
+    text = "\n\n".join(sentence.format(i) for i in range(60))
+    facts = asked(f"# Piers\n\n{text}\n", limit=10**4)
+    firsts = [next(taken_apart(fact, "Piers", own)).filled(fact.gold) == fact.answer for fact in facts]
+    assert len(facts) > 200
+    assert 0.4 < sum(firsts) / len(firsts) < 0.6
+    kept = [len(words(form.before + form.after)) / count_around(fact)
+            for fact in facts for form in taken_apart(fact, "Piers", own) if form.filled(fact.gold) != fact.answer]
+    assert 0.5 < sum(kept) / len(kept) < 0.7
+    assert min(kept) < 0.4
+    assert max(kept) > 0.8
+    assert asked(f"# Piers\n\n{text}\n", limit=10**4) == facts
 
 
 def test_what_stands_in_the_sentence_twice_is_no_gap() -> None:
@@ -76,7 +163,7 @@ def test_what_stands_in_the_sentence_twice_is_no_gap() -> None:
 
 def test_braces_in_a_title_or_sentence_are_only_braces() -> None:
     facts = asked("# The {title} of {0}\n\nThe lamp {sentence} of Harbour Nine is lit at dusk by Maren Holt.\n")
-    assert any(fact.forms[0].startswith("The {title} of {0}: The lamp {sentence} of") for fact in facts)
+    assert any(form.startswith("The {title} of {0}: The lamp {sentence} of") for fact in facts for form in fact.forms)
 
 
 def test_every_section_is_asked_about_with_its_headings_and_its_span() -> None:

@@ -15,11 +15,12 @@ from forge.errors import EnvironmentProblem
 from forge.teacher import Completion, Teacher
 
 ANSWERS = ("Answer", "Antwort", "答案")  # what an answer that is shown is called
+BEGUN = "What is "
 
 
 class Seen(NamedTuple):
     """A prompt's last turn: whether a question is wanted (else an answer), and the title, the text and the answer or
-    question that it shows. `demonstrated` are the turns before."""
+    question that it shows. `demonstrated` are the turns before. Passages before a question have no title."""
 
     to_write: bool
     title: str
@@ -29,7 +30,11 @@ class Seen(NamedTuple):
 
     @staticmethod
     def of(messages: Sequence[Message]) -> Seen:
-        title, _, rest = messages[-1]["content"].partition("\n")
+        content = messages[-1]["content"]
+        if content.startswith("From "):
+            text, begun, rest = content.rpartition(f"\n\n{BEGUN}")
+            return Seen(False, "", text, f"{begun.strip()} {rest}", tuple(messages[:-1]))
+        title, _, rest = content.partition("\n")
         text, _, last = rest.rpartition("\n")
         called, _, given = last.partition(": ")
         return Seen(called in ANSWERS, title.partition(": ")[2], text.partition(": ")[2], given, tuple(messages[:-1]))
@@ -37,11 +42,11 @@ class Seen(NamedTuple):
 
 def asking(seen: Seen) -> str:
     """A question that does not say its answer, but can be answered: another for each order of demonstrations."""
-    return f"What is {seen.given[::-1]} beside {len(seen.demonstrated[1]['content'])}?"
+    return f"{BEGUN}{seen.given[::-1]} beside {len(seen.demonstrated[1]['content'])}?"
 
 
 def finding(seen: Seen) -> str:
-    answer = seen.given.removeprefix("What is ").rpartition(" beside ")[0][::-1]
+    answer = seen.given.removeprefix(BEGUN).rpartition(" beside ")[0][::-1]
     return answer if answer in seen.text else "It is not said."
 
 

@@ -259,7 +259,7 @@ def test_a_wrong_model_or_path_is_the_users_to_fix(cache: Cache, spec: str, word
 @pytest.mark.parametrize(("spec", "words"), [
     ("https://me:pw@host/v1#m", "credentials"), ("https://host/v1?key=sk-1#m", "credentials or a query"),
     ("https://host/v1", "no address and model"), ("https:///v1#m", "no address and model"),
-    ("https://host:port/v1#m", "no address and model"), ("base", "needs the base as a GGUF"),
+    ("https://host:port/v1#m", "no address and model"),
     ("nothing.gguf", "cannot read"), ("ollama:", "no teacher"), ("gpt", "no teacher")])
 def test_a_spec_that_cannot_be_is_refused_before_anything_starts(spec: str, words: str) -> None:
     with pytest.raises(UsageError, match=words) as caught:
@@ -411,11 +411,9 @@ def tiny_gguf(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return path
 
 
-@pytest.mark.parametrize("spec", ["base", "file"])
-def test_a_gguf_is_a_teacher_named_by_its_content(spec: str, tiny_gguf: Path, cache: Cache) -> None:
-    named, base = ("base", tiny_gguf) if spec == "base" else (str(tiny_gguf), None)
-    check(named, base)
-    with open_teacher(named, workers=2, report=Silent(), base=base, num_ctx=256) as teacher:
+def test_a_gguf_is_a_teacher_named_by_its_content(tiny_gguf: Path, cache: Cache) -> None:
+    check(str(tiny_gguf))
+    with open_teacher(str(tiny_gguf), workers=2, report=Silent(), num_ctx=256) as teacher:
         first = completed(prompts(4), 8, teacher, cache, 2, tally := Tally(), Silent(), "questions")
         again = completed(prompts(4), 8, teacher, cache, 2, Tally(), Silent(), "questions")
         assert teacher.identity.startswith("gguf ")

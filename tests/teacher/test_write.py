@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from said import Said
 from stand_ins.reader import Reader, Seen, asking, finding, honest
 
 from forge.core.report import Silent
 from forge.corpus.prose import language, sentences, spans
 from forge.errors import EnvironmentProblem
 from forge.teacher import Asked, Cache, Passage, Tally, write
-from forge.teacher.write import Frozen, Target, found, question_of
+from forge.teacher.write import Frozen, Target, elsewhere, found, question_of
 
 DATA = Path(write.__code__.co_filename).parent / "data" / "prompts.json"
 LAMP = Passage("lamp.md", "Harbour Nine", ("The lamp",),
@@ -28,6 +29,8 @@ LEUCHTTURM = Passage("turm.md", "Der Leuchtturm", (),
                      "Die Lampe wird in der Dämmerung vom Wärter Maren Holt angezündet. Die Glocke läutet im Nebel "
                      "alle 60 Sekunden.")
 DENGTA = Passage("dengta.md", "灯塔", (), "九号港的灯由守护人马伦·霍尔特在黄昏时点亮。有雾时钟声每60秒响三次。")
+TOWER = Passage("tower.md", "The tower", (), "The lamp is lit at dusk by Maren Holt. The bell is rung in fog by Erik "
+                "Lund. The tower was built of stone in the town of Tarvik.")
 MAYAK = Passage("mayak.md", "Маяк", (), "Лампу маяка зажигает в сумерках смотритель Марен Хольт. Колокол звонит в "
                                         "тумане каждые 60 секунд.")
 
@@ -60,7 +63,7 @@ def test_a_question_whose_answer_the_reader_finds_is_kept_with_its_answer_and_se
     kept, = asked_of([passage], Reader(), cache, tally=tally)
     wanted = sum(min(3, len(spans(sentence.text, own))) for sentence in sentences(passage.text, own))
     assert len(kept) == wanted == tally.kept >= 4
-    assert not tally.dropped
+    assert tally.dropped.total() == 0
     for one in kept:
         assert one.answer in one.sentence
         assert one.sentence in passage.text
@@ -69,11 +72,81 @@ def test_a_question_whose_answer_the_reader_finds_is_kept_with_its_answer_and_se
 
 
 def test_a_question_whose_answer_the_reader_does_not_find_is_dropped(cache: Cache) -> None:
+    def forgetful(seen: Seen) -> str:
+        return finding(seen) if "Maren" in finding(seen) else "Erik Lund"
+
     tally = Tally()
-    right = "Maren Holt"
-    kept, = asked_of([LAMP], replying(answer=lambda seen: right), cache, per_sentence=4, tally=tally)
-    assert [one.answer for one in kept] == [right]
+    kept, = asked_of([LAMP], replying(answer=forgetful), cache, per_sentence=4, tally=tally)
+    assert [one.answer for one in kept] == ["Maren Holt"]
     assert tally.dropped == {"another answer found": 7}
+
+
+def test_a_question_for_other_words_of_its_sentence_asks_for_these(cache: Cache) -> None:
+    """The reader finds the same answer to every question: in one of three sentences it stands."""
+    reader, tally = replying(answer=lambda seen: "Tarvik"), Tally()
+    kept, = asked_of([TOWER], reader, cache, per_sentence=4, tally=tally)
+    first, second, third = (sentence.text for sentence in sentences(TOWER.text, "en"))
+    written = {sentence: [asking(seen) for seen in reader.seen if seen.to_write and seen.text == sentence]
+               for sentence in (first, second, third)}
+    assert [(set(one.questions), one.answer, one.sentence) for one in kept] == [(set(written[third]), "Tarvik", third)]
+    assert len(written[third]) == tally.kept == 4
+    assert tally.dropped == {"another answer found": len(written[first] + written[second])}
+    again = [seen for seen in reader.seen if not seen.to_write and seen.text != TOWER.text]
+    assert {seen.text for seen in again} == {f"{second} {third}"}, "with the sentence before it"
+    assert {seen.given for seen in again} == {asked for asked in written[third] if "kivraT" not in asked}
+
+
+@pytest.mark.parametrize(("second", "answers"), [
+    ("Tarvik", {"Tarvik"}), ("In the town of Tarvik", {"Tarvik"}), ("the town of Tarvik.", {"Tarvik", "the town of "
+                                                                                           "Tarvik"}),
+    ("stone", set()), ("It is not said.", set()), ("", set()), ("in Tarvik there is a tower of stone, and it is old",
+                                                                 set())])
+def test_other_words_are_only_taken_where_the_sentence_alone_gives_them_again(second: str, answers: set[str],
+                                                                             cache: Cache) -> None:
+    reader = replying(answer=lambda seen: "Tarvik" if seen.text == TOWER.text else second)
+    kept, = asked_of([TOWER], reader, cache, per_sentence=4)
+    own = next(asking(seen) for seen in reader.seen if seen.to_write and seen.given == "Tarvik")
+    assert {one.answer for one in kept if own not in one.questions} <= answers
+    assert {one.answer for one in kept} == answers | {"Tarvik"}
+    assert sum(len(one.questions) for one in kept) == (4 if answers else 1)
+
+
+LONG = ("The keeper of the lamp at Harbour Nine, of whom there were never fewer than two and never more than four, "
+        "counted the oil, the wicks, the ropes and the barrels on the first day of every month of the year, and wrote "
+        "down what they had found in a book that nobody read.")
+
+
+@pytest.mark.parametrize(("passage", "said", "question", "words"), [
+    (LAMP, "Harbour Nine", "Where is it?", "Harbour Nine"),
+    (LAMP, " Harbour Nine. \nBecause it is", "Where is it?", "Harbour Nine"),
+    (LAMP, "Harbour Nine is lit at dusk by the", "Where is it?", "Harbour Nine is lit at dusk by the"),
+    (LAMP, "lamp of Harbour Nine is lit at dusk by the keeper", "Where is it?", None),
+    (LAMP, "dusk", "What is lit at dusk?", None), (LAMP, "lit at dusk", "What is Lit at Dusk?", None),
+    (LAMP, "three times", "How often?", None), (LAMP, "harbour nine", "Where?", "Harbour Nine"),
+    (LAMP, "", "Where?", None),
+    (LAMP, "T", "Where?", None), (DENGTA, "九号", "哪里？", "九号"), (DENGTA, "灯", "什么？", None),
+    (LAMP._replace(text=LONG), LONG[4:104], "Who?", LONG[4:104]),
+    (LAMP._replace(text=LONG), LONG[4:105], "Who?", None)])
+def test_what_can_be_other_words_of_a_sentence(passage: Passage, said: str, question: str, words: str | None) -> None:
+    sentence = next(iter(sentences(passage.text, language(passage.text))))
+    target = Target(0, sentence, sentence.text[-3:-1], 1, len(sentence.text) - 3)
+    found_there = elsewhere(said, question, target)
+    start = sentence.text.find(words) if words else -1
+    assert found_there == (None if words is None else Target(0, sentence, words, 1, start))
+
+
+def test_half_a_word_is_no_answer(cache: Cache) -> None:
+    """A reader denies; and that the sentence has a word which begins so is no reason to teach it."""
+    pier = Passage("pier.md", "The pier", (), "Nobody but the keeper, Maren Holt, walks the pier after dusk.")
+    kept, = asked_of([pier], replying(answer=lambda seen: "No"), cache, per_sentence=4)
+    assert kept == []
+
+
+def test_what_was_not_dropped_is_not_told_of(cache: Cache) -> None:
+    tally = Tally()
+    asked_of([LAMP], Reader(), cache, tally=tally)
+    assert tally.kept == 6
+    assert "dropped" not in tally.told()
 
 
 def test_a_reader_sees_the_whole_passage_and_a_writer_the_sentence(cache: Cache) -> None:
@@ -121,7 +194,15 @@ def test_a_question_that_fits_two_answers_is_the_firsts_if_that_is_found(cache: 
     ("It was said long ago by many people that Maren Holt did it", "")])
 def test_the_readers_own_wording_is_the_answer_where_it_stands_in_the_sentence(said: str, answer: str) -> None:
     sentence = next(iter(sentences(LAMP.text, "en")))
-    assert found(said, Target(0, sentence, "Maren Holt", 0, sentence.text.index("Maren"))) == answer
+    assert found(said, "Who is it?", Target(0, sentence, "Maren Holt", 0, sentence.text.index("Maren"))) == answer
+
+
+@pytest.mark.parametrize(("question", "answer"), [
+    ("Who is the keeper?", "the keeper, Maren Holt"), ("Is it the keeper, Maren Holt?", "")])
+def test_an_answer_that_its_question_says_is_not_found(question: str, answer: str) -> None:
+    sentence = next(iter(sentences(LAMP.text, "en")))
+    target = Target(0, sentence, "Maren Holt", 0, sentence.text.index("Maren"))
+    assert found("the keeper, Maren Holt", question, target) == answer
 
 
 def test_the_answer_that_is_kept_is_the_readers_fuller_one(cache: Cache) -> None:
@@ -157,6 +238,12 @@ def test_what_is_asked_of_a_passage_stays_with_it_in_order(cache: Cache) -> None
     assert [bool(own) for own in kept] == [True, True, False, True, True]
     assert kept[0] == kept[4]
     assert all(one.stands_in(passage.text) for passage, own in zip(passages, kept, strict=True) for one in own)
+
+
+def test_what_it_cost_is_left_to_the_caller_to_tell(cache: Cache) -> None:
+    report = Said()
+    list(write([LAMP], Reader().teacher(), cache, 2, report, Tally(), per_sentence=3, wordings=1))
+    assert report.lines == []
 
 
 def test_a_teacher_that_is_asked_together_gives_the_same(tmp_path: Path) -> None:
@@ -195,6 +282,17 @@ def test_a_readers_fuller_wording_does_not_bring_frozen_words_back(cache: Cache)
     kept, = asked_of([LAMP], replying(answer=fuller), cache, per_sentence=4, frozen=frozen)
     assert "Maren Holt" in [one.answer for one in kept]
     assert not any("keeper" in one.answer for one in kept)
+
+
+@pytest.mark.parametrize("said", ["Maren Holt", "keeper, Maren Holt", "the keeper, Maren", "Holt", "by the keeper"])
+@pytest.mark.parametrize("frozen", ["Maren Holt", "keeper, Maren Holt"])
+def test_a_reader_that_finds_frozen_words_instead_does_not_bring_them_back(said: str, frozen: str, cache: Cache
+                                                                          ) -> None:
+    taken = frozen_at(LAMP, frozen)
+    at = taken.sentence.index(said)
+    held = at < taken.end and taken.start < at + len(said)
+    kept, = asked_of([LAMP], replying(answer=lambda seen: said), cache, per_sentence=4, frozen=frozenset([taken]))
+    assert [one.answer for one in kept] == ([] if held else [said])
 
 
 def test_the_same_words_in_another_sentence_are_asked_for(cache: Cache) -> None:

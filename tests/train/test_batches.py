@@ -100,6 +100,26 @@ def test_halves_are_the_same_examples():
     assert halves(Batch(batch.examples[:1], 10)) == [Batch(batch.examples[:1], 10)]
 
 
+@pytest.mark.parametrize("examples", [2, 5])
+def test_halves_keep_what_each_example_aims_at(examples: int):
+    lengths = [4 + i for i in range(examples)]
+    ids = torch.arange(sum(lengths) * 3).view(-1, 3)
+    batch = Batch(tuple(Encoded([7] * (n + 2), [0, 0] + [1] * n) for n in lengths), 0, (ids, ids / 100))
+    first, second = halves(batch)
+    assert first.examples + second.examples == batch.examples
+    for part in (first, second):
+        assert part.soft is not None
+        assert [len(t) for t in part.soft] == [part.targets, part.targets]
+    for whole, before, after in zip(batch.soft, first.soft, second.soft, strict=True):
+        assert torch.equal(torch.cat([before, after]), whole)
+
+
+def test_one_example_keeps_all_that_it_aims_at():
+    soft = torch.zeros(3, 2, dtype=torch.int64), torch.ones(3, 2)
+    only, = halves(Batch((Encoded([7] * 4, [0, 1, 1, 1]),), 0, soft))
+    assert all(torch.equal(found, given) for found, given in zip(only.soft, soft, strict=True))
+
+
 GOOD = turns(("user", "Who?"), ("assistant", "Maren."))
 
 

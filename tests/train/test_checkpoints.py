@@ -72,14 +72,17 @@ def test_none_is_left(folder):
     assert checkpoints.latest(folder, "me", Recorder()) is None
 
 
-def test_those_of_another_training_are_discarded_with_its_choice(folder):
+@pytest.mark.parametrize("beside", [checkpoints.CHOICE, checkpoints.ANCHORS])
+def test_those_of_another_training_are_discarded_with_what_lies_beside_them(folder, beside):
     make(folder, 4)
-    (folder / checkpoints.CHOICE).write_text("{}")
+    (folder / beside).write_text("{}")
+    assert checkpoints.latest(folder, "me", Recorder()) == folder / "checkpoint-4"
+    assert (folder / beside).exists()
     report = Recorder()
     assert checkpoints.latest(folder, "you", report) is None
     assert report.said == ["1 checkpoints of another training discarded"]
     assert checkpoints.by_step(folder) == []
-    assert not (folder / checkpoints.CHOICE).exists()
+    assert not (folder / beside).exists()
     mine = make(folder, 2)
     assert checkpoints.latest(folder, "you", report) == mine
 

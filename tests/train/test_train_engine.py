@@ -1,5 +1,6 @@
 """The engine against PEFT's autograd on the same weights: losses and every gradient, however memory is used."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from train_helpers import conversation, write_examples
 
 from forge.catalog.families import FAMILIES, Family
 from forge.catalog.memory import sizes
-from forge.chat.encode import Encoder
+from forge.chat.encode import Encoded, Encoder
 from forge.train.base import load_base, quiet
 from forge.train.batches import Batch, encode, pack, tensors
 from forge.train.choose import Choice
@@ -16,7 +17,7 @@ from forge.train.engine import starts
 from forge.train.engine.frozen import Packed
 from forge.train.engine.kernels import PLAIN, quantise
 from forge.train.engine.load import LoraSettings, Placement, load, reader
-from forge.train.engine.model import Decoder, Keep
+from forge.train.engine.model import Decoder, Keep, soft_cross_entropy
 from forge.train.engine.shape import unsupported
 from forge.weights.base import open_base
 from forge.weights.tiny import build_tiny
@@ -79,13 +80,35 @@ def by_peft(folder: Path, decoder: Decoder, batches: list[Batch], targets, four_
     for name, t in decoder.lora.named().items():
         parameters[name].data.copy_(t)
     total = 0.0
-    for example in (e for b in batches for e in b.examples):
-        logits = model(input_ids=torch.tensor([example.ids])).logits[0, :-1]
-        labels = torch.tensor([t if flag else -100 for t, flag in zip(example.ids, example.trained, strict=True)])[1:]
-        loss = torch.nn.functional.cross_entropy(logits, labels, ignore_index=-100, reduction="sum")
-        (loss * 0.5).backward()
-        total += loss.item()
+    for batch in batches:
+        done = 0
+        for example in batch.examples:
+            rows = before_targets(model(input_ids=torch.tensor([example.ids])).logits[0], example)
+            labels = torch.tensor([t for t, flag in zip(example.ids, example.trained, strict=True) if flag])
+            part = slice(done, done := done + len(rows))
+            loss = torch.nn.functional.cross_entropy(rows, labels, reduction="sum") if batch.soft is None else \
+                divergence(rows, batch.soft[0][part], batch.soft[1][part]).sum()
+            (loss * 0.5).backward()
+            total += loss.item()
     return total, {n: p.grad for n, p in parameters.items()}
+
+
+def before_targets(logits: torch.Tensor, example: Encoded) -> torch.Tensor:
+    return logits[[i - 1 for i, flag in enumerate(example.trained) if flag]]
+
+
+def divergence(logits: torch.Tensor, ids: torch.Tensor, probabilities: torch.Tensor) -> torch.Tensor:
+    """Kullback and Leibler's, of each row's softmax from the probabilities scaled to a sum of one."""
+    wanted = probabilities / probabilities.sum(-1, keepdim=True)
+    return (wanted * (wanted.log() - torch.log_softmax(logits, -1).gather(1, ids))).sum(-1)
+
+
+def softened(batches: list[Batch], vocabulary: int, k: int = 7) -> list[Batch]:
+    """With made-up probabilities of some tokens, other ones at each place."""
+    random = torch.Generator().manual_seed(2)
+    ids = [torch.rand(b.targets, vocabulary, generator=random).topk(k).indices for b in batches]
+    return [replace(b, soft=(some, torch.rand(some.shape, generator=random) / k))
+            for b, some in zip(batches, ids, strict=True)]
 
 
 def close(found, expected):
@@ -102,6 +125,55 @@ def test_losses_and_gradients_are_pefts(family, folder, batches, four_bit):
     expected_loss, expected = by_peft(folder, decoder, batches, family.targets, four_bit)
     assert loss == pytest.approx(expected_loss, rel=1e-5)
     close(found, expected)
+
+
+def test_losses_and_gradients_towards_probabilities_are_pefts(family, folder, batches):
+    decoder = opened(folder, family, Keep(1, chunk=17, logits=20))
+    aimed = softened(batches, len(decoder.head))
+    loss, found = gradients(decoder, aimed)
+    expected_loss, expected = by_peft(folder, decoder, aimed, family.targets, False)
+    assert loss == pytest.approx(expected_loss, rel=1e-5)
+    close(found, expected)
+    assert sum(decoder.losses(tensors(b, CPU)).sum().item() for b in aimed) == pytest.approx(loss, rel=1e-5)
+
+
+@pytest.mark.parametrize("logits", [5, 2048])
+def test_the_likeliest_tokens_are_those_of_transformers(family, folder, batches, logits):
+    quiet()
+    model = load_base(folder, Choice("cpu", "fp32", 32, "adamw", "")).eval()
+    decoder = opened(folder, family, Keep(1, logits=logits))
+    decoder.lora.b.zero_()
+    decoder.lora.refresh()
+    for batch in batches:
+        ids, probabilities = decoder.likeliest(tensors(batch, CPU), 6)
+        with torch.no_grad():
+            rows = torch.cat([before_targets(model(input_ids=torch.tensor([e.ids])).logits[0], e)
+                              for e in batch.examples])
+        expected = torch.softmax(rows, -1)
+        assert len(ids) == batch.targets
+        assert torch.allclose(probabilities, expected.topk(6).values, rtol=1e-4)
+        assert torch.allclose(probabilities, expected.gather(1, ids), rtol=1e-4)
+
+
+def test_the_distance_from_probabilities_is_autograds():
+    random = torch.Generator().manual_seed(0)
+    logits = torch.randn(9, 40, generator=random).requires_grad_()
+    ids = torch.rand(9, 40, generator=random).topk(8).indices
+    probabilities = torch.rand(9, 8, generator=random) / 8
+    expected = divergence(logits, ids, probabilities)
+    (expected * 3.0).sum().backward()
+    rows = logits.detach().clone()
+    assert torch.allclose(soft_cross_entropy(rows, ids, probabilities, 0.0), expected, rtol=1e-5)
+    assert torch.equal(rows, logits), "without a scale they stay what they are"
+    assert torch.allclose(soft_cross_entropy(rows, ids, probabilities, 3.0), expected, rtol=1e-5)
+    assert torch.allclose(rows, logits.grad, atol=1e-6)
+
+
+def test_a_model_is_at_no_distance_from_its_own_distribution():
+    logits = torch.randn(9, 40, generator=torch.Generator().manual_seed(0))
+    own = torch.softmax(logits, -1).topk(40)
+    assert soft_cross_entropy(logits, own.indices, own.values, 1.0).abs().max() < 1e-6
+    assert logits.abs().max() < 1e-6
 
 
 def test_some_layers_only(family, folder, batches):

@@ -96,6 +96,19 @@ def test_pissas_adapter_has_twice_the_rank_and_fits_the_base_as_it_was(make_job,
     assert (config["r"], config["lora_alpha"], config["init_lora_weights"]) == (8, 16, True)
 
 
+@pytest.mark.parametrize("start", ["default", "pissa"])
+def test_the_adapter_holds_its_share_of_what_was_learned_however_often_it_is_saved(make_job, settings, encoder, start):
+    saved = []
+    for strength in (1.0, 0.5, 0.5):
+        job = make_job(f"strength-{strength}")
+        train(job, settings(max_steps=2, start=start, strength=strength), 8, encoder, Recorder())
+        saved.append(load_file(str(job.adapter / "adapter_model.safetensors")))
+    whole, half, again = saved
+    for name, t in whole.items():
+        assert torch.equal(half[name], t * 0.5 if "lora_B" in name else t)
+        assert torch.equal(again[name], half[name])
+
+
 def test_what_cannot_be_combined_is_said(make_job, settings, encoder):
     with pytest.raises(UsageError, match=r"train\.start pissa cannot be had together with DoRA") as caught:
         train(make_job(), settings(start="pissa", dora=True), 8, encoder, Recorder())

@@ -24,16 +24,20 @@ from forge.train.engine.lora import Lora
 from forge.train.engine.saved import Drawer, Saved, Shelf
 from forge.train.engine.shape import Shape
 
+WIDE = 4  # how much fewer tokens have logits at a time where they are needed in fp32
+
 
 @dataclass(frozen=True)
 class Inputs:
-    """One forward pass on the device: `ids` and `positions` (M); row `at[i]` of the last layer predicts `target[i]`."""
+    """One forward pass on the device: `ids` and `positions` (M); row `at[i]` of the last layer predicts `target[i]`,
+    or, where there is `soft`, the tokens of its i-th row with the probabilities beside them, (n, k) each."""
 
     ids: Tensor
     positions: Tensor
     spans: Spans
     at: Tensor
     target: Tensor
+    soft: tuple[Tensor, Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -89,12 +93,22 @@ class Decoder:
     @torch.no_grad()
     def losses(self, inputs: Inputs) -> Tensor:
         """Cross-entropy of every target (n), fp32, without gradients."""
+        return self._loss(self._forward(inputs), inputs, 0.0)[0]
+
+    @torch.no_grad()
+    def likeliest(self, inputs: Inputs, k: int) -> tuple[Tensor, Tensor]:
+        """The k likeliest tokens at the place of every target, and their probabilities of all tokens, (n, k) each."""
+        found = [torch.topk(torch.softmax((rows @ self.head.t()).float(), -1), k)
+                 for rows in self._forward(inputs).split(max(1, self.keep.logits // WIDE))]
+        return torch.cat([one.indices for one in found]), torch.cat([one.values for one in found])
+
+    def _forward(self, inputs: Inputs) -> Tensor:
+        """The rows that predict the targets, behind the last norm."""
         x, turns = self._embed(inputs), self._turns(inputs)
         ops = attention.backend(inputs.spans, self.device)
         for i in range(self.shape.layers):
             x, _ = self._layer(i, x, inputs, turns, ops, whole=False)
-        normal = self._norm(x[inputs.at], self.norm)
-        return self._loss(normal, inputs.target, 0.0)[0]
+        return self._norm(x[inputs.at], self.norm)
 
     @torch.no_grad()
     def step(self, inputs: Inputs, scale: float) -> Tensor:
@@ -295,13 +309,17 @@ class Decoder:
         kept.bernoulli_(1 - self.dropout, generator=self._random(f"{what}.{self._part}"))
         return x * kept.div_(1 - self.dropout)
 
-    def _loss(self, normal: Tensor, target: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    def _loss(self, normal: Tensor, inputs: Inputs, scale: float) -> tuple[Tensor, Tensor]:
         """Losses of rows that have been through the last norm, and the gradient of those rows."""
         losses, grad = [], torch.empty_like(normal)
-        for at in range(0, len(target), self.keep.logits):
-            part = slice(at, at + self.keep.logits)
+        step = max(1, self.keep.logits // WIDE) if inputs.soft else self.keep.logits
+        for at in range(0, len(normal), step):
+            part = slice(at, at + step)
             logits = normal[part] @ self.head.t()
-            losses.append(self.ops.cross_entropy(logits, target[part], scale))
+            if inputs.soft:
+                losses.append(soft_cross_entropy(logits, inputs.soft[0][part], inputs.soft[1][part], scale))
+            else:
+                losses.append(self.ops.cross_entropy(logits, inputs.target[part], scale))
             if scale:
                 torch.mm(logits, self.head, out=grad[part])
             del logits
@@ -310,12 +328,23 @@ class Decoder:
     def _head(self, x: Tensor, inputs: Inputs, scale: float) -> tuple[Tensor, Tensor]:
         """Losses, and the gradient of the last layer's output with spare columns behind it."""
         rows = x[inputs.at]
-        losses, grad = self._loss(self._norm(rows, self.norm), inputs.target, scale)
+        losses, grad = self._loss(self._norm(rows, self.norm), inputs, scale)
         total = torch.zeros_like(rows)
         self.ops.rms_backward(grad, rows, self.norm, self.shape.eps, total)
         stream = x.new_zeros(len(x), self.shape.hidden + self._spare)
         stream[:, :self.shape.hidden].index_copy_(0, inputs.at, total)
         return losses, stream
+
+
+def soft_cross_entropy(logits: Tensor, ids: Tensor, probabilities: Tensor, scale: float) -> Tensor:
+    """How far the logits (n, vocabulary) are from the distribution over `ids`, (n, k) each: cross-entropy less the
+    distribution's own entropy, (n) in fp32; logits become their gradient times `scale`."""
+    told = torch.log_softmax(logits.float(), -1)
+    wanted = probabilities / probabilities.sum(-1, keepdim=True)
+    losses = torch.nn.functional.kl_div(told.gather(1, ids), wanted, reduction="none").sum(-1)
+    if scale:
+        logits.copy_(told.exp_().scatter_add_(1, ids, -wanted).mul_(scale))
+    return losses
 
 
 def _head_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
