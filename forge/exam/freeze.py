@@ -9,6 +9,7 @@ for said that a model knew half of what people's questions found (bench/knowledg
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from forge.core.report import Reporter
@@ -90,7 +91,8 @@ def _frozen(target: Target, answer: str) -> Frozen:
 
 
 class _Distractors:
-    """What else a document could answer: words of its sentences that look like the answer."""
+    """What else a document could answer: words of its sentences that look like the answer, and where it has too few of
+    another's."""
 
     def __init__(self, passages: Sequence[Passage], languages: Sequence[str]) -> None:
         self.passages = passages
@@ -103,19 +105,22 @@ class _Distractors:
 
     def of(self, passage: int, question: str, answer: str) -> tuple[str, ...]:
         """The likest in shape, of the same passage first; none that shares words with answer, question or another."""
-        pool, wanted = self._pools[self.passages[passage].title], _shape(answer)
+        title, wanted = self.passages[passage].title, _shape(answer)
 
-        def unlike(other: str) -> tuple[int, int, bool, str]:
-            own = _shape(other)
-            classes = sum(a != b for a, b in zip(own[:-1], wanted[:-1], strict=True))
-            return classes, abs(own[-1] - wanted[-1]), pool[other] != passage, stable_hash(answer, other)
+        def unlike(other: tuple[str, int]) -> tuple[int, int, bool, str]:
+            word, place = other
+            shape = _shape(word)
+            classes = sum(a != b for a, b in zip(shape[:-1], wanted[:-1], strict=True))
+            return classes, abs(shape[-1] - wanted[-1]), place != passage, stable_hash(answer, word)
 
+        own = sorted(self._pools[title].items(), key=unlike)
+        others = chain.from_iterable(pool.items() for other, pool in self._pools.items() if other != title)
         chosen: list[str] = []
-        for other in sorted(pool, key=unlike):
-            if not contained(question, [other]) and all(f1(other, [one]) == 0 for one in (answer, *chosen)):
-                chosen.append(other)
+        for word, _ in chain(own, others):
             if len(chosen) == DISTRACTORS:
                 break
+            if not contained(question, [word]) and all(f1(word, [one]) == 0 for one in (answer, *chosen)):
+                chosen.append(word)
         return tuple(chosen)
 
 

@@ -20,42 +20,56 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from forge.chat.encode import Encoded, Encoder
 from forge.core.fsio import write_json
 from forge.train.batches import Batch
+from forge.train.generate import kept_bytes
 
 if TYPE_CHECKING:
     from forge.core.config import TrainConfig
     from forge.train.adapted import Adapted
     from forge.train.choose import Choice
 
-LENGTH = 256  # tokens of a passage, at most
+LENGTH = {"cuda": 256, "cpu": 64}  # tokens of a passage, at most
 PASSAGES = {"cuda": 256, "cpu": 16}
 SHARE = 1 / 8  # of an update's tokens: as many of passages come to them
 LIKELIEST = 64  # tokens whose probabilities are kept at each place
-ROWS = {"cuda": 256, "cpu": 16}  # written at a time
+ROWS = 256  # written at a time, at most
+ROOM = 0.3  # of the memory that is free beside the weights, for keys and values
 ASKED = "\x02asked\x03"
 
 
 def starts(encoder: Encoder) -> tuple[list[int], list[int]]:
     """The tokens behind which the base writes: of a text, and of a question put to it."""
     whole = encoder.template.render([{"role": "user", "content": ASKED}], prompt=True)
-    return [encoder.pad_id], encoder.ids(whole.partition(ASKED)[0])
+    opening = encoder.template.special.get("bos_token") or encoder.pad
+    return encoder.ids(opening), encoder.ids(whole.partition(ASKED)[0])
 
 
 def written(folder: Path, encoder: Encoder, choice: Choice, settings: TrainConfig) -> list[Passage]:
     """Passages that the base in `folder` writes, none longer than an example may be."""
     import torch
 
-    from forge.train.base import load_base
+    from forge.train.base import load_base, thaw
     model: Any = load_base(folder, choice).eval()
+    thaw(model)
     torch.manual_seed(settings.seed)
-    length = min(LENGTH, settings.max_length)
-    each = PASSAGES[choice.device] // 2
-    made = [Passage(len(start), row) for start in starts(encoder)
-            for at in range(0, each, ROWS[choice.device])
-            for row in _sampled(model, start, min(each - at, ROWS[choice.device]), length)]
+    length = min(LENGTH[choice.device], settings.max_length)
+    each, rows = PASSAGES[choice.device] // 2, _rows(model, length, settings)
+    made = [Passage(len(start), row) for start in starts(encoder) for at in range(0, each, rows)
+            for row in _sampled(model, start, min(each - at, rows), length)]
     del model
     if choice.device == "cuda":
         torch.cuda.empty_cache()
     return made
+
+
+def _rows(model: Any, length: int, settings: TrainConfig) -> int:
+    """Passages whose keys and values fit the memory that is free, at a time."""
+    import torch
+    if model.device.type != "cuda":
+        return ROWS
+    free: float = torch.cuda.mem_get_info()[0]
+    if settings.memory:
+        free = min(free, settings.memory * 2**30 - torch.cuda.memory_allocated())
+    return max(1, min(ROWS, int(free * ROOM / (2 * length * kept_bytes(model.config)))))
 
 
 def _sampled(model: Any, start: Sequence[int], rows: int, length: int) -> list[list[int]]:
@@ -93,16 +107,17 @@ class Anchors:
         random.Random(f"anchors {self.seed}.{turn}").shuffle(order)
         return [self.batches[order[place]]]
 
-    def share(self, batch: Batch) -> float:
+    def share(self, batches: Sequence[Batch]) -> float:
         """What a target's loss counts beside the mean over the examples'."""
-        return self.weight / batch.targets
+        return self.weight / max(1, sum(batch.targets for batch in batches))
+
 
 
 def packed(passages: Sequence[Passage], settings: TrainConfig, capacity: int) -> list[Batch]:
     """What an update takes in a batch, at most `capacity` tokens."""
     most = min(capacity, int(settings.tokens_per_update * SHARE))
     examples = [Encoded(ids, [int(i >= given) for i in range(len(ids))]) for given, ids in passages]
-    each = max(1, most // min(LENGTH, settings.max_length))
+    each = max(1, most // max(len(example.ids) for example in examples)) if examples else 1
     return [Batch(tuple(examples[i:i + each]), 0) for i in range(0, len(examples), each)]
 
 

@@ -77,12 +77,17 @@ class Writer:
         """Tokens whose keys and values fit beside the weights."""
         import psutil
         import torch
-        config = self.model.config
-        heads = config.num_attention_heads
-        size = getattr(config, "head_dim", None) or config.hidden_size // heads
-        kept = 2 * config.num_hidden_layers * (getattr(config, "num_key_value_heads", None) or heads) * size * 2
+        kept = kept_bytes(self.model.config)
         free = torch.cuda.mem_get_info()[0] if self.model.device.type == "cuda" else psutil.virtual_memory().available
         return max(4096, int(free * ROOM / (2 * kept)))  # twice: copied when a token is added
+
+
+def kept_bytes(config: Any) -> int:
+    """Bytes of a token's keys and values, in 16 bits."""
+    config = config.get_text_config()
+    heads = config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    return int(2 * config.num_hidden_layers * (getattr(config, "num_key_value_heads", None) or heads) * size * 2)
 
 
 @dataclass(frozen=True)

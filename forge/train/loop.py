@@ -183,7 +183,8 @@ def _open(job: Job, settings: TrainConfig, alpha: int, encoder: Encoder, world: 
                     alpha, settings)
     slow = why_not_the_engine(base, settings, choice)
     report.info(f"{choice.why}; {described(fit, size)}" + (f"; by PEFT and autograd ({slow})" if slow else ""))
-    passages = world.share(_passages(job, settings, encoder, choice, report) if world.first else None)
+    whole = not (fit.use.streamed or fit.use.sharded > 1)  # else the base does not fit a GPU, and cannot write
+    passages = world.share(_passages(job, settings, encoder, choice, report) if world.first and whole else [])
     model = open_adapted(base, wanted, choice, fit.use)
     anchors = Anchors(anchor.judged(anchor.packed(passages, settings, fit.tokens), model), settings.anchor,
                       settings.seed)
@@ -305,19 +306,26 @@ def _gradients(run: Run, own: list[Batch], targets: int, step: int) -> Any:
 
     from forge.train.adapted import gradients
     grads = gradients(run.model)
+    held = run.anchors.of(step, run.world.rank, run.world.size)
+    weight = run.anchors.share(held)
     while True:
         for grad in grads:
             grad.zero_()
         total = torch.zeros((), device=grads[0].device)
+        over_examples = True  # what is computed, should memory run out
         try:
             for index, batch in enumerate(own):
                 total += run.model.step(batch, run.scale.value / targets, _seed(run, step, index))
-            for batch in run.anchors.of(step, run.world.rank, run.world.size):
-                run.model.step(batch, run.scale.value * run.anchors.share(batch), _seed(run, step, len(own)))
+            over_examples = False
+            for index, batch in enumerate(held, len(own)):
+                run.model.step(batch, run.scale.value * weight, _seed(run, step, index))
             return total
         except torch.OutOfMemoryError as error:
             problem = str(error).partition(". ")[0]
-        own = _smaller(run, own, problem)
+        if over_examples:
+            own = _smaller(run, own, problem)
+        else:
+            held = _smaller(run, held, problem)
 
 
 def _seed(run: Run, step: int, index: int) -> int:

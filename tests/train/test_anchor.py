@@ -32,9 +32,9 @@ LENGTH, COUNT = 48, 6
 def _little(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few and short passages, two to an update."""
     quiet()
-    monkeypatch.setattr(anchor, "LENGTH", LENGTH)
+    monkeypatch.setattr(anchor, "LENGTH", {"cpu": LENGTH})
     monkeypatch.setattr(anchor, "PASSAGES", {"cpu": COUNT})
-    monkeypatch.setattr(anchor, "ROWS", {"cpu": 2})
+    monkeypatch.setattr(anchor, "ROWS", 2)
     monkeypatch.setattr(anchor, "SHARE", 1 / 4)
 
 
@@ -117,7 +117,7 @@ def test_each_step_takes_one_batch_in_one_process_and_each_batch_before_any_agai
 
 def test_a_batch_weighs_as_much_as_all_examples_whatever_its_size() -> None:
     for batch in (*numbered(1), Batch((Encoded([1] * 9, [0] * 2 + [1] * 7),) * 3, 0)):
-        assert Anchors([batch], 0.5, 0).share(batch) * batch.targets == pytest.approx(0.5)
+        assert Anchors([batch], 0.5, 0).share([batch]) * batch.targets == pytest.approx(0.5)
 
 
 def test_without_passages_no_step_takes_any() -> None:
