@@ -327,7 +327,7 @@ def test_fix_reinstalls_small_libraries_only_in_an_environment_of_its_own(tmp_pa
     rows, done = mended(tmp_path, "bitsandbytes", "torch")
     assert [d["name"] for d in done] == ["bitsandbytes"], "torch is gigabytes: shown, not done"
     (command,) = broken
-    assert command[:4] == [sys.executable, "-m", "pip", "install"]
+    assert command[:5] == [sys.executable, "-P", "-m", "pip", "install"]
     assert {"--no-deps", "bitsandbytes", str(fixes.CONSTRAINTS)} <= set(command)
     assert {row["status"] for row in rows} == {"failed"}, "checked again, and told as it is"
 
