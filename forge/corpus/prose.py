@@ -36,6 +36,7 @@ HAS_HAN = re.compile(rf"[{HAN}]")
 WORD = re.compile(r"[^\W_]+(?:[.,:/'’_@-][^\W_]+)*%?")
 STOPS = re.compile(r"[,;:()\[\]{}\"“”„«»…—–|!?]|\.(?=\s|$)")  # no answer runs over one
 BREAK = re.compile(rf"{STOPS.pattern}|[，。；：、（）《》“”！？]")  # what two runs are not joined over
+PIECE = re.compile(rf"[{HAN}]|[^\W{HAN}]+")
 HAN_RUN = re.compile(rf"\d[\d.,]*[{HAN}%]{{0,2}}|[{HAN}A-Za-z0-9·•.\-%]+(?: [A-Za-z0-9.\-]+)*")
 # Marks of Markdown and the like around a line's words.
 LEAD = re.compile(r"^\s*(?:>+\s*|#{1,6}\s+|[-*+•]\s+|\d{1,3}[.)]\s+|\|)+")
@@ -120,6 +121,12 @@ def _segmented(paragraph: str, language: str) -> list[str]:
     from sentencex import segment
     whole = paragraph.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be segmented
     return [sentence.strip() for sentence in segment(language, whole) if sentence.strip()]
+
+
+def shape(text: str) -> tuple[bool, bool, bool, int]:
+    """What an answer looks like: whether it has digits, begins with a capital letter, is written without spaces, and
+    its length, in words or such characters."""
+    return (any(map(str.isdigit, text)), text[:1].isupper(), bool(HAS_HAN.search(text)), len(PIECE.findall(text)))
 
 
 def standing(words: str) -> re.Pattern[str]:

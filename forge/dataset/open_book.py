@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from forge.chat.template import Message
 from forge.corpus.index import Index, cited
-from forge.corpus.prose import HAN, HAS_HAN, language, standing
+from forge.corpus.prose import language, shape, standing
 from forge.examples.compare import contained
 from forge.examples.example import stable_hash
 from forge.questions.briefly import briefly
@@ -28,7 +28,6 @@ LONGEST = 160  # characters of an answer in a teacher's own words
 TRIED = 8  # other answers looked at for one that the passages do not hold
 WORDS = 4  # from how many on answers are alike in length
 NUMBER = re.compile(r"[\d.,:/%\s–-]*\d[\d.,:/%\s–-]*")
-WORDLIKE = re.compile(rf"[{HAN}]|[^\W{HAN}]+")
 
 Ask = Callable[[Sequence[Sequence[Message]], int], Sequence[Completion]]
 Opened = tuple[tuple[str, str], ...]
@@ -124,9 +123,9 @@ def by_shape(answers: Sequence[str]) -> dict[object, list[str]]:
 
 
 def _shape(answer: str) -> object:
-    """What an answer looks like: whether it has digits, a capital letter, and about how many words."""
-    return (any(map(str.isdigit, answer)), answer[:1].isupper(), bool(HAS_HAN.search(answer)),
-            min(len(WORDLIKE.findall(answer)), WORDS))
+    """Long answers can stand for each other, however long they are."""
+    *looks, length = shape(answer)
+    return (*looks, min(length, WORDS))
 
 
 def _others(asked: Asked, found: Sequence[Cited], others: dict[object, list[str]]) -> list[str]:

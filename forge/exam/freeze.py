@@ -12,23 +12,20 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import NamedTuple
 
+from forge.chat.template import Message
 from forge.core.report import Reporter
-from forge.corpus.prose import language, sentences, spans
+from forge.corpus.prose import language, sentences, shape, spans
 from forge.examples.compare import contained, f1
 from forge.examples.example import stable_hash
-from forge.teacher import Cache, Passage, Tally, Teacher
-from forge.teacher.requests import completed
+from forge.teacher import Cache, Completion, Passage, Tally, Teacher, completed
 from forge.teacher.write import (
     ANSWER_TOKENS,
-    QUESTION_TOKENS,
     Frozen,
     Target,
     found,
     placed,
-    question_of,
+    questioned,
     to_read,
-    to_write,
-    unique_questions,
 )
 
 TRIED = 8  # sentences looked at for each question that is wanted: about one in five ends as one
@@ -52,19 +49,16 @@ def freeze(passages: Sequence[Passage], teacher: Teacher, cache: Cache, workers:
     """At most `wanted` questions, in a fixed random order. Raises a ForgeError where the teacher does not answer."""
     languages = [language(passage.text) for passage in passages]
     targets = _targets(passages, languages, wanted * TRIED, seed)
-    asked = [to_write(target, passages[target.passage], languages[target.passage]) for target in targets]
-    said = completed(asked, QUESTION_TOKENS, teacher, cache, workers, tally, report, "exam")
-    questions = [question_of(one.text, target, passages[target.passage])
-                 for one, target in zip(said, targets, strict=True)]
-    unique = unique_questions(targets, questions, tally)
-    read = [to_read(passages[target.passage], question, languages[target.passage]) for target, question in unique]
-    answers = completed(read, ANSWER_TOKENS, teacher, cache, workers, tally, report, "exam, read")
+
+    def ask(requests: Sequence[Sequence[Message]], tokens: int, label: str) -> list[Completion]:
+        return completed(requests, tokens, teacher, cache, workers, tally, report, f"exam, {label}")
+
+    read = questioned(targets, passages, languages, tally, ask)
     blind = [to_read(passages[target.passage]._replace(text="…"), question, languages[target.passage])
-             for target, question in unique]
-    guesses = completed(blind, ANSWER_TOKENS, teacher, cache, workers, tally, report, "exam, without the passage")
-    kept = [(target, question, answer)
-            for (target, question), own, guess in zip(unique, answers, guesses, strict=True)
-            if (answer := found(own.text, question, target)) and f1(guess.text, [answer]) < KNOWN]
+             for target, question, _ in read]
+    guesses = ask(blind, ANSWER_TOKENS, "without the passage")
+    kept = [(target, question, answer) for (target, question, said), guess in zip(read, guesses, strict=True)
+            if (answer := found(said, question, target)) and f1(guess.text, [answer]) < KNOWN]
     beside = _Distractors(passages, languages)
     return [Examined(target.passage, question, answer, beside.of(target.passage, question, answer),
                      _frozen(target, answer)) for target, question, answer in kept[:wanted]]
@@ -105,13 +99,13 @@ class _Distractors:
 
     def of(self, passage: int, question: str, answer: str) -> tuple[str, ...]:
         """The likest in shape, of the same passage first; none that shares words with answer, question or another."""
-        title, wanted = self.passages[passage].title, _shape(answer)
+        title, wanted = self.passages[passage].title, shape(answer)
 
         def unlike(other: tuple[str, int]) -> tuple[int, int, bool, str]:
             word, place = other
-            shape = _shape(word)
-            classes = sum(a != b for a, b in zip(shape[:-1], wanted[:-1], strict=True))
-            return classes, abs(shape[-1] - wanted[-1]), place != passage, stable_hash(answer, word)
+            own = shape(word)
+            classes = sum(a != b for a, b in zip(own[:-1], wanted[:-1], strict=True))
+            return classes, abs(own[-1] - wanted[-1]), place != passage, stable_hash(answer, word)
 
         own = sorted(self._pools[title].items(), key=unlike)
         others = chain.from_iterable(pool.items() for other, pool in self._pools.items() if other != title)
@@ -122,8 +116,3 @@ class _Distractors:
             if not contained(question, [word]) and all(f1(word, [one]) == 0 for one in (answer, *chosen)):
                 chosen.append(word)
         return tuple(chosen)
-
-
-def _shape(text: str) -> tuple[bool, bool, int]:
-    """Whether it has digits, begins with a capital letter, and how long it is: in words, or characters without."""
-    return any(map(str.isdigit, text)), text[:1].isupper(), len(text.split()) if " " in text else len(text) // 4

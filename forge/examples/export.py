@@ -44,6 +44,7 @@ def export(path: Path, out: dict[str, Path]) -> int:
 
 def alpaca(messages: list[Message], record: dict[str, Any]) -> dict[str, Any]:
     """The last turn as instruction and output; earlier ones are `history`, as LLaMA-Factory reads it."""
+    _require_learned(messages, "alpaca")
     system, turns = formats.split_system(messages)
     texts = [turn["content"] for turn in turns]
     pairs = [list(pair) for pair in zip(texts[::2], texts[1::2], strict=True)]
@@ -59,8 +60,20 @@ def alpaca(messages: list[Message], record: dict[str, Any]) -> dict[str, Any]:
 
 
 def sharegpt(messages: list[Message], record: dict[str, Any]) -> dict[str, Any]:
-    turns = [{"from": SHAREGPT_NAMES[turn["role"]], "value": turn["content"]} for turn in messages]
+    turns = [{"from": SHAREGPT_NAMES[turn["role"]], "value": turn["content"], **_weight(turn)} for turn in messages]
     return {"conversations": turns, **_source(record)}
+
+
+def _weight(turn: Message) -> dict[str, int]:
+    """What a turn that is not to be learned carries along."""
+    return {formats.WEIGHT: int(turn[formats.WEIGHT])} if formats.WEIGHT in turn else {}
+
+
+def _require_learned(messages: list[Message], format: str) -> None:
+    """Refuses what a format would have learned for want of a place to say otherwise."""
+    if any(formats.WEIGHT in turn for turn in messages):
+        raise UsageError(f"an answer has weight 0, which {format} cannot say: it would be learned",
+                         fix="export sharegpt, or leave the example out")
 
 
 def _source(record: dict[str, Any]) -> dict[str, Any]:
@@ -111,6 +124,7 @@ def _parquet(path: Path) -> Iterator[Write]:
 
 
 def _row(messages: list[Message], record: dict[str, Any]) -> dict[str, Any]:
+    _require_learned(messages, "parquet")
     source = formats.provenance(record) or {}
     start, end = formats.span_of(source) or (None, None)
     return {

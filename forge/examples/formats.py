@@ -24,7 +24,8 @@ SHAREGPT_ROLES = {
     "bard": "assistant",
     "system": "system",
 }
-WEIGHTS = ("weight", "train", "trainable", "training")  # of OpenAI's, axolotl's and other formats: 0, 1, false, true
+WEIGHT = "weight"  # what a message is marked with that is not to be learned
+WEIGHTS = (WEIGHT, "train", "trainable", "training")  # of OpenAI's, axolotl's and other formats: 0, 1, false, true
 ROLES = {role: role for role in ("system", "user", "assistant")}
 LINE_LIMIT = 64_000_000  # bytes of a line of JSONL; no example has as many
 ARRAY_LIMIT = 1_000_000_000  # bytes of a JSON array, which is read at once
@@ -68,7 +69,7 @@ def _weight(turn: dict[str, Any], where: str) -> Message:
         if value is not None and value not in (0, 1):
             raise ExampleError(f"{where}: {name} is {value!r}; a turn is learned (1) or not (0)")
         if value is not None and not value:
-            return {"weight": "0"}
+            return {WEIGHT: "0"}
     return {}
 
 

@@ -17,7 +17,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -27,7 +27,7 @@ from forge.chat.template import Message
 from forge.core.report import Reporter
 from forge.corpus.prose import Sentence, language, sentences, spans, standing
 from forge.examples.compare import contained, f1
-from forge.teacher.cache import Cache
+from forge.teacher.cache import Cache, Completion
 from forge.teacher.requests import Tally, completed
 from forge.teacher.transports import Teacher
 
@@ -43,6 +43,9 @@ OTHER = 0.6  # of a sentence, at most, that is the answer to a question about ot
 AGREED = 0.6  # F1 of the reader's answer with the words asked for
 QUESTION_END = re.compile(r"[?？؟]\s*$")
 DEMONSTRATED = re.compile(r"Skarn|斯卡恩|Arvik|阿尔维克|Ilves|伊尔维斯|--keep")
+
+
+Ask = Callable[[Sequence[Sequence[Message]], int, str], list[Completion]]
 
 
 class Passage(NamedTuple):
@@ -116,20 +119,16 @@ def _written(passages: Sequence[Passage], teacher: Teacher, cache_: Cache, worke
     languages, taken = [language(passage.text) for passage in passages], _examined(frozen)
     targets = [target for i, passage in enumerate(passages)
                for target in _first(_targets(i, passage, languages[i], per_sentence, wordings, taken), share)]
-    asked = [to_write(target, passages[target.passage], languages[target.passage]) for target in targets]
-    said = completed(asked, QUESTION_TOKENS, teacher, cache_, workers, tally, report, "questions")
-    questions = [question_of(one.text, target, passages[target.passage])
-                 for one, target in zip(said, targets, strict=True)]
-    unique = unique_questions(targets, questions, tally)
-    read = [to_read(passages[target.passage], question, languages[target.passage]) for target, question in unique]
-    answers = completed(read, ANSWER_TOKENS, teacher, cache_, workers, tally, report, "answers")
-    pairs = [(target, question, found(one.text, question, target)) for (target, question), one in
-             zip(unique, answers, strict=True)]
-    others = [(other, question) for (target, question, answer), one in zip(pairs, answers, strict=True)
-              if not answer and (other := elsewhere(one.text, question, target))]
+    def ask(requests: Sequence[Sequence[Message]], tokens: int, label: str) -> list[Completion]:
+        return completed(requests, tokens, teacher, cache_, workers, tally, report, label)
+
+    read = questioned(targets, passages, languages, tally, ask)
+    pairs = [(target, question, found(said, question, target)) for target, question, said in read]
+    others = [(other, question) for (target, question, said), (_, _, answer) in zip(read, pairs, strict=True)
+              if not answer and (other := elsewhere(said, question, target))]
     again = [to_read(passages[other.passage]._replace(text=f"{other.sentence.before} {other.sentence.text}"), question,
                      languages[other.passage]) for other, question in others]
-    agreed = completed(again, ANSWER_TOKENS, teacher, cache_, workers, tally, report, "answers by the sentence")
+    agreed = ask(again, ANSWER_TOKENS, "answers by the sentence")
     pairs += [(other, question, found(one.text, question, other)) for (other, question), one in
               zip(others, agreed, strict=True)]
     kept: dict[tuple[int, str, str], list[str]] = {}
@@ -141,10 +140,22 @@ def _written(passages: Sequence[Passage], teacher: Teacher, cache_: Cache, worke
             kept.setdefault((target.passage, target.sentence.text, answer), []).append(question)
     number = sum(map(len, kept.values()))
     tally.kept += number
-    if number < len(unique):
-        tally.dropped["another answer found"] += len(unique) - number
+    if number < len(read):
+        tally.dropped["another answer found"] += len(read) - number
     return [[Asked(tuple(own), answer, sentence) for (i, sentence, answer), own in kept.items() if i == number]
             for number in range(len(passages))]
+
+
+def questioned(targets: Sequence[Target], passages: Sequence[Passage], languages: Sequence[str], tally: Tally, ask: Ask
+               ) -> list[tuple[Target, str, str]]:
+    """Each question that was written, once a passage, with its target and what a reader of the passage said to it."""
+    asked = [to_write(target, passages[target.passage], languages[target.passage]) for target in targets]
+    questions = [question_of(one.text, target, passages[target.passage])
+                 for one, target in zip(ask(asked, QUESTION_TOKENS, "questions"), targets, strict=True)]
+    unique = unique_questions(targets, questions, tally)
+    read = [to_read(passages[target.passage], question, languages[target.passage]) for target, question in unique]
+    return [(target, question, one.text)
+            for (target, question), one in zip(unique, ask(read, ANSWER_TOKENS, "answers"), strict=True)]
 
 
 def _targets(number: int, passage: Passage, own: str, per_sentence: int, wordings: int,

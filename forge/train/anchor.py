@@ -52,8 +52,9 @@ def written(folder: Path, encoder: Encoder, choice: Choice, settings: TrainConfi
     thaw(model)
     torch.manual_seed(settings.seed)
     length = min(LENGTH[choice.device], settings.max_length)
-    each, rows = PASSAGES[choice.device] // 2, _rows(model, length, settings)
-    made = [Passage(len(start), row) for start in starts(encoder) for at in range(0, each, rows)
+    begun = [start for start in starts(encoder) if len(start) < length * 3 // 4]  # some templates begin with a page
+    each, rows = PASSAGES[choice.device] // max(1, len(begun)), _rows(model, length, settings)
+    made = [Passage(len(start), row) for start in begun for at in range(0, each, rows)
             for row in _sampled(model, start, min(each - at, rows), length)]
     del model
     if choice.device == "cuda":
@@ -110,7 +111,6 @@ class Anchors:
     def share(self, batches: Sequence[Batch]) -> float:
         """What a target's loss counts beside the mean over the examples'."""
         return self.weight / max(1, sum(batch.targets for batch in batches))
-
 
 
 def packed(passages: Sequence[Passage], settings: TrainConfig, capacity: int) -> list[Batch]:

@@ -184,6 +184,8 @@ def _open(job: Job, settings: TrainConfig, alpha: int, encoder: Encoder, world: 
     slow = why_not_the_engine(base, settings, choice)
     report.info(f"{choice.why}; {described(fit, size)}" + (f"; by PEFT and autograd ({slow})" if slow else ""))
     whole = not (fit.use.streamed or fit.use.sharded > 1)  # else the base does not fit a GPU, and cannot write
+    if settings.anchor and not whole:
+        report.info("nothing holds the model to its base (train.anchor): the base does not fit, and cannot write")
     passages = world.share(_passages(job, settings, encoder, choice, report) if world.first and whole else [])
     model = open_adapted(base, wanted, choice, fit.use)
     anchors = Anchors(anchor.judged(anchor.packed(passages, settings, fit.tokens), model), settings.anchor,

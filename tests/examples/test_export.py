@@ -59,6 +59,22 @@ def test_what_is_exported_reads_back(name, conversations):
         assert [provenance(line.record) for line in lines(out)] == [SOURCE] * len(conversations)
 
 
+def test_an_answer_that_is_not_to_be_learned_stays_marked(tmp_path):
+    marked = [PAIR[0], PAIR[1] | {"weight": 0}, *PAIR]
+    native = write(tmp_path / "d.jsonl", {**RECORD, "messages": marked})
+    out = beside(native, "sharegpt")
+    export(native, {"sharegpt": out})
+    (_, messages), = read(out)
+    assert messages == [PAIR[0], PAIR[1] | {"weight": "0"}, *PAIR]
+
+
+@pytest.mark.parametrize("name", ["alpaca", "parquet"])
+def test_a_format_without_a_place_for_that_mark_is_refused(tmp_path, name):
+    native = write(tmp_path / "d.jsonl", {**RECORD, "messages": [PAIR[0], PAIR[1] | {"train": False}, *PAIR]})
+    with pytest.raises(UsageError, match=f"weight 0, which {name} cannot say"):
+        export(native, {name: beside(native, name)})
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_is_written_in_one_pass_with_the_same_bytes_each_time(tmp_path, name, monkeypatch):
     monkeypatch.setattr(exporting, "ROWS", 2)

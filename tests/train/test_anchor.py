@@ -58,6 +58,12 @@ def test_half_begin_as_a_text_and_half_as_a_question_in_the_chat_template(passag
     assert len({tuple(ids) for _, ids in passages}) == COUNT
 
 
+def test_a_template_that_begins_with_a_page_leaves_its_room_to_texts(tiny_base: Path, encoder: Encoder, settings,
+                                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(anchor, "starts", lambda encoder: ([encoder.pad_id], [7] * LENGTH))
+    assert [given for given, _ in written(tiny_base, encoder, FP32, settings(seed=0))] == [1] * COUNT
+
+
 def test_the_same_seed_writes_the_same_and_no_more_than_an_example_may_hold(
         passages: list[Passage], tiny_base: Path, encoder: Encoder, settings) -> None:
     assert written(tiny_base, encoder, FP32, settings(seed=0)) == passages

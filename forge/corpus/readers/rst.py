@@ -26,8 +26,6 @@ SIMPLE = re.compile(r"=+(?:\s+=+)+\s*$")
 GRID = re.compile(r"\+(?:-+\+)+\s*$")
 OPTION = re.compile(r"\s*:([\w-]+):\s*(.*)$")
 ROW = re.compile(r"(\s*)\*\s+-(?:\s+(.*)|)$")
-CODE = {"code", "code-block", "sourcecode", "parsed-literal", "literalinclude", "highlight", "prompt", "doctest",
-        "testcode", "testsetup", "testoutput", "ipython", "productionlist", "math", "graphviz", "mermaid", "uml"}
 PROSE = {"admonition", "attention", "caution", "compound", "container", "danger", "deprecated", "epigraph", "error",
          "glossary", "highlights", "hint", "important", "note", "pull-quote", "rubric", "seealso", "sidebar", "tip",
          "todo", "topic", "versionadded", "versionchanged", "warning"}
@@ -163,7 +161,7 @@ class _Reading:
             self._add("table", at, TABLES[name](body))
         else:
             prose = name in PROSE or bool(FOOTNOTE.match(line))
-            self._add("code" if name in CODE else "paragraph" if prose else "other", at)
+            self._add("code" if name in rst_hidden.CODE else "paragraph" if prose else "other", at)
         return max(end, at + 1)
 
     def _fields(self, at: int) -> int:
