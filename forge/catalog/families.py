@@ -46,7 +46,8 @@ class Family:
     trained; `go_template` is the chat template in Ollama's Go syntax. The system prompt that a Jinja template adds by
     itself is not a family's but each model's: forge.chat asks the template.
     `pre` are llama.cpp's names for its tokenizers ("default" is SentencePiece). `vocabulary` is a variant's: the size
-    by which config.json tells it from its family.
+    by which config.json tells it from its family. `converted`: its GGUF is made by llama.cpp's own converter from a
+    merged folder, because no row describes the model, or its tokenizer is not the row's.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Family:
     stops: tuple[str, ...]
     pre: tuple[str, ...]
     vocabulary: int | None = None
+    converted: bool = False
 
 
 SEPARATE = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -94,6 +96,13 @@ PHI4 = replace(  # the 14B; Phi-4-mini speaks as Phi-3 does
 
 FAMILIES = (QWEN2, QWEN3, LLAMA3, MISTRAL, GEMMA3, PHI3)
 VARIANTS = (PHI4,)  # of a family's weights with a chat format of their own
+ANY = "any"  # the name of what has no row: see foreign()
+
+
+def foreign(architecture: str, model_type: str, stop: str, pad: str) -> Family:
+    """A family without a row: transformers and PEFT train it, llama.cpp's converter makes its GGUF. Its linear layers
+    are found in the model itself, and its Go template is derived from its own (see forge.chat.ollama)."""
+    return Family(ANY, architecture, model_type, "", (), stop, pad, CHATML_GO, (stop,), (), converted=True)
 
 
 def _row(attribute: str, value: str | None, what: str, where: str, families: tuple[Family, ...]) -> Family:
@@ -104,12 +113,21 @@ def _row(attribute: str, value: str | None, what: str, where: str, families: tup
     return known[value]
 
 
-def by_config(config: dict[str, Any], where: str) -> Family:
-    """The row for a config.json; an unknown architecture is refused by name before anything is read."""
+def architecture(config: dict[str, Any]) -> str | None:
+    """What a config.json names first, if that is a name."""
     named = config.get("architectures")
+    return named[0] if isinstance(named, list) and named and isinstance(named[0], str) else None
+
+
+def has_row(config: dict[str, Any]) -> bool:
+    return architecture(config) in {family.architecture for family in FAMILIES}
+
+
+def by_config(config: dict[str, Any], where: str) -> Family:
+    """The row for a config.json; an architecture without one is refused by name."""
     what = "architecture with code of its own (auto_map), which is never run," if config.get("auto_map") else \
         "architecture"
-    family = _row("architecture", named[0] if isinstance(named, list) and named else None, what, where, FAMILIES)
+    family = _row("architecture", architecture(config), what, where, FAMILIES)
     return next((variant for variant in VARIANTS if variant.architecture == family.architecture
                  and variant.vocabulary == config.get("vocab_size")), family)
 

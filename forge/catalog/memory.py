@@ -57,6 +57,18 @@ def sizes(config: dict[str, Any]) -> Sizes:
                  bool(config.get("tie_word_embeddings", False)))
 
 
+def equivalent(config: dict[str, Any], parameters: int, tied: bool) -> Sizes:
+    """Of a decoder whose layers no row describes: a plain one of as many parameters, width and layers. Experts and
+    state spaces count as one feed-forward part, so that what they take is not predicted too low."""
+    config = config.get("text_config") or config
+    layers, hidden, vocabulary = (int(config[key]) for key in ("num_hidden_layers", "hidden_size", "vocab_size"))
+    heads = config.get("num_attention_heads") or 1
+    head = config.get("head_dim") or hidden // heads
+    kv = (config.get("num_key_value_heads") or heads) * head
+    rest = (parameters - vocabulary * hidden * (1 if tied else 2)) // layers - 2 * hidden * (heads * head + kv)
+    return Sizes(layers, hidden, max(hidden, rest // (3 * hidden)), heads * head, kv, vocabulary, tied)
+
+
 @dataclass(frozen=True)
 class Use:
     """How a training uses its device. `width`: bytes of a number in the computation; `bits` of a frozen weight.

@@ -130,7 +130,7 @@ def gpu_memory(ctx: Ctx) -> Finding:
     found = f"{human(free)} free of {human(total)}"
     if total < LEAST_GPU:
         return Finding("warning", f"{found}: a 7B model needs {human(LEAST_GPU)}",
-                       "--set model.base=qwen2.5-coder-0.5b")
+                       "--set model.base=qwen3-1.7b")
     if free < 0.8 * total:
         return Finding("warning", found, "end what nvidia-smi lists as using the GPU")
     return Finding("ok", found)
@@ -219,7 +219,7 @@ def triton(ctx: Ctx) -> Finding:
     import torch
 
     if not torch.cuda.is_available():
-        return Finding("warning", "not needed, there is no CUDA GPU")
+        return Finding("warning", "not needed, there is no CUDA GPU", "none needed")
     # Its caches would hide a compiler that is gone: triton compiles a small C launcher as well as the kernel.
     with tempfile.TemporaryDirectory(prefix="forge-triton-") as cache, variable("TRITON_CACHE_DIR", cache):
         import triton

@@ -30,7 +30,7 @@ from forge.weights.tokenizer import (
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-_ADDS_BOS = ("llama-bpe", "tekken", "default")  # where llama.cpp opens a text with bos unless told otherwise
+ADDS_BOS = ("llama-bpe", "tekken", "default")  # where llama.cpp opens a text with bos unless told otherwise
 _WHOLE_WORDS = ("llama-bpe", "tekken")  # whose words that are tokens llama.cpp takes without asking the merges
 _STRIPPING = ("phi-3", "phi3")  # in a model's name: llama.cpp eats white space after its special tokens, as its own do
 _KEEPING = ("<unk>", "<s>", "<|endoftext|>")  # but not after these
@@ -76,7 +76,7 @@ class _Vocabulary:
     def __init__(self, header: Header, family: Family, pre: str) -> None:
         self.header = header
         self.space_prefix = pre == "default" and bool(header.get("tokenizer.ggml.add_space_prefix", True))
-        self.adds = {role: bool(header.get(f"tokenizer.ggml.add_{role}_token", role == "bos" and pre in _ADDS_BOS))
+        self.adds = {role: bool(header.get(f"tokenizer.ggml.add_{role}_token", role == "bos" and pre in ADDS_BOS))
                      for role in ("bos", "eos")}
         self.tokens: list[str] = list(header.get("tokenizer.ggml.tokens"))
         self.types = self.column("token_type", NORMAL).astype(np.int32)

@@ -8,7 +8,7 @@ What differs from the oracle (converter, then quantiser, at forge.gguf.recipe.LL
 | general.basename, finetune, version, organization | the folder's name cut at dashes | not written: guesses |
 | general.size_label | a size in the folder's name wins over counting | the parameters, counted |
 | general.license, tags, languages, base_model.* | from README.md of the folder | not written: the model card has them |
-| tokenizer.chat_template with several named templates | all of them | the one called default |
+| tokenizer.chat_template with several named templates | all of them | the ones called default and tool_use |
 | tokenizer.ggml.pre | hash of a fixed text's token ids, for known vocabularies | the pre-tokenizer's pattern |
 | tokenizer.ggml.scores without tokenizer.model | -1000 each (Mistral), or refused | by the order of the merges |
 | quantize.imatrix.* in types that no matrix changes | written | not written |

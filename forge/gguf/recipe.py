@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from forge.gguf.container import block_size
+from forge.gguf.container import Header, block_size
+from forge.gguf.names import in_order
 from forge.weights.base import ModelFolder
 
 LLAMA_CPP_TAG: Final = "b10605"  # src/llama-quant.cpp there is what the parity tests compare with
@@ -59,8 +60,9 @@ class Recipe:
     rules: tuple[Rule, ...] = ()
 
 
-_VALUE = (".attn_v.weight", ".attn_qkv.weight")  # where the three are one matrix, it is treated as the values' is
-_DOWN = (".ffn_down.weight",)
+# Where the three are one matrix, it is treated as the values' is.
+_VALUE = (".attn_v.weight", ".attn_qkv.weight", ".attn_kv_b.weight")
+_DOWN = (".ffn_down.weight", ".ffn_down_exps.weight", ".ffn_down_shexp.weight")
 _ATTENTION_OUTPUT = (".attn_output.weight",)
 
 
@@ -105,16 +107,70 @@ def tensor_type(quant: str, name: str, shape: tuple[int, ...], model: Facts) -> 
     """The ggml type of GGUF tensor `name` in a file of type `quant`; one-dimensional tensors and norms stay F32."""
     if len(shape) < 2 or name.endswith("_norm.weight"):
         return "F32"
-    wanted = _wanted(RECIPES[quant], name, model)
+    layer = int(name.split(".")[1]) if name.startswith("blk.") else -1
+    return _fitting(_wanted(RECIPES[quant], name, layer, model), shape)
+
+
+def _fitting(wanted: str, shape: tuple[int, ...]) -> str:
     if shape[-1] % block_size(wanted):
         wanted = _FALLBACK.get(wanted, "F16")
     return wanted if shape[-1] % block_size(wanted) == 0 else "F16"
 
 
-def _wanted(recipe: Recipe, name: str, model: Facts) -> str:
-    if name == "output.weight" or (model.tied and name == "token_embd.weight"):
+def _wanted(recipe: Recipe, name: str, layer: int, model: Facts) -> str:
+    if name == "output.weight" or (model.tied and name.endswith("token_embd.weight")):
         return recipe.output
-    layer = int(name.split(".")[1]) if name.startswith("blk.") else -1
     found = next((rule.type for rule in recipe.rules if name.endswith(rule.ends) and rule.where(layer, model)),
                  recipe.matrix)
     return _LARGE.get(found, found) if model.large and name.endswith(_VALUE) else found
+
+
+# ---- files that the converter wrote ----
+
+# Matrices that llama.cpp leaves in the source's type: routers, convolutions, and others too small to matter.
+_KEPT: Final = ("_norm.weight", "ffn_gate_inp.weight", "altup", "laurel", "per_layer_model_proj", "ssm_conv1d",
+                "shortconv.conv.weight", "indexer.k_proj.weight", "indexer.q_proj.weight", "time_mix_", "attn_rel_b")
+# With eight experts, attention is small beside them and gets more bits.
+_EIGHT: Final = {".attn_k.weight": dict.fromkeys(RECIPES, "Q8_0"), ".attn_v.weight": dict.fromkeys(RECIPES, "Q8_0"),
+                 ".attn_output.weight": dict.fromkeys(("Q3_K_M", "Q4_K_S", "Q4_K_M", "IQ4_XS"), "Q5_K")}
+
+
+def trimmed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Without leading ones, which ggml does not count as dimensions."""
+    start = next((i for i, size in enumerate(shape) if size != 1), len(shape) - 1)
+    return shape[start:]
+
+
+def converted_types(header: Header, quant: str) -> dict[str, str]:
+    """The ggml type of each tensor of a 16-bit file in type `quant`, for any architecture, without an importance
+    matrix. Value matrices are counted where there are some, not by layer: a hybrid has them in few layers."""
+    arch = header.get("general.architecture")
+
+    def number(key: str) -> int:
+        """Of the first layer, where each has its own: llama.cpp looks at that one."""
+        value = header.get(f"{arch}.{key}", 0)
+        return int(value) if isinstance(value, int) else int(value[0])
+
+    layers, experts = number("block_count"), number("expert_count")
+    heads, groups = number("attention.head_count"), number("attention.head_count_kv")
+    model = Facts(layers, "output.weight" not in header.tensors, heads // groups if groups else 1)
+    names = in_order(header.tensors)
+    values = [name for name in names if name.endswith(_VALUE)]
+    downs = [name for name in names if name.endswith(_DOWN)]
+    found = {}
+    for name in names:
+        info = header.tensors[name]
+        shape = trimmed(info.shape)
+        if len(shape) < 2 or not name.endswith("weight") or any(part in name for part in _KEPT):
+            found[name] = info.type
+            continue
+        place, facts_here = int(name.split(".")[1]) if name.startswith("blk.") else -1, model
+        if name in values:
+            place, facts_here = values.index(name), replace(model, layers=len(values))
+        elif name in downs and experts < 2:
+            place = downs.index(name)
+        wanted = _wanted(RECIPES[quant], name, place, facts_here)
+        if experts == 8 and quant not in FLOATS and quant != "Q8_0":
+            wanted = next((types.get(quant, wanted) for end, types in _EIGHT.items() if name.endswith(end)), wanted)
+        found[name] = _fitting(wanted, shape)
+    return found

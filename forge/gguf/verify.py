@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-from forge.catalog.families import by_gguf
 from forge.catalog.quants import QUANTS
 from forge.errors import StageFailed, UsageError
 from forge.gguf.container import padded, read_header
@@ -18,12 +17,14 @@ _AGAIN = "forge quantize --force"
 def verify(path: Path) -> dict[str, Any]:
     """What the file is: name, architecture, type, tensors, parameters, context length, bytes.
 
-    Raises UsageError where the file is no GGUF, cut short, longer than its tensors, of inconsistent offsets, of an
-    unsupported architecture, or lacks what a runtime needs. Reads the header only: whether the bytes are the ones that
-    were written is a question for their SHA-256.
+    Raises UsageError where the file is no GGUF, cut short, longer than its tensors, of inconsistent offsets, or lacks
+    what a runtime needs. Reads the header only: whether the bytes are the ones that were written is a question for
+    their SHA-256.
     """
     header = read_header(path)
-    family = by_gguf(header.get("general.architecture"), header.get("tokenizer.ggml.pre"), str(path))
+    architecture = header.get("general.architecture")
+    if f"{architecture}.context_length" not in header.fields:
+        raise UsageError(f"{path} names the architecture {architecture!r} and says nothing of it", fix=_AGAIN)
     if not header.tensors:
         raise UsageError(f"{path} holds no tensors: it is a vocabulary only", fix=_AGAIN)
     last = list(header.tensors.values())[-1]
@@ -37,10 +38,10 @@ def verify(path: Path) -> dict[str, Any]:
                          "vocabulary and weights do not belong together", fix=_AGAIN)
     ftype = header.get("general.file_type")
     return {
-        "path": str(path), "bytes": header.size, "name": header.get("general.name"), "architecture": family.gguf,
+        "path": str(path), "bytes": header.size, "name": header.get("general.name"), "architecture": architecture,
         "type": next((q.name for q in QUANTS.values() if q.ftype == ftype), f"file type {ftype}"),
         "tensors": len(header.tensors), "parameters": sum(math.prod(t.shape) for t in header.tensors.values()),
-        "context_length": header.get(f"{family.gguf}.context_length"), "vocabulary": len(tokens),
+        "context_length": header.get(f"{architecture}.context_length"), "vocabulary": len(tokens),
         "chat_template": "tokenizer.chat_template" in header.fields,
     }
 

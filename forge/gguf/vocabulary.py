@@ -52,7 +52,10 @@ def tokenizer_fields(base: ModelFolder) -> dict[str, Field]:
     fields |= _special_ids(tokenizer, settings, base.config)
     fields |= {f"tokenizer.ggml.add_{kind}_token": Field("bool", value)
                for kind, value in _added_around(tokenizer, settings).items()}
-    fields["tokenizer.chat_template"] = Field("string", ChatTemplate.load(base.tokenizer).source)
+    template = ChatTemplate.load(base.tokenizer, base.adapter)
+    fields["tokenizer.chat_template"] = Field("string", template.source)
+    if template.tool_use:
+        fields["tokenizer.chat_template.tool_use"] = Field("string", template.tool_use)
     if base.family.name == "gemma3" and fields["tokenizer.ggml.model"].value == "llama":
         fields["tokenizer.ggml.add_space_prefix"] = Field("bool", False)
     return fields

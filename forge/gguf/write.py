@@ -182,6 +182,15 @@ def _in_order(pool: ThreadPoolExecutor, jobs: Iterable[_Job], ahead: int) -> Ite
             future.cancel()
 
 
+def quantised_blocks(name: str, rows: np.ndarray, dtype: str, kind: str) -> Iterator[np.ndarray]:
+    """A matrix in one ggml type, a few rows at a time, made on all cores."""
+    step = max(1, _BLOCK // rows.shape[1])
+    jobs = (_Job(name, dtype, rows[start:start + step], [kind], None, False) for start in range(0, len(rows), step))
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for _, (piece,) in _in_order(pool, jobs, _AHEAD):
+            yield piece
+
+
 def _encode(job: _Job) -> list[np.ndarray]:
     """The block in every type wanted, each type made once."""
     values = to_float32(job.rows, job.dtype)

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from forge.catalog.families import ANY
 from forge.catalog.memory import Use
 from forge.core.config import TrainConfig
 from forge.errors import UsageError
 from forge.train.base import load_base
-from forge.train.batches import Batch, tensors
+from forge.train.batches import Batch, halves, tensors
 from forge.train.choose import Choice, dtype
+from forge.train.linears import trainable
 
 if TYPE_CHECKING:
     from forge.weights.base import ModelFolder
@@ -177,8 +179,10 @@ class PeftModel:
 
     def __init__(self, model: ModelFolder, wanted: Wanted, choice: Choice, use: Use) -> None:
         from peft import LoraConfig, get_peft_model
-        self.wanted, train = wanted, wanted.train
         base = load_base(model.folder, choice)
+        if not wanted.targets:
+            wanted = replace(wanted, targets=trainable(base, model))
+        self.wanted, train, self.one_by_one = wanted, wanted.train, model.family.name == ANY
         torch.manual_seed(train.seed)
         self.model: Any = get_peft_model(base, LoraConfig(
             r=train.rank, lora_alpha=wanted.alpha, lora_dropout=train.dropout, bias="none",  # type: ignore[arg-type]
@@ -217,15 +221,26 @@ class PeftModel:
             target += [example.ids[i] for i in trained]
             start += len(example.ids)
         row, positions = (torch.tensor([v], device=self.device) for v in (ids, places))
-        embedded = self.model.get_input_embeddings()(row)
+        inputs = {"input_ids": row}
         if self.noise and self.model.training:
-            lengths = torch.tensor([len(e.ids) for e in batch.examples for _ in e.ids], device=self.device)
-            size = self.noise / (lengths * embedded.shape[-1]).sqrt()
-            embedded = embedded + torch.empty_like(embedded).uniform_(-1, 1) * size[None, :, None].to(embedded.dtype)
+            inputs = {"inputs_embeds": self._noisy(row, [len(e.ids) for e in batch.examples for _ in e.ids])}
         with self._computing():
-            logits = self.model(inputs_embeds=embedded, position_ids=positions, attention_mask=None, use_cache=False,
+            logits = self.model(**inputs, position_ids=positions, attention_mask=None, use_cache=False,
                                 logits_to_keep=torch.tensor(at, device=self.device)).logits[0]
         return logits.float(), torch.tensor(target, device=self.device)
+
+    def _noisy(self, row: Tensor, lengths: list[int]) -> Tensor:
+        """The embeddings of a row with NEFTune's noise; `lengths` are those of each token's example."""
+        embedded: Tensor = self.model.get_input_embeddings()(row)
+        size = self.noise / (torch.tensor(lengths, device=self.device) * embedded.shape[-1]).sqrt()
+        return embedded + torch.empty_like(embedded).uniform_(-1, 1) * size[None, :, None].to(embedded.dtype)
+
+    def _passes(self, batch: Batch) -> list[Batch]:
+        """What goes through the model at once. Position ids keep examples of one row apart in attention, but not in a
+        state space or a convolution: a family without a row sees one example at a time."""
+        if not self.one_by_one or len(batch.examples) == 1:
+            return [batch]
+        return [single for half in halves(batch) for single in self._passes(half)]
 
     def _losses(self, batch: Batch) -> Tensor:
         logits, target = self._logits(batch)
@@ -239,20 +254,23 @@ class PeftModel:
     def likeliest(self, batch: Batch, k: int) -> tuple[Tensor, Tensor]:
         self.model.eval()
         with torch.no_grad():
-            found = torch.topk(torch.softmax(self._logits(batch)[0], -1), k)
-        return found.indices, found.values
+            found = [torch.topk(torch.softmax(self._logits(single)[0], -1), k) for single in self._passes(batch)]
+        return torch.cat([top.indices for top in found]), torch.cat([top.values for top in found])
 
     def step(self, batch: Batch, scale: float, seed: int) -> Tensor:
         self.model.train()
         torch.manual_seed(seed)
-        loss = self._losses(batch)
-        (loss * scale).backward()
-        return loss.detach()
+        total = torch.zeros((), device=self.device)
+        for single in self._passes(batch):
+            loss = self._losses(single)
+            (loss * scale).backward()
+            total += loss.detach()
+        return total
 
     def loss(self, batch: Batch) -> Tensor:
         self.model.eval()
         with torch.no_grad():
-            return self._losses(batch)
+            return sum((self._losses(single) for single in self._passes(batch)), torch.zeros((), device=self.device))
 
     def updated(self) -> None: ...
 

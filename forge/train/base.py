@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from forge.catalog.families import ANY
 from forge.train.choose import Choice, dtype
 from forge.weights.adapter import open_adapter
 from forge.weights.base import open_base
@@ -59,8 +60,9 @@ def load_base(folder: Path, choice: Choice) -> PreTrainedModel:
     quantization = BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype(choice.precision)) if choice.bits == 4 else None
+    attention = None if open_base(folder).family.name == ANY else "sdpa"  # not every architecture has the latter
     model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=dtype(choice.precision), quantization_config=quantization, attn_implementation="sdpa",
+        folder, dtype=dtype(choice.precision), quantization_config=quantization, attn_implementation=attention,
         device_map={"": 0 if choice.device == "cuda" else torch.device("cpu")}, trust_remote_code=False,
         use_safetensors=True, local_files_only=True)
     model.config.use_cache = False

@@ -14,6 +14,7 @@ import psutil
 import torch
 from torch import Tensor
 
+from forge.catalog.families import ANY
 from forge.chat.encode import Encoder
 from forge.core.config import TrainConfig
 from forge.core.report import Reporter
@@ -45,6 +46,9 @@ def frozen_weights(model: ModelFolder, train: TrainConfig, choice: Choice) -> Fr
     if train.start != "default":
         raise UsageError(f"merge.target dequantised: with train.start {train.start} the 4-bit weights were not the "
                          "base's", fix=_PLAIN)
+    if model.family.name == ANY:
+        raise UsageError("merge.target dequantised: which layers of a family without a row were in 4 bits is not known",
+                         fix=_PLAIN)
     scales = _nested if why_not_the_engine(model, train, choice) else _halved
     kind = dtype(choice.precision)
 

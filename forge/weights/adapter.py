@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import regex
 
+from forge.catalog.families import ANY
 from forge.errors import UsageError
 from forge.weights.base import ModelFolder, read_json
-from forge.weights.layout import layout
+from forge.weights.foreign import stored_as
 from forge.weights.safetensors import NUMPY, Entry, Files, read_header
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -209,10 +210,13 @@ def _modules(entries: dict[str, Entry], where: Path) -> dict[str, Parts]:
 def _matched(folder: Path, config: dict[str, Any], modules: dict[str, Parts], where: Path, base: ModelFolder
              ) -> Adapter:
     _require_explained(config, modules, where)
+    if base.family.name == ANY:
+        modules = {stored_as(module, base.entries) or module: parts for module, parts in modules.items()}
     untied = base.tied and not config.get("ensure_weight_tying") and any(
         _kept(config, module) for module in (EMBEDDING, HEAD) if module in modules)
     if modules.keys() & {EMBEDDING, HEAD} and (folder / "tokenizer.json").is_file():
         base = replace(base, tokenizer=folder)  # whoever adds tokens saves it beside the adapter
+    base = replace(base, adapter=folder)
     twins = _drop_twin(config, modules, where) if base.tied and not untied else []
     saved = {f"{module}.{part}": parts[part] for module, parts in modules.items()
              for part in ("weight", "bias") if part in parts}
@@ -264,13 +268,14 @@ def _drop_twin(config: dict[str, Any], modules: dict[str, Parts], where: Path) -
 
 def _model(base: ModelFolder, saved: dict[str, Entry], where: Path, *, untied: bool) -> ModelFolder:
     """The base as the adapter makes it. Raises UsageError where a saved tensor is none of it or of another shape."""
-    embedding = base.entries | saved
-    rows = embedding[f"{EMBEDDING}.weight"].shape[0]
     config = base.config | ({"tie_word_embeddings": False} if untied else {})
-    if rows != base.entries[f"{EMBEDDING}.weight"].shape[0]:
-        config |= {"vocab_size": rows}
-    shapes = layout(base.family.name, config, str(where))
-    found = {f"{HEAD}.weight": base.entries[f"{EMBEDDING}.weight"]} | base.entries | saved
+    rows, found = base.config.get("vocab_size", 0), base.entries | saved
+    if embedding := base.entries.get(f"{EMBEDDING}.weight"):  # a family without a row may call it otherwise
+        rows = found[f"{EMBEDDING}.weight"].shape[0]
+        found = {f"{HEAD}.weight": embedding} | found
+        if rows != embedding.shape[0]:
+            config |= {"vocab_size": rows}
+    shapes = base.shapes(config, str(where))
     other = f"train an adapter for {base.folder}, or name the base this one was trained on"
     for name in saved.keys() - shapes.keys():
         raise UsageError(f"{where}: {name} is no tensor of the base {base.folder}: the adapter is for another base",

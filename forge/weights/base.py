@@ -5,7 +5,6 @@ Opening reads headers only and imports no torch, so pre-flight checks can afford
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterator
@@ -16,37 +15,28 @@ from typing import Any
 
 import numpy as np
 
-from forge.catalog.families import Family, by_config
-from forge.core.fsio import JSON_LIMIT, read_limited
+from forge.catalog import memory
+from forge.catalog.families import ANY, Family
 from forge.errors import UsageError
-from forge.weights.layout import layout, tied
+from forge.weights.files import AGAIN as _AGAIN
+from forge.weights.files import read_json
+from forge.weights.foreign import family_of
+from forge.weights.layout import Shapes, layout, tied
 from forge.weights.safetensors import NUMPY, Entry, Files, Tensor, read_header
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+HEAD = "lm_head.weight"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,200}")  # no path, on any system
-_AGAIN = "fetch the base again with forge download --force"
 _SKIPPED = (".rotary_emb.inv_freq", ".attention.masked_bias")  # derived buffers that old exports carry
-
-
-def read_json(path: Path, limit: int = JSON_LIMIT) -> dict[str, Any]:
-    """A JSON object from a model folder. Raises UsageError where the file is absent, above `limit` bytes, or anything
-    else."""
-    try:
-        value = json.loads(read_limited(path, limit))
-    except FileNotFoundError:
-        raise UsageError(f"{path.parent} has no {path.name}", fix=_AGAIN) from None
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is not valid JSON: {error}", fix=_AGAIN) from None
-    if not isinstance(value, dict):
-        raise UsageError(f"{path} holds {type(value).__name__}, expected an object", fix=_AGAIN)
-    return value
 
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """`entries` are exactly the tensors that the config asks for, in canonical order (see forge.weights.layout).
-    `tokenizer` is the folder of its tokenizer files: an adapter that adds tokens may bring its own."""
+    """`entries` are exactly the tensors that the config asks for, in canonical order (see forge.weights.layout); of a
+    family without a row all that are stored, by name.
+    `tokenizer` is the folder of its tokenizer files: an adapter that adds tokens may bring its own. `adapter` is the
+    folder of the adapter, which may bring a chat template."""
 
     folder: Path
     config: dict[str, Any]
@@ -54,10 +44,26 @@ class ModelFolder:
     entries: dict[str, Entry]
     tokenizer: Path
     _files: Files = field(default_factory=Files, repr=False, compare=False)
+    adapter: Path | None = None
 
     @property
     def tied(self) -> bool:
+        if self.family.name == ANY:
+            return HEAD not in self.entries
         return tied(self.family.name, self.config)
+
+    @property
+    def sizes(self) -> memory.Sizes:
+        """Of its layers, for predictions."""
+        if self.family.name == ANY:
+            return memory.equivalent(self.config, self.parameters, self.tied)
+        return memory.sizes(self.config)
+
+    def shapes(self, config: dict[str, Any], where: str) -> Shapes:
+        """What the model would consist of with another config.json; of a family without a row, what it does."""
+        if self.family.name == ANY:
+            return {name: entry.shape for name, entry in self.entries.items()}
+        return layout(self.family.name, config, where)
 
     @property
     def parameters(self) -> int:
@@ -87,11 +93,15 @@ def open_base(folder: Path) -> ModelFolder:
         raise UsageError(f"there is no model folder {folder}", fix="forge download")
     config_file = folder / "config.json"
     config = read_json(config_file)
-    family = by_config(config, str(config_file))
+    family = family_of(folder, config)
     _require_plain(config, config_file)
     stored = _stored(folder)
+    if family.name == ANY:
+        plain = {name: entry.shape for name, entry in sorted(stored.items())}
+        return ModelFolder(folder, config, family,
+                           {name: _checked(folder, name, shape, stored) for name, shape in plain.items()}, folder)
     shapes = layout(family.name, config, str(config_file))
-    extra = [n for n in stored if n not in shapes and not n.endswith(_SKIPPED) and n != "lm_head.weight"]
+    extra = [n for n in stored if n not in shapes and not n.endswith(_SKIPPED) and n != HEAD]
     if extra:
         raise UsageError(f"{folder} has {len(extra)} tensors that a {family.architecture} lacks, such as {extra[0]}",
                          fix="choose a base of a supported architecture")

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from forge.chat.template import TEMPLATE
 from forge.core.fsio import write_json
 from forge.core.report import Reporter
 from forge.errors import StageFailed
@@ -42,7 +43,7 @@ def merged(base: ModelFolder, adapter: Adapter | None, frozen: Frozen | None = N
         return
     adapter.require_sound()
     for name, entry in adapter.model.entries.items():
-        dtype = base.entries.get(name, base.entries[f"{EMBEDDING}.weight"]).dtype
+        dtype = base.entries[name if name in base.entries else f"{EMBEDDING}.weight"].dtype
         change = _added if name in adapter.pairs else _replaced if name in adapter.tokens else _cast
         yield Tensor(name, dtype, entry.shape, partial(_loaded, change, name, dtype, adapter, frozen))
 
@@ -165,6 +166,8 @@ def write_merged(base_folder: Path, adapter_folder: Path | None, folder: Path, *
     total = sum(tensor.nbytes for tensor in tensors)
     files = [*copy_side_files(base_folder, folder, MODEL_FILES),
              *copy_side_files(model.tokenizer, folder, TOKENIZER_FILES)]
+    if adapter_folder and (adapter_folder / TEMPLATE).is_file():
+        files = list(dict.fromkeys([*files, *copy_side_files(adapter_folder, folder, (TEMPLATE,))]))
     if model.config != base.config:
         write_json(folder / "config.json", model.config)
     return files + write_shards(folder, tensors, on_bytes=on_bytes)

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from forge.chat.template import FOLDER, TEMPLATE
 from forge.core.fsio import write_json
 from forge.weights.safetensors import Tensor, write
 
@@ -13,7 +14,7 @@ SHARD_BYTES = 4_000_000_000
 # Everything beside the weights that a model folder may need at run time; a pickle or code file is never among them.
 MODEL_FILES = ("config.json", "generation_config.json", "LICENSE", "NOTICE")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json",
-                   "added_tokens.json", "chat_template.jinja", "tokenizer.model")
+                   "added_tokens.json", TEMPLATE, f"{FOLDER}/tool_use.jinja", "tokenizer.model")
 
 
 def plan_shards(tensors: Iterable[Tensor], max_shard_bytes: int = SHARD_BYTES) -> list[list[Tensor]]:
@@ -48,4 +49,8 @@ def write_shards(folder: Path, tensors: Iterable[Tensor], *, max_shard_bytes: in
 
 def copy_side_files(source: Path, folder: Path, names: Sequence[str] = MODEL_FILES + TOKENIZER_FILES) -> list[Path]:
     """Copies config, tokenizer and template files that are there, content only; returns the copies."""
-    return [Path(shutil.copyfile(source / name, folder / name)) for name in names if (source / name).is_file()]
+    found = [name for name in names if (source / name).is_file()]
+    for name in found:
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(source / name, folder / name)
+    return [folder / name for name in found]

@@ -1,6 +1,5 @@
 import http.client
 import json
-import time
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -209,9 +208,7 @@ QUESTIONS = ("Write a Python function that reverses a string.", "List the planet
 @pytest.fixture(scope="module")
 def imported(real_gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("imported")
-    started = time.monotonic()
     found = import_gguf(real_gguf, folder, report=Silent())
-    assert time.monotonic() - started < 30  # 4.5 s on two idle cores
     assert found == {"name": "Qwen2.5 Coder 0.5B Instruct AWQ", "architecture": "Qwen2ForCausalLM",
                      "parameters": 494_032_768, "dtype": "float16", "tied": True, "tied_from": "output.weight"}
     return folder

@@ -17,7 +17,7 @@ from forge.core.fsio import sha256_file
 from forge.core.report import Silent
 from forge.core.workspace import Workspace
 from forge.errors import ForgeError, StageFailed
-from forge.gguf import write as gguf_write
+from forge.gguf import make
 from forge.gguf.container import read_header
 from forge.gguf.verify import require_digest, require_planned, verify
 from forge.gguf.write import Plan, plan, quantize
@@ -111,7 +111,7 @@ def test_the_stage_refuses_what_changed_on_the_way_to_the_disk(
             handle.write(b"\xa5")
         return results
 
-    monkeypatch.setattr(gguf_write, "quantize", corrupted)
+    monkeypatch.setattr(make, "quantize", corrupted)
     with pytest.raises(ForgeError, match=words):
         run()
     assert path.read_bytes() == before

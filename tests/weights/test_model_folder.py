@@ -51,9 +51,9 @@ def test_absent_or_broken_config(tiny: Path) -> None:
 
 
 def test_an_unsupported_architecture_is_named_before_the_weights_are_read(tiny: Path) -> None:
-    edit(tiny, architectures=["MambaForCausalLM"])
+    edit(tiny, architectures=["NobodysForCausalLM"], model_type="nobodys")
     (tiny / "model.safetensors").write_bytes(b"never read")
-    assert "Qwen2ForCausalLM" in refused(tiny, "MambaForCausalLM").message
+    assert "Qwen2ForCausalLM" in refused(tiny, "NobodysForCausalLM").message
     edit(tiny, architectures=None)
     refused(tiny, "None")
 
