@@ -34,6 +34,10 @@ class Counter:
         self._encode: Callable[[str], int] | None = None
         self._seen = 0
 
+    def __reduce__(self) -> tuple:
+        """Travels to another process as its tokenizer."""
+        return Counter, (self.tokenizer, self.description or self.tokenizer.to_str().encode())
+
     def prepare(self) -> None:
         """Makes the second tokenizer now: for many texts to come, or for processes that are to share it."""
         if self.description is not None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from bisect import bisect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import accumulate, compress
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import BPE
 
 from forge.chat.counting import Counter
-from forge.chat.template import ChatTemplate, Message
+from forge.chat.template import OTHER_BASE, THOUGHT, ChatTemplate, Message, beside, is_plain, thought, unwrapped
 from forge.core.fsio import TOKENIZER_LIMIT, read_limited
 from forge.errors import UsageError
 
@@ -41,20 +43,34 @@ def segments(template: ChatTemplate, messages: Sequence[Message], stop: str) -> 
     It is put together turn by turn, each as it is generated: every answer stands right behind its own prompt, word for
     word. That is the rendered conversation, unless the template trims answers or shows past turns in another way than
     it prompts for them. The template sees marks in place of answers, so nothing in them can change what it writes.
+    Where it takes the thought out of a past answer (Qwen3), what it leaves up to there is context and not trained.
+
+    Raises UsageError where no mask can be derived, and for tools, calls, results or thoughts that the template leaves
+    out: what is not written is not silently trained without.
     """
-    marks = {i: f"\x02answer {i}\x03" for i, message in enumerate(messages) if message["role"] == "assistant"}
-    marked = [message | {"content": marks.get(i, message["content"])} for i, message in enumerate(messages)]
+    render = partial(template.render, thoughts=any(map(thought, messages)))
+    marked = [_marked(i, message) for i, message in enumerate(messages)]
     cuts: list[Segment] = []
-    done, rest, past = "", "", list(marks.values())
-    for n, (i, mark) in enumerate(marks.items()):
-        prompt = template.render(marked[:i], prompt=True)
-        before = _beyond(done, prompt, past[:n], stop)
-        lead, ending, rest = _around(mark, template.render(marked[:i + 1]), prompt, marked[:i], stop)
-        cuts += [Segment(before, False), Segment(lead + messages[i]["content"] + ending, learned(messages[i]))]
-        done += before + lead + mark + ending
+    signs: list[str] = []  # of each answer so far: what tells where a rendered text has it
+    for i, message in enumerate(messages):
+        if message["role"] != "assistant":
+            continue
+        prompt, through = render(marked[:i], prompt=True), render(marked[:i + 1])
+        through = _as_told(template, through, prompt, _mark(i), marked[:i])
+        cuts = _continued(cuts, prompt, signs, messages[:i], stop)
+        _require_spoken(template, message, _mark(i), through, stop)
+        text, sign, behind = _answered(message, _mark(i), through, prompt, marked[:i], stop)
+        _require_spoken(template, message, _mark(i), text, stop)
+        cuts.append(Segment(text, learned(message)))
+        signs.append(sign)
     if not messages or messages[-1]["role"] != "assistant":
-        rest = _beyond(done, template.render(marked), past, stop)
-    return [*cuts, Segment(rest, False)]
+        cuts = _continued(cuts, render(marked), signs, messages, stop)
+    else:
+        cuts.append(Segment(behind, False))
+    if not is_plain(messages):
+        _require_context(template, render, messages)
+    spoken = {_mark(i): _words(message)[1] for i, message in enumerate(messages) if marked[i] is not message}
+    return [Segment(_MARK.sub(lambda mark: spoken.get(mark[0], mark[0]), cut.text), cut.trained) for cut in cuts]
 
 
 def learned(message: Message) -> bool:
@@ -62,19 +78,88 @@ def learned(message: Message) -> bool:
     return message.get("weight") != "0"
 
 
-def _beyond(done: str, rendered: str, past: Sequence[str], stop: str) -> str:
-    """What `rendered` adds to `done`, the turns up to the last answer.
+def _mark(i: int) -> str:
+    return f"\x02answer {i}\x03"
 
-    Where past turns have changed, it begins behind the mark of that answer: Qwen3 takes the empty thought out of past
-    turns, Mistral moves the system prompt to the last question.
+
+_MARK = re.compile("\x02answer [0-9]+\x03")
+
+
+def _words(message: Message) -> tuple[str, str]:
+    """A thought at the beginning of an answer's text with what stands around it, and the words behind."""
+    found = THOUGHT.match(message["content"])
+    place = found.end() if found else 0
+    return message["content"][:place], message["content"][place:]
+
+
+def _wordless(message: Message) -> bool:
+    """Whether an answer is calls alone."""
+    return "tool_calls" in message and not _words(message)[1].strip()
+
+
+def _marked(i: int, message: Message) -> Message:
+    """An answer with a mark in place of its words; others as they are."""
+    if message["role"] != "assistant" or _wordless(message):
+        return message
+    return message | {"content": _words(message)[0] + _mark(i)}
+
+
+def _continued(cuts: list[Segment], rendered: str, signs: Sequence[str], past: Sequence[Message], stop: str
+               ) -> list[Segment]:
+    """The turns up to the last answer, and what `rendered` adds to these.
+
+    Where past turns have changed, it begins behind that answer: Qwen3 takes the empty thought out of past turns,
+    Mistral moves the system prompt to the last question. Thoughts that are gone are not to be learned, nor is an answer
+    without the thought that it came of: then all is as `rendered` has it.
     """
+    done = "".join([cut.text for cut in cuts])
     if rendered.startswith(done):
-        return rendered[len(done):]
-    places = [rendered.find(mark) for mark in past]
-    end = rendered.find(stop, places[-1])
-    if places[0] < 0 or places != sorted(places) or end < 0:  # an answer that is not there is found at -1
+        return [*cuts, Segment(rendered[len(done):], False)]
+    place = 0
+    for sign in signs:
+        place = rendered.find(sign, place)
+        if place < 0:
+            raise _underivable(stop)
+    end = rendered.find(stop, place)
+    if end < 0:
         raise _underivable(stop)
-    return rendered[end + len(stop):]
+    if any(thought(message) not in rendered for message in past):
+        return [Segment(rendered, False)]
+    return [*cuts, Segment(rendered[end + len(stop):], False)]
+
+
+def _answered(message: Message, mark: str, through: str, prompt: str, asked: Sequence[Message], stop: str
+              ) -> tuple[str, str, str]:
+    """An answer as it is generated behind `prompt`, up to its `stop`; what it is known by; what stands behind it."""
+    if not _wordless(message):
+        lead, ending, behind = _around(mark, through, prompt, asked, stop)
+        return lead + mark + ending, mark, behind
+    called, stopped, behind = through[_begins(through, prompt, asked, stop):].rpartition(stop)
+    if not stopped:
+        raise _underivable(stop)
+    start = max(called.rfind(message["tool_calls"][0]["function"]["name"]), 0)
+    return called + stop, called[start:] + stop, behind
+
+
+def _as_told(template: ChatTemplate, through: str, prompt: str, mark: str, asked: Sequence[Message]) -> str:
+    """A rendered answer behind the empty thought with which its prompt says that none is wanted, where the template
+    writes that in prompts alone (Gemma 4)."""
+    header, marked, behind = through.partition(mark)
+    empty = prompt.removeprefix(header)
+    if not marked or empty in ("", prompt) or template.render(asked, prompt=True, thoughts=True).endswith(empty):
+        return through
+    return prompt + marked + behind
+
+
+def _begins(through: str, prompt: str, asked: Sequence[Message], stop: str) -> int:
+    """Where an answer that holds no mark begins: behind its prompt, or behind what that has from the question on."""
+    if through.startswith(prompt):
+        return len(prompt)
+    question = asked[-1]["content"].strip() if asked else ""
+    from_question = prompt[prompt.rfind(question):]
+    if not question or question not in prompt or from_question not in through:
+        raise _underivable(stop)
+    return through.rfind(from_question) + len(from_question)
 
 
 def _around(mark: str, through: str, prompt: str, asked: Sequence[Message], stop: str) -> tuple[str, str, str]:
@@ -98,6 +183,52 @@ def _underivable(stop: str) -> UsageError:
     return UsageError("the chat template does not render an answer as what follows its own prompt, leaves out or moves "
                       f"past answers, or ends an assistant turn without {stop!r}: no loss mask can be derived",
                       fix="choose a base whose template appends turns")
+
+
+# -- what a template leaves out ----------------------------------------------------------------------------------------
+
+
+def _require_spoken(template: ChatTemplate, message: Message, mark: str, through: str, stop: str) -> None:
+    """Refuses a template that leaves out something of an answer, in all that it writes or where the answer is."""
+    if thought(message) not in through:
+        raise _left_out(template, "an answer's thoughts")
+    calls = message.get("tool_calls", [])
+    if any(call["function"]["name"] not in through for call in calls):
+        raise _left_out(template, "tool calls")
+    if calls and not _wordless(message) and mark not in through:
+        raise _left_out(template, "what an answer says beside its tool calls")
+    if calls and stop not in through[through.rfind(calls[-1]["function"]["name"]):]:
+        raise UsageError(f"the chat template{_of(template)} does not end a turn of tool calls with {stop!r}, as it "
+                         "ends answers: no loss mask can be derived", fix=f"{OTHER_BASE}, or take them out of the data")
+
+
+def _require_context(template: ChatTemplate, render: Callable[[Sequence[Message]], str], messages: Sequence[Message]
+                     ) -> None:
+    """Refuses a template that leaves out what answers are given to: tools, documents, results."""
+    whole, given = render(messages), beside(messages)
+    for name in given:
+        bare = [{key: value for key, value in message.items() if key != name} for message in messages]
+        if render(bare) == whole:
+            raise _left_out(template, f"`{name}`")
+    if any(tool["function"]["name"] not in whole for tool in given.get("tools", [])):
+        raise _left_out(template, "some of the `tools`")
+    for message in messages:
+        if message["role"] == "tool" and not _holds(whole, unwrapped(message["content"]).strip()):
+            raise _left_out(template, "tool results")
+
+
+def _holds(text: str, result: str) -> bool:
+    """Whether a text has a tool's result, as it is or as a JSON string (Llama 3.1)."""
+    return result in text or json.dumps(result, ensure_ascii=False)[1:-1] in text
+
+
+def _of(template: ChatTemplate) -> str:
+    return f" of {template.name}" if template.name else ""
+
+
+def _left_out(template: ChatTemplate, what: str) -> UsageError:
+    return UsageError(f"the chat template{_of(template)} leaves out {what}: it would be trained as if the data had "
+                      "none", fix=f"{OTHER_BASE}, or take them out of the data")
 
 
 def _joined(cut: Sequence[Segment], pieces: Sequence[list[int]]) -> Encoded:
@@ -146,8 +277,8 @@ class Encoder:
         return found
 
     @staticmethod
-    def load(folder: Path, *, stop: str, pad: str) -> Encoder:
-        """From a model folder; `stop` and `pad` come from its family's row."""
+    def load(folder: Path, *, stop: str, pad: str, adapter: Path | None = None) -> Encoder:
+        """From a model folder; `stop` and `pad` come from its family's row. An `adapter` may bring a template."""
         path = folder / "tokenizer.json"
         if not path.exists():
             raise UsageError(f"{folder} has no tokenizer.json", fix="forge download --force")
@@ -167,9 +298,15 @@ class Encoder:
         if unknown and tokenizer.model.token_to_id(unknown) is None:  # the library says so at the first unknown letter
             raise UsageError(f"{path} is not a tokenizer: its unk_token {unknown!r} is not in its vocabulary",
                              fix="forge download --force")
-        encoder = Encoder(tokenizer, ChatTemplate.load(folder), stop, pad)
+        encoder = Encoder(tokenizer, ChatTemplate.load(folder, adapter), stop, pad)
         encoder.folder, encoder.description = folder, description
         return encoder
+
+    def thinking(self) -> Encoder:
+        """The same with a template that asks for thoughts, as for a dataset that has some."""
+        other = copy(self)
+        other.template = self.template.thinking()
+        return other
 
     def ids(self, text: str) -> list[int]:
         return self.tokenizer.encode(text, add_special_tokens=False).ids

@@ -1,7 +1,8 @@
 """Whether Ollama puts before a model what its training put there: the Go template held against the Jinja template.
 
-Both are rendered over the same conversations and have to give the same text. The beginning-of-text token is left out:
-Jinja templates write it, llama.cpp and Ollama add it when they tokenise.
+Both are rendered over the same conversations and have to give the same text. The beginning-of-text token is trained
+where the Jinja template writes it. Ollama adds it when it tokenises where the GGUF says so (`adds_bos`): then the Go
+template leaves it out, else it has to write it, too.
 """
 
 from __future__ import annotations
@@ -52,10 +53,14 @@ class Difference:
                 f"{self.trained[:40]!r}")
 
 
-def prompts(go: GoTemplate, jinja: ChatTemplate, system: str | None,
-            messages: Sequence[Message]) -> tuple[str, str] | None:
+def _bos(jinja: ChatTemplate) -> str:
+    return jinja.special.get("bos_token") or "\0"
+
+
+def prompts(go: GoTemplate, jinja: ChatTemplate, system: str | None, messages: Sequence[Message], *,
+            adds_bos: bool = True) -> tuple[str, str] | None:
     """One conversation's prompt by training and by Ollama, whose model has the system prompt `system` (None or empty:
-    no SYSTEM); None where the Jinja template refuses it."""
+    no SYSTEM); None where the Jinja template refuses it. What Ollama adds to both is left out."""
     asked = list(messages)
     if system and asked[0]["role"] != "system":
         asked.insert(0, {"role": "system", "content": system})
@@ -64,15 +69,15 @@ def prompts(go: GoTemplate, jinja: ChatTemplate, system: str | None,
         trained = jinja.render(messages if system == jinja.default_system else asked, prompt=True)
     except UsageError:
         return None
-    return trained.removeprefix(jinja.special.get("bos_token") or "\0"), go.prompt(asked)
+    return trained.removeprefix(_bos(jinja) if adds_bos else ""), go.prompt(asked)
 
 
-def differences(go: str, jinja: ChatTemplate, system: str | None) -> list[Difference]:
+def differences(go: str, jinja: ChatTemplate, system: str | None, *, adds_bos: bool = True) -> list[Difference]:
     """All conversations whose prompts are not the same; `system` as for prompts(). A system prompt that the Jinja
     template refuses was never trained: that is a difference, too."""
     template, found = GoTemplate(go), []
     for name, messages in CONVERSATIONS.items():
-        pair = prompts(template, jinja, system, messages)
+        pair = prompts(template, jinja, system, messages, adds_bos=adds_bos)
         if pair is None and system and messages[0]["role"] != "system":
             found.append(Difference(name, 0, "no system turn: the template refuses it", system))
         if pair and pair[0] != pair[1]:
@@ -82,20 +87,20 @@ def differences(go: str, jinja: ChatTemplate, system: str | None) -> list[Differ
 
 
 def derived(jinja: ChatTemplate) -> str | None:
-    """A Go template with the texts that stand between the turns of a Jinja template; None where it takes no such turns.
+    """A Go template with the texts that stand between the turns of a Jinja template, without the beginning-of-text
+    token; None where it takes no such turns.
 
     It serves templates that write each turn by itself; differences() tells whether this one does.
     """
     marks = [f"\x02{i}\x03" for i in range(3)]
-    bos = jinja.special.get("bos_token") or "\0"
 
     def between(conversation: list[Message], *around: str) -> list[str]:
-        text = jinja.render(conversation, prompt=True).removeprefix(bos)
+        text = jinja.render(conversation, prompt=True).removeprefix(_bos(jinja))
         parts = []
         for mark in around:
             part, found, text = text.partition(mark)
             if not found:
-                raise UsageError("a turn is left out")
+                raise UsageError("a turn is left out", fix="take a template that writes every turn")
             parts.append(part)
         return [*parts, text]
 
@@ -135,12 +140,24 @@ def _literal(text: str) -> str:
     return text.replace("{{", '{{ "{{" }}')
 
 
-def go_template(row: str, jinja: ChatTemplate, system: str | None) -> tuple[str, list[Difference]]:
+def _opening(jinja: ChatTemplate) -> str:
+    """The beginning-of-text token, where the template writes it."""
+    try:
+        text = jinja.render(CONVERSATIONS["question"], prompt=True)
+    except UsageError:
+        return ""
+    return _bos(jinja) if text.startswith(_bos(jinja)) else ""
+
+
+def go_template(row: str, jinja: ChatTemplate, system: str | None, *, adds_bos: bool = True
+                ) -> tuple[str, list[Difference]]:
     """The Go template for a model: its family's `row` where that writes what its own template does, else one derived
     from it; and what then still differs."""
-    found = differences(row, jinja, system)
+    opening = "" if adds_bos else _literal(_opening(jinja))
+    chosen = opening + row
+    found = differences(chosen, jinja, system, adds_bos=adds_bos)
     own = derived(jinja) if found else None
     if own is None:
-        return row, found
-    remaining = differences(own, jinja, system)
-    return (own, remaining) if len(remaining) < len(found) else (row, found)
+        return chosen, found
+    remaining = differences(opening + own, jinja, system, adds_bos=adds_bos)
+    return (opening + own, remaining) if len(remaining) < len(found) else (chosen, found)

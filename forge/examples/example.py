@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from typing import NamedTuple
 
 import orjson
@@ -20,6 +21,15 @@ def stable_hash(*parts: object) -> str:
 def share_of(count: float, *parts: object) -> int:
     """A whole number for a fractional one, rounded up as often as the fraction says, by what the parts are."""
     return int(count) + (int(stable_hash(*parts)[:8], 16) < (count - int(count)) * 2**32)
+
+
+def most_tokens(text: str) -> int:
+    """As many tokens as a text can have: bytes, of its decomposed form where that is longer, since tokenizers normalise
+    and some characters become three (U+0958, U+FB2C, U+1D160)."""
+    if text.isascii():
+        return len(text)
+    whole, apart = (len(form.encode(errors="surrogatepass")) for form in (text, unicodedata.normalize("NFKD", text)))
+    return max(whole, apart)
 
 
 class Example(NamedTuple):
@@ -81,5 +91,5 @@ class Scale:
     def fits(self, example: Example, tokens: int) -> bool:
         """Whether an example, whose answer has `tokens`, fits a row; counted in full where a bound does not settle it.
         """
-        bound = self.frame(example.system) + len(example.prompt.encode(errors="surrogatepass")) + tokens
+        bound = self.frame(example.system) + most_tokens(example.prompt) + tokens
         return bound <= self.max_length or len(self.encoder.conversation(example.messages).ids) <= self.max_length

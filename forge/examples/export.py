@@ -1,8 +1,12 @@
-"""The dataset in the formats of other trainers: alpaca, ShareGPT, parquet. One pass, stable bytes."""
+"""The dataset in the formats of other trainers: alpaca, ShareGPT, parquet. One pass, stable bytes.
+
+Tools, calls and thoughts go into ShareGPT, as LLaMA-Factory reads them; what a format has no place for is refused.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -10,12 +14,12 @@ from typing import Any
 
 import orjson
 
-from forge.chat.template import Message
+from forge.chat.template import PLAIN, Message, beside
 from forge.errors import EnvironmentProblem, UsageError
 from forge.examples import formats
 
 ROWS = 8192  # examples in a parquet row group: what is held in memory
-SHAREGPT_NAMES = {"system": "system", "user": "human", "assistant": "gpt"}
+SHAREGPT_NAMES = {"system": "system", "user": "human", "assistant": "gpt", "tool": "observation"}
 
 Write = Callable[[list[Message], dict[str, Any]], None]
 
@@ -37,14 +41,18 @@ def export(path: Path, out: dict[str, Path]) -> int:
         writers = [stack.enter_context(FORMATS[name](staged)) for name, staged in out.items()]
         for line in formats.checked(path):
             count += 1
-            for write in writers:
-                write(line.messages or [], line.record or {})
+            try:
+                for write in writers:
+                    write(line.messages or [], line.record or {})
+            except UsageError as error:
+                raise UsageError(f"{path}:{line.number}: {error.message}", fix=error.fix) from None
     return count
 
 
 def alpaca(messages: list[Message], record: dict[str, Any]) -> dict[str, Any]:
     """The last turn as instruction and output; earlier ones are `history`, as LLaMA-Factory reads it."""
     _require_learned(messages, "alpaca")
+    _require_text(messages, "alpaca")
     system, turns = formats.split_system(messages)
     texts = [turn["content"] for turn in turns]
     pairs = [list(pair) for pair in zip(texts[::2], texts[1::2], strict=True)]
@@ -60,8 +68,26 @@ def alpaca(messages: list[Message], record: dict[str, Any]) -> dict[str, Any]:
 
 
 def sharegpt(messages: list[Message], record: dict[str, Any]) -> dict[str, Any]:
-    turns = [{"from": SHAREGPT_NAMES[turn["role"]], "value": turn["content"], **_weight(turn)} for turn in messages]
-    return {"conversations": turns, **_source(record)}
+    """Calls, results, tools and thoughts as LLaMA-Factory reads them (data/README.md, "Sharegpt Format")."""
+    given = beside(messages)
+    if "tools" in given:
+        given["tools"] = _json([tool["function"] for tool in given["tools"]])
+    return {"conversations": [_said(turn) | _weight(turn) for turn in messages], **given, **_source(record)}
+
+
+def _said(turn: Message) -> dict[str, Any]:
+    text, thoughts, calls = turn["content"], turn.get("reasoning_content"), turn.get("tool_calls")
+    if calls and (text.strip() or thoughts):
+        raise UsageError("an answer has text or thoughts beside its calls, which sharegpt cannot say", fix=_ELSE)
+    if calls:
+        made = [{key: call["function"][key] for key in ("name", "arguments")} for call in calls]
+        return {"from": formats.CALL, "value": _json(made if len(made) > 1 else made[0])}
+    value = f"<think>\n{thoughts}\n</think>\n\n{text}" if thoughts else text
+    return {"from": SHAREGPT_NAMES[turn["role"]], "value": value}
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _weight(turn: Message) -> dict[str, int]:
@@ -73,7 +99,17 @@ def _require_learned(messages: list[Message], format: str) -> None:
     """Refuses what a format would have learned for want of a place to say otherwise."""
     if any(formats.WEIGHT in turn for turn in messages):
         raise UsageError(f"an answer has weight 0, which {format} cannot say: it would be learned",
-                         fix="export sharegpt, or leave the example out")
+                         fix="--export sharegpt, or leave the example out")
+
+
+_ELSE = "leave the example out, or give the other trainer the dataset itself"
+
+
+def _require_text(messages: list[Message], format: str) -> None:
+    """Refuses what a format has no place for."""
+    if not all(turn.keys() <= PLAIN and turn["role"] != "tool" for turn in messages):
+        raise UsageError(f"an example has tools, calls, documents or thoughts, which {format} cannot say",
+                         fix=f"--export sharegpt, or {_ELSE}")
 
 
 def _source(record: dict[str, Any]) -> dict[str, Any]:
@@ -125,6 +161,7 @@ def _parquet(path: Path) -> Iterator[Write]:
 
 def _row(messages: list[Message], record: dict[str, Any]) -> dict[str, Any]:
     _require_learned(messages, "parquet")
+    _require_text(messages, "parquet")
     source = formats.provenance(record) or {}
     start, end = formats.span_of(source) or (None, None)
     return {

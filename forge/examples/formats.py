@@ -1,18 +1,24 @@
-"""The shapes that training data comes in (JSONL, a JSON array, parquet), all read as conversations."""
+"""The shapes that training data comes in (JSONL, a JSON array, parquet), all read as conversations.
+
+docs/data.md has the same as a table. What is not read and would be missed is refused by name: UNREAD.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from forge.chat.template import Message
+from forge.chat.template import BESIDE, Message, thought
 from forge.core.fsio import human, read_limited
 from forge.errors import EnvironmentProblem, UsageError
 
+CALL = "function_call"  # of ShareGPT: an assistant's turn that is a call, or several, as JSON
 SHAREGPT_ROLES = {
     "human": "user",
     "user": "user",
@@ -23,13 +29,25 @@ SHAREGPT_ROLES = {
     "bing": "assistant",
     "bard": "assistant",
     "system": "system",
+    CALL: "assistant",
+    "observation": "tool",
+    "tool": "tool",
+    "function": "tool",
+    "tool_response": "tool",
 }
+ROLES = {role: role for role in ("system", "user", "assistant", "tool")} | {"function": "tool"}
 WEIGHT = "weight"  # what a message is marked with that is not to be learned
 WEIGHTS = (WEIGHT, "train", "trainable", "training")  # of OpenAI's, axolotl's and other formats: 0, 1, false, true
-ROLES = {role: role for role in ("system", "user", "assistant")}
+THOUGHTS = ("reasoning_content", "thinking", "reasoning")  # the names of an answer's thoughts, as transformers reads
+TOOLS = ("tools", "functions")  # the names of what a conversation may call; a list, or its JSON
+KEPT = ("tool_call_id", "name")  # of a tool's result, where a template wants it
+# What would be lost: of a turn or a whole record, and why.
+UNREAD = dict.fromkeys(("image", "images", "audio", "audios", "video", "videos"), "only text is trained") | {
+    "chat_template_kwargs": "how the template is asked follows from the data: with thoughts where it has some"}
 LINE_LIMIT = 64_000_000  # bytes of a line of JSONL; no example has as many
 ARRAY_LIMIT = 1_000_000_000  # bytes of a JSON array, which is read at once
 SNIFF = 4096  # bytes that tell an array from lines
+DEPTH = 100  # of tools, arguments and results
 BATCH = 1024  # parquet rows held at a time
 BOM = b"\xef\xbb\xbf"  # what some editors put before the first line
 
@@ -47,19 +65,148 @@ def _text(record: dict[str, Any], key: str) -> str:
     return value
 
 
+def _content(turn: dict[str, Any], key: str, role: str, where: str) -> str:
+    """The text of a turn: a text, or parts of text; a tool's result may be any JSON."""
+    value = turn.get(key)
+    parts = value if isinstance(value, list) else []
+    strange = [i for i, part in enumerate(parts) if not _is_text(part)]
+    if parts and not strange:
+        return "".join(part["text"] for part in parts)
+    if role == "tool" and value is not None and not isinstance(value, str):
+        _require_shallow(value, f"{where}: {key}")
+        return json.dumps(value, ensure_ascii=False)
+    if strange and isinstance(kind := parts[strange[0]], dict):
+        raise ExampleError(f"{where}: {key}[{strange[0]}] is of type {kind.get('type')!r}; only text is trained")
+    return _text(turn, key)
+
+
+def _is_text(part: Any) -> bool:
+    return isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)
+
+
 def _turns(record: dict[str, Any], key: str, role: str, content: str, names: dict[str, str]) -> list[Message]:
     turns = record[key]
     if not isinstance(turns, list):
         raise ExampleError(f"{key} is {type(turns).__name__}, not a list")
-    messages: list[Message] = []
-    for i, turn in enumerate(turns):
-        if not isinstance(turn, dict) or role not in turn or content not in turn:
-            raise ExampleError(f"{key}[{i}] has no {role} and {content}")
-        name = turn[role]
-        if not isinstance(name, str) or name not in names:
-            raise ExampleError(f"{key}[{i}]: unknown role {name!r}; known: {', '.join(names)}")
-        messages.append({"role": names[name], "content": _text(turn, content)} | _weight(turn, f"{key}[{i}]"))
-    return messages
+    return [_turn(turn, f"{key}[{i}]", role, content, names) for i, turn in enumerate(turns)]
+
+
+def _turn(turn: Any, where: str, role: str, content: str, names: dict[str, str]) -> Message:
+    calling = isinstance(turn, dict) and ("tool_calls" in turn or "function_call" in turn)
+    if not isinstance(turn, dict) or role not in turn or (content not in turn and not calling):
+        raise ExampleError(f"{where} has no {role} and {content}")
+    name = turn[role]
+    if not isinstance(name, str) or name not in names:
+        raise ExampleError(f"{where}: unknown role {name!r}; known: {', '.join(names)}")
+    _require_read(turn, f"{where}: ")
+    if name == CALL:
+        return {"role": names[name], "content": "", "tool_calls": _called(turn[content], where)} | _weight(turn, where)
+    message = {"role": names[name], "content": _content(turn, content, names[name], where)}
+    message |= _calls(turn, where) | _thoughts(turn, where) | _weight(turn, where)
+    if message["role"] == "tool":
+        return message | {key: turn[key] for key in KEPT if isinstance(turn.get(key), str)}
+    spoken = message.keys() & {"tool_calls", "reasoning_content"}
+    if spoken and message["role"] != "assistant":
+        raise ExampleError(f"{where}: {min(spoken)} of {name!r}; only an assistant has any")
+    return message
+
+
+def _require_read(record: dict[str, Any], where: str = "") -> None:
+    """Refuses what is not read and would be missed."""
+    for name in record.keys() & UNREAD:
+        if record[name]:
+            raise ExampleError(f"{where}{name} is not read: {UNREAD[name]}")
+
+
+# -- tools, calls, thoughts --------------------------------------------------------------------------------------------
+
+
+def _parsed(value: Any, where: str) -> Any:
+    """What a text of JSON holds; anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        raise ExampleError(f"{where} is not valid JSON: {error}") from None
+
+
+def _require_shallow(value: Any, where: str) -> None:
+    """Refuses what is nested so deep that writing it as JSON would fail."""
+    level = [value]
+    for _ in range(DEPTH):
+        inner = [item.values() if isinstance(item, dict) else item for item in level if isinstance(item, dict | list)]
+        level = list(chain.from_iterable(inner))
+        if not level:
+            return
+    raise ExampleError(f"{where} is nested more than {DEPTH} deep")
+
+
+def _function(value: Any, where: str) -> dict[str, Any]:
+    """{"type": "function", "function": …} of a tool or a call, which some formats leave out."""
+    whole = value if isinstance(value, dict) and "function" in value else {"type": "function", "function": value}
+    inner = whole["function"]
+    if not isinstance(inner, dict) or not isinstance(inner.get("name"), str) or not inner["name"]:
+        raise ExampleError(f"{where} has no name")
+    return whole
+
+
+def _tools(record: dict[str, Any]) -> dict[str, Any]:
+    """What may be called, under `tools`; nothing where that is nothing."""
+    found = next((name for name in TOOLS if record.get(name)), None)
+    if found is None:
+        return {}
+    tools = _parsed(record[found], found)
+    if not isinstance(tools, list):
+        raise ExampleError(f"{found} is {type(tools).__name__}, not a list")
+    _require_shallow(tools, found)
+    return {"tools": [_function(tool, f"{found}[{i}]") for i, tool in enumerate(tools)]} if tools else {}
+
+
+def _documents(record: dict[str, Any]) -> dict[str, Any]:
+    """Passages that answers rest on, for templates that write such."""
+    documents = record.get("documents")
+    if not documents:
+        return {}
+    if not isinstance(documents, list) or not all(isinstance(document, dict) for document in documents):
+        raise ExampleError("documents is not a list of objects")
+    _require_shallow(documents, "documents")
+    return {"documents": documents}
+
+
+def _calls(turn: dict[str, Any], where: str) -> Message:
+    """An assistant's calls: OpenAI's `tool_calls`, or the one of its older `function_call`."""
+    calls = turn.get("tool_calls") or turn.get("function_call")
+    return {"tool_calls": _called(calls, where)} if calls else {}
+
+
+def _called(value: Any, where: str) -> list[dict[str, Any]]:
+    calls = _parsed(value, f"{where}: the call")
+    if not isinstance(calls, list):
+        calls = [calls]
+    if not calls:
+        raise ExampleError(f"{where}: the call has no name")
+    return [_call(call, f"{where}: call {i + 1}") for i, call in enumerate(calls)]
+
+
+def _call(value: Any, where: str) -> dict[str, Any]:
+    """A call, its arguments as an object, as templates want them (transformers' documentation, "Tool use")."""
+    whole = _function(value, where)
+    arguments = _parsed(whole["function"].get("arguments") or {}, f"{where}: arguments")
+    arguments = {} if arguments is None else arguments
+    if not isinstance(arguments, dict):
+        raise ExampleError(f"{where}: arguments is {type(arguments).__name__}, not an object")
+    _require_shallow(whole, where)
+    return whole | {"function": whole["function"] | {"arguments": arguments}}
+
+
+def _thoughts(turn: dict[str, Any], where: str) -> Message:
+    name = next((name for name in THOUGHTS if turn.get(name)), None)
+    if name is None:
+        return {}
+    if not isinstance(turn[name], str):
+        raise ExampleError(f"{where}: {name} is {type(turn[name]).__name__}, not text")
+    return {"reasoning_content": turn[name].strip()} if turn[name].strip() else {}
 
 
 def _weight(turn: dict[str, Any], where: str) -> Message:
@@ -74,17 +221,21 @@ def _weight(turn: dict[str, Any], where: str) -> Message:
 
 
 def _messages(record: dict[str, Any]) -> list[Message]:
-    return _turns(record, "messages", "role", "content", ROLES)
+    return _led(record, _turns(record, "messages", "role", "content", ROLES))
 
 
 def _sharegpt(record: dict[str, Any]) -> list[Message]:
-    turns = _turns(record, "conversations", "from", "value", SHAREGPT_ROLES)
+    return _led(record, _turns(record, "conversations", "from", "value", SHAREGPT_ROLES))
+
+
+def _led(record: dict[str, Any], turns: list[Message]) -> list[Message]:
+    """The turns behind the system prompt that stands beside them, where they have none."""
     return turns if turns and turns[0]["role"] == "system" else [*_system(record), *turns]
 
 
 def _alpaca(record: dict[str, Any]) -> list[Message]:
     asked = "\n\n".join(part for part in (_text(record, "instruction"), _text(record, "input")) if part.strip())
-    return [*_system(record), *_history(record), *_pair(asked, _text(record, "output"))]
+    return [*_system(record), *_history(record), *_answered(record, asked, "output")]
 
 
 def _history(record: dict[str, Any]) -> list[Message]:
@@ -99,7 +250,13 @@ def _history(record: dict[str, Any]) -> list[Message]:
 
 
 def _completion(record: dict[str, Any]) -> list[Message]:
-    return _pair(_text(record, "prompt"), _text(record, "completion"))
+    return _answered(record, _text(record, "prompt"), "completion")
+
+
+def _answered(record: dict[str, Any], asked: str, key: str) -> list[Message]:
+    """A question and its answer, whose thoughts and calls stand beside it."""
+    question, answer = _pair(asked, _text(record, key))
+    return [question, answer | _calls(record, key) | _thoughts(record, key)]
 
 
 def _system(record: dict[str, Any]) -> list[Message]:
@@ -127,7 +284,10 @@ def conversation(record: object) -> list[Message]:
     record = _given(record)
     for _, keys, read in FORMATS:
         if record.keys() >= keys:
-            return read(record)
+            _require_read(record)
+            messages = read(record)
+            given = _tools(record) | _documents(record)
+            return [messages[0] | given, *messages[1:]] if given and messages else messages
     known = "; ".join(", ".join(sorted(keys)) for _, keys, _ in FORMATS)
     raise ExampleError(f"keys {', '.join(map(str, record)) or '(none)'} are no known format; expected one of: {known}")
 
@@ -142,17 +302,44 @@ def problems(messages: list[Message]) -> list[str]:
     found = [
         f"turn {i + 1} ({message['role']}) is empty"
         for i, message in enumerate(messages)
-        if not message["content"].strip()
+        if not message["content"].strip() and "tool_calls" not in message and message["role"] != "tool"
     ]
     roles = [message["role"] for message in messages]
     if not any(message["role"] == "assistant" and message.get("weight") != "0" for message in messages):
         found.append("no assistant turn: nothing is trained")
     turns = roles[1:] if roles[:1] == ["system"] else roles
-    if turns != (["user", "assistant"] * len(turns))[: len(turns)]:
-        found.append(f"roles do not alternate user, assistant: {', '.join(roles)}")
-    elif turns and turns[-1] == "user":
-        found.append("the last turn is the user's")
+    if not all(role in FOLLOWS[before] for before, role in pairwise(["", *turns])):
+        results = ", and a tool's result where it called" if "tool" in roles else ""
+        found.append(f"roles do not alternate user, assistant{results}: {', '.join(roles)}")
+    elif turns and turns[-1] != "assistant":
+        found.append(f"the last turn is the {turns[-1]}'s")
     return found
+
+
+# Whose turn may follow whose; the first follows none.
+FOLLOWS = {"": ("user",), "user": ("assistant",), "assistant": ("user", "tool"), "tool": ("tool", "assistant"),
+           "system": ()}
+
+
+def texts(message: Message) -> list[str]:
+    """All that a turn brings into a conversation: its text, thoughts, calls, and what stands beside."""
+    rest = [message[name] for name in ("tool_calls", *BESIDE) if name in message]
+    written = [json.dumps(value, ensure_ascii=False) for value in rest]
+    return [message["content"], *filter(None, [message.get("reasoning_content")]), *written]
+
+
+def has_thoughts(path: Path) -> bool:
+    """Whether any answer of a dataset has thoughts: then a model is asked for some."""
+    if path.suffix.lower() != ".parquet" and not _speaks_of_thoughts(path):
+        return False
+    return any(thought(message) for line in lines(path) for message in line.messages or [])
+
+
+def _speaks_of_thoughts(path: Path) -> bool:
+    """Whether the file has any of the words; most have none, and need not be read twice."""
+    words = [f'"{name}"'.encode() for name in THOUGHTS] + [b"<think>", b"\\u003cthink"]
+    with open(path, "rb") as file:
+        return any(word in line for line in iter(lambda: file.readline(LINE_LIMIT), b"") for word in words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,9 +437,16 @@ def _parquet(path: Path) -> Iterator[Entry]:
             for batch in file.iter_batches(batch_size=BATCH):
                 for row in batch.to_pylist():
                     number += 1
-                    yield number, row, None
+                    yield number, _pruned(row), None
     except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: text that is not UTF-8
         yield number + 1, None, f"not valid parquet: {error}"
+
+
+def _pruned(value: Any) -> Any:
+    """A row without the nulls in it: in a column, every object has the keys of all."""
+    if isinstance(value, dict):
+        return {key: _pruned(item) for key, item in value.items() if item is not None}
+    return [_pruned(item) for item in value] if isinstance(value, list) else value
 
 
 READERS: dict[str, Callable[[Path], Iterator[Entry]]] = {".json": _json, ".parquet": _parquet}

@@ -19,6 +19,7 @@ from forge.chat.template import Message
 from forge.core.fsio import sha256_bytes
 from forge.corpus.load import load
 from forge.corpus.walk import File
+from forge.errors import UsageError
 from forge.examples import formats
 from forge.examples.scripts import FUNCTION_WORDS
 
@@ -71,12 +72,14 @@ def preview(path: Path, count: int, seed: int, encoder: Encoder, root: Path) -> 
     Sources are looked for below the workspace `root`. Raises UsageError where there is no dataset; lines that cannot be
     trained are left out, as `forge validate` is what tells of them.
     """
+    if path.is_file() and formats.has_thoughts(path):
+        encoder = encoder.thinking()
     sampler: Sampler[formats.Line] = Sampler(count, seed)
     for line in formats.lines(path):
         if line.messages and not formats.problems(line.messages):
             record = line.record or {}
             sampler.offer(kind_of(record), str(record.get("id") or line.messages), line)
-    return [_shown(line, encoder, root) for _, line in sampler.spread(count)]
+    return [_shown(path, line, encoder, root) for _, line in sampler.spread(count)]
 
 
 def kind_of(record: dict[str, Any]) -> str:
@@ -119,11 +122,14 @@ class Sampler(Generic[T]):
         return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest())
 
 
-def _shown(line: formats.Line, encoder: Encoder, root: Path) -> Shown:
+def _shown(path: Path, line: formats.Line, encoder: Encoder, root: Path) -> Shown:
     messages, record = line.messages or [], line.record or {}
     source = formats.provenance(record) or {}
     answer = "\n".join(message["content"] for message in messages if message["role"] == "assistant")
-    encoded = encoder.conversation(messages)
+    try:
+        encoded = encoder.conversation(messages)
+    except UsageError as error:
+        raise UsageError(f"{path}:{line.number}: {error.message}", fix=error.fix) from None
     name, identity = source.get("path"), record.get("id")
     return Shown(
         line.number,

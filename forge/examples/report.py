@@ -166,7 +166,7 @@ def _figures(card: dict[str, Any]) -> str:
         ("Examples", card.get("examples"), kept),
         ("Source tokens", source, ""),
         ("Trained tokens", trained, times),
-        ("Coverage", f"{_floor(float(card.get('coverage', 0)))} %", "of source tokens are taught"),
+        ("Coverage", f"{_floor(float(card.get('coverage', 0)))} %", "of the tokens that were read are taught"),
         ("Duplicates", card.get("duplicates"), "sections, taught once"),
         ("Redactions", card.get("redactions"), "secrets and addresses"),
     )
@@ -247,9 +247,27 @@ def _coverage(card: dict[str, Any], found: Measured) -> str:
             f"Every token of all {len(files):,} files is taught at least once.")
     return (
         f"<p>{said} Each block is a file, as long as it has tokens; the stronger its colour, the more often they are "
-        f"taught. Hold the pointer over one for its name.</p>"
+        f"taught. Hold the pointer over one for its name.</p>{_beyond(card)}"
         f"{_legend(list(files.values()), aim)}<div class=map>{drawn}</div>"
     )
+
+
+def _beyond(card: dict[str, Any]) -> str:
+    """What coverage does not count: it begins with the text that was read."""
+    whole = len(card.get("skipped", []))
+    parts = len({entry["path"] for entry in card.get("notes", []) if _is_partial(entry)})
+    counted = [f"{count:,} {name if count == 1 else many}" for count, name, many in (
+        (whole, "file or folder was left out whole", "files or folders were left out whole"),
+        (parts, "file was read in part", "files were read in part")) if count]
+    told = f'<a href="#skipped">{", ".join(counted)}</a>' if counted else "no file was left out"
+    return (f"<p class=note>This counts the text that was read. Beside it, {told}. Pages, slides and sheets that could "
+            "not be read are counted there by number; what pictures within a document show is known only where their "
+            "text was recognised.</p>")
+
+
+def _is_partial(entry: dict[str, Any]) -> bool:
+    """Whether a note tells of something that is in the file and not in the dataset."""
+    return any(said in entry["note"] for said in ("not read", "not taught"))
 
 
 def _folders(paths: Sequence[str]) -> list[tuple[str, list[str]]]:
@@ -376,9 +394,12 @@ def _redactions(card: dict[str, Any]) -> str:
 
 def _skipped(card: dict[str, Any]) -> str:
     rows = [(_path(entry["path"]), _text(entry["reason"])) for entry in card.get("skipped", [])]
-    notes = [(_path(entry["path"]), _text(entry["note"])) for entry in card.get("notes", [])]
     html = _table(("File", "Why"), rows, "Every file that was chosen could be read.")
-    return html + (f"<h3>Read with a reservation</h3>{_table(('File', 'Note'), notes, '')}" if notes else "")
+    for title, partial in (("Read in part", True), ("Read with a reservation", False)):
+        notes = [(_path(entry["path"]), _text(entry["note"])) for entry in card.get("notes", [])
+                 if _is_partial(entry) == partial]
+        html += f"<h3>{title}</h3>{_table(('File', 'Note'), notes, '')}" if notes else ""
+    return html
 
 
 def _held_back(card: dict[str, Any], probes: Counter[str]) -> str:

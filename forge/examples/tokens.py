@@ -7,8 +7,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from forge.chat.encode import Encoder, segments
-from forge.chat.template import Message
+from forge.chat.encode import Encoder, learned, segments
+from forge.chat.template import Message, is_plain
 from forge.errors import UsageError
 
 BATCH = 2048  # conversations to count together
@@ -42,7 +42,7 @@ class Tally:
         self.special = control_tokens(encoder)
         self._cuts = self._framed = True
         self._proved = False
-        self._frames: dict[tuple[str, ...], _Frame | None] = {}
+        self._frames: dict[tuple[tuple[str, bool], ...], _Frame | None] = {}
         self._known: dict[bytes, int] = {}
 
     def counts(self, conversations: Sequence[list[Message]], *, render: bool = True) -> list[Count]:
@@ -90,7 +90,9 @@ class Tally:
 
     def _fitting(self, messages: list[Message], render: bool) -> _Frame | None:
         """The frame that a conversation stands in, if it does."""
-        roles = tuple([message["role"] for message in messages])
+        if not is_plain(messages):
+            return None
+        roles = tuple([(message["role"], learned(message)) for message in messages])
         if roles not in self._frames:
             self._frames[roles] = _frame(roles, self.encoder, self.special if self._cuts else None)
         frame = self._frames[roles]
@@ -133,9 +135,11 @@ class _Frame:
         return Count(self.tokens + sum(counts), self.trained + trained)
 
 
-def _frame(roles: tuple[str, ...], encoder: Encoder, special: re.Pattern[str] | None) -> _Frame | None:
-    """None where the template refuses the roles, or does not write each content once and in order."""
-    marks: list[Message] = [{"role": role, "content": f"\x02{i}\x03"} for i, role in enumerate(roles)]
+def _frame(roles: tuple[tuple[str, bool], ...], encoder: Encoder, special: re.Pattern[str] | None) -> _Frame | None:
+    """None where the template refuses the roles, each learned or not, or does not write each content once and in
+    order."""
+    marks: list[Message] = [{"role": role, "content": f"\x02{i}\x03", "weight": str(int(is_learned))}
+                            for i, (role, is_learned) in enumerate(roles)]
     try:
         found = segments(encoder.template, marks, encoder.stop)
     except UsageError:

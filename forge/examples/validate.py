@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from forge.chat.encode import Encoder
-from forge.chat.template import Message
+from forge.chat.encode import Encoder, learned, segments
+from forge.chat.template import Message, thought
 from forge.core.report import Reporter, Silent
 from forge.examples import formats
 from forge.examples.scripts import OTHER, language, script
@@ -36,6 +36,8 @@ def validate(path: Path, *, encoder: Encoder | None, max_length: int | None, rep
     `histogram` ([{from, below, examples}], by tokens), these five None without an encoder, and `findings` ([{line,
     level, kind, message}], the first 200 of each kind, by line). Raises UsageError where there is no file.
     """
+    if encoder and path.is_file() and formats.has_thoughts(path):
+        encoder = encoder.thinking()
     check = _Check(encoder, max_length)
     progress = report or Silent()
     rest = formats.lines(path)
@@ -59,6 +61,7 @@ class _Check:
         self.languages: Counter[str] = Counter()
         self.scripts: dict[str, array[int]] = {}  # lines of each script's examples
         self.unsourced = array("Q")
+        self.unthought = array("Q")  # lines with answers that are context, for their thoughts are left out
         self.tokens = array("I")
         self.lines = array("Q")  # of the examples, in order, as the digests are
         self.wholes = bytearray()
@@ -102,7 +105,7 @@ class _Check:
         if passed := [i for i, message in enumerate(messages, 1) if message.get("weight") == "0"]:
             self.note(number, "warning", "weight", f"turn {passed[0]} is not learned: its weight is 0")
         self._provenance(number, record)
-        words = " ".join([message["content"][:400] for message in messages[-2:]])
+        words = " ".join([message["content"][:400] for message in messages if message["role"] != "tool"][-2:])
         written = script(words)
         self.languages[language(words, written)] += 1
         self.scripts.setdefault(written, array("Q")).append(number)
@@ -130,6 +133,7 @@ class _Check:
                 self.note(number, "error", "template", count.error)
                 continue
             self._control(number, messages, tally)
+            self._thoughts(number, messages, tally.encoder)
             self.tokens.append(count.tokens)
             self.trained += count.trained
             if self.max_length and count.tokens > self.max_length:
@@ -137,9 +141,17 @@ class _Check:
                 message = f"{count.tokens} tokens do not fit train.max_length {self.max_length}"
                 self.note(number, "error", "truncated", message)
 
+    def _thoughts(self, number: int, messages: list[Message], encoder: Encoder) -> None:
+        answers = [message for message in messages if message["role"] == "assistant"]
+        if not any(map(thought, answers[:-1])):
+            return
+        trained = sum(cut.trained for cut in segments(encoder.template, messages, encoder.stop))
+        if trained < sum(map(learned, answers)):
+            self.unthought.append(number)
+
     def _control(self, number: int, messages: list[Message], tally: Tally) -> None:
         for i, message in enumerate(messages):
-            token = tally.special.search(message["content"])
+            token = next(filter(None, map(tally.special.search, formats.texts(message))), None)
             if token:
                 said = f"turn {i + 1} ({message['role']}) holds the control token {token[0]}: it would act as one"
                 self.note(number, "error", "control", said)
@@ -159,6 +171,9 @@ class _Check:
                 self.note(self.lines[at], "warning", "conflict", message)
         if self.unsourced:
             self._many("provenance", self.unsourced, "name no source")
+        if self.unthought:
+            self._many("thoughts", self.unthought, "have answers before the last question whose thoughts the base's "
+                       "template leaves out: these are context and not learned; split them, one question each")
         self._minorities()
 
     def _many(self, kind: str, lines: Sequence[int], what: str) -> None:
@@ -220,7 +235,7 @@ def _by_count(counts: Counter[str]) -> dict[str, int]:
 
 
 def _digest(messages: Sequence[Message]) -> bytes:
-    whole = "\x00".join([f"{message['role']}\x01{message['content']}" for message in messages])
+    whole = "\x00".join(["\x01".join([message["role"], *formats.texts(message)]) for message in messages])
     return hashlib.blake2b(whole.encode(errors="surrogatepass"), digest_size=16).digest()
 
 

@@ -198,6 +198,18 @@ def test_a_template_that_does_not_append_turns(source):
     assert caught.value.fix
 
 
+def test_an_empty_thought_that_stands_in_prompts_alone_is_context():
+    # Gemma 4's way: what is rendered of an answer lacks what its prompt says of thoughts.
+    source = ("{% if enable_thinking %}<|think|>{% endif %}{% for m in messages %}<|im_start|>{{ m.role }}\n"
+              "{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n"
+              "{% if not enable_thinking %}<|channel>thought\n<channel|>{% endif %}{% endif %}")
+    cuts = segments(ChatTemplate(source), [QUESTION, ANSWER, *MORE], QWEN2.stop)
+    assert [cut.text for cut in cuts if cut.trained] == [
+        ANSWER["content"] + QWEN2.stop, MORE[1]["content"] + QWEN2.stop]
+    assert all(cut.text.endswith("<channel|>") for cut in cuts[:-1] if not cut.trained)
+    assert cuts[0].text == ChatTemplate(source).render([QUESTION], prompt=True)
+
+
 def test_a_template_whose_prompt_is_not_how_an_answer_begins():
     # The generation prompt opens a thought that the rendered answer lacks: lengths alone would cut at the wrong place.
     source = ("{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"

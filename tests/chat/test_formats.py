@@ -167,8 +167,8 @@ _words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="<|
 def test_any_words(encoders, case, system, turns):
     # Where a prompt is no part of what comes of it, its question is looked for.
     assume(case.template is not MISTRAL3 or all(question.strip() for question, _ in turns))
-    # Of an answer that is spaces alone, SentencePiece's decoder drops the first.
-    assume(not any(answer and not answer.strip() for _, answer in turns))
+    # Of an answer that begins with a space, SentencePiece's decoder drops that.
+    assume(not any(answer.startswith(" ") for _, answer in turns))
     encoder = encoder_of(case, encoders)
     messages = [] if system is None else [{"role": "system", "content": system}]
     messages += [{"role": role, "content": text} for turn in turns

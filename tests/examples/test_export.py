@@ -75,6 +75,34 @@ def test_a_format_without_a_place_for_that_mark_is_refused(tmp_path, name):
         export(native, {name: beside(native, name)})
 
 
+TOOL = {"type": "function", "function": {"name": "tide", "parameters": {"type": "object"}}}
+CALL = {"type": "function", "function": {"name": "tide", "arguments": {"port": "Büsum"}}}
+CALLED = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "", "tool_calls": [CALL, CALL]},
+          {"role": "tool", "content": "14:10"}, {"role": "assistant", "content": "At 14:10."}]
+
+
+def test_tools_calls_and_thoughts_go_where_llama_factory_reads_them(tmp_path):
+    thinking = [PAIR[0], PAIR[1] | {"reasoning_content": "Hm."}]
+    native = write(tmp_path / "d.jsonl", {"messages": CALLED, "tools": [TOOL]}, {"messages": thinking})
+    out = beside(native, "sharegpt")
+    export(native, {"sharegpt": out})
+    first, second = map(json.loads, out.read_text().splitlines())
+    assert [turn["from"] for turn in first["conversations"]] == ["human", "function_call", "observation", "gpt"]
+    assert json.loads(first["tools"]) == [TOOL["function"]]
+    assert second["conversations"][1]["value"] == "<think>\nHm.\n</think>\n\na"
+    (_, messages), _ = read(out)
+    assert messages == [CALLED[0] | {"tools": [TOOL]}, *CALLED[1:]]
+
+
+@pytest.mark.parametrize(("name", "turn"), [
+    ("alpaca", {}), ("parquet", {}), ("sharegpt", {"content": "I look."}), ("sharegpt", {"thinking": "Hm."})])
+def test_what_a_format_has_no_place_for_is_refused_with_its_line(tmp_path, name, turn):
+    native = write(tmp_path / "d.jsonl", {"messages": PAIR}, {"messages": [CALLED[0], CALLED[1] | turn, *CALLED[2:]]})
+    with pytest.raises(UsageError, match=rf"d\.jsonl:2: .*which {name} cannot say") as caught:
+        export(native, {name: beside(native, name)})
+    assert "leave the example out" in caught.value.fix
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_is_written_in_one_pass_with_the_same_bytes_each_time(tmp_path, name, monkeypatch):
     monkeypatch.setattr(exporting, "ROWS", 2)

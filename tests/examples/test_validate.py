@@ -1,7 +1,9 @@
 """Any JSONL dataset, good or broken, checked line by line."""
 
 import json
+from copy import copy
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -11,11 +13,12 @@ from forge.chat.encode import Encoder
 from forge.chat.template import ChatTemplate
 from forge.cli.validate import bars, lines_of
 from forge.errors import UsageError
-from forge.examples import tokens
-from forge.examples.formats import conversation, lines, read
+from forge.examples import formats, tokens
+from forge.examples.formats import conversation, lines, problems, read
 from forge.examples.scripts import language, script
 from forge.examples.tokens import Count, Tally
 from forge.examples.validate import histogram, validate
+from forge.train.batches import encode
 
 OTHER = [{"role": "user", "content": "q2"}, {"role": "assistant", "content": "a2"}]
 PAIR = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
@@ -284,3 +287,126 @@ def test_counts_are_forgotten_when_they_are_too_many(encoder, monkeypatch):
         messages = [{"role": "user", "content": "q"}, {"role": "assistant", "content": f"answer {i}"}]
         assert tally.counts([messages, messages]) == [tally._alone(messages)] * 2
         assert len(tally._known) <= 4
+
+
+TOOL = {"type": "function", "function": {"name": "tide", "parameters": {"type": "object", "properties": {}}}}
+CALL = {"type": "function", "function": {"name": "tide", "arguments": {"port": "Büsum"}}}
+CALLED = [{"role": "user", "content": "q", "tools": [TOOL]}, {"role": "assistant", "content": "", "tool_calls": [CALL]},
+          {"role": "tool", "content": '{"high": "14:10"}'}, {"role": "assistant", "content": "At 14:10."}]
+WRITTEN = '{"name": "tide", "arguments": {"port": "Büsum"}}'
+END = [{"from": "observation", "value": '{"high": "14:10"}'}, {"from": "gpt", "value": "At 14:10."}]
+BARE = [TOOL["function"]]
+
+
+@pytest.mark.parametrize("record", [
+    {"tools": [TOOL], "messages": [{"role": "user", "content": [{"type": "text", "text": "q"}]}, {
+        "role": "assistant", "content": None, "tool_calls": [
+            CALL | {"function": {"name": "tide", "arguments": '{"port": "Büsum"}'}}]}, *CALLED[2:]]},
+    {"tools": json.dumps([TOOL]), "messages": [PAIR[0], {"role": "assistant", "tool_calls": [CALL["function"]]},
+                                               {"role": "tool", "content": {"high": "14:10"}}, CALLED[3]]},
+    {"functions": BARE, "messages": [PAIR[0], {"role": "assistant", "content": None, "function_call": {
+        "name": "tide", "arguments": '{"port": "Büsum"}'}}, CALLED[2] | {"role": "function"}, CALLED[3]]},
+    {"tools": json.dumps(BARE), "conversations": [
+        {"from": "human", "value": "q"}, {"from": "function_call", "value": WRITTEN}, *END]},
+    {"tools": BARE, "conversations": [
+        {"from": "human", "value": "q"}, {"from": "function_call", "value": f"[{WRITTEN}]"},
+        END[0] | {"from": "tool"}, END[1]]},
+], ids=["openai", "json texts", "openai's older", "sharegpt", "sharegpt, lists"])
+def test_tools_in_every_shape_are_one_conversation(record):
+    found = conversation(record)
+    assert found == CALLED
+    assert not problems(found)
+
+
+def test_a_system_prompt_beside_the_turns():
+    assert conversation({"system": "s", "messages": PAIR}) == [{"role": "system", "content": "s"}, *PAIR]
+
+
+def test_alpaca_with_tools_calls_and_thoughts():
+    record = {"instruction": "q", "output": "", "tools": json.dumps(BARE), "function_call": WRITTEN}
+    assert conversation(record) == CALLED[:2]
+    assert conversation({"instruction": "q", "output": "a", "thinking": " Hm. "}) == [
+        PAIR[0], PAIR[1] | {"reasoning_content": "Hm."}]
+
+
+@pytest.mark.parametrize(("record", "kind", "message"), [
+    ({"messages": [PAIR[0], {"role": "assistant", "tool_calls": [{"function": {"arguments": {}}}]}]}, "schema",
+     "messages[1]: call 1 has no name"),
+    ({"messages": [PAIR[0], {"role": "assistant", "tool_calls": [
+        {"function": {"name": "f", "arguments": "{port"}}]}]}, "schema", "arguments is not valid JSON"),
+    ({"messages": [PAIR[0], {"role": "assistant", "tool_calls": [{"name": "f", "arguments": [1]}]}]}, "schema",
+     "arguments is list, not an object"),
+    ({"messages": [PAIR[0] | {"tool_calls": [CALL]}, PAIR[1]]}, "schema", "tool_calls of 'user'; only an assistant"),
+    ({"messages": PAIR, "tools": "tide"}, "schema", "tools is not valid JSON"),
+    ({"messages": PAIR, "tools": [{"type": "function"}]}, "schema", "tools[0] has no name"),
+    ({"messages": PAIR, "tools": [{"name": "f", "x": json.loads("[" * 300 + "]" * 300)}]}, "schema", "nested more"),
+    ({"messages": PAIR, "documents": ["text"]}, "schema", "documents is not a list of objects"),
+    ({"messages": PAIR, "images": ["a.png"]}, "schema", "images is not read: only text"),
+    ({"messages": PAIR, "chat_template_kwargs": {"enable_thinking": False}}, "schema", "is not read"),
+    ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}, PAIR[1]]}, "schema",
+     "content[0] is of type 'image_url'"),
+    ({"messages": [PAIR[0], CALLED[2], PAIR[1]]}, "turns", "a tool's result where it called: user, tool, assistant"),
+    ({"messages": CALLED[:3]}, "turns", "the last turn is the tool's"),
+    ({"conversations": [{"from": "human", "value": "q"}, {"from": "function_call", "value": "tide(x)"}]}, "schema",
+     "conversations[1]: the call is not valid JSON"),
+])
+def test_what_is_wrong_with_tools_has_its_line(tmp_path, record, kind, message):
+    result = validate(write(tmp_path / "d.jsonl", {"messages": OTHER}, record), encoder=None, max_length=None)
+    found, = [finding for finding in result["findings"] if finding["level"] == "error"]
+    assert (found["line"], found["kind"]) == (2, kind)
+    assert message in found["message"]
+
+
+def test_the_page_about_data_names_all_that_is_read():
+    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    keys = {key for _, needed, _ in formats.FORMATS for key in needed}
+    for name in (*keys, *formats.SHAREGPT_ROLES, *formats.ROLES, *formats.WEIGHTS, *formats.THOUGHTS, *formats.TOOLS,
+                 *formats.KEPT, *formats.UNREAD):
+        assert f"`{name}`" in page, name
+
+
+def test_parquet_columns_of_nulls_are_keys_that_are_not_there(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    path, plain = tmp_path / "d.parquet", {"messages": PAIR, "tools": None}
+    rows = [{"messages": [CALLED[0] | {"tools": None}, *CALLED[1:]], "tools": json.dumps([TOOL])}, plain]
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    assert [messages for _, messages in read(path)] == [CALLED, PAIR]
+
+
+def test_tools_that_a_base_leaves_out_are_an_error_with_its_line(tmp_path, encoder):
+    path = write(tmp_path / "d.jsonl", {"messages": PAIR}, {"tools": [TOOL], "messages": [
+        PAIR[0], CALLED[1], *CALLED[2:]]}, {"messages": [PAIR[0], PAIR[1] | {"thinking": "Hm."}]})
+    result = validate(path, encoder=encoder, max_length=None)
+    said = {finding["line"]: finding["message"] for finding in result["findings"] if finding["kind"] == "template"}
+    assert "leaves out tool calls" in said[2]
+    assert "leaves out an answer's thoughts" in said[3]
+
+
+def test_training_refuses_it_with_its_line(tmp_path, encoder):
+    path = write(tmp_path / "d.jsonl", {"messages": PAIR}, {"tools": [TOOL], "messages": PAIR})
+    with pytest.raises(UsageError, match=r"d\.jsonl:2: the chat template.* leaves out `tools`") as caught:
+        encode(path, encoder, 512)
+    assert "model.base" in caught.value.fix
+
+
+def test_the_tally_knows_what_is_learned_in_each_example(encoder):
+    weighed = [PAIR[0], PAIR[1] | {"weight": "0"}, *OTHER]
+    many = [[*PAIR, *OTHER]] * 300 + [weighed] + [[*PAIR, *OTHER]]  # more than it counts both ways
+    tally = Tally(encoder)
+    assert [count.trained for count in tally.counts(many)] == [sum(encoder.conversation(m).trained) for m in many]
+    assert tally.trained([weighed]) == [sum(encoder.conversation(weighed).trained)] != tally.trained(many[:1])
+
+
+def test_thoughts_that_a_template_takes_out_of_earlier_turns_are_told_once(tmp_path, encoder):
+    thinking = copy(encoder)
+    thinking.template = ChatTemplate(
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.reasoning_content and loop.last %}<think>"
+        "{{ m.reasoning_content }}</think>{% endif %}{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
+    answers = [PAIR[1] | {"reasoning_content": text} for text in ("I see.", "I see again.")]
+    rows = [{"messages": [PAIR[0], answers[0], OTHER[0], answers[1]]}] * 2 + [{"messages": [PAIR[0], answers[0]]}]
+    result = validate(write(tmp_path / "d.jsonl", *rows), encoder=thinking, max_length=None)
+    said, = [finding["message"] for finding in result["findings"] if finding["kind"] == "thoughts"]
+    assert "2 of 3 examples" in said
+    assert result["errors"] == 0
