@@ -18,17 +18,19 @@ from stand_ins import ollama as stand_in
 from typer.testing import CliRunner
 
 from forge import pipeline
+from forge.catalog.families import LLAMA3
 from forge.cli.app import app
 from forge.core.config import Config
 from forge.core.manifest import Manifest
 from forge.core.report import Silent
 from forge.core.workspace import Workspace
-from forge.errors import StageFailed
+from forge.errors import StageFailed, UsageError
 from forge.gguf.write import quantize
 from forge.runtime.modelfile import parse, write
 from forge.runtime.ollama import Ollama
 from forge.stages import Context
 from forge.stages.deploy import deployments
+from forge.weights.tiny import build_tiny
 
 REAL_HOST = os.environ.get("OLLAMA_HOST", "")
 
@@ -100,6 +102,69 @@ def test_deployed_checked_and_back_again(space: Callable[..., Context], server: 
     assert server.models["small:latest"] == server.models[one["version"]]
 
 
+def test_questions_of_the_dataset_are_asked_as_ollama_asks_them(space: Callable[..., Context],
+                                                                server: stand_in.OllamaServer) -> None:
+    """With a system prompt configured, and examples that bring none: the model's own comes first."""
+    ctx = space(system="You keep the lamp.")
+    ctx.workspace.dataset.parent.mkdir(exist_ok=True)
+    ctx.workspace.dataset.write_text("".join(json.dumps({"messages": [
+        {"role": "user", "content": question}, {"role": "assistant", "content": "At dusk."}]}) + "\n"
+        for question in ("When is the lamp lit?", "Who rings the bell?")))
+    parity = deployed(ctx)["parity"]
+    assert parity == {"prompts": 4, "same": 4}
+    assert server.prompts[0].startswith("<|im_start|>system\nYou keep the lamp.<|im_end|>\n<|im_start|>user\nWhen is")
+
+
+@pytest.mark.parametrize("added", [False, True], ids=["the template writes it", "the tokenizer adds it"])
+def test_the_beginning_of_text_token_is_there_once(tmp_path: Path, added: bool, server: stand_in.OllamaServer) -> None:
+    """Ollama adds it where the GGUF says so, and training had it in either case."""
+    root = tmp_path / "work"
+    build_tiny(root / "base", ["The lamp of Harbour Nine is lit at dusk by the keeper. " * 5], family=LLAMA3, hidden=64,
+               ffn=64, layers=1, vocab=500)
+    (root / "models/gguf").mkdir(parents=True)
+    settings = root / "base/tokenizer_config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"add_bos_token": added}))
+    quantize(root / "base", None, {"F16": root / "models/gguf/small-F16.gguf"}, name="small", report=Silent())
+    tree = {"model": {"base": "./base", "name": "small"}, "quantize": {"types": ["F16"]},
+            "deploy": {"target": "ollama", "num_ctx": 512}}
+    (root / "forge.yaml").write_text(yaml.safe_dump(tree))
+    ctx = Context(Config.model_validate(tree), Workspace(root, Config.model_validate(tree)), Said())
+    pipeline.run(ctx, ["modelfile"])
+    assert "gives the base's own prompts in all 7" in " ".join(ctx.report.lines)  # type: ignore[attr-defined]
+    parity = deployed(ctx)["parity"]
+    assert parity["same"] == parity["prompts"] == 2
+    assert server.prompts[0].startswith("<|begin_of_text|>") == (not added)
+
+
+def test_auto_moves_to_an_ollama_that_answers_by_now(space: Callable[..., Context], server: stand_in.OllamaServer,
+                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:9")
+    ctx = space(target="auto")
+    assert deployed(ctx)["target"] == "the built-in runtime"
+    assert [step.reason for step in pipeline.plan(ctx, ["deploy"])] == [None]
+    monkeypatch.setenv("OLLAMA_HOST", server.url)
+    assert [step.reason for step in pipeline.plan(ctx, ["deploy"])] == [f"Ollama answers at {server.url} by now"]
+    pipeline.run(ctx, ["deploy"])
+    assert "small:latest" in server.models
+    assert [step.reason for step in pipeline.plan(ctx, ["deploy"])] == [None]
+    monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:9")  # stopped again: it has the model all the same
+    assert [step.reason for step in pipeline.plan(ctx, ["deploy"])] == [None]
+
+
+def test_what_does_not_fit_the_context_is_refused_not_cut(space: Callable[..., Context],
+                                                          server: stand_in.OllamaServer) -> None:
+    deployed(space())
+    client = Ollama()
+    long = [{"role": "user", "content": "The lamp is lit. " * 30}]
+    with pytest.raises(UsageError, match=r"\d+ tokens\) exceeds the available context size \(64 tokens\)") as caught:
+        client.chat("small", long, max_tokens=2, greedy=True, num_ctx=64)
+    assert "deploy.num_ctx" in str(caught.value.fix)
+    whole = client.chat("small", long, max_tokens=2, greedy=True).prompt_tokens
+    silently = client._send("POST", "/api/chat", json={"model": "small", "messages": long, "stream": False,
+                                                       "options": {"num_ctx": 64, "num_predict": 2}}).json()
+    assert silently["prompt_eval_count"] < 64 < whole  # what Ollama does when it is not asked to refuse
+
+
 def test_a_template_that_is_not_the_trainings_does_not_go_live(space: Callable[..., Context],
                                                                server: stand_in.OllamaServer) -> None:
     ctx = space()
@@ -111,7 +176,9 @@ def test_a_template_that_is_not_the_trainings_does_not_go_live(space: Callable[.
     assert "forge modelfile --force" in str(caught.value.fix)
     assert server.models["small:latest"] == server.models[live]
     assert [row["role"] for row in deployments(ctx, Ollama()).listed()] == ["model", "live", "not live"]
-    ctx.options["anyhow"] = True
+    with pytest.raises(StageFailed, match="from the first token on"):
+        pipeline.run(ctx, ["deploy"], force=True)  # to do it again is not to take it
+    ctx.options["anyway"] = True
     assert deployed(ctx)["parity"]["same"] == 0
     assert server.models["small:latest"] != server.models[live]
 

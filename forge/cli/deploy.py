@@ -9,18 +9,6 @@ from forge.cli.setup import Setup
 from forge.errors import UsageError
 
 
-def lost(setup: Setup) -> bool:
-    """Whether Ollama no longer has the version that the last deployment made: then it is made again."""
-    from forge.core.manifest import Manifest
-    from forge.runtime.ollama import Ollama
-    done = Manifest.read(setup.space.manifest("deploy"))
-    version = done.metrics.get("version") if done else None
-    if version is None or setup.loaded.config.deploy.target == "builtin":
-        return False
-    with contextlib.closing(Ollama()) as server:
-        return server.reachable() and server.manifests()(version) is None
-
-
 def went_back(setup: Setup, version: str) -> str | None:
     """What to say where the model's name is another version than the one deployed last."""
     from forge.runtime.ollama import Ollama

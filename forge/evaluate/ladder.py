@@ -17,7 +17,7 @@ import orjson
 
 from forge.chat.encode import Encoder
 from forge.chat.template import Message
-from forge.core.fsio import sha256_json, write_json
+from forge.core.fsio import read_sealed, sha256_json, write_sealed
 from forge.core.report import Reporter
 from forge.corpus.index import Index, Passage, cited
 from forge.dataset.replay import HELD
@@ -154,8 +154,7 @@ class Examiner:
         asked = [[list(p.ids), [list(ids) for ids in p.continuations], p.max_tokens] for p in prompts]
         kept = self.cache / f"{sha256_json([VERSION, subject.identity, asked])[:32]}.json"
         self._used.add(kept)
-        if kept.exists():
-            found = orjson.loads(kept.read_bytes())
+        if found := read_sealed(kept):
             return [Reply(**reply) for reply in found["replies"]], found["seconds"]
         engine = subject.open()
         started, replies = time.perf_counter(), dict[int, Reply]()
@@ -164,7 +163,7 @@ class Examiner:
             self.report.progress(what, len(replies), len(prompts), "questions")
         ordered, seconds = [replies[i] for i in range(len(prompts))], round(time.perf_counter() - started, 2)
         self.cache.mkdir(parents=True, exist_ok=True)
-        write_json(kept, {"seconds": seconds, "replies": [vars(reply) for reply in ordered]})
+        write_sealed(kept, {"seconds": seconds, "replies": [vars(reply) for reply in ordered]})
         return ordered, seconds
 
     def forget(self) -> None:

@@ -9,7 +9,6 @@ costs, in nats. The drift of a token is |log p(GGUF) − log p(Hugging Face)|: i
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 import time
@@ -29,6 +28,7 @@ from forge.chat.template import Message
 from forge.core.fsio import human
 from forge.core.report import Reporter
 from forge.errors import StageFailed, UsageError
+from forge.examples.formats import read
 from forge.runtime.llama import FORCED, Model, Tokens
 from forge.weights.base import open_base
 from forge.weights.merge import LINEAR, Frozen
@@ -120,16 +120,19 @@ class Verdict:
 
 
 def cases(encoder: Encoder, dataset: Sequence[Path], system: str | None, *, own: int = 2) -> list[Case]:
-    """The first `own` questions of these JSONL files, as far as they are there, and the fixed conversations, with the
-    configured system prompt where they have none."""
+    """The first `own` questions of these JSONL files, as far as they are there, and the fixed conversations. The
+    configured `system` prompt comes first where they have none, as a runtime puts it there; without it, each is as the
+    template has it, and so is a conversation whose system turn the template refuses."""
     first = [{"role": "system", "content": system}] if system else []
-    fixed = [messages if messages[0]["role"] == "system" else [*first, *messages] for messages in FIXED]
     found: list[Case] = []
-    for messages in [*_questions(encoder, dataset, own), *fixed]:
-        try:
-            found.append(Case(messages, encoder.prompt(messages)))
-        except UsageError:  # the template takes no such turns
-            continue
+    for messages in [*_questions(encoder, dataset, own), *FIXED]:
+        asked = messages if messages[0]["role"] == "system" else [*first, *messages]
+        for turns in (asked, messages):
+            try:
+                found.append(Case(turns, encoder.prompt(turns)))
+            except UsageError:  # the template takes no such turns
+                continue
+            break
     return found
 
 
@@ -146,10 +149,9 @@ def _questions(encoder: Encoder, dataset: Sequence[Path], wanted: int) -> list[l
 def _asked(path: Path) -> Iterator[list[Message]]:
     """What comes before each example's first answer. In NFC: llama.cpp leaves out the normalisation that some
     tokenizers begin with (Qwen2's), which is no file's fault."""
-    with open(path, encoding="utf-8") as lines:
-        for line in lines:
-            turns = takewhile(lambda message: message["role"] != "assistant", json.loads(line)["messages"])
-            yield [{"role": turn["role"], "content": unicodedata.normalize("NFC", turn["content"])} for turn in turns]
+    for _, messages in read(path):
+        turns = takewhile(lambda message: message["role"] != "assistant", messages)
+        yield [{"role": turn["role"], "content": unicodedata.normalize("NFC", turn["content"])} for turn in turns]
 
 
 def gate(files: dict[str, Path], base_folder: Path, adapter: Path | None, encoder: Encoder, chosen: Sequence[Case], *,

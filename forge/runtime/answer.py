@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from forge.chat.template import Message
+from forge.errors import UsageError
+
+HALF = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -15,6 +22,16 @@ class Answer:
     tokens: int
     seconds: float
     prompt_tokens: int = 0
+
+
+def require_text(messages: Sequence[Message]) -> None:
+    """Refuses what no engine can be sent: half a character, which is also what Python makes of a byte that is no UTF-8
+    on a command line."""
+    for message in messages:
+        if half := HALF.search(message["content"]):
+            raise UsageError(f"the {message['role']} message cannot be sent: character {half.start() + 1}, "
+                             f"U+{ord(half[0]):04X}, is half a character or a byte that is no UTF-8",
+                             fix="leave it out, or write the text as UTF-8")
 
 
 def sampler(temperature: float, top_p: float, greedy: bool, seed: int | None) -> dict[str, float | int]:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from forge.core import names
 from forge.core.fsio import sha256_json, write_json
 from forge.errors import StageFailed, UsageError
 from forge.runtime.modelfile import Modelfile
@@ -101,12 +102,12 @@ class Deployments:
             kept |= {v.name for v in row.versions[-2:]}
         there = self.server.manifests()
         old = [v for v in [*row.versions, *row.waiting] if v.name not in kept and not v.found]
-        row.versions = [v for v in row.versions if v not in old]
-        row.waiting = []
-        self._save()
         deleted = [v.name for v in old if there(v.name)]
         for gone in deleted:
             self.server.delete(gone)
+        row.versions = [v for v in row.versions if v not in old]
+        row.waiting = []
+        self._save()  # after the server: what a kill leaves there is still on record
         return deleted
 
     def _point(self, name: str, row: Deployed, version: Version) -> None:
@@ -149,6 +150,8 @@ class Deployments:
     # -- names
     def alias(self, name: str, alias: str, *, force: bool) -> None:
         """A further name for NAME, which follows it from now on."""
+        if problem := names.ollama_problem(alias):
+            raise UsageError(f"{alias!r} is no name for a model in Ollama: {problem}", fix="choose another name")
         row, there = self._row(name), self.server.manifests()
         if not there(name):
             raise UsageError(f"{self.server.url} has no {full(name)}", fix="forge deploy --force")

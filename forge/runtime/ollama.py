@@ -18,12 +18,14 @@ from forge.core.fsio import CHUNK, sha256_file
 from forge.core.report import Reporter
 from forge.errors import EnvironmentProblem, StageFailed, UsageError
 from forge.hub.ollama_store import DIGEST
-from forge.runtime.answer import Answer, sampler
+from forge.runtime.answer import Answer, require_text, sampler
 from forge.runtime.modelfile import Modelfile
 from forge.runtime.serve import is_loopback
 
 OLDEST = (0, 17, 1)  # older releases are warned about
 CONNECT, ANSWER = 3.0, 900.0  # seconds: a local server accepts at once, a large model answers late
+PROBE = 10.0  # seconds for its version: something else may have its port
+TOO_LONG = ("exceeds the available context", "longer than the context length", "exceeds the context length")
 NOT_RUNNING = "start it with `ollama serve`, or use the built-in runtime: --set deploy.target=builtin"
 
 
@@ -71,7 +73,7 @@ class Ollama:
 
     # -- the server
     def version(self) -> str:
-        return str(self._json("GET", "/api/version").get("version", "unknown"))
+        return str(self._json("GET", "/api/version", timeout=PROBE).get("version", "unknown"))
 
     def reachable(self) -> bool:
         try:
@@ -164,7 +166,10 @@ class Ollama:
         last = ""
         for event in self._stream("/api/create", {key: value for key, value in wanted.items() if value}):
             last = event.get("status", "")
-            report.progress(f"Ollama: {last}", event.get("completed", 0), event.get("total"), "B")
+            if event.get("total"):
+                report.progress(f"Ollama: {last}", event.get("completed", 0), event["total"], "B")
+            elif "layer sha256:" not in last:
+                report.info(f"Ollama: {last}")
         if last != "success":
             raise StageFailed(f"Ollama stopped creating {name} without an error or a result, after {last!r}",
                               fix="look at Ollama's log, then try again")
@@ -176,11 +181,15 @@ class Ollama:
              num_ctx: int | None = None, on_text: Callable[[str], None] | None = None) -> Answer:
         """The next turn of the model `name`; without a system message, its own system prompt applies.
 
-        A JSON `schema` constrains what it may write. A prompt beyond `num_ctx` tokens (None: the model's setting) is
-        cut by Ollama without a word.
+        A JSON `schema` constrains what it may write. Raises UsageError for a conversation beyond `num_ctx` tokens
+        (None: the model's setting): unless told otherwise Ollama leaves out the oldest messages, and the middle of the
+        last one, without a word. A stream that ends without a last event is an answer that did not stop: so ends one
+        that makes a token more than 30 times over (llm/llama_server.go, Completion), without any where that token is
+        half a character.
         """
+        require_text(messages)
         options = {"num_predict": max_tokens, **sampler(temperature, top_p, greedy, seed)}
-        request = {"model": name, "messages": list(messages), "stream": True,
+        request = {"model": name, "messages": list(messages), "stream": True, "truncate": False,
                    "options": options if num_ctx is None else {**options, "num_ctx": num_ctx}}
         if schema is not None:
             request["format"] = schema
@@ -191,9 +200,7 @@ class Ollama:
                 pieces.append(text)
                 if on_text:
                     on_text(text)
-        if not event.get("done"):
-            raise StageFailed(f"Ollama's answer broke off after {len(pieces)} pieces", fix="look at Ollama's log")
-        return Answer("".join(pieces), event.get("done_reason") == "stop", event.get("eval_count", 0),
+        return Answer("".join(pieces), event.get("done_reason") == "stop", event.get("eval_count", len(pieces)),
                       time.perf_counter() - started, event.get("prompt_eval_count", 0))
 
     # -- HTTP
@@ -203,8 +210,8 @@ class Ollama:
         except httpx2.TransportError as error:
             raise self._unreachable(error) from None
 
-    def _json(self, method: str, path: str, body: dict | None = None) -> dict[str, Any]:
-        response = self._send(method, path, json=body) if body else self._send(method, path)
+    def _json(self, method: str, path: str, body: dict | None = None, **more: Any) -> dict[str, Any]:
+        response = self._send(method, path, json=body, **more) if body else self._send(method, path, **more)
         if response.status_code != 200:
             raise self._refused(response, f"{method} {path} {body or ''}".strip())
         try:
@@ -243,13 +250,24 @@ class Ollama:
         return EnvironmentProblem(f"Ollama does not answer at {self.url}: {str(error) or type(error).__name__}",
                                   fix=NOT_RUNNING)
 
-    def _refused(self, response: httpx2.Response, doing: str) -> StageFailed:
+    def _refused(self, response: httpx2.Response, doing: str) -> StageFailed | UsageError:
         try:
-            reason = response.json()["error"]
+            reason = str(response.json()["error"])
         except (ValueError, KeyError, TypeError):
             reason = response.text[:200] or "no reason given"
+        if any(words in reason for words in TOO_LONG):
+            return UsageError(f"Ollama refused {doing}: {_said(reason)}",
+                              fix="shorten the conversation; or raise deploy.num_ctx, then: forge run --from modelfile")
         fix = "`ollama list` shows the models there are" if response.status_code == 404 else "look at Ollama's log"
         return StageFailed(f"Ollama refused ({response.status_code}) {doing}: {reason}", fix=fix)
+
+
+def _said(reason: str) -> str:
+    """The message in an answer of its runner that Ollama hands on as it came, as JSON."""
+    try:
+        return str(json.loads(reason)["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return reason
 
 
 class OllamaModel:

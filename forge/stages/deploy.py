@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 from forge.core.config import Config
 from forge.core.fsio import human
+from forge.core.manifest import Manifest
 from forge.errors import StageFailed, UsageError
 from forge.stages import Context
 from forge.stages.gate import require_passed
 from forge.stages.modelfile import system_prompt
+from forge.stages.recorded import require_as_made
 
 if TYPE_CHECKING:
     from forge.runtime.deployments import Deployments, Version
@@ -57,8 +59,26 @@ def check(ctx: Context) -> None:
         Ollama().require(ctx.report)
 
 
+def stale(ctx: Context) -> str | None:
+    """What only the server can say: an `auto` that found none finds one by now, or what was deployed is no longer
+    there."""
+    done = Manifest.read(ctx.workspace.manifest("deploy"))
+    if done is None or ctx.config.deploy.target == "builtin":
+        return None
+    from forge.runtime.ollama import Ollama
+    version = done.metrics.get("version")
+    with contextlib.closing(Ollama()) as ollama:
+        if not ollama.reachable():
+            return None
+        if version is None:
+            return f"Ollama answers at {ollama.url} by now"
+        return None if ollama.manifests()(version) else f"{ollama.url} has no {version} any more"
+
+
 def run(ctx: Context) -> dict:
-    require_passed(ctx, ctx.workspace.shown(inputs(ctx)["gguf"]), "deployed")
+    gguf = inputs(ctx)["gguf"]
+    require_passed(ctx, ctx.workspace.shown(gguf), "deployed")
+    require_as_made(ctx, gguf, afresh=True)
     from forge.runtime.ollama import Ollama
     target = ctx.config.deploy.target
     with contextlib.closing(Ollama()) as ollama:
@@ -121,17 +141,17 @@ def _require_parity(ctx: Context, ollama: Ollama, version: Version, system: str 
     if not (ctx.base_dir / "tokenizer.json").exists():
         ctx.report.warn(f"Ollama's answers were not compared: no base at {ctx.workspace.shown(ctx.base_dir)}")
         return None
-    own = encoder(ctx)
+    own = encoder(ctx, tuned=True)
     w = ctx.workspace
     chosen = cases(own, [w.validation, w.dataset], system if system != own.template.default_system else None)
     with Model(inputs(ctx)["gguf"], num_ctx=CONTEXT) as model:
         served = compare(model, lambda messages: ollama.chat(version.name, messages, max_tokens=TOKENS, greedy=True),
                          own, chosen, system)
     ctx.report.info(f"Ollama as {version.name}: {served}")
-    if served.broken and not ctx.options.get("anyhow"):
+    if served.broken and not ctx.options.get("anyway"):
         raise StageFailed(f"Ollama's answers are not the built-in runtime's from the first token on: {served}",
                           fix=f"look at TEMPLATE, PARSER and stop in {w.shown(w.modelfile)} (forge modelfile --force "
-                              "writes it anew) and update Ollama; or take it as it is: forge deploy --force")
+                              "writes it anew) and update Ollama; or take it as it is: forge deploy --anyway")
     return {"prompts": served.prompts, "same": served.prompts - len(served.partings)}
 
 

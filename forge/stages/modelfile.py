@@ -15,9 +15,10 @@ from forge.stages.download import base_license, license_in_force
 
 if TYPE_CHECKING:
     from forge.catalog.families import Family
+    from forge.gguf.container import Header
 
 SUMMARY = "the Modelfile for Ollama"
-VERSION = 3
+VERSION = 4
 TOOLS = ()
 
 
@@ -54,14 +55,23 @@ def system_prompt(ctx: Context) -> str:
     if ctx.config.deploy.system:
         return ctx.config.deploy.system
     from forge.chat.template import ChatTemplate
-    return ChatTemplate.load(ctx.base_dir).default_system or ""
+    return ChatTemplate.load(ctx.base_dir, ctx.workspace.adapter).default_system or ""
 
 
-def template(ctx: Context, family: Family, system: str) -> str:
+def adds_bos(header: Header) -> bool:
+    """Whether llama.cpp opens a text with the beginning-of-text token: as the GGUF says, else by its vocabulary."""
+    from forge.gguf.import_tokenizer import ADDS_BOS
+    sentencepiece = header.get("tokenizer.ggml.model") == "llama"
+    return bool(header.get("tokenizer.ggml.add_bos_token",
+                           sentencepiece or header.get("tokenizer.ggml.pre") in ADDS_BOS))
+
+
+def template(ctx: Context, family: Family, system: str, header: Header) -> str:
     """The Go template that writes what the base's own writes; warns of conversations where it does not."""
     from forge.chat.ollama import CONVERSATIONS, go_template
     from forge.chat.template import ChatTemplate
-    chosen, apart = go_template(family.go_template, ChatTemplate.load(ctx.base_dir), system)
+    chosen, apart = go_template(family.go_template, ChatTemplate.load(ctx.base_dir, ctx.workspace.adapter), system,
+                                adds_bos=adds_bos(header))
     if apart:
         ctx.report.warn(f"Ollama's template does not give the base's own prompts in {len(apart)} of "
                         f"{len(CONVERSATIONS)} conversations: answers there begin from words that were not trained; "
@@ -72,16 +82,17 @@ def template(ctx: Context, family: Family, system: str) -> str:
 
 
 def run(ctx: Context) -> dict:
-    from forge.catalog.families import by_gguf
     from forge.gguf.container import read_header
     from forge.runtime.modelfile import build, lossy, write
+    from forge.weights.base import read_json
+    from forge.weights.foreign import family_of
     gguf, w = _gguf(ctx), ctx.workspace
     header = read_header(gguf)
     architecture = header.get("general.architecture")
-    family = by_gguf(architecture, header.get("tokenizer.ggml.pre"), str(gguf))
+    family = family_of(ctx.base_dir, read_json(ctx.base_dir / "config.json"))
     shown = gguf.relative_to(w.modelfile.parent) if gguf.is_relative_to(w.modelfile.parent) else gguf
     prompt = system_prompt(ctx)
-    modelfile = build(f"./{shown}" if not shown.is_absolute() else str(shown), template(ctx, family, prompt),
+    modelfile = build(f"./{shown}" if not shown.is_absolute() else str(shown), template(ctx, family, prompt, header),
                       family.stops, system=prompt, generation=ctx.config.generation,
                       num_ctx=ctx.config.deploy.num_ctx)
     for warning in lossy(modelfile):
@@ -95,7 +106,7 @@ def run(ctx: Context) -> dict:
         "modelfile": w.shown(w.modelfile),
         "description": f"{ctx.config.model.name}: {ctx.base.identity} tuned on its owner's documents by Forge",
         "license": license_in_force(ctx),
-        "parameters": {"temperature": ctx.config.generation.temperature, "num_ctx": ctx.config.deploy.num_ctx},
+        "parameters": {key: modelfile.options()[key] for key in ("temperature", "num_ctx")},
         "template": modelfile.template, "system": prompt,
         "base": {"name": ctx.base.identity, "license": base_license(ctx)},
         "provenance": {stage: _chain(ctx, stage) for stage in ("download", "dataset", "train", "quantize")},

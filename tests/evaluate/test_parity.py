@@ -195,6 +195,9 @@ def test_cases_take_the_datasets_questions_and_the_configured_system(loud: Path,
     assert [case.messages for case in found[:2]] == [asked[2], asked[3]]
     assert found[2].messages[0] == {"role": "system", "content": "Own."}
     assert found[3].messages == FIXED[1]
+    file.write_text(json.dumps({"messages": [*asked[3][1:], {"role": "assistant", "content": "a"}]}) + "\n")
+    assert cases(encoder, [file], "Own.")[0].messages == [{"role": "system", "content": "Own."}, *asked[3][1:]]
+    assert cases(encoder, [file], None)[0].messages == asked[3][1:]
     assert all(case.ids == encoder.prompt(case.messages) for case in found)
 
 

@@ -61,6 +61,9 @@ def test_half_a_character_at_the_end_is_no_difference(encoder: Encoder) -> None:
     whole = encoder.tokenizer.decode(ids[:-1], skip_special_tokens=False)
     assert whole.endswith("\ufffd")
     assert held(encoder, ids[:-1], whole.rstrip("\ufffd")).partings == ()
+    odd = [*encoder.ids("The lamp"), ids[-2], *encoder.ids("x")]  # half of it, and then something else
+    assert held(encoder, odd, "The lamp\x9fx").partings == ()
+    assert [parting.position for parting in held(encoder, odd, "The lamb").partings] == [7]
 
 
 def test_late_differences_are_told_and_borne(encoder: Encoder) -> None:

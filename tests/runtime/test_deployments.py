@@ -150,6 +150,9 @@ def test_aliases_follow(space: Space) -> None:
     for taken, words in (("other", "a model of its own"), ("guardian", "a model of its own")):
         with pytest.raises(UsageError, match=words):
             space.record.alias("guardian", taken, force=False)
+    for bad, words in (("a" * 81, "81 characters"), ("keeper:cloud", "where a model runs"), ("keep er", "letters")):
+        with pytest.raises(UsageError, match=words):
+            space.record.alias("guardian", bad, force=True)
     with pytest.raises(UsageError, match="own name"):
         space.record.alias("guardian", "guardian:latest", force=True)
     space.client.copy("other", "keeper")  # somebody made it another model
@@ -239,6 +242,7 @@ def test_killed_between_any_two_steps_nothing_is_lost(space: Space, changes: int
         space.record.rollback("guardian")
     space.deploy("three")
     assert (space.runs(), space.runs("keeper")) == ("three", "three")
+    assert sum("forge-" in name for name in space.server.models) == 2  # and nothing is left that no record names
     space.record.rollback("guardian")
     assert (space.runs(), space.runs("keeper")) == ("two", "two")
 

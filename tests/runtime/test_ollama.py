@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from said import Said
 from stand_ins import ollama as stand_in
 from stand_ins import ollama_cli
 
@@ -92,6 +93,39 @@ def test_create_show_ask_copy_delete(server: stand_in.OllamaServer, gguf: Path) 
     assert [m["name"] for m in client.list()] == ["guardian-old:1"]
 
 
+def test_statuses_without_an_amount_are_told_without_one(server: stand_in.OllamaServer, gguf: Path) -> None:
+    said = Said()
+    Ollama(server.url).create("m", gguf, MODELFILE, said)
+    told = [line for line in said.lines if line.startswith("Ollama: ")]
+    assert told == [f"Ollama: {status}" for status in ("parsing GGUF", "verifying conversion", "writing manifest",
+                                                       "success")]
+    notes = Notes()
+    Ollama(server.url).create("m", gguf, MODELFILE, notes)
+    assert [step for step in notes.steps if not step[2]] == []
+
+
+def test_an_answer_of_one_token_over_and_over_did_not_stop(gguf: Path) -> None:
+    """Ollama ends such a stream after status 200 with neither a last event nor an error."""
+    with stand_in.running(answer="well " + "la " * 60) as server:
+        client = Ollama(server.url)
+        client.create("m", gguf, MODELFILE, Silent())
+        answer = client.chat("m", HELLO, max_tokens=100)
+    assert (answer.text, answer.stopped, answer.tokens) == ("well" + " la" * 31, False, 32)
+
+
+def test_nor_did_one_of_halves_of_a_character(server: stand_in.OllamaServer) -> None:
+    server.chat = lambda body: iter(())  # type: ignore[method-assign]
+    answer = Ollama(server.url).chat("m", HELLO)
+    assert (answer.text, answer.stopped) == ("", False)
+
+
+@pytest.mark.parametrize("text", ["caf\udce9", "\ud83d"], ids=["a stray byte", "a lone surrogate"])
+def test_half_a_character_is_refused_by_name(server: stand_in.OllamaServer, text: str) -> None:
+    with pytest.raises(UsageError, match=r"the user message cannot be sent: character \d, U\+D"):
+        Ollama(server.url).chat("m", [{"role": "user", "content": text}])
+    assert not server.seen
+
+
 def test_a_blob_it_has_is_not_sent_again(server: stand_in.OllamaServer, gguf: Path) -> None:
     client = Ollama(server.url)
     client.create("one", gguf, MODELFILE, Silent())
@@ -103,6 +137,7 @@ def test_a_wrong_digest_is_refused(server: stand_in.OllamaServer, gguf: Path) ->
     with pytest.raises(StageFailed, match="digest mismatch"):
         Ollama(server.url).create("one", gguf, MODELFILE, Silent(), sha256="0" * 64)
     assert not server.models
+    assert list(server.blobs) == [f"sha256:{hashlib.sha256(gguf.read_bytes()).hexdigest()}"]
 
 
 @pytest.mark.parametrize(("path", "act"), [
@@ -171,11 +206,55 @@ def test_the_seeds_commands_with_the_written_modelfile(server: stand_in.OllamaSe
     assert "not found" in caught.value.stderr
 
 
-def test_the_stand_in_is_strict(server: stand_in.OllamaServer) -> None:
-    """The documentation's own mistakes-to-catch: a test that relies on a lenient server proves nothing."""
+GGUF = "sha256:" + hashlib.sha256(b"GGUF.").hexdigest()
+OTHER = "sha256:" + hashlib.sha256(b"PK").hexdigest()
+NOWHERE = "sha256:" + "1" * 64
+
+
+@pytest.mark.parametrize(("method", "path", "body", "status", "last"), [
+    ("POST", "/api/create", {}, 400, {"error": "invalid model name"}),
+    ("POST", "/api/create", {"model": "a" * 81, "files": {"m.gguf": GGUF}}, 400, {"error": "invalid model name"}),
+    ("POST", "/api/create", {"model": "m", "modelfile": "FROM x"}, 400,
+     {"error": "neither 'from' or 'files' was specified"}),
+    ("POST", "/api/create", {"model": "m", "files": {"model": NOWHERE}}, 400, {"error": "unknown type"}),
+    ("POST", "/api/create", {"model": "m", "files": {"m.gguf": NOWHERE}}, 200,
+     {"error": f"open /models/blobs/sha256-{'1' * 64}: no such file or directory"}),
+    ("POST", "/api/create", {"model": "m", "files": {"m.gguf": OTHER}}, 200,
+     {"error": "supplied file was not in GGUF format"}),
+    ("POST", "/api/create", {"model": "m", "files": {"m.gguf": GGUF}, "parameters": {"num_ctx": "many"}}, 200,
+     {"error": 'option "num_ctx" must be of type integer'}),
+    ("POST", "/api/create", {"model": "m", "from": "nobody"}, 200,
+     {"error": "pull model manifest: file does not exist"}),
+    ("POST", "/api/create", {"model": "m", "from": "there", "files": {"x": NOWHERE}, "unknown": 1}, 200,
+     {"status": "success"}),
+    ("POST", "/api/create", {"model": 3}, 400,
+     {"error": "json: cannot unmarshal number into Go struct field CreateRequest.model of type string"}),
+    ("POST", "/api/show", {"model": "nobody"}, 404, {"error": "model 'nobody:latest' not found"}),
+    ("POST", "/api/copy", {"source": "nobody", "destination": "a b"}, 400, {"error": 'destination "a b" is invalid'}),
+    ("POST", "/api/copy", {"source": "nobody", "destination": "b"}, 404, {"error": 'model "nobody" not found'}),
+    ("DELETE", "/api/delete", {"name": "there"}, 200, None),
+    ("HEAD", "/api/blobs/sha256:12", None, 400, None),
+    ("HEAD", f"/api/blobs/{NOWHERE}", None, 404, None),
+    ("POST", f"/api/blobs/{GGUF}", b"GGUF.", 200, None),
+    ("POST", f"/api/blobs/{NOWHERE}", b"GGUF,", 400, {"error": f'digest mismatch, expected "{NOWHERE}", got "sha256:'
+                                                      f'{hashlib.sha256(b"GGUF,").hexdigest()}"'}),
+    ("POST", "/api/chat", {"model": "there", "messages": [{"role": "Narrator", "content": "x"}], "options": {
+        "num_predict": 0, "wishes": 3}}, 200, {"done_reason": "stop", "eval_count": 6}),
+    ("GET", "/api/create", None, 405, "405 method not allowed"),
+    ("GET", "/nothing", None, 404, "404 page not found"),
+    ("GET", "/", None, 200, "Ollama is running")])
+def test_the_stand_in_answers_as_the_real_server(server: stand_in.OllamaServer, method: str, path: str, body: object,
+                                                 status: int, last: object) -> None:
+    """What release 0.33 was found to do, right or not: a test that relies on another server proves nothing."""
     client = Ollama(server.url)
-    for path, body in [("/api/create", {"model": "m", "modelfile": "FROM x"}), ("/api/create", {"model": "m"}),
-                       ("/api/create", {"model": "m", "files": {"a": "sha256:" + "1" * 64}}),
-                       ("/api/chat", {"model": 3, "messages": []})]:
-        response = client._send("POST", path, content=json.dumps(body))
-        assert response.status_code == 400
+    server.blobs |= {GGUF: b"GGUF.", OTHER: b"PK"}
+    server.models["there:latest"] = {"blob": GGUF, "digest": "1"}
+    sent = {"content": body} if isinstance(body, bytes) else {} if body is None else {"content": json.dumps(body)}
+    response = client._send(method, path, **sent)
+    assert response.status_code == status
+    said = response.text
+    if isinstance(last, dict):
+        found = json.loads(said.splitlines()[-1])
+        assert {key: found[key] for key in last} == last
+    else:
+        assert said == (last or "")
