@@ -73,19 +73,23 @@ def running(server: str, model: Path) -> Iterator[tuple[str, int]]:
     process = subprocess.Popen(command(server, model, port), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(600):
-            try:
-                if httpx.get(f"{address}/health").status_code == httpx.codes.OK:
-                    break
-            except httpx.TransportError:
-                pass
-            if process.poll() is not None:
-                sys.exit(f"{server} ended with {process.returncode}")
-            time.sleep(0.2)
+        await_health(address, process)
         yield address, process.pid
     finally:
         process.terminate()
         process.wait(30)
+
+
+def await_health(address: str, process: subprocess.Popen[Any]) -> None:
+    for _ in range(600):
+        try:
+            if httpx.get(f"{address}/health").status_code == httpx.codes.OK:
+                return
+        except httpx.TransportError:
+            pass
+        if process.poll() is not None:
+            sys.exit(f"the server ended with {process.returncode}")
+        time.sleep(0.2)
 
 
 @dataclass
@@ -163,7 +167,7 @@ async def client(web: httpx.AsyncClient, number: int, started: float, seen: Seen
 async def watch(web: httpx.AsyncClient, process: psutil.Process, started: float, seen: Seen) -> None:
     while True:
         asked = time.monotonic()
-        seen.memory.append((asked - started, process.memory_info().rss))
+        seen.memory.append((asked - started, sum(p.memory_info().rss for p in [process, *process.children()])))
         try:
             answer = await web.get("/health")
         finally:

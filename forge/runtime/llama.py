@@ -23,7 +23,7 @@ from forge.chat.template import Message
 from forge.core.fsio import human, sha256_json
 from forge.errors import EnvironmentProblem, StageFailed, UsageError
 from forge.hub.download import cache_folder
-from forge.runtime.answer import Answer, sampler
+from forge.runtime.answer import Answer, require_text, sampler
 
 MAGIC = b"GGUF"
 QUIET, EVERYTHING = -1, 3  # llama.cpp's log levels; at QUIET nothing reaches stderr, and stdout is never used
@@ -35,6 +35,9 @@ FORCED = 1000.0  # added to a logit: above any other
 # slice where other programs use the cores as well, some hundred times a token. Two threads, 0.5B: 22.7 tokens/s by
 # default and 23.1 with this on a quiet machine; 0.4 and about 4 on a busy one. Sleeping at once: 17 on the quiet one.
 SPINS = "10000"
+# Bytes of a file from which its work is worth sharing: in a smaller one threads wait for each other more than they
+# compute, and on a machine that is busy with one other program some fifty times as long.
+SHARED = 50_000_000
 FIRST_TOKEN = {"prompt": "x", "max_tokens": 1}
 # Loads a file in a process of its own and makes one token: of damaged files about one in a hundred makes the library
 # abort its process, and the reason for a refusal goes only to its log. It leaves without the library's destructors.
@@ -59,6 +62,12 @@ def usable_cores() -> int:
 def threads() -> int:
     """Physical cores this process may use: a second thread on a core slows llama.cpp down on most machines."""
     return min(usable_cores(), psutil.cpu_count(logical=False) or usable_cores())
+
+
+def usual_threads(gguf: Path) -> int:
+    """As many as `threads`, but one for a small file. One that is missing is refused where it is opened."""
+    small = gguf.is_file() and gguf.stat().st_size < SHARED
+    return 1 if small else threads()
 
 
 def check(gguf: Path) -> None:
@@ -97,7 +106,7 @@ def parameters(gguf: Path, *, num_ctx: int, parallel: int, verbose: bool, cores:
     params.model.path = str(gguf)
     params.n_ctx = num_ctx * parallel  # the library divides its context among the conversations
     params.n_parallel = parallel
-    params.cpuparams.n_threads, params.cpuparams_batch.n_threads = cores or (threads(), threads())
+    params.cpuparams.n_threads, params.cpuparams_batch.n_threads = cores or (usual_threads(gguf),) * 2
     params.fit_params = gpu_layers is None
     params.n_gpu_layers = -1 if gpu_layers is None else gpu_layers
     params.verbosity = EVERYTHING if verbose else QUIET
@@ -205,6 +214,7 @@ class Model:
         where max_tokens cut it off. Raises UsageError where the conversation does not fit the context or the chat
         template refuses it.
         """
+        require_text(messages)
         request: dict[str, Any] = {
             "messages": list(messages), "max_tokens": max_tokens, "stream": True,
             "stream_options": {"include_usage": True}, **sampler(temperature, top_p, greedy, seed)}

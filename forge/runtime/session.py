@@ -10,7 +10,7 @@ from forge.chat.template import Message
 from forge.core.config import GenerationConfig
 from forge.core.fsio import write_text
 from forge.errors import ForgeError, UsageError
-from forge.runtime.answer import Answer
+from forge.runtime.answer import Answer, require_text
 
 if TYPE_CHECKING:
     from forge.corpus.index import Passage
@@ -77,9 +77,14 @@ class Session:
         return [*([{"role": "system", "content": self.system}] if self.system else []), *self.history]
 
     def _ask(self, text: str) -> None:
+        question = {"role": "user", "content": text}
+        try:
+            require_text([question])
+        except UsageError as error:
+            self._say(f"{error}\n")
+            return
         if self.system and not self.history:
             self._keep(f"**system**\n\n{self.system}\n\n")
-        question = {"role": "user", "content": text}
         self._keep(f"**user**\n\n{text}\n\n")
         try:
             answer = self._hear("assistant", self.model, [*self.messages, question])

@@ -30,7 +30,7 @@ def write_tiny(path: Path) -> None:
     writer = gguf.GGUFWriter(path, "qwen2")
     writer.add_name("tiny")
     writer.add_block_count(layers)
-    writer.add_context_length(512)
+    writer.add_context_length(2**18)
     writer.add_embedding_length(hidden)
     writer.add_feed_forward_length(ffn)
     writer.add_head_count(heads)

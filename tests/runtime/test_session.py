@@ -48,6 +48,14 @@ def talk(*lines: str, system: str | None = "Be brief.", **more: Any) -> tuple[st
     return "".join(out), parrot, session
 
 
+def test_half_a_character_costs_its_question_only() -> None:
+    said, parrot, session = talk("caf\udce9", "tea")
+    assert said.startswith("the user message cannot be sent: character 4, U+DCE9")
+    assert "/reset" not in said
+    assert [messages[-1]["content"] for messages in parrot.seen] == ["tea"]
+    assert len(session.history) == 2
+
+
 def test_history_and_system_prompt_travel_along() -> None:
     out, parrot, _ = talk("one", "", "two")
     assert out == "2:one\n4:two\n"
