@@ -5,18 +5,32 @@ Linear in the text: a rule runs only where its hint occurs, starts at a literal,
 
 from __future__ import annotations
 
-import base64
-import binascii
-import math
 import re
 from bisect import bisect_left, bisect_right, insort
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
-Span = tuple[int, int]
+from forge.corpus.named_secrets import (
+    NAMES,
+    PASSWORDS,
+    Span,
+    assigned,
+    beneath,
+    columns,
+    elements,
+    encoded,
+    entropy,
+    filled,
+    made_up,
+    mixed,
+    places,
+    told_of,
+)
+
+LONGEST_TOKEN, MOST_CUTS = 400, 4  # characters of one that something divides, and how often
 LONG_WORD = 16  # bytes; every rule that is not marked `anywhere` describes an unbroken run at least this long
 
 
@@ -33,41 +47,27 @@ class Finding:
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One kind of secret. One of `hints` (lower case) must occur in the text before `find` is called: in its long
-    words, or, where the secret can be short or hold spaces, `anywhere`.
+    words, or, where the secret can be short or hold spaces, `anywhere`. `divided`: it is known from its beginning, and
+    found with a line's end in it, too.
     """
 
     kind: str
     hints: tuple[bytes, ...]
     find: Callable[[str], Iterator[Span]]
     anywhere: bool = False
-
-
-PLACEHOLDER = re.compile(r"example|placeholder|your|change_?me|xxx|\*\*\*|dummy|sample|secret|passw(or)?d|redacted|<"
-                         r"|\$\{?[A-Za-z_(]|[{}]|%\(|\.\.\.|…|test|foo|insert|replace|1234567|abcdef|process\.env|os\.environ",
-                         re.IGNORECASE)
-_DIGIT, _LETTER = re.compile(r"\d"), re.compile(r"[^\W\d_]")
-
-
-def _entropy(text: str) -> float:
-    """Shannon entropy in bits a character."""
-    return -sum(n / len(text) * math.log2(n / len(text)) for n in Counter(text).values())
-
-
-def _mixed(secret: str) -> bool:
-    return bool(_DIGIT.search(secret) and _LETTER.search(secret))
-
-
-def _filled(secret: str) -> bool:
-    """Not a word that documentation uses for a blank."""
-    return not PLACEHOLDER.search(secret)
+    divided: bool = False
 
 
 def _random(secret: str) -> bool:
-    return len(secret) >= 12 and _mixed(secret) and _filled(secret) and _entropy(secret) >= 3.2
+    return len(secret) >= 12 and mixed(secret) and filled(secret) and entropy(secret) >= 3.2
 
 
 def _any(secret: str) -> bool:
     return True
+
+
+def _mixed_case(secret: str) -> bool:
+    return mixed(secret) and secret.upper() != secret
 
 
 def _varied(secret: str) -> bool:
@@ -94,7 +94,7 @@ def _prefixed(kind: str, prefixes: str, rest: str, real: Callable[[str], bool] =
     """
     edge = r"[\w-]" if "-]" in rest else r"\w"
     return [Rule(kind, (prefix.lower().encode(),),
-                 _matches(f"{re.escape(prefix)}(?<!{edge}{re.escape(prefix)}){rest}", real))
+                 _matches(f"{re.escape(prefix)}(?<!{edge}{re.escape(prefix)}){rest}", real), divided=len(prefix) >= 4)
             for prefix in prefixes.split()]
 
 
@@ -127,62 +127,54 @@ def _addresses(text: str) -> Iterator[Span]:
             yield local.start(), match.end()
 
 
-_SEPARATOR = re.compile(r"[:=,][:=]?>?\*{0,2}[ \t]{0,8}(?:\\?[\"'`])?(?=[^\s\"'`<>(){}\[\],;|\\]{8})")
-_NAMES = ("key", "token", "pass", "secret", "pwd", "credential")  # one is in whatever _KEY matches
-_QUOTES = ("'", '"', "`")
-_PATH = re.compile(r"::\w*\Z")  # the key ends a name such as AWS::AppSync::ApiKey: what follows is about that type
-_VALUE = re.compile(r"[^\s\"'`<>(){}\[\],;|\\&]{8,128}")  # enough to judge it by
-_REST = re.compile(r"[^\s\"'`<>(){}\[\],;|\\&]*")
-_KEY = re.compile(r"(?P<password>passw(?:or)?d|passphrase|passwd|pwd|pass)(?:_?\d)?[\\\"'`\])*]{0,4}\s{0,8}\Z"
-                  r"|(?:api_?-?key|secret|(?:secret|access|auth|private|signing|encryption|master|account|shared|client|"
-                  r"service|license|storage)_?-?key|token|credentials?|authkey)(?:_?\d)?[\\\"'`\])*]{0,4}\s{0,8}\Z")
-# What stands after such a key in code without being its value: names, calls, attributes, paths, versions, dates.
-_CODE = re.compile("|".join((
-    r"[A-Za-z_][\w-]*(?:\.[A-Za-z_]\w*)+(?:[:=].*)?", r"[A-Za-z_]\w*[:=].*", r"(?:[\w.~-]*/){2,}[\w.-]*", r"https?:.*",
-    r"[a-z]+(?:[-_][a-z0-9]+)+", r"[A-Z]+(?:_[A-Z0-9]+)+", r"[a-z_]+\d{1,3}_?[a-z_]*_[a-z_]*\d*", r"[A-Za-z]+[-_]?\d",
-    r"(?:[A-Z][A-Za-z]*\d{0,2})?(?:[A-Z][a-z]+)+\d?", r"[a-z]+(?:[A-Z][a-z]+)+\d{0,2}", r"v?\d+(?:[.:T-]\d+)+\S*",
-    r"--?[a-z][\w-]*", r"[@%#].*", r".*[%@]\w+[%@].*", r"sha\d+.*")))
+_BLOB = re.compile(r"(?<![A-Za-z0-9+/=_-])[A-Za-z0-9+/]{24,4096}={0,2}(?![A-Za-z0-9+/=_-])")
 
 
-def _assigned(text: str) -> Iterator[Span]:
-    """`KEY = VALUE`, `"key": "value"`, `key: value` where the key's name says secret and the value looks made up."""
-    done = 0
-    for match in _SEPARATOR.finditer(text):
-        start = match.start()
-        if start < done:
-            continue
-        if text[start] == "," and not (text[start - 1:start] in _QUOTES and match[0][-1] in _QUOTES):
-            continue  # only as in setenv("TOKEN", "...")
-        ahead = text[max(0, start - 32):start].lower()
-        key = _KEY.search(ahead) if any(name in ahead for name in _NAMES) else None
-        if not key:
-            continue
-        value = _VALUE.match(text, match.end())
-        if not value or text[value.end():value.end() + 1] in ("(", "[", "{", "<"):
-            continue
-        if text[start] == "," and text[value.end():value.end() + 1] not in _QUOTES:
-            continue
-        secret = value[0] if match[0][-1] in _QUOTES else value[0].rstrip(".*:!?")
-        if _made_up(secret, bool(key["password"])) and not _PATH.search(text, max(0, start - 64), start - len(key[0])):
-            rest = _REST.match(text, value.end()) if len(secret) == len(value[0]) else None
-            done = rest.end() if rest else value.start() + len(secret)
-            yield value.start(), done
+def _inside(text: str) -> Iterator[Span]:
+    """base64 of a text that holds a token."""
+    for match in _BLOB.finditer(text):
+        told = encoded(match[0]) if len(match[0]) % 4 == 0 else ""
+        if told and any(next(rule.find(told), None) for rule in RULES if not rule.anywhere):
+            yield match.span()
 
 
-def _made_up(secret: str, password: bool) -> bool:
-    """The cheap tests come first: a key's name is common in prose about keys."""
-    if len(secret) < (8 if password else 16) or not _mixed(secret) or not _filled(secret) or _CODE.fullmatch(secret):
-        return False
-    return _entropy(secret) >= (2.5 if password else 3.2)
+# What bold runs of a Word file, soft hyphens and broken lines leave in the middle of a token.
+_SPLIT = re.compile(r"(?<=[\w-]{4})(?:\*\*|[\u00ad\u200b\u2060]|[\"']?[ \t]?[+\\&]?\r?\n[ \t>#*]{0,16}[\"']?)"
+                    r"(?=[\w-]{4})")
+
+
+def _rejoined(text: str, rules: Sequence[Rule]) -> Iterator[tuple[int, int, str]]:
+    """(start, end, kind) of tokens that something divides, as the rules see them without it."""
+    for rule in rules:
+        done = 0
+        for at in places(text, [rule.hints[0].decode()]):
+            if at < done:
+                continue
+            done, start = at + LONG_WORD, max(0, at - 1)  # a letter before it would make it part of a word
+            window = text[start:start + LONGEST_TOKEN]
+            cuts = [match.span() for match in islice(_SPLIT.finditer(window, at - start), MOST_CUTS)]
+            for first, last in rule.find(_cut(window, cuts)) if cuts else ():
+                yield start + first, start + _before_cuts(last, cuts), rule.kind
+
+
+def _cut(text: str, cuts: Sequence[Span]) -> str:
+    edges = [0, *(edge for cut in cuts for edge in cut), len(text)]
+    return "".join(text[edges[i]:edges[i + 1]] for i in range(0, len(edges), 2))
+
+
+def _before_cuts(at: int, cuts: Sequence[Span]) -> int:
+    """A place in a text with spans cut out of it → in the whole text."""
+    for start, end in cuts:
+        if at <= start:
+            break
+        at += end - start
+    return at
 
 
 def _basic(secret: str) -> bool:
     """RFC 7617: the base64 of `user:password`."""
-    try:
-        user, colon, password = base64.b64decode(secret, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
-        return False
-    return bool(colon) and bool(user) and password.isprintable() and _filled(password)
+    user, colon, password = encoded(secret).partition(":")
+    return bool(colon) and bool(user) and filled(password)
 
 
 def _account(number: str) -> bool:
@@ -208,7 +200,7 @@ def _bot_tokens(text: str) -> Iterator[Span]:
     """Discord: user id in base64, time, signature. Sought from its first dot: letters are everywhere."""
     for match in _BOT.finditer(text):
         user = _USER.search(text, max(0, match.start() - 32), match.start())
-        if user and _mixed(match[0]):
+        if user and mixed(match[0]):
             yield user.start(), match.end()
 
 
@@ -221,16 +213,19 @@ RULES: tuple[Rule, ...] = (
         r"(?P<secret>[A-Za-z0-9+/=]{16,}+(?:(?:\s|\\[rn]){1,8}[A-Za-z0-9+/=]{16,}+)*+"
         r"(?:(?:\s|\\[rn]){1,4}[A-Za-z0-9+/=]{1,15}(?![\w:-]))?)"), anywhere=True),
     Rule("connection string", (b"://",), _matches(r"://[^\s:/@'\"<>`]{0,128}:(?P<secret>[^\s/'\"<>`]{3,128})@"
-                                                  r"[\w\-\[\]][\w.\-\[\]]*", _filled), anywhere=True),
+                                                  r"[\w\-\[\]][\w.\-\[\]]*", filled), anywhere=True),
     Rule("connection string", (b"pwd=", b"password="), _matches(
         r"(?i:server|data source|host|uid|user id)=[^;\n\"']{1,80};(?:[^;\n\"'=]{1,40}=[^;\n\"']{0,80};){0,6}"
-        r"(?i:pwd|password)=(?P<secret>[^;\s\"']{6,128})", _filled), anywhere=True),
+        r"(?i:pwd|password)=(?P<secret>[^;\s\"']{6,128})", filled), anywhere=True),
     Rule("Azure storage key", (b"accountkey=", b"sharedaccesskey="), _matches(
         r"(?:AccountKey|accountkey|SharedAccessKey|ACCOUNTKEY)=(?P<secret>[A-Za-z0-9+/]{43,}={0,2})")),
+    Rule("Azure storage key", (b"==",), _matches(r"(?<![\w+/-])[A-Za-z0-9+/]{86}==(?![\w+/=])", _varied)),
+    *_prefixed("Artifactory key", "AKCp AKC", r"[A-Za-z0-9]{10,200}\b", _mixed_case),
     Rule("Azure SAS token", (b"sig=",), _matches(r"[?&;]sig=(?P<secret>(?:[A-Za-z0-9+/]|%2[BbFf]){40,}(?:=|%3[Dd])?)")),
     Rule("Azure client secret", (b"q~",), _matches(r"(?<![\w.~-])[\w.~-]{3}\dQ~[\w.~-]{31,34}(?![\w~-])")),
     *_prefixed("age secret key", "AGE-SECRET-KEY-1", r"[0-9A-Z]{58}"),
-    *_prefixed("AWS access key", "AKIA ASIA AROA AIDA", r"[A-Z2-7]{16}\b", lambda s: "EXAMPLE" not in s and _varied(s)),
+    *_prefixed("AWS access key", "AKIA ASIA AROA AIDA ABIA ACCA", r"[A-Z0-9]{16}\b",
+               lambda s: "EXAMPLE" not in s and _varied(s)),
     Rule("AWS secret key", (b"secret_access_key", b"secretaccesskey", b"aws_secret", b"awssecret"), _matches(
         r"(?i:aws_?secret_?(?:access_?)?key|secretaccesskey)['\"]?\s{0,4}[:=]\s{0,4}['\"]?(?P<secret>[A-Za-z0-9/+]{40})"
         r"(?![A-Za-z0-9/+])", lambda s: "EXAMPLE" not in s), anywhere=True),
@@ -247,9 +242,9 @@ RULES: tuple[Rule, ...] = (
     *_prefixed("Google API key", "AIza", _URL_SAFE + "{35,}"),
     *_prefixed("Google OAuth secret", "GOCSPX-", _URL_SAFE + "{28,}"),
     *_prefixed("Google access token", "ya29.", _URL_SAFE + "{30,}"),
-    Rule("Slack token", (b"xox", b"xapp-"), _matches(r"x(?:ox[abeoprs]|app)-[A-Za-z0-9-]{10,}", _mixed)),
+    Rule("Slack token", (b"xox", b"xapp-"), _matches(r"x(?:ox[abeoprs]|app)-[A-Za-z0-9-]{10,}", mixed)),
     Rule("Slack webhook", (b"hooks.slack.com",), _matches(
-        r"https://hooks\.slack\.com/(?:services|workflows|triggers)/[A-Z0-9]+/[A-Za-z0-9]+/[A-Za-z0-9/]+", _filled)),
+        r"https://hooks\.slack\.com/(?:services|workflows|triggers)/\w+/\w+/[\w/]+", filled)),
     Rule("Discord webhook", (b"/api/webhooks/",), _matches(
         r"(?:https://[\w.]{0,20}discord(?:app)?\.com)?/api/webhooks/\d{5,20}/[\w-]{20,}")),
     Rule("Discord bot token", (b".",), _bot_tokens),
@@ -269,7 +264,7 @@ RULES: tuple[Rule, ...] = (
     *_prefixed("Databricks token", "dapi", r"[a-f0-9]{32}(?:-\d)?\b"),
     *_prefixed("Grafana token", "glsa_", r"[A-Za-z0-9]{32}_[a-fA-F0-9]{8}"),
     *_prefixed("Linear key", "lin_api_", r"[A-Za-z0-9]{40,}"),
-    *_prefixed("Notion token", "ntn_ secret_", r"[A-Za-z0-9]{40,}", _mixed),
+    *_prefixed("Notion token", "ntn_ secret_", r"[A-Za-z0-9]{40,}", mixed),
     *_prefixed("Replicate token", "r8_", r"[A-Za-z0-9]{37,40}\b"),
     *_prefixed("Groq key", "gsk_", r"[A-Za-z0-9]{48,}"),
     *_prefixed("xAI key", "xai-", r"[A-Za-z0-9]{70,}"),
@@ -287,19 +282,32 @@ RULES: tuple[Rule, ...] = (
     *_prefixed("Sentry token", "sntrys_ sntryu_", r"[A-Za-z0-9+/=_]{40,}"),
     *_prefixed("Square token", "sq0atp- sq0csp-", _URL_SAFE + "{22,}"),
     *_prefixed("Supabase token", "sbp_ sb_secret_", r"[A-Za-z0-9_]{31,}"),
-    *_prefixed("Tailscale key", "tskey-", r"[a-z]+-[A-Za-z0-9]+(?:-[A-Za-z0-9]{16,})?", _mixed),
+    *_prefixed("Tailscale key", "tskey-", r"[a-z]+-[A-Za-z0-9]+(?:-[A-Za-z0-9]{16,})?", mixed),
     *_prefixed("Doppler token", "dp.pt. dp.st. dp.ct. dp.sa.", r"[A-Za-z0-9.]{40,}"),
-    *_prefixed("Alibaba access key", "LTAI", r"[A-Za-z0-9]{17,21}\b", _mixed),
+    *_prefixed("Alibaba access key", "LTAI", r"[A-Za-z0-9]{17,21}\b", mixed),
     *_prefixed("JSON web token", "eyJ", rf"{_URL_SAFE}{{8,}}\.eyJ{_URL_SAFE}{{8,}}\.{_URL_SAFE}{{10,}}"),
     Rule("bearer token", (b"bearer",), _matches(
         r"(?:[Bb]earer|BEARER)(?:\s{1,4}|['\"]?\s{0,4}[:=]\s{0,4}['\"]?)(?P<secret>[A-Za-z0-9._~+/=-]{16,})", _random),
         anywhere=True),
     Rule("basic credentials", (b"basic ",), _matches(r"[Bb]asic (?P<secret>[A-Za-z0-9+/]{8,512}={0,2})", _basic),
          anywhere=True),
-    Rule("assigned secret", tuple(name.encode() for name in _NAMES), _assigned, anywhere=True),
+    Rule("assigned secret", tuple(name.encode() for name in NAMES), assigned, anywhere=True),
     Rule("assigned secret", (b"--",), _matches(
         r"--?(?:password|passwd|token|api-key|secret|auth-token|access-token|passphrase) +['\"]?"
-        r"(?P<secret>[^\s'\"`<>(){}\[\],;|\\]{8,4096})", lambda s: _made_up(s, password=True)), anywhere=True),
+        r"(?P<secret>[^\s'\"`<>(){}\[\],;|\\]{8,4096})", lambda s: made_up(s, password=True)), anywhere=True),
+    Rule("assigned secret", (b"machine",), _matches(  # .netrc
+        r"\bmachine\s+\S{1,128}\s+(?:(?:login|account)\s+\S{1,128}\s+){0,2}password\s+(?P<secret>\S{3,128})", filled),
+        anywhere=True),
+    Rule("assigned secret", (b"curl", b"wget", b"httpie"), _matches(
+        r"(?:\s-[a-zA-Z]{0,6}u|--user|--proxy-user|--auth)[ =]?['\"]?[^\s:'\"`]{1,64}:"
+        r"(?P<secret>[^\s'\"`]{3,128})", filled), anywhere=True),
+    Rule("assigned secret", (b"sshpass",), _matches(r"sshpass -p ?['\"]?(?P<secret>[^\s'\"`]{3,128})", filled),
+         anywhere=True),
+    Rule("assigned secret", tuple(name.encode() for name in NAMES), beneath, anywhere=True),
+    Rule("assigned secret", (b"</", b"value="), elements, anywhere=True),
+    Rule("assigned secret", tuple(name.encode() for name in PASSWORDS), told_of, anywhere=True),
+    Rule("assigned secret", tuple(name.encode() for name in PASSWORDS), columns, anywhere=True),
+    Rule("encoded secret", (b"base64", b"kind: secret"), _inside, anywhere=True),
     Rule("bank account", (b"iban",), _matches(r"(?<!\w)[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?!\w)",
                                               _account), anywhere=True),
     Rule("card number", (b"card", b"visa", b"amex"), _matches(
@@ -322,6 +330,10 @@ def scan(text: str) -> list[Finding]:
     for rule in (RULES[at] for at in sorted(hinted)):
         for start, end in rule.find(text):
             _claim(taken, start, end, rule.kind)
+    divided = [rule for rule in RULES if rule.divided and rule.hints[0] in whole]
+    for start, end, kind in _rejoined(text, divided) if divided else ():
+        if not any(start < known_end and known < end for known, known_end, _ in taken):
+            _claim(taken, start, end, kind)
     if not taken:
         return []
     breaks = [match.start() for match in re.finditer("\n", text)]
