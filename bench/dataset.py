@@ -1,9 +1,12 @@
 """Documents to examples: seconds, MB/s and memory, beside a plain script and synthetic-data-kit, and how it all grows.
 
 Usage: python bench/dataset.py [--corpus DIR] [--base DIR] [--sdk DIR] [--times 1,4,16] [--amplification 10]
+       python bench/dataset.py --kinds md,pdf,... [--corpus DIR] [--base DIR] [--size 2000000]
 `--base` is a model folder (its tokenizer counts); `--sdk` a folder with an unpacked synthetic-data-kit wheel, whose
 ingest and chunking are run. Every row is a process of its own; a corpus "×4" is four copies that differ in every longer
-word, so that none is a duplicate.
+word, so that none is a duplicate. `--kinds` (or `all`) measures reading and splitting by kind of file instead: one file
+of each with the same text, the corpus' own Markdown over and over, so MB/s counts that text; `growth` is how many times
+as long four times the text takes. The results are in results/kinds.json.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import tempfile
 import time
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 
 HERE = Path(__file__).resolve().parent
 LIBRARIES = ("tokenizers", "tiktoken", "markdown-it-py", "semantic-text-splitter", "rensa", "orjson", "numpy")
@@ -51,10 +55,11 @@ def forge_reading(corpus: Path, base: Path) -> dict:
     from forge.corpus.split import split
     from forge.corpus.walk import walk
     encoder = Encoder.load(base, stop="<|im_end|>", pad="<|endoftext|>")
-    files = walk(CorpusConfig(roots=[str(corpus)]), corpus).files
+    files = walk(CorpusConfig(roots=[str(corpus)], max_bytes=10**9), corpus).files
     loaded = [load(file, "redact").document for file in files]
     sections = [section for document in loaded if document for section in split(document, 384, encoder.fast_counts)]
-    return {"documents": len(loaded), "examples": len(sections)}
+    return {"documents": len(loaded), "examples": len(sections),
+            "characters": sum(len(document.text) for document in loaded if document)}
 
 
 def plain_script(corpus: Path, base: Path, work: Path) -> dict:
@@ -102,10 +107,11 @@ def measured(given: argparse.Namespace) -> dict:
     seconds = time.monotonic() - began
     own, below = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return {"seconds": round(seconds, 2), "cpu_seconds": round(own.ru_utime + own.ru_stime + below.ru_utime
-                                                               + below.ru_stime, 1),
+                                                               + below.ru_stime, 2),
             "peak_rss_mb": own.ru_maxrss // 1024, "worker_rss_mb": below.ru_maxrss // 1024,
             "documents": figures["documents"], "examples": figures["examples"],
-            "source_tokens": figures.get("source_tokens"), "trained_tokens": figures.get("trained_tokens"),
+            "characters": figures.get("characters"), "source_tokens": figures.get("source_tokens"),
+            "trained_tokens": figures.get("trained_tokens"),
             "coverage": figures.get("coverage")}
 
 
@@ -124,11 +130,44 @@ def multiplied(corpus: Path, times: int, target: Path) -> Path:
     return target
 
 
+def by_kind(given: argparse.Namespace) -> list[dict]:
+    sys.path.insert(0, str(HERE))
+    import kinds
+    names = list(kinds.KINDS) if given.kinds == ["all"] else given.kinds
+    print(f"{'kind':<8}{'file MB':>8}{'text MB':>8}{'seconds':>9}{'CPU s':>8}{'MB/s':>8}{'RSS MB':>8}{'growth':>8}")
+    with tempfile.TemporaryDirectory(dir=given.scratch) as folder:
+        return [_kind(name, given, Path(folder), kinds) for name in names]
+
+
+def _kind(name: str, given: argparse.Namespace, root: Path, kinds: ModuleType) -> dict:
+    """CPU seconds without those that a file of next to nothing takes: starting, and loading the tokenizer."""
+    figures, seconds = {}, []
+    for part in (0, given.size // 4, given.size):
+        made = kinds.KINDS[name](kinds.sections(given.corpus, max(part, 500)))
+        data = made.encode() if isinstance(made, str) else made
+        corpus = root / f"{name}{part}"
+        corpus.mkdir()
+        (corpus / f"text.{name}").write_bytes(data)
+        figures = measured_apart("forge reading", corpus, given, root / "work")
+        seconds.append(figures["cpu_seconds"])
+    base, quarter, whole = seconds
+    own = round(whole - base, 2)
+    text = figures["characters"] / 1e6
+    made = {"kind": name, "file_mb": round(len(data) / 1e6, 2), "text_mb": round(text, 2),
+            "seconds": figures["seconds"], "cpu_seconds": own, "mb_per_second": round(text / max(own, 0.01), 2),
+            "peak_rss_mb": figures["peak_rss_mb"],
+            "sections": figures["examples"], "growth": round(own / max(quarter - base, 0.01), 1)}
+    print(f"{name:<8}{made['file_mb']:>8.2f}{made['text_mb']:>8.2f}{made['seconds']:>9.2f}{own:>8.2f}"
+          f"{made['mb_per_second']:>8.2f}{made['peak_rss_mb']:>8}{made['growth']:>8.1f}", flush=True)
+    return made
+
+
 def size(corpus: Path) -> int:
     return sum(p.stat().st_size for p in corpus.rglob("*") if p.is_file())
 
 
-def row(label: str, name: str, corpus: Path, given: argparse.Namespace, work: Path, **options: object) -> dict:
+def measured_apart(name: str, corpus: Path, given: argparse.Namespace, work: Path, **options: object) -> dict:
+    """A row's figures, from a process of its own."""
     command = [sys.executable, str(HERE / "dataset.py"), "--row", name, "--corpus", str(corpus), "--base",
                str(given.base), "--work", str(work), "--amplification", str(given.amplification)]
     for key, value in options.items():
@@ -137,8 +176,13 @@ def row(label: str, name: str, corpus: Path, given: argparse.Namespace, work: Pa
     done = subprocess.run(command, capture_output=True, text=True, check=False,
                           env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TOKENIZERS_PARALLELISM": "false"})
     if done.returncode:
-        sys.exit(f"{label} failed:\n{done.stderr}")
-    figures = json.loads(done.stdout.splitlines()[-1])
+        sys.exit(f"{name} failed:\n{done.stderr}")
+    figures: dict = json.loads(done.stdout.splitlines()[-1])
+    return figures
+
+
+def row(label: str, name: str, corpus: Path, given: argparse.Namespace, work: Path, **options: object) -> dict:
+    figures = measured_apart(name, corpus, given, work, **options)
     figures = {"row": label, "megabytes": round(size(corpus) / 1e6, 1), **figures}
     figures["mb_per_second"] = round(figures["megabytes"] / figures["seconds"], 2)
     print(f"{label:<34}{figures['documents']:>8}{figures['megabytes']:>8.1f}{figures['examples']:>10}"
@@ -184,7 +228,9 @@ def main() -> None:
     parser.add_argument("--times", type=lambda text: [int(n) for n in text.split(",") if n], default=[4, 16])
     parser.add_argument("--amplification", type=float, default=10)
     parser.add_argument("--scratch", type=Path, help="where copies and outputs go (default: the system's)")
-    parser.add_argument("--name", default="dataset", help="of the result file")
+    parser.add_argument("--kinds", type=lambda text: text.split(","), help="reading by kind of file: all, or md,pdf")
+    parser.add_argument("--size", type=int, default=2_000_000, help="bytes of text in each kind of file")
+    parser.add_argument("--name", help="of the result file")
     for hidden in ("--row", "--work"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
     parser.add_argument("--workers", type=int, help=argparse.SUPPRESS)
@@ -193,12 +239,13 @@ def main() -> None:
     if given.row:
         print(json.dumps(measured(given)))
         return
-    rows = table(given)
-    result = {"amplification": given.amplification, "rows": rows,
+    rows = by_kind(given) if given.kinds else table(given)
+    own = {"size": given.size} if given.kinds else {"amplification": given.amplification}
+    result = {**own, "rows": rows,
               "machine": {"cpu": platform.processor() or platform.machine(), "cores": len(os.sched_getaffinity(0)),
-                          "python": platform.python_version()},
+                          "load": round(os.getloadavg()[0], 1), "python": platform.python_version()},
               "versions": {name: version(name) for name in LIBRARIES}}
-    target = HERE / "results" / f"{given.name}.json"
+    target = HERE / "results" / f"{given.name or ('kinds' if given.kinds else 'dataset')}.json"
     target.parent.mkdir(exist_ok=True)
     target.write_text(json.dumps(result, indent=2) + "\n")
 

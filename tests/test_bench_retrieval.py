@@ -32,6 +32,11 @@ def load() -> ModuleType:
 retrieval = load()
 
 
+def words(texts: list[str]) -> list[int]:
+    """Counts as a tokenizer would; by name, so that another process can be told of it."""
+    return [len(text.split()) for text in texts]
+
+
 @pytest.mark.parametrize(("answer", "span", "rank"), [
     ("Tarvik", (0, 500), 2),  # the first passage found is of the same span, but does not hold the answer
     ("bell Bells", (0, 500), 1),  # no section holds all of it: where it lies is enough
@@ -45,7 +50,7 @@ def test_a_question_is_answered_by_a_passage_that_holds_the_answer(tmp_path: Pat
                                "year in spring.\n")
     config = Config.model_validate({"corpus": {"roots": ["docs"]}, "dataset": {"section_tokens": 10}})
     question: dict[str, Any] = {"question": "bell", "answer": answer, "aliases": [], "path": "a.md", "span": span}
-    with ensure(config, tmp_path, lambda texts: [len(text.split()) for text in texts], tmp_path / "index.sqlite",
+    with ensure(config, tmp_path, words, tmp_path / "index.sqlite",
                 sha256_file, Silent()) as index:
         assert retrieval._asked(index, question)[0] == rank
 

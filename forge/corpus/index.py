@@ -37,7 +37,6 @@ is 0.83 0.96 0.97, with runs of four words it stays as it is.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -45,16 +44,20 @@ import re
 import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import astuple, dataclass
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
+from typing import Literal, NamedTuple
 
 from forge.core.config import Config
 from forge.core.fsio import partial_path, publish, remove, sha256_json
 from forge.core.report import Reporter
 from forge.core.workspace import Workspace
+from forge.corpus import prose
 from forge.corpus.document import Document
-from forge.corpus.load import load
+from forge.corpus.guarded import Pool
+from forge.corpus.load import limits, load
 from forge.corpus.split import Count, Section, split
 from forge.corpus.terms import COMPOUNDING, Compounds, Stems, normal, spoken, stops, words
 from forge.corpus.terms import STOP as STOP  # for others
@@ -98,6 +101,27 @@ class Passage:
     span: tuple[int, int]
     text: str
     document_bytes: int
+
+
+class Entry(NamedTuple):
+    """A document as it is indexed. `sections` are those that hold more than their headings: span, headings, body."""
+
+    path: str
+    name: str
+    title: str
+    sha256: str
+    size: int
+    language: str
+    sections: tuple[tuple[tuple[int, int], tuple[str, ...], str], ...]
+
+    @staticmethod
+    def of(document: Document, sections: Iterable[Section]) -> Entry:
+        bodies = [section for section in sections if section.body]
+        spans = [document.span(section.start, section.end) for section in bodies]
+        kept = tuple(((start, end), section.headings, section.body)
+                     for (start, end), section in zip(spans, bodies, strict=True))
+        return Entry(document.path, document.name, document.title, document.sha256, int(document.offsets[-1]),
+                     spoken(document), kept)
 
 
 def cited(path: str, headings: Sequence[str], text: str) -> str:
@@ -244,21 +268,40 @@ def ensure(cfg: Config, root: Path, count: Count, target: Path, digest: Callable
                           count(SAMPLE.split()),
                           [[*map(repr, (file.relative, file.name)), digest(file.path)] for file in files]])
     if identity(target) != wanted:
-        build(_documents(cfg, files, count, report), target, wanted)
+        build(_entries(cfg, files, count, report), target, wanted)
     return Index(target)
 
 
-def _documents(cfg: Config, files: Sequence[File], count: Count, report: Reporter
-               ) -> Iterator[tuple[Document, list[Section]]]:
+@dataclass(frozen=True)
+class _Reading:
+    """What a process needs to read documents."""
+
+    secrets: Literal["redact", "drop", "fail"]
+    tokens: int
+    count: Count
+
+
+def _read_entry(reading: _Reading, file: File) -> Entry | str:
+    """A document's entry, or why it has none."""
+    loaded = load(file, reading.secrets)
+    if loaded.document is None:
+        return loaded.skipped or ""
+    return Entry.of(loaded.document, split(loaded.document, reading.tokens, reading.count))
+
+
+def _entries(cfg: Config, files: Sequence[File], count: Count, report: Reporter) -> Iterator[Entry]:
     """What can be read of the corpus."""
     skipped: list[str] = []
-    for done, file in enumerate(files, 1):
-        loaded = load(file, cfg.dataset.secrets)
-        if loaded.document is None:
-            skipped.append(f"{file.relative}: {loaded.skipped}")
-        else:
-            yield loaded.document, split(loaded.document, cfg.section_tokens, count)
-        report.progress("indexing", done, len(files), "files")
+    prose.language("text")  # its model is loaded before the processes are forked
+    reading = _Reading(cfg.dataset.secrets, cfg.section_tokens, count)
+    with closing(Pool(cfg.dataset.workers or os.cpu_count() or 1, _Reading, astuple(reading))) as pool:
+        found = pool.map(_read_entry, zip(files), limits, lambda lost, _: lost.reason)
+        for done, (file, entry) in enumerate(zip(files, found, strict=True), 1):
+            if isinstance(entry, Entry):
+                yield entry
+            else:
+                skipped.append(f"{file.relative}: {entry}")
+            report.progress("indexing", done, len(files), "files")
     if len(skipped) == len(files):
         raise StageFailed("no document of the corpus can be used:\n  " + "\n  ".join(skipped[:20]),
                           fix="add documents to corpus.roots")
@@ -270,19 +313,18 @@ def _source_digest() -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
 
 
-def build(documents: Iterable[tuple[Document, list[Section]]], target: Path, identity: str) -> None:
-    """Writes an index over documents and their sections, which is whole or not there. `identity` is what `identity()`
-    then says."""
+def build(entries: Iterable[Entry], target: Path, identity: str) -> None:
+    """Writes an index over documents, which is whole or not there. `identity` is what `identity()` then says."""
     target.parent.mkdir(parents=True, exist_ok=True)
     staged = partial_path(target.with_name(f"{target.name}.{os.getpid()}"))  # a chat's may be made beside a stage's
     remove(staged)
     try:
-        with contextlib.closing(sqlite3.connect(staged)) as db:
+        with closing(sqlite3.connect(staged)) as db:
             db.executescript(f"PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA user_version = {FORMAT}; "
                              f"{SCHEMA}")
             writer = _Writer(db)
-            for number, (document, sections) in enumerate(documents):
-                writer.add(number, document, sections)
+            for number, entry in enumerate(entries):
+                writer.add(number, entry)
             writer.finish()
             db.execute("INSERT INTO about VALUES (?)", (identity,))
             db.execute("INSERT INTO terms (terms) VALUES ('optimize')")
@@ -306,27 +348,24 @@ class _Writer:
         self._stems: dict[str, Stems] = {}
         self._vocabularies: dict[str, Counter[str]] = defaultdict(Counter)  # how many sections have a stem
 
-    def add(self, number: int, document: Document, sections: Sequence[Section]) -> None:
-        """A document and those of its sections that hold more than their headings."""
-        language, size = spoken(document), int(document.offsets[-1])
-        named = [words(document.title), words(_named(document.name))]
+    def add(self, number: int, entry: Entry) -> None:
+        named = [words(entry.title), words(_named(entry.name))]
         self.db.execute("INSERT INTO document VALUES (?, ?, ?, ?, ?, ?, ?)",
-                        (number, *map(_stored, (document.path, document.name, document.title)), document.sha256, size,
-                         language))
-        for section in sections:
-            if section.body:
-                self._section(number, section, language, named)
+                        (number, *map(_stored, (entry.path, entry.name, entry.title)), entry.sha256, entry.size,
+                         entry.language))
+        for span, headings, body in entry.sections:
+            self._section(number, span, headings, body, entry.language, named)
 
-    def _section(self, number: int, section: Section, language: str, named: list[list[str]]) -> None:
-        found = words(section.body)
+    def _section(self, number: int, span: tuple[int, int], headings: Sequence[str], body: str, language: str,
+                 named: list[list[str]]) -> None:
+        found = words(body)
         alike = hashlib.blake2b(" ".join(found).encode(), digest_size=8).digest()
         row = self.db.execute("INSERT INTO section VALUES (NULL, ?, ?, ?, ?, ?, ?)",
-                              (number, *section.document.span(section.start, section.end), alike,
-                               json.dumps(section.headings), _stored(section.body))).lastrowid
+                              (number, *span, alike, json.dumps(headings), _stored(body))).lastrowid
         if language in COMPOUNDING:
             self._vocabularies[language].update(map(self._of(language).__getitem__, set(found)))
         else:
-            self._terms(row, language, [*named, words(" ".join(section.headings)), found, words(labels(section.body))])
+            self._terms(row, language, [*named, words(" ".join(headings)), found, words(labels(body))])
 
     def _of(self, language: str) -> Stems:
         if language not in self._stems:
@@ -358,7 +397,7 @@ def identity(path: Path) -> str | None:
     if not path.is_file():
         return None
     try:
-        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as db:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as db:
             sound = db.execute("PRAGMA quick_check(1)").fetchone()
             made = db.execute("PRAGMA user_version").fetchone()
             found = db.execute("SELECT identity FROM about").fetchone()

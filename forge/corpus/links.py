@@ -231,4 +231,4 @@ def _rst(document: Document) -> Iterator[Link]:
 
 FINDERS: dict[str, Callable[[Document], Iterator[Link]]] = {
     "markdown": _markdown, "html": _markdown, "notebook": _markdown, "docx": _markdown, "pdf": _markdown, "rst": _rst,
-    "mdx": _markdown, "latex": _markdown}
+    "mdx": _markdown, "latex": _markdown, "asciidoc": _markdown, "org": _markdown}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Literal
@@ -10,17 +12,21 @@ from typing import Literal
 import numpy as np
 
 from forge.core.fsio import sha256_bytes
-from forge.corpus import encodings, secrets
+from forge.corpus import encodings, legible, secrets
 from forge.corpus.document import Document, cut
-from forge.corpus.readers import Unreadable, extract, extracts, hidden, structure
+from forge.corpus.guarded import Limits, Pool
+from forge.corpus.readers import Unreadable, extract, extracts, hidden, recognises, structure
 from forge.corpus.walk import File
 from forge.errors import StageFailed
 
-PROSE = {".md", ".markdown", ".mdx", ".qmd", ".rmd", ".txt", ".text", ".rst", ".rest", ".adoc", ".org", ".tex",
-         ".html", ".htm", ".docx", ".pdf", ".ipynb", ".pptx", ".xlsx", ".ods", ".odt", ".odp", ".eml", ".mbox", ".epub",
-         ".rtf", ".srt", ".vtt"}
+PROSE = {".md", ".markdown", ".mdx", ".qmd", ".rmd", ".txt", ".text", ".rst", ".rest", ".adoc", ".asciidoc", ".asc",
+         ".org", ".tex", ".html", ".htm",
+         ".docx", ".pdf", ".ipynb", ".pptx", ".xlsx", ".ods", ".odt", ".odp", ".eml", ".mbox", ".epub",
+         ".rtf", ".srt", ".vtt", ".xls", ".xlsb", ".doc", ".ppt", ".mhtml", ".mht", ".webarchive", ".png", ".jpg",
+         ".jpeg", ".tif", ".tiff", ".webp", ".bmp"}
 LETTER = re.compile(r"[^\W\d_]")
 RETURNS = re.compile(r"\r+(\n)?")
+RECOGNISING = 60  # times as long as a file's text may take, where text in images is recognised
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,27 @@ class Loaded:
     skipped: str | None = None
 
 
-def load(file: File, policy: Literal["redact", "drop", "fail"], data: bytes | None = None) -> Loaded:
+Policy = Literal["redact", "drop", "fail"]
+
+
+def load_all(files: Sequence[File], policy: Policy, workers: int = 1) -> Iterator[Loaded]:
+    """Each file's `load`, in their order, in processes of their own: what takes too long or too much, or ends its
+    process, is left out with the reason. `sha256` is then empty."""
+    with closing(Pool(workers, str, (policy,))) as pool:
+        yield from pool.map(_load, zip(files), limits, lambda lost, _: Loaded(None, "", [], lost.reason))
+
+
+def _load(policy: Policy, file: File) -> Loaded:
+    return load(file, policy)
+
+
+def limits(file: File, _: bytes | None = None) -> Limits:
+    """What reading a file may take. A page that is an image takes seconds, however few bytes it has."""
+    made = Limits.of(file.size)
+    return Limits(made.seconds * RECOGNISING, made.memory * 2) if recognises(file.name) else made
+
+
+def load(file: File, policy: Policy, data: bytes | None = None) -> Loaded:
     """Reads a file, or takes its bytes. Under the policy `fail` its findings are the caller's to refuse.
 
     Of a format that is extracted (a Word file, say), byte offsets count in the UTF-8 form of the extracted text.
@@ -49,6 +75,7 @@ def load(file: File, policy: Literal["redact", "drop", "fail"], data: bytes | No
     text, offsets = _visible(file.name, text, offsets)
     if not text.strip() and whole.strip():
         return Loaded(None, digest, [], "holds nothing that is shown: comments, settings or pictures alone")
+    notes = (*notes, *legible.hidden(text, whole))
     findings = secrets.scan(text)
     if findings and text is not whole:
         findings = _placed(findings, offsets, whole.encode())
@@ -56,6 +83,10 @@ def load(file: File, policy: Literal["redact", "drop", "fail"], data: bytes | No
         return Loaded(None, digest, findings, f"holds {len(findings)} secrets; dataset.secrets is drop")
     if findings:
         text, offsets = secrets.redact(text, offsets, findings)
+    gated = legible.gated(text, offsets, whole)
+    if gated.fault:
+        return Loaded(None, digest, findings, gated.fault)
+    text, offsets, notes = gated.text, gated.offsets, (*notes, *gated.notes)
     found = structure(file.name, text)
     title = found.title or _title(file.name)
     document = Document(file.relative, file.name, digest, text, title, found.blocks, offsets, notes)

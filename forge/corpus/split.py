@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from semantic_text_splitter import TextSplitter
 
@@ -46,7 +47,8 @@ def split(document: Document, limit: int, count: Count) -> list[Section]:
     """Sections of at most `limit` tokens.
 
     Blocks are gathered up to the limit. A heading opens a new section once the current one is a third full, and always
-    where the one before would otherwise end with it; a block over the limit is cut at its own lines and sentences.
+    where the one before would otherwise end with it; a block over the limit is cut between its rows, or at its own
+    lines and sentences.
     """
     tokens = count([document.text[block.start:block.end] for block in document.blocks])
     pieces = [piece for block, n in zip(document.blocks, tokens, strict=True)
@@ -59,8 +61,25 @@ def split(document: Document, limit: int, count: Count) -> list[Section]:
 def _pieces(text: str, block: Block, tokens: int, limit: int, count: Count) -> list[_Piece]:
     if tokens <= limit:
         return [_Piece(block.start, block.end, tokens, block)]
+    if block.spans:
+        return _rows(text, block, limit, count)
     return [_Piece(block.start + a, block.start + b, n, block)
             for a, b, n in _cut(text[block.start:block.end], tokens, limit, count)]
+
+
+def _rows(text: str, block: Block, limit: int, count: Count) -> list[_Piece]:
+    """A table cut between its rows; a row over the limit as any text."""
+    bounds = [block.start, *(start for start, _ in block.spans[1:]), block.end]
+    parts = [(a, b) for a, b in pairwise(bounds) if b > a]
+    made: list[_Piece] = []
+    for (a, b), n in zip(parts, count([text[a:b] for a, b in parts]), strict=True):
+        if made and made[-1].tokens + n < limit:
+            made[-1] = _Piece(made[-1].start, b, made[-1].tokens + n + 1, block)
+        elif n <= limit:
+            made.append(_Piece(a, b, n, block))
+        else:
+            made += [_Piece(a + c, a + d, m, block) for c, d, m in _cut(text[a:b], n, limit, count)]
+    return made
 
 
 def _cut(text: str, tokens: int, limit: int, count: Count) -> Iterator[tuple[int, int, int]]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import re
 import stat
-import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +19,8 @@ import pathspec
 
 from forge.core.config import CorpusConfig
 from forge.core.fsio import PARTIAL, human
+from forge.core.git import git
+from forge.corpus import exclusions
 from forge.corpus.encodings import utf16
 from forge.corpus.readers import extracts
 from forge.corpus.sources import Sources, read_sources
@@ -31,6 +33,8 @@ ARTIFACTS = ("models", "outputs", "dataset_package", ".forge", "logs", "forge.ya
 TOOL_FOLDERS = {".git", ".hg", ".svn", ".venv", "venv", "node_modules", "__pycache__", ".tox", ".mypy_cache",
                 ".ruff_cache", ".pytest_cache"}
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
+# Bytes of a file at most, where corpus.max_bytes says nothing: of a text, and of a file that a text is extracted from.
+LARGEST_TEXT, LARGEST_EXTRACTED = 5_000_000, 100_000_000
 EVERYWHERE = ["."]  # corpus.roots as it comes; a list of sources takes its place, and adds to any other
 
 Rules = list[tuple[str, pathspec.GitIgnoreSpec]]  # a folder, with a separator at its end, and its .gitignore
@@ -71,10 +75,18 @@ class _Root(NamedTuple):
 
 
 def walk(config: CorpusConfig, root: Path, own: Iterable[Path] = ()) -> Walked:
+    """What `survey` finds. Raises UsageError also for an empty corpus."""
+    walked = survey(config, root, own)
+    if not walked.files:
+        raise _empty(config, walked.skipped)
+    return walked
+
+
+def survey(config: CorpusConfig, root: Path, own: Iterable[Path] = ()) -> Walked:
     """The corpus's readable files, ordered by path, and what was skipped.
 
-    `root` is the workspace; `own` are further artifacts of it. Raises UsageError for a missing root, a list of sources
-    that cannot be followed, or an empty corpus. A symlink is never read through: its target may lie outside the corpus,
+    `root` is the workspace; `own` are further artifacts of it. Raises UsageError for a missing root, or a list of
+    sources that cannot be followed. A symlink is never read through: its target may lie outside the corpus,
     or be ignored; where it lies inside it is read there.
     """
     home = os.path.abspath(root)
@@ -82,26 +94,66 @@ def walk(config: CorpusConfig, root: Path, own: Iterable[Path] = ()) -> Walked:
     left_out = _left_out(config, sources, home, own)
     found: dict[str, File] = {}
     skipped: dict[str, Skipped] = {}
+    outputs: Counter[Skipped] = Counter()
     seen: set[str] = set()
     for start, base in _roots(config, sources, home):
         real = os.path.realpath(start)
+        excluded = exclusions.Exclusions(start)
         ahead = _ahead(start, home)
         named_ahead = _ahead(start, base)
         for below in sorted(_listed(start, home)):
             at, name, path = _join(start, below), _join(named_ahead, below), _join(ahead, below)
             identity = _join(real, below)
-            if identity in seen or left_out(at, name, path):
+            if identity in seen or (wanted := left_out(at, name, path)) is True:
                 continue
             seen.add(identity)
-            status, reason = _fitness(at, real, config.max_bytes, bool(below))
+            why = excluded.of(below) if wanted is None and below else None
+            if why and why.folder:
+                outputs[Skipped(_writable(_join(ahead, why.folder)) + "/", why.reason)] += 1
+                continue
+            status, reason = (None, why.reason) if why else _fitness(at, real, config.max_bytes, bool(below))
             if reason or not status:
                 skipped.setdefault(path, Skipped(_writable(path), reason))
             else:
                 found[path] = File(Path(at), _writable(path), _writable(name), status.st_size)
-    if not found:
-        raise _empty(config, list(skipped.values()))
+    skipped |= {folder.path: replace(folder, reason=f"{folder.reason}: {_files(count)}")
+                for folder, count in outputs.items()}
     return Walked([found[key] for key in sorted(found)], [skipped[key] for key in sorted(skipped)],
                   sources.notices if sources else [])
+
+
+def ignored(config: CorpusConfig, root: Path, own: Iterable[Path] = ()) -> list[Skipped]:
+    """What .gitignore leaves out below the roots, counted by the folder at their top; no artifacts and tools' folders.
+
+    Walks the whole tree. Raises as `survey` does.
+    """
+    home = os.path.abspath(root)
+    sources = read_sources(Path(home) / Path(config.manifest).expanduser(), Path(home)) if config.manifest else None
+    left_out = _left_out(config, sources, home, own)
+    counts: Counter[str] = Counter()
+    for start, _ in _roots(config, sources, home):
+        listed = set(_listed(start, home))
+        unlisted = _unlisted(start, listed) if os.path.isdir(start) else []
+        ahead = _ahead(start, home)
+        for below in unlisted:
+            path = _join(ahead, below)
+            if left_out(_join(start, below), below, path) is not True:
+                counts[_join(ahead, f"{below.partition('/')[0]}/" if "/" in below else "")] += 1
+    return [Skipped(_writable(top) or "./", f".gitignore leaves it out: {_files(count)}")
+            for top, count in sorted(counts.items())]
+
+
+def _unlisted(start: str, listed: set[str]) -> Iterator[str]:
+    """Files below a folder that are not listed; nothing below what is listed as a folder, and is not walked."""
+    for folder, folders, names in os.walk(start):
+        ahead = _ahead(folder, start)
+        folders[:] = [name for name in folders if name not in TOOL_FOLDERS and _join(ahead, name) not in listed
+                      and f"{_join(ahead, name)}/" not in listed]
+        yield from (below for name in names if (below := _join(ahead, name)) not in listed)
+
+
+def _files(count: int) -> str:
+    return "1 file" if count == 1 else f"{count:,} files"
 
 
 def _writable(name: str) -> str:
@@ -114,7 +166,20 @@ def _empty(config: CorpusConfig, skipped: list[Skipped]) -> UsageError:
     where = ", ".join([*config.roots, *([config.manifest] if config.manifest else [])])
     return UsageError(f"the corpus is empty: nothing readable in {where}"
                       + (f"; skipped {len(skipped)}:\n  {why}" if skipped else ""),
-                      fix="check corpus.roots, corpus.include and corpus.exclude, and what .gitignore leaves out")
+                      fix=way_out(skipped))
+
+
+def way_out(skipped: list[Skipped]) -> str:
+    """What may be done where no file can be read."""
+    if not skipped:
+        return ("put documents there, or name their folder in corpus.roots; .gitignore, corpus.include and "
+                "corpus.exclude leave files out, too")
+    reasons = Counter(s.reason.partition(":")[0] for s in skipped)
+    most = next(s for s in skipped if s.reason.startswith(reasons.most_common(1)[0][0]))
+    lifted = exclusions.lift(most.path)
+    if lifted:
+        return f"to read them all the same: --set 'corpus.exclude=[\"{lifted}\"]'"
+    return f"{most.path}: {most.reason}; or name a folder with other documents in corpus.roots"
 
 
 def _roots(config: CorpusConfig, sources: Sources | None, home: str) -> list[_Root]:
@@ -148,28 +213,32 @@ def _ahead(start: str, base: str) -> str:
 
 
 def _left_out(config: CorpusConfig, sources: Sources | None, home: str,
-              own: Iterable[Path]) -> Callable[[str, str, str], bool]:
-    """Whether the user, or Forge itself, wants a file kept out: nothing that needs saying."""
+              own: Iterable[Path]) -> Callable[[str, str, str], bool | None]:
+    """Whether the user, or Forge itself, wants a file kept out: nothing that needs saying. False where the user takes
+    it in by name, whatever it is (`!*.svg`); None where nobody says anything."""
     include = pathspec.GitIgnoreSpec.from_lines(config.include) if config.include else None
     exclude = pathspec.GitIgnoreSpec.from_lines([*config.exclude, *(sources.exclude if sources else [])])
     regexes = [re.compile(pattern) for pattern in (sources.exclude_regex if sources else [])]
     artifacts = {_join(home, name) for name in ARTIFACTS} | {os.path.abspath(path) for path in own}
     below = tuple(sorted(path + "/" for path in artifacts))
 
-    def left_out(at: str, name: str, path: str) -> bool:
+    def left_out(at: str, name: str, path: str) -> bool | None:
         if at in artifacts or at.startswith(below) or at.endswith(PARTIAL):
             return True
-        if exclude and (exclude.match_file(name) or exclude.match_file(path)):
+        decided = {exclude.check_file(each).include for each in {name, path}} if exclude else {None}
+        if True in decided or any(r.search(path) or r.search(path.rpartition("/")[2]) for r in regexes):
             return True
         if include and not (include.match_file(name) or include.match_file(path)):
             return True
-        return any(r.search(path) or r.search(path.rpartition("/")[2]) for r in regexes)
+        return False if False in decided else None
 
     return left_out
 
 
-def _fitness(at: str, root: str, max_bytes: int, inside: bool) -> tuple[os.stat_result | None, str]:
+def _fitness(at: str, root: str, max_bytes: int | None, inside: bool) -> tuple[os.stat_result | None, str]:
     """A file's status, and why it cannot be a document, or nothing. `inside`: found below a root, not named as one."""
+    if exclusions.is_secret(at):
+        return None, exclusions.SECRET
     try:
         status = os.stat(at, follow_symlinks=not inside)
         reason = _link(at, root) if stat.S_ISLNK(status.st_mode) else _unfit(at, status, max_bytes)
@@ -189,20 +258,28 @@ def _link(at: str, root: str) -> str:
     return "a symlink: its target is read where it lies, unless it is left out there"
 
 
-def _unfit(at: str, status: os.stat_result, max_bytes: int) -> str:
+def _unfit(at: str, status: os.stat_result, max_bytes: int | None) -> str:
     if stat.S_ISDIR(status.st_mode):
         return "a folder that is not walked (another repository or a tool's folder)"
     if not stat.S_ISREG(status.st_mode):
         return "gone, or not a regular file"
     with open(at, "rb", buffering=0) as handle:
         head = handle.read(SNIFF)
-    if status.st_size > max_bytes:
-        return f"too large: {human(status.st_size)}, corpus.max_bytes is {human(max_bytes)}"
+    if reason := _too_large(at, status.st_size, max_bytes):
+        return reason
     if not head.strip():
         return "empty" if status.st_size <= SNIFF else ""
     if b"\0" in head and not head.startswith(UTF16) and not utf16(head) and not extracts(at):
-        return "binary"
+        return exclusions.by_bytes(at)
     return ""
+
+
+def _too_large(at: str, size: int, max_bytes: int | None) -> str:
+    if max_bytes:
+        return f"too large: {human(size)}, corpus.max_bytes is {human(max_bytes)}" if size > max_bytes else ""
+    most, kind = (LARGEST_EXTRACTED, "document") if extracts(at) else (LARGEST_TEXT, "text file")
+    return f"too large: {human(size)}; a {kind} has {human(most)} at most, unless corpus.max_bytes says more" \
+        if size > most else ""
 
 
 def _listed(start: str, home: str) -> Iterable[str]:
@@ -221,16 +298,25 @@ def _git(start: str) -> list[str] | None:
 
     A submodule that is checked out is listed as the repository that it is (`--recurse-submodules` knows no `-o`).
     """
-    try:
-        ignored = subprocess.run(["git", "check-ignore", "-q", "."], cwd=start, capture_output=True, check=False)
-        listing = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "--deduplicate", "-z"], cwd=start,
-                                 capture_output=True, check=False)
-    except FileNotFoundError:
+    listing = git(start, "ls-files", "-co", "--exclude-standard", "--deduplicate", "-z")
+    if listing is None or git(start, "check-ignore", "-q", ".") is not None:
         return None
-    if listing.returncode or ignored.returncode == 0:
-        return None
-    names = [os.fsdecode(name) for name in listing.stdout.split(b"\0") if name]
-    return [below for name in names for below in _with_submodule(start, name)]
+    names = [os.fsdecode(name) for name in listing.split(b"\0") if name]
+    stays: dict[str, bool] = {}
+    return [below for name in names if _stays(start, name.rstrip("/").rpartition("/")[0], stays)
+            for below in _with_submodule(start, name)]
+
+
+def _stays(start: str, ahead: str, known: dict[str, bool]) -> bool:
+    """Whether the folder `ahead` lies below `start`. A forged index has names like `../x`, and names below what is a
+    link by now; git lists both."""
+    if not ahead:
+        return True
+    if ahead not in known:
+        above, _, name = ahead.rpartition("/")
+        known[ahead] = name not in ("", ".", "..", ".git") and not os.path.islink(f"{_folder(start)}{ahead}") \
+            and not ahead.startswith("/") and _stays(start, above, known)
+    return known[ahead]
 
 
 def _with_submodule(start: str, name: str) -> list[str]:

@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,11 +26,12 @@ from forge.core.config import Config
 from forge.core.fsio import sha256_bytes, sha256_file, write_json
 from forge.core.report import Reporter
 from forge.core.workspace import Workspace
-from forge.corpus.load import read
-from forge.corpus.walk import File, Skipped, walk
+from forge.corpus.guarded import Limits, Lost
+from forge.corpus.load import limits, read
+from forge.corpus.walk import File, Skipped, ignored, walk
 from forge.dataset.emit import Block, Recipe, block, emit
 from forge.dataset.engine import Local, RayCluster, engine
-from forge.dataset.extract import Job, Packed, Part, extract, pack, unpack, with_facts
+from forge.dataset.extract import Job, Packed, Part, extract, lost, pack, unpack, with_facts
 from forge.dataset.probes import Guard
 from forge.dataset.replay import hand_written, pairs
 from forge.dataset.resolve import Head, Resolution, Resolved, resolve
@@ -48,11 +50,13 @@ if TYPE_CHECKING:  # a teacher's libraries are loaded where there is one
     from forge.teacher import Asked, Completion, Passage, Tally, Teacher
 
 SHOWN = 20  # findings that an error lists
+PLACES = 3  # of what was redacted, that a line names
 COMMIT_SECONDS = 2.0  # work that a kill can cost
 GENERAL = "forge/dataset/general.json"
 EXAM_SHARE = 0.5  # of a teacher's requests, where these are limited
 EXAM_REQUESTS = 16  # for one question of the exam
 LONG, FEW = 200, 10  # tokens of a file that should give something to ask for; facts a thousand tokens that are few
+PACKED = 5  # times that a document is larger than its extract, at most
 CHUNK = 2000  # general questions in one block
 
 Workers = Local | RayCluster
@@ -88,7 +92,8 @@ def build(cfg: Config, root: Path, encoder: Encoder, out: dict[str, Path], repor
         report.info(notice)
     with Store(cache) as store, engine(cfg, job, encoder) as workers, _without_cycle_search():
         basis = _basis(cfg, job, encoder)
-        extracts = Extracts(store, _extracted(walked.files, basis, workers, store, digest, report))
+        extracts = Extracts(store, _extracted(walked.files, basis, cfg.dataset.seed, workers, store, digest,
+                                             report))
         _tell(extracts.heads, cfg, report)  # before a teacher is sent anything
         used, teacher_tokens, exam = list(extracts.keys), 0, None
         if models.teacher:
@@ -113,7 +118,8 @@ def build(cfg: Config, root: Path, encoder: Encoder, out: dict[str, Path], repor
 
         written = _write(cfg, extracts.heads, blocks(), resolved, out)
         metrics = _metrics(extracts.heads, resolved, written) | {"teacher_tokens": teacher_tokens}
-        write_json(out["card"], _card(cfg, models.teacher, extracts, walked.skipped, resolved, written, metrics, out,
+        left_out = [*walked.skipped, *written.lost, *ignored(cfg.corpus, root, Workspace(root, cfg).artifacts)]
+        write_json(out["card"], _card(cfg, models.teacher, extracts, left_out, resolved, written, metrics, out,
                                        digest))
         _forget(store, used, kept)
     return {**metrics, "seconds": round(time.monotonic() - began, 2)}
@@ -142,14 +148,15 @@ def _basis(cfg: Config, job: Job, encoder: Encoder) -> str:
 # -- the three steps ---------------------------------------------------------------------------------------------------
 
 
-def _extracted(files: Sequence[File], basis: str, workers: Workers, store: Store, digest: Callable[[Path], str],
-               report: Reporter) -> list[str]:
+def _extracted(files: Sequence[File], basis: str, seed: int, workers: Workers, store: Store,
+               digest: Callable[[Path], str], report: Reporter) -> list[str]:
     """Extracts what is not known yet; returns the key of each document's extract."""
     keys = [stable_hash(basis, file.relative, file.name, digest(file.path)) for file in files]
     known = store.has("extract", keys)
     missing = [i for i, key in enumerate(keys) if key not in known]
     items = ((files[i], read(files[i])) if workers.ships else (files[i],) for i in missing)
-    results: Iterator[Packed] = workers.map(extract, items, len(missing))
+    results: Iterator[Packed] = workers.map(extract, items, len(missing), limits,
+                                            partial(lost, seed))
     clock = _Clock(store)
     for done, (i, packed) in enumerate(zip(missing, results, strict=True), 1):
         # By what was read: a file may have changed since its digest was taken.
@@ -238,7 +245,7 @@ def _emitted(extracts: Extracts, resolutions: Sequence[Resolution], basis: str, 
     known = store.has("block", keys)
     missing = [i for i, key in enumerate(keys) if key not in known]
     items = ((extracts.record(i), resolutions[i].packed(), recipe) for i in missing)
-    results: Iterator[Block] = workers.map(emitted, items, len(missing))
+    results: Iterator[Block] = workers.map(emitted, items, len(missing), _emit_limits, _without_lines)
     return _kept(store, keys, known, _told(results, len(missing), report))
 
 
@@ -265,6 +272,15 @@ def emitted(job: Job, record: bytes, resolution: bytes, recipe: Recipe) -> Block
     return emit(unpack(record), Resolution.unpacked(resolution), recipe, job.scale)
 
 
+def _emit_limits(record: bytes, *_: object) -> Limits:
+    """By the extract, which is packed."""
+    return Limits.of(len(record) * PACKED)
+
+
+def _without_lines(lost: Lost, *_: object) -> Block:
+    return Block(lost=lost.reason)
+
+
 class _Clock:
     """Commits now and then."""
 
@@ -286,6 +302,10 @@ def _tell(heads: Sequence[Head], cfg: Config, report: Reporter) -> None:
     if found and cfg.dataset.secrets == "fail":
         raise StageFailed(f"{len(found)} secrets in the corpus:\n  " + "\n  ".join(found[:SHOWN]),
                           fix="remove them, or --set dataset.secrets=redact")
+    if found and cfg.dataset.secrets == "redact":
+        kinds = Counter(kind for head in heads for _, kind in head.redactions)
+        report.warn(f"redacted, and taught to nobody: {', '.join(f'{n} x {kind}' for kind, n in kinds.most_common())} "
+                    f"({', '.join(found[:PLACES])}{', …' if len(found) > PLACES else ''})")
     if all(head.skipped for head in heads):
         why = "\n  ".join(f"{head.path}: {head.skipped}" for head in heads[:SHOWN])
         raise StageFailed(f"no document of the corpus can be used:\n  {why}",
@@ -304,12 +324,13 @@ class Written:
     trained: int
     kinds: dict[str, list[int]]
     files: dict[str, dict[str, int]]
+    lost: list[Skipped]
 
 
 def _write(cfg: Config, heads: Sequence[Head], blocks: Iterable[Block], resolved: Resolved,
            out: dict[str, Path]) -> Written:
     """Writes the blocks, those of the documents first, as they come."""
-    written = Written(0, 0, 0, {}, {})
+    written = Written(0, 0, 0, {}, {}, [])
     spare = ("", "")
     for path in out.values():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -321,6 +342,8 @@ def _write(cfg: Config, heads: Sequence[Head], blocks: Iterable[Block], resolved
             if own.spare and (not spare[1] or own.spare_order < spare[0]):
                 spare = (own.spare_order, own.spare)
             _add(written, own)
+            if own.lost:
+                written.lost.append(Skipped(head.path, own.lost))
             if own.tokens:
                 written.files[head.path] = {"taught": own.covered, "tokens": own.tokens, "trained": own.trained,
                                             "facts": own.facts,
@@ -430,7 +453,7 @@ def _metrics(heads: Sequence[Head], resolved: Resolved, written: Written) -> dic
     to_teach = sum(f["tokens"] for f in written.files.values())
     taught = sum(f["taught"] for f in written.files.values())
     return {
-        "documents": len(documents),
+        "documents": len(documents) - len(written.lost),
         "sections": sum(len(head.tokens) for head in documents),
         "examples": written.examples,
         "source_tokens": sum(sum(head.tokens) for head in documents),

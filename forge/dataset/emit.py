@@ -56,7 +56,7 @@ class Recipe:
 class Block:
     """A document's lines, and what they amount to: `tokens` to teach and of these `covered`, `trained` in all examples;
     `facts` that are asked for; `kinds` maps a kind to [examples, trained tokens]. `spare` is a validation line for a
-    corpus that has no other.
+    corpus that has no other. `lost` says why a document whose lines took too much has none.
     """
 
     train: bytes = b""
@@ -70,6 +70,7 @@ class Block:
     held: int = 0
     facts: int = 0
     kinds: dict[str, list[int]] = field(default_factory=dict)
+    lost: str = ""
 
 
 class Turn(NamedTuple):
@@ -191,12 +192,13 @@ def _spend(queues: list[list[Turn]], budget: float, facts: int, seed: str) -> li
 
 def _held_examples(held: list[Turn], made: Made, wanted: int, found: Extract, probes: Sequence[str], recipe: Recipe,
                    scale: Scale) -> list[Example]:
-    """The first `wanted` of the held wordings, in a fixed random order, that are asked of nothing else and near no
-    probe."""
+    """The first `wanted` of the held wordings, in a fixed random order, that fit a row, are asked of nothing else and
+    near no probe."""
     asked = {(example.prompt, example.answer) for example, _ in made}
     order = sorted(held, key=lambda turn: stable_hash("validation", recipe.seed, found.path, *turn.forms))
     fresh = (example for turn in order for example in _examples(found, turn, recipe, scale)
-             if (example.prompt, example.answer) not in asked)
+             if (example.prompt, example.answer) not in asked
+             and scale.fits(example, scale.encoder.count(example.answer) + 1))
     some = list(islice(fresh, 2 * wanted))  # looked at together: one by one takes ten times as long
     bad = _leaks(probes, some)
     return [example for example, leak in zip(some, bad, strict=True) if not leak][:wanted]

@@ -1,23 +1,15 @@
-"""Where documents are worked on: this process, processes of this machine, or a Ray cluster. The same results in order.
+"""Where documents are worked on: processes of this machine, or a Ray cluster. The same results in order.
 
 Work comes as small batches and never runs more than a few of them ahead of whoever takes the results, so memory does
-not grow with the corpus.
+not grow with the corpus. Each document has limits of time and memory (`forge.corpus.guarded`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import gc
 import logging
-import multiprocessing
 import os
-import signal
-import threading
-import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,15 +17,17 @@ from typing import Any
 
 from forge.chat.encode import Encoder
 from forge.core.config import Config
+from forge.corpus.guarded import AHEAD, BATCH, Instead, Limits, Pool, Work, refused, start_method
+from forge.corpus.prose import language
 from forge.dataset.extract import Job
-from forge.errors import EnvironmentProblem, StageFailed
+from forge.errors import EnvironmentProblem
 
-BATCH = 16  # items a process gets at a time
-AHEAD = 4  # batches a worker may be ahead
 ALONE = 48  # with fewer items starting processes costs more than it saves
-COLLECTED = 64  # batches between two searches for cyclic garbage, of which documents leave next to none
-PARENT_SECONDS = 1.0  # how soon a worker notices that its parent was killed
-Work = Callable[..., Any]  # (job, *item) → result; importable by name
+UNKNOWN = 10_000_000  # bytes, for items that are no single document
+
+
+def unknown(*_: object) -> Limits:
+    return Limits.of(UNKNOWN)
 
 
 @dataclass(frozen=True)
@@ -70,50 +64,35 @@ class Shipped:
 
 
 class Local:
-    """This machine: this process for few items, else processes that are started when they are first needed.
-
-    `source` None: always this process.
-    """
+    """Processes of this machine, which are started when they are first needed: one for few items."""
 
     ships = False
 
-    def __init__(self, job: Job, source: Source | None, workers: int) -> None:
-        self.job, self.source, self.workers = job, source, workers
-        self._pool: ProcessPoolExecutor | None = None
+    def __init__(self, given: Job | Source | Shipped, workers: int) -> None:
+        """`given` is what a process has or makes its Job from."""
+        self._given, self.workers = given, workers
+        self._pool = Pool(workers, _job, (given,), "fork" if isinstance(given, Job) else "spawn")
 
-    def map(self, work: Work, items: Iterable[tuple], count: int) -> Iterator[Any]:
-        """`work` on each of `count` items, in their order."""
-        if self.source is None or self.workers == 1 or (count < ALONE and self._pool is None):
-            return (work(self.job, *item) for item in items)
-        if self._pool is None:
-            self._pool = self._started(start_method(), self.source)
-        size = min(BATCH, max(1, count // self.workers))
-        return _pooled(self._pool, work, items, size, self.workers * AHEAD)
-
-    def _started(self, method: str, source: Source) -> ProcessPoolExecutor:
-        self.job.scale.encoder.fast_counts.prepare()
-        given: Job | Source = self.job if method == "fork" else source
-        return ProcessPoolExecutor(self.workers, multiprocessing.get_context(method), _begin, (given, os.getpid()))
+    def map(self, work: Work, items: Iterable[tuple], count: int, limits: Callable[..., Limits] = unknown,
+            instead: Instead = refused) -> Iterator[Any]:
+        """`work` on each of `count` items, in their order; see `forge.corpus.guarded.Pool.map`."""
+        if count and isinstance(self._given, Job):  # a forked process has what was loaded before
+            language("text")
+        if count >= ALONE and isinstance(self._given, Job):
+            self._given.scale.encoder.fast_counts.prepare()
+        return self._pool.map(work, items, limits, instead, batch_size(count, self.workers))
 
     def close(self) -> None:
-        if self._pool:
-            self._pool.shutdown(cancel_futures=True)
+        self._pool.close()
 
 
-def start_method() -> str:
-    """A forked worker has at once all that was loaded here, but could wait for ever for a lock that another thread
-    held at that moment: workers are forked only where there is no other thread."""
-    return "fork" if threading.active_count() == 1 else "spawn"
+def _job(given: Job | Source | Shipped) -> Job:
+    return given if isinstance(given, Job) else given.job()
 
 
-def _pooled(pool: ProcessPoolExecutor, work: Work, items: Iterable[tuple], size: int, window: int) -> Iterator[Any]:
-    try:
-        for future in _windowed(lambda batch: pool.submit(_work, work, batch), _batches(items, size), window):
-            yield from future.result()
-    except BrokenProcessPool:
-        raise StageFailed("a worker process died while reading documents (out of memory?)",
-                          fix="forge dataset continues where it stopped; with --set dataset.workers=1 if it happens "
-                              "again") from None
+def batch_size(count: int, workers: int) -> int:
+    """Few items are one batch, for one process: starting another costs more than it saves."""
+    return max(1, count) if count < ALONE else min(BATCH, max(1, count // workers))
 
 
 class RayCluster:
@@ -132,18 +111,22 @@ class RayCluster:
         self._own = not ray.is_initialized()
         if self._own:
             address = os.environ.get("RAY_ADDRESS")
-            ray.init(address=address, num_cpus=None if address else workers, include_dashboard=False,
-                     log_to_driver=False, logging_level=logging.ERROR)
+            with contextlib.chdir("/"):  # Ray has its workers import from this folder first, and documents lie in ours
+                ray.init(address=address, num_cpus=None if address else workers, include_dashboard=False,
+                         log_to_driver=False, logging_level=logging.ERROR)
         ray.data.DataContext.get_current().enable_progress_bars = False
         ray.data.DataContext.get_current().execution_options.preserve_order = True
         self.source = ray.put(Shipped.of(source))
 
-    def map(self, work: Work, items: Iterable[tuple], count: int) -> Iterator[Any]:
+    def map(self, work: Work, items: Iterable[tuple], count: int, limits: Callable[..., Limits] = unknown,
+            instead: Instead = refused) -> Iterator[Any]:
+        """As Local's."""
+        given = (self.source, work, limits, instead)
         for window in _batches(items, BATCH * AHEAD * self.workers * 4):
             rows = [{"batch": batch} for batch in _batches(window, BATCH)]
             worker: Any = _RayWorker
             done = self.ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-                worker, fn_constructor_args=(self.source, work), concurrency=self.workers)
+                worker, fn_constructor_args=given, concurrency=self.workers)
             for row in done.iter_rows():
                 yield from row["batch"]
 
@@ -153,22 +136,26 @@ class RayCluster:
 
 
 class _RayWorker:
-    def __init__(self, source: Any, work: Work) -> None:
+    """An actor, which has one process of its own to work on documents."""
+
+    def __init__(self, source: Any, work: Work, limits: Callable[..., Limits], instead: Instead) -> None:
         import ray
-        self.job, self.work = ray.get(source).job(), work
+        self.local, self.work, self.limits, self.instead = Local(ray.get(source), 1), work, limits, instead
 
     def __call__(self, row: dict) -> dict:
-        return {"batch": [self.work(self.job, *item) for item in row["batch"]]}
+        batch = row["batch"]
+        return {"batch": list(self.local.map(self.work, batch, len(batch), self.limits, self.instead))}
 
 
 @contextlib.contextmanager
 def engine(config: Config, job: Job, encoder: Encoder) -> Iterator[Local | RayCluster]:
-    """The configured engine, as far as it can be: an encoder that came from no folder stays in this process."""
+    """The configured engine, as far as it can be: a job whose encoder came from no folder cannot go elsewhere."""
     workers = config.dataset.workers or os.cpu_count() or 1
     source = Source(config, encoder.folder, encoder.stop, encoder.pad) if encoder.folder else None
-    made: Local | RayCluster = Local(job, source, workers)
     if config.dataset.engine == "ray" and source:
-        made = RayCluster(source, workers)
+        made: Local | RayCluster = RayCluster(source, workers)
+    else:
+        made = Local(job if source is None or start_method() == "fork" else source, workers)
     with contextlib.closing(made):
         yield made
 
@@ -182,44 +169,3 @@ def _batches(items: Iterable[tuple], size: int) -> Iterator[list[tuple]]:
             batch = []
     if batch:
         yield batch
-
-
-def _windowed(submit: Callable[[list[tuple]], Future], batches: Iterable[list[tuple]], window: int
-              ) -> Iterator[Future]:
-    waiting: deque[Future] = deque()
-    for batch in batches:
-        waiting.append(submit(batch))
-        if len(waiting) >= window:
-            yield waiting.popleft()
-    yield from waiting
-
-
-# -- in the worker -----------------------------------------------------------------------------------------------------
-
-_job: Job | None = None
-_batches_done = 0
-
-
-def _begin(source: Job | Source, parent: int) -> None:
-    global _job
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is asked, and ends its workers
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one core a process
-    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
-    gc.disable()
-    _job = source if isinstance(source, Job) else source.job()
-
-
-def _follow(parent: int) -> None:
-    """A killed parent takes its workers with it: they would wait for work for ever."""
-    while os.getppid() == parent:
-        time.sleep(PARENT_SECONDS)
-    os._exit(1)
-
-
-def _work(work: Work, batch: list[tuple]) -> list:
-    global _batches_done
-    assert _job is not None
-    _batches_done += 1
-    if _batches_done % COLLECTED == 0:
-        gc.collect()
-    return [work(_job, *item) for item in batch]

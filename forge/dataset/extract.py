@@ -20,16 +20,18 @@ import orjson
 
 from forge.chat.encode import Encoder
 from forge.core.config import Config
+from forge.core.fsio import sha256_bytes, sha256_file
 from forge.corpus import links
 from forge.corpus.document import Document
 from forge.corpus.grams import filtered, grams, identities, words
+from forge.corpus.guarded import Lost
 from forge.corpus.load import Loaded, load
 from forge.corpus.near_duplicates import sketches
 from forge.corpus.prose import prose_of
 from forge.corpus.split import Section, split
 from forge.corpus.walk import File
 from forge.errors import UsageError
-from forge.examples.example import Example, Scale, stable_hash
+from forge.examples.example import Example, Scale, most_tokens, stable_hash
 from forge.examples.fact import Fact
 from forge.questions import ALWAYS, TAUGHT, View, facts_of, phrasings, sources, text_forms
 
@@ -161,6 +163,12 @@ def extract(job: Job, file: File, data: bytes | None = None) -> Packed:
                         _lines(loaded), None, tuple(links.links(document)), tuple(parts)), job.config.dataset.seed)
 
 
+def lost(seed: int, why: Lost, file: File, data: bytes | None = None) -> Packed:
+    """What stands for a document that its limits, or its reader, left out."""
+    digest = sha256_file(file.path) if data is None else sha256_bytes(data)
+    return pack(_empty(file, Loaded(None, digest, [], why.reason)), seed)
+
+
 def _empty(file: File, loaded: Loaded) -> Extract:
     return Extract(file.relative, file.name, loaded.sha256, "", (), _lines(loaded), loaded.skipped, (), ())
 
@@ -215,16 +223,11 @@ def fitting(fact: Fact, wordings: Sequence[str], blank: Example, view: View, men
     `blank` is what its examples are made from, `view` how it is asked."""
     forms, example = tuple(map(mend, wordings)), blank._replace(answer=mend(fact.answer))
     room = scale.max_length - scale.frame(example.system)
-    if max(map(_bytes, forms), default=0) + _bytes(example.answer) >= room:
+    if max(map(most_tokens, forms), default=0) + most_tokens(example.answer) >= room:
         tokens = scale.encoder.count(example.answer) + 1
         forms = tuple(form for form in forms if scale.fits(example._replace(prompt=form), tokens))
     return Known(example.kind, forms, example.answer, example.span, view.per_turn, view.first, fact.gold,
                  fact.pool, tuple((mend(prompt), mend(said)) for prompt, said in fact.opened))
-
-
-def _bytes(text: str) -> int:
-    """As many tokens as a text can have."""
-    return len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
 
 
 def _some(fact: Fact, path: str, most: int) -> tuple[str, ...]:

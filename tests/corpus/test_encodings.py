@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from forge.core.config import CorpusConfig
 from forge.core.fsio import sha256_json, write_json
+from forge.corpus import exclusions
 from forge.corpus.encodings import decode, utf16
 from forge.corpus.load import decode as placed
 from forge.corpus.load import load
@@ -85,7 +86,7 @@ def test_files_that_are_not_utf_8_by_name_or_text_are_read(tmp_path):
     (tmp_path / "docs" / "raw.bin").write_bytes(bytes(range(256)))
     found = walk(CorpusConfig(roots=["docs"]), tmp_path)
     assert [file.relative for file in found.files] == ["docs/caf\\xe9.md", "docs/wide.txt"]
-    assert [(each.path, each.reason) for each in found.skipped] == [("docs/raw.bin", "binary")]
+    assert [(each.path, each.reason) for each in found.skipped] == [("docs/raw.bin", exclusions.UNKNOWN)]
     assert [load(file, "redact").document.text[:6] for file in found.files] == ["# Cafe", RUSSIAN[:6]]
 
 

@@ -8,6 +8,7 @@ import zipfile
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from office_files import zipped
 
 from forge.corpus.readers import Unreadable, extract, extracts, structure
 
@@ -507,6 +508,7 @@ def test_pdf():
         ("a.docx", b"PK\x03\x04 broken", "damaged", "mammoth"),
         ("a.docx", b"\xd0\xcf\x11\xe0 old", "encrypted", "mammoth"),
         ("a.docx", docx()[:300], "damaged", "mammoth"),
+        ("a.docx", zipped({"word/document.xml": b" " * 30_000_000}), "times what it takes", "mammoth"),
         ("a.ipynb", b"{", "JSON", "json"),
         ("a.ipynb", b"[]", "cells", "json"),
         ("a.ipynb", notebook([]), "without text", "json"),

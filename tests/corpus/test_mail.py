@@ -138,11 +138,11 @@ def boxed(*mails):
 
 def test_a_mailbox():
     text = "First.\n>From here on it runs."
-    data = boxed(mail(text, subject="One"), mail("Second.", subject="Two", files=[("a.jpg", b"x", "image/jpeg")]))
+    data = boxed(mail(text, subject="One"), mail("Second.", subject="Two", files=[("a.heic", b"x", "image/jpeg")]))
     made = extract("a.mbox", data)
     assert [line for line in made.splitlines() if line.startswith("#")] == ["# One", "# Two"]
     assert "First.\nFrom here on it runs." in made
-    assert made.notes == ("mail 2: attachment a.jpg: not read: Forge reads no .jpg",)
+    assert made.notes == ("mail 2: attachment a.heic: not read: Forge reads no .heic",)
 
 
 @pytest.mark.parametrize(("name", "data", "expected"), [

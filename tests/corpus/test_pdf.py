@@ -7,11 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forge.corpus.readers import Unreadable, extract, structure
+from forge.corpus.readers import Unreadable, extract, ocr, structure
+from forge.corpus.readers import pdf as pdf_reader
 from forge.corpus.readers.layout import Line, Table, Word, arranged
 from forge.corpus.readers.noted import Noted
 
 pytest.importorskip("pypdfium2")
+
+
+@pytest.fixture(autouse=True)
+def without_recognition(monkeypatch):
+    """As without the extra `ocr`, whose own tests are elsewhere: a file must not read otherwise where it is there."""
+    monkeypatch.setattr(ocr, "is_installed", lambda: False)
+
 
 SIZE = 10
 ADVANCE = 0.6  # of the size, for each letter of Courier
@@ -347,7 +355,8 @@ def test_pages_in_a_font_without_a_character_map_are_named_and_not_read():
     made = extract("a.pdf", mixed(clear, unnamed(LEFT), unnamed(LEFT), clear, unnamed(LEFT)))
     assert isinstance(made, Noted)
     assert made.split("\n\n") == [" ".join(RIGHT), " ".join(RIGHT) + "\n"]
-    assert made.notes == ("pages 2-3, 5: text in a font that does not say which letters its shapes are; not read",)
+    assert made.notes == ("pages 2-3, 5: text in a font that does not say which letters its shapes are; not read; "
+                          "fix: pip install 'phoenix-forge[ocr]'",)
     assert pickle.loads(pickle.dumps(made)).notes == made.notes
     assert not isinstance(extract("a.pdf", mixed(clear)), Noted)
 
@@ -355,7 +364,7 @@ def test_pages_in_a_font_without_a_character_map_are_named_and_not_read():
 def test_a_file_without_a_readable_page_says_why():
     with pytest.raises(Unreadable, match="page 1: text in a font") as caught:
         extract("a.pdf", mixed(unnamed(LEFT)))
-    assert "OCR" in caught.value.fix
+    assert caught.value.fix == "pip install 'phoenix-forge[ocr]'"
 
 
 def test_letters_that_no_script_writes_are_noticed():
@@ -371,7 +380,7 @@ def test_letters_that_no_script_writes_are_noticed():
 def test_a_page_that_is_an_image_is_named():
     image = b"q 300 0 0 300 60 300 cm BI /W 1 /H 1 /CS /G /BPC 8 ID \x80 EI Q"
     made = extract("a.pdf", pdf(column(60, 700, LEFT), image, b""))
-    assert made.notes == ("page 2: an image without text; not read",)
+    assert made.notes == ("page 2: an image without text; not read; fix: pip install 'phoenix-forge[ocr]'",)
     with pytest.raises(Unreadable, match="no text layer"):
         extract("a.pdf", pdf(image))
 
@@ -425,3 +434,10 @@ def test_no_word_is_lost_or_read_twice(found, grid):
         assert isinstance(part, Line | Table)
     touching = sorted("".join(told))
     assert touching == sorted("".join(word.text for word in words))
+
+
+def test_lines_of_a_script_without_spaces_are_joined_without_one():
+    parts = [Line(text, 0, 50, 400, 700 - 20 * i, 688 - 20 * i, 400, 1) for i, text in enumerate(
+        ["斯卡恩岛上的灯塔由工程师", "建造，此前有十一艘船沉没", "of the lamp and", "the keeper"])]
+    assert pdf_reader._blocks(parts, {}) == [
+        "斯卡恩岛上的灯塔由工程师建造，此前有十一艘船沉没 of the lamp and the keeper"]

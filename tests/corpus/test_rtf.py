@@ -27,6 +27,13 @@ def test_paragraphs_headings_tables_and_lists():
     assert structure("a.rtf", extract("a.rtf", WHOLE)).title == "The pümps"
 
 
+def test_a_cell_keeps_its_bars_and_paragraphs():
+    row = rb"\trowd\cellx9\cellx99\pard\intbl P1 | a\cell\pard\intbl one\par two\cell\row"
+    head = rb"\trowd\cellx9\cellx99\pard\intbl Pump\cell Turns\cell\row"
+    assert read("a.rtf", rb"{\rtf1 Before\par" + head + row + rb"\pard a\'7cb\par c\par}") == [
+        "Before", "| Pump | Turns |\n|---|---|\n| P1 \\| a | one two |", "a|b", "c"]
+
+
 @pytest.mark.parametrize(("data", "expected"), [
     (b"plain", "not rich text"), (b"{\\rtf1}", "without words"), (b"{\\rtf1 \\uc x}", "damaged: TypeError"),
     (b" ", "empty")])

@@ -100,7 +100,7 @@ SEEN = {
               "\\begin{document}\n\\maketitle\n\\section{Start}\\label{s}\nThe \\textbf{pump}~runs at 50\\% % no\n"
               "for \\$5, see~\\cite{x}. Caf\\'e, M\\\"uller, $a_1 < b$.\n% gone\n"
               "\\begin{equation}\\label{e}\nP = \\frac{a}{b}\n\\end{equation}\n\\end{document}\nafter\n",
-              "# On *Pumps*\n\n## Start\n\nThe **pump** runs at 50%\nfor $5, see . Café, Müller, $a_1 < b$.\n\n"
+              "# On *Pumps*\n\n## Start\n\nThe **pump** runs at 50%\nfor $5, see […]. Café, Müller, $a_1 < b$.\n\n"
               "$$\nP = \\frac{a}{b}\n$$"),
     "LaTeX's lists and tables": (
         "a.tex", "\\begin{itemize}\n  \\item One\n  \\item[Two] words\n\\end{itemize}\n\\begin{tabular}{l|r}\n\\hline\n"
@@ -110,6 +110,76 @@ SEEN = {
                      "```\nint x; % kept {\n```\n\nAfter."),
     "a chapter alone": ("a.tex", "\\chapter{One}\nText \\foo[opt]{stays}.\\footnote{A note.}\n",
                         "## One\n\nText stays. (A note.)"),
+    "a page with components": ("a.md", "# Doc {/*doc*/}\n\n<Intro>\n\nHi `<T>`.\n\n</Intro>\n\n<Menu items={[1]} />\n",
+                               "# Doc\n\nHi `<T>`."),
+    "set in between components": (
+        "a.mdx", "<Steps>\n1. Do\n\n    <Box>\n      Text\n        - sub <Kbd>x</Kbd>\n        - sub <Kbd>y</Kbd>\n"
+            "    </Box>\n</Steps>\n",
+        "1. Do\n\n Text\n - sub x\n - sub y"),
+    "HTML": ("a.md", "<p align='center'>\n  <b>Fast</b> <sup>2</sup><br>and <code>x*y</code>\n</p>\n\n"
+             "<script>\nvar a\n</script>\n\n<details><summary>More</summary>\n\nSee <a href=\"b.md\">it</a>.\n\n</d"
+                 "etails>\n"
+             "<h2>Next <small>1</small></h2>\n\na < b, `<b>`, <name>\n\n    <i>code</i>\n",
+             "**Fast** 2\nand `x*y`\n\n**More**\n\nSee [it](b.md).\n\n## Next 1\n\na < b, `<b>`, <name>\n\n <i>code"
+                 "</i>"),
+    "a table of HTML": ("a.md", "x\n\n<table>\n<tr><th>Pump</th><th>rpm</th></tr>\n<tr><td>A</td><td>1450</td></tr>"
+        "\n</table>\n",
+                        "x\n\n| Pump | rpm |\n|---|---|\n| A | 1450 |"),
+    "readings above words": ("a.md", "<ruby>\u6f22\u5b57<rp>(</rp><rt>\u304b\u3093\u3058</rt><rp>)</rp></ruby>\u3060",
+                             "\u6f22\u5b57\u3060"),
+    "entities": ("a.md", "A&nbsp;B &lt;b&gt; &amp; &copy; &#x41; `&lt;` &nothing; R&D;\n",
+                 "A B \\<b\\> & \u00a9 A `&lt;` &nothing; R&D;"),
+    "boxes": ("a.md", '!!! note "Mind"\n\n    Slowly.\n\n    ```sh\n    go\n    ```\n\n??? warning\n    Hot.\n\n'
+              '=== ":octicons-x-16: macOS"\n\n    === "In"\n\n        Deep.\n\nEnd.\n',
+              "**Mind**\n\nSlowly.\n\n```sh\ngo\n```\n\n**Warning**\n\nHot.\n\n**macOS**\n\n**In**\n\nDeep.\n\nEnd."),
+    "boxes between colons": ("a.md", ":::note[Mind]\nSlowly.\n:::\n\n::: tip It: so\nA\n:::\n\n:::warning\nB\n:::\n\n"
+                             "::: {.column}\nC\n:::\n\n    ::: code\n", "**Mind**\n\nSlowly.\n\n**It: so**\n\nA\n\n"
+                                 "**Warning**\n\nB"
+                             "\n\nC\n\n ::: code"),
+    "callouts": ("a.md", "> [!NOTE]\n> Slowly.\n\n> [!tip]- It is so\n> A\n", "> **Note**\n>\n> Slowly.\n\n> **It i"
+        "s so**\n>\n> A"),
+    "shortcodes": ("a.md", "{{< highlight go >}}\nx := 1\n{{< /highlight >}}\n\n[a]({{< relref \"b.md\" >}}) {{< ne"
+        "w 1.2 >}}now\n\n"
+                   "{% tab title=\"One\" %}\nIn.\n{% endtab %}\n\n`{{< x >}}` and {{ page }}\n",
+                   "```go\nx := 1\n```\n\n[a](b.md) now\n\n**One**\n\nIn.\n\n`{{< x >}}` and {{ page }}"),
+    "files that are put in": ("a.md", '--8<-- "a.txt"\n\n[TOC]\n\nText :material-x-y:{ .lg } end\n\n## T { #t data-'
+        'x="1" }\n',
+                              "Text end\n\n## T"),
+    "links by a label": ("a.md", "See [the pump][p], [P] and [q][]; [n] and [^1].\n\n[p]: a.md\n[q]: <b c> 'T'\n[^1"
+        "]: No /x.\n",
+                         "See [the pump](a.md), [P](a.md) and [q](<b c>); [n] and [^1].\n\n[^1]: No /x."),
+    "AsciiDoc": (
+        "a.adoc", "= Pumps\n:url: a.q\n// no\n\n[[use]]\n== Use *it*\n\n.Start\n[source,sh]\n----\nrun <1>\n----\n\n"
+        "NOTE: Mind {url}[it], <<use>>, xref:b.adoc[B] and (((x)))`+a*b+`.\n\n* One\n** Two\n. Three\nterm:: Text\n\n"
+        "[cols=2*]\n|===\n|Pump |rpm\n\n|A\n|1450\n|"
+            "===\n\n////\ngone\n////\n[WARNING]\n====\nHot.\n====\n\ninclude::x[]\n",
+        "# Pumps\n\n## Use **it**\n\n**Start**\n\n```sh\nrun <1>\n```\n\n**Note:** Mind [it](a.q), Use *it*, [B](b."
+            "adoc) and "
+        "`a*b`.\n\n- One\n - Two\n 1. Three\n - **term**: Text\n\n| Pump | rpm |\n|---|---|\n| A | 1450 |"
+            "\n\n**Warning**\n\nHot."),
+    "Org": ("a.org", "#+title: Pumps\n#+options: x\n# no\n* TODO Use :tag:\n:PROPERTIES:\n:ID: 7\n:END:\nThe *big\n"
+        "pump* of =a*b= and "
+            "[[file:b.org][B]], a/b/c.\n#+begin_src sh\n,* x\n#+end_src\n| a | b |\n|---+---|\n| 1 | 2 |"
+                "\n- t :: d\n#+begin_quote\nQ\n#+end_quote\n",
+            "# Pumps\n\n## TODO Use\nThe **big\npump** of `a*b` and [B](b.org), a/b/c.\n```sh\n* x\n```\n| a | b |"
+                "\n|---|---|\n| 1 | 2 |\n"
+            "- t: d\n\nQ"),
+    "names and settings of reStructuredText": (
+        "a.rst", ":orphan:\n\n.. |p| replace:: a jet\n\nTurn |p| on, ``|p|"
+            "``.\n\n.. setting:: RPM\n\nRPM\n---\n\nText.\n",
+        "Turn a jet on, ``|p|``.\n\nRPM\n---\n\nText."),
+    "a book of Project Gutenberg": (
+        "a.txt", "The Project Gutenberg eBook of P\n\nTitle: P\n\nAuthor: A. B.\n\n*** START OF THE PROJECT GUTENBE"
+            "RG EBOOK P ***\n\nOnce.\n\n"
+        "*** END OF THE PROJECT GUTENBERG EBOOK P ***\nLicence.\n", "Title: P\nAuthor: A. B.\n\nOnce."),
+    "a book of Aozora Bunko": ("a.txt", "\u3010\u30c6\u30ad\u30b9\u30c8\u4e2d\u306b\u73fe\u308c\u308b\u8a18\u53f7"
+        "\u306b\u3064\u3044\u3066\u3011\n"
+                               "\uff5c\u9752\u68a8\u300a\u304a\u3046\u3081\u300b\u3078\uff3b\uff03\u6539\u9801"
+                                   "\uff3d\u3002\n",
+                               "\u3010\u30c6\u30ad\u30b9\u30c8\u4e2d\u306b\u73fe\u308c\u308b\u8a18\u53f7\u306b"
+                                   "\u3064\u3044\u3066\u3011\n\u9752\u68a8\u3078\u3002"),
+    "what nobody sees": ("a.txt", "Rela\u00adtions\u200b of \u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"
+        "", "Relations of \u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"),
     "rows that are texts": (
         "a.csv", f'id,question,answer,tag_7,no\n1,How?,"{LONG}\n\n""So."" {LONG}",bug,\n2,Who?,"{LONG} {LONG}",,\n',
         f'## How?\n\n{LONG}\n\n"So." {LONG}\n\n- id: 1\n- tag_7: bug\n\n## Who?\n\n{LONG} {LONG}\n\n- id: 2'),
@@ -193,11 +263,16 @@ PIECES = st.lists(st.sampled_from(
      "import a from 'b'\n", "{/*", "*/}", "data:image/png;base64,", PICTURE, "\\begin{document}",
      "\\end{document}", "\\section{", "}", "{", "$", "\\begin{tabular}{l}", "\\end{tabular}", "&", "\\\\",
      "%", "\\item", "\\title{", ".. note:: x\n", "   ", ".. c\n", "::\n", ":r:`", '"', ",", "a,b\n", "é",
-     "words of text", "\r", "\n", "[[", "]]", "%%", "^abcd"])
+     "words of text", "\r", "\n", "[[", "]]", "%%", "^abcd", "<b>", "</b>", "<table>", "</table>", "<td>"
+         "", "<script>", "!!! n\n", "    ",
+     ":::", "{{<", ">}}", "[a]: b.c\n", "[a]", "&lt;", "----\n", "|===\n", "|", "* ", "t:: ", "#+begin_src\n"
+         "", "#+end_src\n",
+     ":ID:\n", ":END:\n", "*", "=", "|p|", ".. |p| replace:: x\n", "*** START OF THE PROJECT GUTENBERG\n"
+         "", "\u300a", "\u300b"])
     | st.text(max_size=5), max_size=25).map("".join)
 
 
-@pytest.mark.parametrize("suffix", [".md", ".mdx", ".rst", ".tex", ".csv", ".json", ".jsonl"])
+@pytest.mark.parametrize("suffix", [".md", ".mdx", ".rst", ".tex", ".csv", ".json", ".jsonl", ".adoc", ".org", ".txt"])
 @given(text=PIECES)
 def test_any_text_is_read_and_its_places_rise(suffix, text):
     data = text.encode("utf-8", "replace")

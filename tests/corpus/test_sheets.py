@@ -1,9 +1,12 @@
 """Spreadsheets as XlsxWriter and a hand make them: tables, dates, merged and hidden things, and what cannot be read."""
 
+import base64
 import datetime
 import io
 import random
+import struct
 import sys
+import zlib
 
 import pytest
 from corpus.office_files import damaged, parts, read, reason, zipped
@@ -128,7 +131,8 @@ FAR = zipped(parts(FAR) | {"xl/worksheets/sheet1.xml": parts(FAR)["xl/worksheets
 @pytest.mark.parametrize(("name", "data", "expected"), [
     ("a.xlsx", FAR, "spans 17,179,869,184 cells"),
     ("a.ods", ods(ods_row("x", repeated=99_000_000)), "spans 99,000,000 cells"),
-    ("a.xlsx", b"\xd0\xcf\x11\xe0" + b"x" * 600, "encrypted"),
+    ("a.xlsx", b"\xd0\xcf\x11\xe0" + "EncryptedPackage".encode("utf-16-le"), "encrypted"),
+    ("a.xls", b"\xd0\xcf\x11\xe0" + b"x" * 600, "damaged"),
     ("a.xlsx", zipped({"a": "b"}), "not a spreadsheet"),
     ("a.xlsx", zipped({"xl/workbook.xml": "<a"}), "damaged"),
     ("a.xlsx", book(Sheet1=PUMPS)[:900], "damaged"),
@@ -160,3 +164,57 @@ def test_a_corrupted_file_is_read_or_refused(seed, count, inside, name):
         assert reason(f"a.{name}", zipped(files | {part: damaged(files[part], chance, count)})) != ""
     else:
         assert reason(f"a.{name}", damaged(whole, chance, count)) != ""
+
+
+# Two sheets by xlwt: "Pumps", of which the last has an umlaut, and "Plan", which is hidden.
+XLS = zlib.decompress(base64.b85decode(
+    "c-rk)O=uHA6#izr`Kw8j^bcC0l!8@jixd&Ov{6BOvcw-yM9{R^Lv53mO?#*Zt=1d`!IR>pP!D>j3gQnc=*@#r(Ssm}i5@*EDjwRd@4aklS|c=|!N"
+    "`8gyqS6P-p<>3GjC?+#e6t3bGtc<Rp><(mMkCK1w2K`m#>6C?Uu#GeD0-WIjAW3yyQr?3l9U&J?umFcNQ9M=}(CQ?<pO_82U$(Mr#?dTWp9awxLJ"
+    "qH1{-IrBs6^v8z_-pwK#@H%0c5(4E4$Ahd^MGwLYjBmEsa?0I}dYm>Gbq6+s!=Z$c>(ST<>kI!6GIawEWnM1LW3TtT5{g?&0w9iNyCf9?whH7Av("
+    "3MDZ#p4;&le=f})oKO4<k$6+R)=3+z5?;TujG4v!}pRCSMx7vIxq$6gyPAZMgUuNZgC+xkr+#*;YXdDr-qK`NG!R4?Xt=_ksQmofI|~zGDZ2pq2!"
+    "=J3nAJ~l|J*^JA>p>#-M48S9AE6a1mM&E&{TM{6ymjN;xb`DMZ#TT>tcP-#|2STsTv*MdUV;4Qw?moMjDCu923iW!fPcTZEpIx2~6Rv(S3_I?CIl"
+    "4R&Ggw8)&7)^_S=o8VPsV?lWnmD3;h-)~8Oh-{|vTwnH7{oL!w4BBX8i<3S-)96&4>dIxtgGfGCcF1`vwCR`d<JCg8?Uub;2C>Ksjt~}_tMTZl<("
+    "g)X6>F;^+Df!}JRVd3O0;h@a`-#>nL{G$X+`uj(c=+5tySATS$Bte*4$L%UVF7#++{HemOoJrAFE|rsXkUkeeB|66OSs2jj96&4jede;K0E@0wss"
+    "g+>u+CpN8Cl&tu=~EK*u>u1Wq|9Ka|&<Md0p2T96JOqMi%8sSp;cd0e%<nId^hpBfH!x#`dhD)BmbYNG7-?L`L(4SjErS`v6ik*MC{~xma2@U"))
+
+
+def record(kind, body=b""):
+    """Of a binary workbook: its kind and length, seven bits a byte ([MS-XLSB] 2.1.4)."""
+    def number(value):
+        return bytes([value]) if value < 128 else bytes([value & 127 | 128]) + number(value >> 7)
+    return number(kind) + number(len(body)) + body
+
+
+def xlsb(cells):
+    """One sheet of (row, column, text or number)."""
+    def text(value):
+        return struct.pack("<I", len(value)) + value.encode("utf-16-le")
+    book = (record(131) + record(143) + record(156, struct.pack("<II", 0, 1) + text("rId1") + text("Pumps"))
+            + record(144) + record(132))
+    rows = b""
+    for row in sorted({row for row, _, _ in cells}):
+        rows += record(0, struct.pack("<II", row, 0) + bytes(9))
+        for _, column, value in (cell for cell in cells if cell[0] == row):
+            place = struct.pack("<II", column, 0)
+            rows += record(6, place + text(value)) if isinstance(value, str) else record(
+                5, place + struct.pack("<d", value))
+    sheet = record(129) + record(148, struct.pack("<IIII", 0, 1, 0, 1)) + record(145) + rows + record(146) + record(130)
+    kind = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/worksheet"
+    return zipped({"xl/workbook.bin": book, "xl/worksheets/sheet1.bin": sheet, "xl/_rels/workbook.bin.rels": (
+        '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships"><Relationship Id="rId1" '
+        f'Type="{kind}" Target="worksheets/sheet1.bin"/></Relationships>')})
+
+
+def test_older_and_binary_workbooks():
+    assert tables("a.xls", XLS) == [(("Pump", "Turns", "Since"), ("P1", "1450", "1987-05-01"),
+                                     ("Größe", "2900.5", ""))]
+    assert extract("a.xls", XLS).notes == ("sheet Plan: hidden; not read",)
+    pumps = [(0, 0, "Pump"), (0, 1, "Turns"), (1, 0, "P1"), (1, 1, 1450.0)]
+    assert tables("a.xlsb", xlsb(pumps)) == [(("Pump", "Turns"), ("P1", "1450"))]
+    assert "spans 17,179,869,184 cells" in reason("a.xlsb", xlsb([*pumps, (1_048_575, 16_383, "x")]))
+
+
+def test_a_web_page_called_a_workbook():
+    pytest.importorskip("selectolax")
+    page = b"<html><table><tr><th>Pump</th><th>Turns</th></tr><tr><td>P1</td><td>1450</td></tr></table></html>"
+    assert tables("a.xls", page) == [(("Pump", "Turns"), ("P1", "1450"))]

@@ -6,7 +6,8 @@ import subprocess
 import pytest
 
 from forge.core.config import CorpusConfig
-from forge.corpus.walk import walk
+from forge.corpus import exclusions
+from forge.corpus.walk import ignored, survey, walk
 from forge.errors import UsageError
 
 
@@ -36,7 +37,7 @@ def tree(tmp_path):
             "logs__l.md": "l",
             "dataset_package__d.jsonl": "{}",
             ".venv__lib__v.py": "v",
-            "pic.png": b"\x89PNG\0\0",
+            "pic.psd": b"8BPS\0\0",
             "big.md": "x" * 3000,
             "empty.md": " \n",
         },
@@ -54,7 +55,7 @@ def test_walk(tree, git):
     assert names(walked) == sorted(expected)
     reasons = {s.path: s.reason for s in walked.skipped}
     assert reasons["gone.md"] == "dangling symlink"
-    assert reasons["pic.png"] == "binary"
+    assert reasons["pic.psd"].startswith("a picture: ")
     assert reasons["empty.md"] == "empty"
     assert "3.0 kB" in reasons["big.md"]
 
@@ -91,7 +92,7 @@ def test_missing_root(tree):
 
 def test_empty_corpus_says_what_was_skipped(tmp_path):
     put(tmp_path, **{"only.bin": b"\0\0"})
-    with pytest.raises(UsageError, match=r"corpus is empty[\s\S]*only.bin: binary"):
+    with pytest.raises(UsageError, match=r"corpus is empty[\s\S]*only.bin: not text"):
         walk(CorpusConfig(roots=["."]), tmp_path)
 
 
@@ -198,7 +199,7 @@ def test_formats_that_readers_extract_are_not_binary(tmp_path):
     put(tmp_path, **{"a.docx": zipped, "b.pdf": b"%PDF\0", "c.zip": zipped, "d.md": "UTF-16".encode("utf-16")})
     walked = walk(CorpusConfig(), tmp_path)
     assert names(walked) == ["a.docx", "b.pdf", "d.md"]
-    assert [(s.path, s.reason) for s in walked.skipped] == [("c.zip", "binary")]
+    assert [(s.path, s.reason) for s in walked.skipped] == [("c.zip", exclusions.ARCHIVE)]
 
 
 def test_the_size_is_the_files(tmp_path):
@@ -230,3 +231,94 @@ def test_list_of_sources(tmp_path):
     assert "unique_rag_content" in alone.notices[0]
     added = walk(CorpusConfig(manifest="lib/list.json", roots=["docs"]), tmp_path)
     assert names(added) == ["ADRs/1.md", "README.md", "docs/d.md", "scripts/a.py"]
+
+
+def reasons_of(walked):
+    return {each.path: each.reason for each in walked.skipped}
+
+
+def test_files_that_tools_wrote_are_left_out_with_a_reason_and_taken_in_by_name(tmp_path):
+    put(
+        tmp_path,
+        **{
+            "a.md": "a",
+            "web__package-lock.json": "{}",
+            "logo.SVG": "<svg/>",
+            "lib__x.min.js": "x",
+            "rust__Cargo.toml": "[package]",
+            "rust__target__debug__out.txt": "o",
+            "rust__target__b.txt": "b",
+            "docs__target__aims.md": "What we aim at.",
+            "build__notes.md": "How to build.",
+            "dist__index.html": "<p>x</p>",
+            "dist__app.js.map": "{}",
+        },
+    )
+    walked = walk(CorpusConfig(), tmp_path)
+    kept = ["a.md", "build/notes.md", "docs/target/aims.md", "rust/Cargo.toml"]
+    assert names(walked) == kept
+    assert reasons_of(walked) == {
+        "web/package-lock.json": exclusions.LOCK,
+        "logo.SVG": "a drawing",
+        "lib/x.min.js": exclusions.MINIFIED,
+        "rust/target/": f"{exclusions.OUTPUT}: 2 files",
+        "dist/": f"{exclusions.OUTPUT}: 2 files",
+    }
+    for path in reasons_of(walked):
+        assert exclusions.lift(path)
+    lifted = walk(CorpusConfig(exclude=["!*.SVG", exclusions.lift("rust/target/")]), tmp_path)
+    assert names(lifted) == sorted([*kept, "logo.SVG", "rust/target/b.txt", "rust/target/debug/out.txt"])
+    assert "dist/index.html" in names(walk(CorpusConfig(roots=["dist"]), tmp_path)), "named by the user"
+
+
+def test_keys_are_never_documents(tmp_path):
+    kept = {".env.example": "A=", "docs__keys.md": "About keys", "id_rsa.md": "How to make one"}
+    secret = {"app__.env.local": "K=1", ".netrc": "m", "k__server.PEM": "x", "id_rsa": "x", "terraform.tfstate": "{}",
+              "home__.ssh__config": "Host"}
+    put(tmp_path, **kept, **secret)
+    walked = walk(CorpusConfig(exclude=["!*.pem", "!.netrc"]), tmp_path)
+    assert names(walked) == sorted(name.replace("__", "/") for name in kept)
+    assert set(reasons_of(walked)) == {name.replace("__", "/") for name in secret}
+    assert set(reasons_of(walked).values()) == {exclusions.SECRET}
+    assert not survey(CorpusConfig(roots=[".netrc"]), tmp_path).files
+
+
+@pytest.mark.parametrize("versioned", [False, True])
+def test_what_gitignore_leaves_out_is_counted_by_its_top_folder(tmp_path, versioned):
+    put(
+        tmp_path,
+        **{
+            ".gitignore": "*.log\nold/\nmodels/\n",
+            "a.md": "a",
+            "x.log": "x",
+            "y.log": "y",
+            "old__1.md": "1",
+            "old__deep__2.md": "2",
+            "docs__z.log": "z",
+            "models__m.gguf": "an artifact",
+            ".venv__v.py": "a tool's",
+        },
+    )
+    if versioned:
+        git(tmp_path, "init", "-q")
+    counted = {each.path: each.reason.rpartition(": ")[2] for each in ignored(CorpusConfig(), tmp_path)}
+    assert counted == {"./": "2 files", "docs/": "1 file", "old/": "2 files"}
+
+
+def test_limits_go_by_kind_unless_the_user_sets_one(tmp_path, monkeypatch):
+    monkeypatch.setattr("forge.corpus.walk.LARGEST_TEXT", 10)
+    monkeypatch.setattr("forge.corpus.walk.LARGEST_EXTRACTED", 100)
+    put(tmp_path, **{"a.md": "x" * 11, "b.pdf": "x" * 11, "c.pdf": "x" * 101})
+    walked = walk(CorpusConfig(), tmp_path)
+    assert names(walked) == ["b.pdf"]
+    assert "a text file has 10 B at most" in reasons_of(walked)["a.md"]
+    assert "a document has 100 B at most" in reasons_of(walked)["c.pdf"]
+    assert names(walk(CorpusConfig(max_bytes=1000), tmp_path)) == ["a.md", "b.pdf", "c.pdf"]
+
+
+def test_where_nothing_can_be_read_the_fix_leads_out(tmp_path):
+    put(tmp_path, **{"a.svg": "<svg/>", "b.svg": "<svg/>"})
+    with pytest.raises(UsageError) as caught:
+        walk(CorpusConfig(), tmp_path)
+    assert "!*.svg" in (caught.value.fix or "")
+    assert names(walk(CorpusConfig(exclude=["!*.svg"]), tmp_path)) == ["a.svg", "b.svg"]

@@ -15,7 +15,7 @@ from test_build import DOCS, config
 from forge.chat import counting
 from forge.chat.encode import Encoder
 from forge.core.report import Silent
-from forge.dataset import build as building
+from forge.dataset import engine as engines
 from forge.dataset.build import build
 
 ROLES = ("dataset", "validation", "probes", "card")
@@ -33,20 +33,14 @@ def corpus(tmp_path):
 
 @pytest.fixture
 def worked(monkeypatch):
-    """Which documents were extracted and how many emitted."""
-    seen = {"extract": [], "emit": 0}
-    extract, emit = building.extract, building.emit
+    """The items that were worked on."""
+    seen = {"extract": [], "emitted": [], "general": []}
+    whole = engines.Local.map
 
-    def extracted(job, file, *rest):
-        seen["extract"].append(file.relative)
-        return extract(job, file, *rest)
+    def counted(self, work, items, *rest):
+        return whole(self, work, (seen[work.__name__].append(item) or item for item in items), *rest)
 
-    def emitted(*given):
-        seen["emit"] += 1
-        return emit(*given)
-
-    monkeypatch.setattr(building, "extract", extracted)
-    monkeypatch.setattr(building, "emit", emitted)
+    monkeypatch.setattr(engines.Local, "map", counted)
     return seen
 
 
@@ -72,11 +66,12 @@ def test_a_change_costs_one_document_and_gives_the_bytes_of_a_full_build(corpus,
     cache = tmp_path / "cache.sqlite"
     made(corpus, encoder, cache)
     assert len(worked["extract"]) == 48
-    worked.update(extract=[], emit=0)
+    worked["extract"].clear()
+    worked["emitted"].clear()
     CHANGES[change](corpus / "docs")
     after = made(corpus, encoder, cache)
     assert len(worked["extract"]) == {"removed": 0, "touched": 0}.get(change, 1)
-    assert worked["emit"] <= 16  # the document, and those whose questions or probes it bears on
+    assert len(worked["emitted"]) <= 16  # the document, and those whose questions or probes it bears on
     assert after == made(corpus, encoder, None, "full")
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import re
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import PurePosixPath
 from types import ModuleType
 
@@ -21,7 +24,7 @@ class Reader:
     """`module` of this package has `read(text) -> Structure`, or `read(text, language)` where the row names one.
 
     An `extracted` format's module also has `extract(data) -> str`, which gives the text that `read` is for;
-    `needs` is the optional library that extracting takes. Where a row `hides`, the module has
+    `needs` is the optional library that extracting takes, `extra` what installs it. Where a row `hides`, the module has
     `hidden(text) -> list[Cut]` too (with the language, as `read`): what of the text nobody who reads the document
     sees; `read` gets the rest.
     """
@@ -30,25 +33,31 @@ class Reader:
     language: str = ""
     extracted: bool = False
     needs: str = ""
+    extra: str = "docs"
     hides: bool = False
 
 
+BESIDE = {"charset_normalizer", "onnxruntime"}  # optional libraries that no row names
 _MARKDOWN = Reader("markdown", hides=True)
-_PLAIN = Reader("plain")
+_PLAIN = Reader("plain", hides=True)
 _LINES = Reader("lines")
 _HTML = Reader("html", extracted=True, needs="selectolax")
 _ROWS: dict[str, Reader] = {
     ".md .markdown .qmd .rmd": _MARKDOWN,
     ".mdx": Reader("mdx", hides=True),
     ".py .pyi .pyw": Reader("python"),
-    ".txt .text .log .adoc .asciidoc .org": _PLAIN,
+    ".txt .text .log": _PLAIN,
+    ".adoc .asciidoc .asc": Reader("asciidoc", hides=True),
+    ".org": Reader("org", hides=True),
     ".rst .rest": Reader("rst", hides=True),
     ".tex .latex": Reader("latex", hides=True),
     ".html .htm .xhtml": _HTML,
     ".ipynb": Reader("notebook", extracted=True, hides=True),
     ".docx": Reader("docx", extracted=True, needs="mammoth"),
     ".pdf": Reader("pdf", extracted=True, needs="pypdfium2"),
-    ".xlsx .xlsm .ods": Reader("sheets", extracted=True, needs="python_calamine"),
+    ".doc .dot .ppt .pps .pot": Reader("older", extracted=True, needs="selectolax"),
+    ".mhtml .mht .webarchive": Reader("saved_page", extracted=True, needs="selectolax"),
+    ".xlsx .xlsm .xlsb .xls .ods": Reader("sheets", extracted=True, needs="python_calamine"),
     ".eml": Reader("mail", extracted=True, needs="selectolax"),
     ".mbox": Reader("mailbox", extracted=True, needs="selectolax"),
     ".epub": Reader("epub", extracted=True, needs="selectolax"),
@@ -56,6 +65,7 @@ _ROWS: dict[str, Reader] = {
     ".srt .vtt": Reader("subtitles", extracted=True),
     ".rtf": Reader("rtf", extracted=True),
     ".pptx .pptm .ppsx .potx": Reader("slides", extracted=True),
+    ".png .jpg .jpeg .tif .tiff .webp .bmp": Reader("image", extracted=True, needs="rapidocr", extra="ocr"),
     ".js .jsx .mjs .cjs": Reader("code", "javascript"),
     ".ts .mts .cts": Reader("code", "typescript"),
     ".tsx": Reader("code", "tsx"),
@@ -76,6 +86,9 @@ _ROWS: dict[str, Reader] = {
     ".css .scss .sql .xml .svg .proto .graphql .rb .php .pl .lua .r .jl .kt .swift .scala .cs .ps1 .bat .tf .cmake":
         _LINES,
 }
+# Signs that nobody sees: soft hyphens, spaces without width, word joiners, marks of the order of bytes within a text.
+INVISIBLE = re.compile("[\u00ad\u200b\u2060\ufeff]")
+AS_WRITTEN = {"code", "python", "shell", "lines", "data", "tabular", "mermaid"}  # readers of what a machine reads too
 # File suffix, lower case → reader. A module is imported when the first such file is met.
 READERS: dict[str, Reader] = {"": _PLAIN} | {name: row for names, row in _ROWS.items() for name in names.split()}
 
@@ -98,6 +111,8 @@ def hidden(name: str, text: str) -> list[Cut]:
     """
     reader = _reader(name)
     cuts = pictures.hidden(text) if "data:" in text else []
+    if reader.module not in AS_WRITTEN:
+        cuts += [Cut(*found.span()) for found in INVISIBLE.finditer(text)]
     if not reader.hides:
         return cuts
     find = _module(reader.module).hidden
@@ -107,6 +122,21 @@ def hidden(name: str, text: str) -> list[Cut]:
 def extracts(name: str) -> bool:
     """Whether a document of that file name is not the file's own text but what `extract` makes of it."""
     return _reader(name).extracted
+
+
+def recognises(name: str) -> bool:
+    """Whether reading a file of that name may mean to recognise text in images: seconds a page."""
+    from forge.corpus.readers import ocr
+    return _reader(name).module in ("pdf", "image") and ocr.is_installed()
+
+
+def installed() -> list[str]:
+    """The optional libraries that are there, with their versions: a document's text depends on them, too."""
+    held = []
+    for library in sorted({row.needs for row in READERS.values() if row.needs} | BESIDE):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            held.append(f"{library} {metadata.version(library)}")
+    return held
 
 
 def extract(name: str, data: bytes) -> str:
@@ -120,7 +150,7 @@ def extract(name: str, data: bytes) -> str:
         if not reader.needs or error.name is None or error.name.split(".")[0] != reader.needs:
             raise
         raise Unreadable(f"reading {PurePosixPath(name).suffix.lower()} needs {reader.needs}",
-                         fix="pip install 'phoenix-forge[docs]'") from None
+                         fix=f"pip install 'phoenix-forge[{reader.extra}]'") from None
     if not text.strip():
         raise Unreadable("holds no text")
     return text

@@ -20,6 +20,7 @@ from forge.corpus.document import Block, Cut, Structure, tiled
 from forge.corpus.readers import lines as fallback
 
 Rows = tuple[tuple[str, ...], ...]
+DOTS = 50  # in a TOML key; a tool's settings have four
 YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 SPACE = re.compile(r"[ \t\r\n]*")
 INDENT = re.compile(r"[ \t]*")
@@ -56,6 +57,9 @@ def hidden(text: str, language: str) -> list[Cut]:
     """Of JSON whose records hold texts, each record as its text; else nothing."""
     if language not in RECORDS or text.startswith(WRITTEN):
         return []
+    from forge.corpus.readers import chats
+    if language == "json" and (dialogues := chats.hidden(text)):
+        return dialogues
     try:
         found = RECORDS[language](text)
     except (Damaged, ValueError, RecursionError):
@@ -219,6 +223,8 @@ def _at(event: yaml.Event) -> int:
 
 
 def _toml(text: str) -> list[Entry]:
+    if any(line.partition("=")[0].count(".") > DOTS for line in text.split("\n")):
+        raise Damaged  # tomllib's time and memory grow with the square of a key's parts
     tomllib.loads(text.replace("\r\n", "\n"))
     return list(_statements(text))
 

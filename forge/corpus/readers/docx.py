@@ -1,6 +1,7 @@
 """Word documents through mammoth: HTML by style names, then Markdown.
 
-What mammoth passes over is put into words that it reads: equations as LaTeX, text boxes as their paragraphs.
+What mammoth passes over is put into words that it reads: equations as LaTeX, text boxes as their paragraphs, charts as
+tables.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from xml.etree.ElementTree import Element
 from xml.parsers.expat import ExpatError
 from xml.sax import SAXException
 
-from forge.corpus.readers import Unreadable, html, markdown, omml, packed
+from forge.corpus.readers import Unreadable, chart, html, markdown, omml, packed
 
 STYLES = "\n".join(["p[style-name='Title'] => h1:fresh", "p[style-name='Subtitle'] => p:fresh",
                     "p[style-name='Code'] => pre:separator('\\n')", "p[style-name='Quote'] => blockquote:fresh",
                     "comment-reference => sup"])
 PART = re.compile(r"word/(?:document|footnotes|endnotes|comments)\d*\.xml")  # that holds text
-PASSED_OVER = (b"oMath", b"txbxContent")
+PASSED_OVER = (b"oMath", b"txbxContent", b"/chart\"")
 read = markdown.read
 
 
@@ -39,9 +40,9 @@ def extract(data: bytes) -> str:
 
 
 def _readable(file: zipfile.ZipFile) -> bytes | None:
-    """The document with its equations and text boxes in other words; None where it has neither."""
+    """The document with its equations, text boxes and charts in other words; None where it has none."""
     parts = {name: file.read(name) for name in file.namelist() if PART.fullmatch(name)}
-    changed = {name: _reworded(content) for name, content in parts.items()
+    changed = {name: _reworded(content, _charts(file, name)) for name, content in parts.items()
                if any(passed in content for passed in PASSED_OVER)}
     if not changed:
         return None
@@ -52,17 +53,24 @@ def _readable(file: zipfile.ZipFile) -> bytes | None:
     return made.getvalue()
 
 
-def _reworded(part: bytes) -> bytes:
+def _charts(file: zipfile.ZipFile, part: str) -> dict[str, chart.Chart]:
+    """Relation → chart, of those that the part shows."""
+    found = {key: chart.chart(packed.xml(file, name)) for key, (kind, name) in packed.relations(file, part).items()
+             if kind == "chart" and name in file.namelist()}
+    return {key: shown for key, shown in found.items() if shown}
+
+
+def _reworded(part: bytes, charts: dict[str, chart.Chart]) -> bytes:
     root = ElementTree.fromstring(part)
     # The innermost first: what a text box holds is in order before the box is moved.
     for parent in reversed(list(root.iter())):
         for at, child in reversed(list(enumerate(parent))):
-            if made := list(_instead(child, root)):
+            if made := list(_instead(child, root, charts)):
                 parent[at:at + 1] = made
     return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
 
 
-def _instead(element: Element, root: Element) -> Iterator[Element]:
+def _instead(element: Element, root: Element, charts: dict[str, chart.Chart]) -> Iterator[Element]:
     """What an element becomes; nothing where it stays."""
     kind = omml.name(element)
     if kind == "oMathPara":  # whose equations have been reworded, each to a run
@@ -73,6 +81,8 @@ def _instead(element: Element, root: Element) -> Iterator[Element]:
         picture = Element(_word(root, "pict"))
         picture.extend(boxes)
         yield picture
+    elif kind == "drawing" and (shown := _chart(element, charts)):
+        yield _picture(root, shown)
     elif kind == "AlternateContent":
         choice = next((each for each in element if omml.name(each) == "Choice"), None)
         if choice is not None and any(_boxes(each) or omml.name(each) == "r" for each in choice):
@@ -84,6 +94,26 @@ def _boxes(element: Element) -> list[Element]:
     found = [each for each in element.iter() if omml.name(each) == "txbxContent"]
     inner = {id(each) for box in found for each in box.iter() if each is not box}
     return [box for box in found if id(box) not in inner]
+
+
+def _chart(element: Element, charts: dict[str, chart.Chart]) -> chart.Chart | None:
+    references = (packed.attribute(each, "id") for each in element.iter() if omml.name(each) == "chart")
+    return next((charts[key] for key in references if key in charts), None)
+
+
+def _picture(root: Element, shown: chart.Chart) -> Element:
+    """A picture with a text box that has the chart's title and table."""
+    picture = Element(_word(root, "pict"))
+    box = ElementTree.SubElement(picture, _word(root, "txbxContent"))
+    if shown.title:
+        ElementTree.SubElement(box, _word(root, "p")).append(_run(root, shown.title))
+    table = ElementTree.SubElement(box, _word(root, "tbl"))
+    for row in shown.rows:
+        line = ElementTree.SubElement(table, _word(root, "tr"))
+        for cell in row:
+            paragraph = ElementTree.SubElement(ElementTree.SubElement(line, _word(root, "tc")), _word(root, "p"))
+            paragraph.append(_run(root, cell))
+    return picture
 
 
 def _run(root: Element, text: str) -> Element:

@@ -9,8 +9,18 @@ from forge.corpus import encodings
 from forge.corpus.readers import markdown, writing
 
 DROPPED = {"script", "style", "noscript", "template", "svg", "canvas", "iframe", "object", "nav", "button", "select",
-           "input", "textarea", "head", "title", "meta", "link", "audio", "video", "img", "picture", "map", "dialog"}
+           "input", "textarea", "rt", "rp", "head", "title", "meta", "link", "audio", "video", "img",
+           "picture", "map", "dialog"}
 BOILERPLATE = {"header", "footer", "aside"}  # dropped outside of the main text, unless a heading 1 is in them
+# Roles and names of what frames a page, of the makers of sites and of their tools.
+FRAMES = {"navigation", "search", "banner", "contentinfo", "menu", "menubar", "toolbar", "dialog", "alertdialog"}
+FRAMING = {"breadcrumb", "breadcrumbs", "toc", "table-of-contents", "tableofcontents", "sidebar", "navbar", "navheader",
+           "navfooter", "pagination", "pager", "skip-link", "skiplink", "skip-to-content", "edit-this-page",
+           "edit-page-link", "editlink", "cookie-banner", "cookie-consent", "cookie-notice", "cookiebanner",
+           "share-buttons", "social-share", "sphinxsidebar", "mw-editsection", "mw-jump-link",
+           "pg-boilerplate", "pgheader", "pgfooter", "pg-header", "pg-footer", "navigation-footer", "prev-next",
+           "theme-doc-breadcrumbs", "md-source-file", "headerlink"}
+LEAST_OF = 3  # what frames a page is less than one part in so many of it
 HEADINGS = {f"h{n}": n for n in range(1, 7)}
 BLOCKS = {"p", "div", "section", "article", "main", "header", "footer", "aside", "ul", "ol", "dl", "dt", "dd", "li",
           "table", "tr", "pre", "blockquote", "figure", "figcaption", "details", "summary", "form", "fieldset",
@@ -43,9 +53,10 @@ def to_markdown(html: str) -> str:
     if root is None:
         return ""
     mains = [each for each in page.css("main, [role=main]") if not _hidden(each) and not _within_main(each)]
-    parts = _Writer(True).blocks(mains[0], 0) if len(mains) == 1 else []
+    size = len(root.text())
+    parts = _Writer(True, size).blocks(mains[0], 0) if len(mains) == 1 else []
     if not parts:
-        parts = _Writer(False).blocks(root, 0) or _Writer(True).blocks(root, 0)
+        parts = _Writer(False, size).blocks(root, 0) or _Writer(True, size).blocks(root, 0)
     title = page.css_first("head > title")
     name = " ".join(title.text().split()) if title is not None else ""
     if name and parts and not any(part.startswith("# ") for part in parts):
@@ -54,16 +65,17 @@ def to_markdown(html: str) -> str:
 
 
 def _decoded(data: bytes) -> str:
-    """As any text; where it is not UTF-8, by the page's own word, or as Windows-1252, which the web calls Latin-1."""
+    """As any text; where it is not UTF-8, by the page's own word where it has one."""
     named = CHARSET.search(data[:4096])
-    return encodings.decode(data, named[1].decode("ascii", "replace") if named else "cp1252").text
+    return encodings.decode(data, named[1].decode("ascii", "replace") if named else None).text
 
 
 class _Writer:
-    """`everything` keeps headers, footers and asides too."""
+    """`everything` keeps headers, footers and asides too; `size` is the characters of the page."""
 
-    def __init__(self, everything: bool) -> None:
+    def __init__(self, everything: bool, size: int) -> None:
         self.everything = everything
+        self.size = size
 
     def blocks(self, node: Any, depth: int) -> list[str]:
         """The Markdown blocks of an element's children; loose text between elements makes paragraphs."""
@@ -88,7 +100,7 @@ class _Writer:
     def _block(self, node: Any, tag: str, depth: int) -> list[str]:
         if depth > DEPTH:
             return _prose(SPACE.sub(" ", node.text()))
-        if tag in DROPPED or _hidden(node):
+        if tag in DROPPED or _hidden(node) or _frames(node, self.size):
             return []
         if tag in BOILERPLATE and not self.everything and not _in_article(node) and node.css_first("h1") is None:
             return []
@@ -96,7 +108,7 @@ class _Writer:
             text = self.inline_of(node, depth).strip()
             return [writing.heading(HEADINGS[tag], text)] if text else []
         if tag == "pre":
-            return [writing.fence(node.text(), _language(node))] if node.text().strip() else []
+            return _listings(node)
         if tag in ("ul", "ol", "menu", "dir"):
             return self._list(node, tag == "ol", depth)
         if tag == "dl":
@@ -191,6 +203,8 @@ class _Writer:
             return writing.code(text) if text else ""
         text = self.inline_of(node, depth)
         bare = text.strip()
+        if tag == "span" and _frames(node, self.size):
+            return ""
         if tag == "a":
             return _link(text, bare, node.attributes.get("href") or "")
         mark = MARKS.get(tag)
@@ -202,6 +216,39 @@ class _Writer:
 def _hidden(node: Any) -> bool:
     """What a search in the page finds is shown then, so it is text."""
     return "hidden" in node.attributes and node.attributes["hidden"] != "until-found"
+
+
+def _frames(node: Any, size: int) -> bool:
+    """Whether an element says of itself that it frames a page of that many characters, and is no large part of it."""
+    at = node.attributes
+    names = set(f"{at.get('class') or ''} {at.get('id') or ''}".lower().split())
+    if (at.get("role") or "").lower() not in FRAMES and names.isdisjoint(FRAMING):
+        return False
+    return node.css_first("h1") is None and len(node.text()) * LEAST_OF < size
+
+
+def _listings(node: Any) -> list[str]:
+    """The code of a `pre`: one listing for each way in which the page writes it, without the buttons in it."""
+    codes = [child for child in node.iter() if child.tag == "code"]
+    others = any(child.tag not in ("code", *DROPPED) for child in node.iter())
+    if len(codes) > 1 and not others and all("\n" in code.text().strip() for code in codes):
+        return [writing.fence(_code(code), _language(code)) for code in codes]
+    text = _code(node)
+    return [writing.fence(text, _language(node))] if text.strip() else []
+
+
+def _code(node: Any) -> str:
+    """The text of an element, without what nobody reads or copies of it."""
+    if node.css_first("button, script, style, rt, rp, .copy, .copybtn, .sr-only, .lineno, .linenos") is None:
+        return str(node.text())
+    return "".join(_code_of(child) for child in node.iter(include_text=True))
+
+
+def _code_of(child: Any) -> str:
+    if child.tag == "-text":
+        return str(child.text(deep=False))
+    names = set((child.attributes.get("class") or "").split())
+    return "" if child.tag in DROPPED or names & {"copy", "copybtn", "sr-only", "lineno", "linenos"} else _code(child)
 
 
 def _within_main(node: Any) -> bool:

@@ -49,14 +49,17 @@ SILENT = {name: count for count, names in (
         "raggedright raggedleft bigskip medskip smallskip appendix frontmatter mainmatter backmatter printbibliography "
         "printindex hfill vfill indent sloppy small large Large LARGE huge Huge normalsize footnotesize scriptsize "
         "tiny"),
-    (1, "label ref eqref pageref autoref cref Cref nameref vref cite citep citet citealp citeauthor citeyear parencite "
-        "textcite footcite autocite nocite index vspace hspace includegraphics input include subfile bibliography "
+    (1, "label nocite footcite index vspace hspace includegraphics input include subfile bibliography "
         "bibliographystyle usepackage RequirePackage documentclass pagestyle thispagestyle graphicspath addbibresource "
         "pagenumbering color date author affiliation institute email hypersetup lstset geometry bibitem usetikzlibrary "
         "theoremstyle hyphenation footnotemark phantomsection hypertarget vskip hskip"),
     (2, "setlength addtolength setcounter addtocounter newcommand renewcommand providecommand addcontentsline "
         "DeclareMathOperator newtheorem fontsize"),
     (3, "newenvironment renewenvironment definecolor")) for name in names.split()}
+# What stands on the page for a reference is known to nobody but TeX: a mark, since without one its sentence has a gap.
+REFERRING = {name: mark for mark, names in (
+    ("[…]", "cite citep citet citealp citealt citeauthor citeyear parencite textcite autocite"),
+    ("…", "ref pageref autoref cref Cref nameref vref"), ("(…)", "eqref")) for name in names.split()}
 SHOWN_LAST = {"href": 1, "textcolor": 1, "colorbox": 1, "parbox": 1, "resizebox": 2, "scalebox": 1, "multicolumn": 2,
               "multirow": 2, "raisebox": 1, "hyperref": 0, "makebox": 0, "framebox": 0}  # arguments before the text
 SIGNS = {"ldots": "…", "dots": "…", "textellipsis": "…", "LaTeX": "LaTeX", "TeX": "TeX", "ss": "ß", "ae": "æ",
@@ -250,6 +253,9 @@ class _Page:
         if name in ("def", "let"):
             brace = self.text.find("{", self.at)
             return self.show(found, "", self.closes.get(brace, brace) + 1)
+        if name in REFERRING:
+            bracketed = self.text[found.start() - 1:found.start()] in ("(", "[")
+            return self.show(found, "…" if bracketed else REFERRING[name], self.past(self.at, 1))
         if name in SHOWN_LAST:
             return self.show(found, "", self.past(self.at, SHOWN_LAST[name]))
         return self.show(found, "", self.past(self.at, SILENT.get(name, 0)))

@@ -118,18 +118,18 @@ def _parts(mail: Message) -> tuple[dict[str, str], list[Message]]:
     """The text by its kind (plain, html), all parts of a kind together, and the other parts."""
     bodies: dict[str, str] = {}
     attached: list[Message] = []
-    for part in _leaves(mail):
+    for part in leaves(mail):
         kind = part.get_content_type()
         shown = part.get_content_disposition() != "attachment" and not _name(part)
         if kind in ("text/plain", "text/html") and shown:
-            text = encodings.decode(_payload(part), _charset(part)).text
+            text = encodings.decode(payload(part), charset(part)).text
             bodies[kind[5:]] = "\n\n".join(filter(None, [bodies.get(kind[5:], ""), text.strip()]))
         elif _name(part) or kind == "message/rfc822":
             attached.append(part)
     return bodies, attached
 
 
-def _leaves(mail: Message) -> Iterator[Message]:
+def leaves(mail: Message) -> Iterator[Message]:
     """Parts that hold no other, but for whole mails, which stay whole."""
     waiting = [mail]
     while waiting:
@@ -141,7 +141,7 @@ def _leaves(mail: Message) -> Iterator[Message]:
             yield part
 
 
-def _payload(part: Message) -> bytes:
+def payload(part: Message) -> bytes:
     try:
         data = part.get_payload(decode=True)
     except BROKEN:
@@ -149,7 +149,7 @@ def _payload(part: Message) -> bytes:
     return data if isinstance(data, bytes) else b""
 
 
-def _charset(part: Message) -> str | None:
+def charset(part: Message) -> str | None:
     try:
         return part.get_content_charset()
     except BROKEN:
@@ -242,7 +242,7 @@ def _attached(part: Message, level: int, depth: int) -> tuple[list[str], list[st
     if not suffix or suffix not in READERS:
         return [], [f"attachment {name}: not read: Forge reads no {suffix or 'files without a suffix'}"]
     try:
-        text = _content(name, _payload(part), _charset(part))
+        text = _content(name, payload(part), charset(part))
     except Unreadable as problem:
         return [], [f"attachment {name}: not read: {problem.message}" + (f"; {problem.fix}" if problem.fix else "")]
     inner_notes = [f"attachment {name}: {note}" for note in getattr(text, "notes", ())]

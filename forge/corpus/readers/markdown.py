@@ -1,7 +1,8 @@
 """Markdown through markdown-it's block parser: its line maps give each block's place in the source.
 
 Beside CommonMark: attributes of headings and spans (kramdown, pandoc, MyST), Obsidian's comments, block names and
-embeds, slides (Marp, Slidev), and MDX's imports and components in files that have any.
+embeds, slides (Marp, Slidev), HTML (`tags`), what sites add (`dialects`), and MDX's imports and components in files
+that have any.
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
+from itertools import accumulate, chain
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from forge.corpus.document import Block, BlockKind, Cut, Structure, tiled
+from forge.corpus.readers import dialects, tags
 from forge.corpus.readers.data import scalar
 from forge.corpus.readers.lines import starts
 
@@ -26,8 +28,8 @@ KINDS: dict[str, BlockKind] = {
 FENCED = re.compile(r"^[ \t>]*(?:[-*+][ \t]+)?(?P<fence>`{3,}(?=[^`\n]*$)|~{3,}).*?"
                     r"(?:^[ \t>]*(?P=fence)[`~]*[ \t]*\r?$|\Z)", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"(?<!`)(?P<ticks>`+)(?!`)[^`]{1,2000}?(?<!`)(?P=ticks)(?!`)")
-MEDIA = r"\.(?:png|jpe?g|gif|svg|webp|avif|bmp|pdf|mp[34]|webm|wav|ogg|mov|excalidraw|canvas)"
-ATTRIBUTES = r"\{(?::|[#.](?=[\w-]))[^{}\n]{1,200}\}"
+MEDIA = r"\.(?:png|jpe?g|gif|svg|webp|avif|bmp|pdf|mp[34]|webm|wav|ogg|mov|excalidraw|canvas|base)"
+ATTRIBUTES = r"\{[ ]?(?::|[#.](?=[\w-]))[^{}\n]{1,200}\}"
 SLIDE_KEYS = ("layout", "background", "class", "transition", "clicks", "src", "image", "preload", "hideInToc", "zoom",
               "theme", "disabled")
 # What is hidden outside of code, whether a text can have any of it, and what is shown instead.
@@ -37,9 +39,11 @@ HIDDEN: tuple[tuple[tuple[str, ...], re.Pattern[str], Callable[[re.Match[str]], 
     (("data:",), re.compile(r"(?<=\]\()[ \t]{0,20}<?data:[^\s)>]*>?(?:[ \t]+\"[^\"\n]{0,300}\")?"), lambda _: ""),
     (("data:",), re.compile(r"<(?:img|source|embed|object)\b[^<>]{0,1000}?=[\"']?data:[^<>]*>"), lambda _: ""),
     # `## Title {#name}`, a line of attributes by itself, `[words]{.class}`, `![picture](a.png){width=50%}`
-    (("{#", "{.", "{:"), re.compile(rf"^[ \t>]*{ATTRIBUTES}[ \t]*\r?(?:\n|\Z)", re.MULTILINE), lambda _: ""),
-    (("{#", "{.", "{:"), re.compile(rf"[ \t]{{0,20}}{ATTRIBUTES}(?=[ \t#]*\r?$)", re.MULTILINE), lambda _: ""),
+    (("{",), re.compile(rf"^[ \t>]*{ATTRIBUTES}[ \t]*\r?(?:\n|\Z)", re.MULTILINE), lambda _: ""),
+    (("{",), re.compile(rf"[ \t]{{0,20}}{ATTRIBUTES}(?=[ \t#]*\r?$)", re.MULTILINE), lambda _: ""),
     (("]{",), re.compile(r"\[(?P<said>[^\[\]\n]{1,300})\]\{[#.][^{}\n]{1,200}\}"), lambda found: found["said"]),
+    (("{ ",), re.compile(r"[ \t]{1,20}\{[ \t]*(?:[\w-]+=\"[^\"{}\n]{0,100}\"[ \t]*|data-[\w-]+[ \t]*)+\}"
+                         r"(?=[ \t#]*\r?$)", re.MULTILINE), lambda _: ""),
     (("){",), re.compile(r"(?<=\))\{[^{}\n]{1,200}\}"), lambda _: ""),
     (("%%",), re.compile(r"(?<!\S)%%(?=[^%])[^%]{1,5000}%%(?!\S)"), lambda _: ""),
     ((" ^",), re.compile(r"(?<=\S)[ \t]+\^[A-Za-z0-9-]{4,40}(?=[ \t]*\r?$)", re.MULTILINE), lambda _: ""),
@@ -50,20 +54,28 @@ HIDDEN: tuple[tuple[tuple[str, ...], re.Pattern[str], Callable[[re.Match[str]], 
         rf"(?<=\n)---[ \t]*\r?\n(?=(?:[a-z][^\n]*\n){{0,19}}(?:{'|'.join(SLIDE_KEYS)}):)(?:[A-Za-z][\w-]*:[^\n]*\n|"
         r"[ \t]+\S[^\n]*\n){1,20}---[ \t]*\r?(?:\n|\Z)"), lambda _: "\n---\n\n"),
 )
-MDX_IMPORT = re.compile(r"^import[ \t][^\n;]{1,300}?from[ \t]+[\"'][^\"'\n]{1,300}[\"'];?[ \t]*\r?$", re.MULTILINE)
-MDX_HEAD = 4000  # characters in which a page imports what it shows
+# A line of a set-in listing, and what a line before it begins with where it belongs to an item, a note or a box.
+SET_IN = re.compile(r"(?:\A|\n)[ \t]*\n(?P<code>(?:(?: {4}|\t)[^\n]*(?:\n|\Z)|[ \t]*\n)+)")
+HOLDS = re.compile(r"[ ]{0,3}(?:[-*+]|\d{1,9}[.)]|:)[ \t]|[ ]{0,3}(?:!!!|\?\?\?|===|\[\^)")
+LOOKED_AT = 200  # lines back to what holds one that is set in
 PROPERTY = re.compile(r"[\w-]+:\s")
 _parser = MarkdownIt("commonmark").enable("table")
 _parser.core.ruler.enableOnly(["normalize", "block"])  # inline markup stays as written, and parsing is much faster
 
 
 def hidden(text: str) -> list[Cut]:
-    """Comments, pictures written into the text, attributes, settings of slides; imports and components of MDX."""
+    """Comments, pictures written into the text, attributes, settings of slides, tags, and the signs of dialects.
+
+    Of a page of MDX its imports and components too.
+    """
     from forge.corpus.readers import mdx  # which reads the rest as Markdown
 
-    if "import " in text[:MDX_HEAD] and MDX_IMPORT.search(text, 0, MDX_HEAD):
+    code = in_code(text)
+    if mdx.is_mdx(text, code):
         return mdx.hidden(text)
-    return outside_code(text, chain(comments(text), attributes(text)))
+    made = chain(comments(text), attributes(text))
+    return [*(each for each in made if not code(each.start)), *dialects.cuts(text, code),
+            *tags.hidden(text, False, code)]
 
 
 def comments(text: str, opens: str = "<!--", closes: str = "-->") -> Iterator[Cut]:
@@ -89,10 +101,41 @@ def outside_code(text: str, cuts: Iterator[Cut]) -> list[Cut]:
     found = list(cuts)
     if not found:
         return []
-    code = code_spans(text)
-    starts_of = [start for start, _ in code]
-    return [each for each in found
-            if not ((i := bisect_right(starts_of, each.start)) and each.start < code[i - 1][1])]
+    code = in_code(text)
+    return [each for each in found if not code(each.start)]
+
+
+def in_code(text: str, set_in: bool = True) -> Callable[[int], bool]:
+    """Whether a character is of code, or of the front matter. `set_in`: so are lines set in by four columns."""
+    spans = code_spans(text)
+    if set_in and ("\n    " in text or "\n\t" in text):
+        spans = sorted([*spans, *_set_in(text)])
+    begins = [start for start, _ in spans]
+    ends = list(accumulate((end for _, end in spans), max))  # one may lie within another
+
+    def code(at: int) -> bool:
+        i = bisect_right(begins, at)
+        return bool(i) and at < ends[i - 1]
+
+    return code
+
+
+def _set_in(text: str) -> Iterator[tuple[int, int]]:
+    """Listings without fences: set in by four columns, but not below an item of a list or the like."""
+    for found in SET_IN.finditer(text):
+        if not HOLDS.match(_holder(text, found.start())):
+            yield found.span("code")
+
+
+def _holder(text: str, end: int) -> str:
+    """The last line before a place that is not set in, or opens something itself."""
+    for _ in range(LOOKED_AT):
+        start = text.rfind("\n", 0, end) + 1
+        line = text[start:end]
+        if (line.strip() and not line[0].isspace()) or HOLDS.match(line) or not start:
+            return line
+        end = start - 1
+    return ""
 
 
 def code_spans(text: str) -> list[tuple[int, int]]:

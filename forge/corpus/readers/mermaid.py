@@ -14,6 +14,7 @@ from forge.corpus.readers.lines import starts
 from forge.corpus.readers.markdown import FRONT_MATTER
 
 LONG = 2000  # characters; longer lines are no statements
+DEPTH = 20  # subgraphs around a line that are its headings
 TITLE = re.compile(r"(?:accTitle|title)\s*:?\s+(?P<title>\S.*)$")
 COMMENT_TITLE = re.compile(r"%%\s*(?:Name|Title)\s*:\s*(\S.*)$", re.IGNORECASE)
 SECTION = re.compile(r"(?:subgraph|section|box)\s+(\S.*)$")
@@ -54,12 +55,15 @@ def read(text: str) -> Structure:
         section = SECTION.match(line) if len(line) < LONG else None
         if section:
             name = _section(section[1], labels)
-            opened = [*opened, name] if line.startswith(("subgraph", "box")) else [name]
+            if not line.startswith(("subgraph", "box")):
+                opened.clear()
+            opened.append(name)
         elif re.match(r"end\b", line) and opened and kind in ("flowchart", "graph"):
-            opened = opened[:-1]
+            opened.pop()
             continue
-        if tuple(opened) != headings and line:
-            headings = tuple(opened)
+        above = tuple(opened[:DEPTH])
+        if above != headings and line:
+            headings = above
             cuts.append((at, headings, []))
         if not section and line and len(line) < LONG and not SKIPPED.match(line):
             cuts[-1][2].extend(facts(line, labels))

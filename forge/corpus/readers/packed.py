@@ -12,10 +12,13 @@ from urllib.parse import unquote
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, ParseError
 
+from forge.core.fsio import human
 from forge.corpus.readers import Unreadable
 
 OLE = b"\xd0\xcf\x11\xe0"  # the container of encrypted documents, and of Office before 2007
 UNPACKED = 500_000_000  # bytes; far above any text
+# A part that is as large, and so much larger than it was packed, is made to fill a memory: text shrinks to a tenth.
+LARGE, RATIO = 20_000_000, 100
 MANIFEST = "META-INF/manifest.xml"
 DEPTH = 200  # elements within elements; a document of text has a tenth
 
@@ -32,6 +35,10 @@ def opened(data: bytes, kind: str, *holds: str) -> Iterator[zipfile.ZipFile]:
         with zipfile.ZipFile(io.BytesIO(data)) as packed:
             if sum(entry.file_size for entry in packed.infolist()) > UNPACKED:
                 raise Unreadable("unpacks to more than 500 MB")
+            for entry in packed.infolist():
+                if entry.file_size > max(LARGE, RATIO * entry.compress_size):
+                    raise Unreadable(f"{entry.filename} unpacks to {human(entry.file_size)}, "
+                                     f"{entry.file_size // max(1, entry.compress_size)} times what it takes")
             if not set(holds) & set(packed.namelist()):
                 raise Unreadable(f"a zip file, but not {kind}: it has no {' or '.join(holds)}")
             if any(entry.flag_bits & 1 for entry in packed.infolist()) or _locked(packed):

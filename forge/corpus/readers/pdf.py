@@ -13,7 +13,8 @@ from itertools import islice, pairwise
 from statistics import median
 from typing import Any
 
-from forge.corpus.readers import Unreadable, grid, layout, markdown, writing
+from forge.corpus import legible
+from forge.corpus.readers import Unreadable, grid, layout, markdown, ocr, writing
 from forge.corpus.readers.layout import Line, Table, Word
 from forge.corpus.readers.noted import Noted
 
@@ -43,14 +44,14 @@ FREQUENT = "eaionrst"  # in languages in Latin letters, five at least of the eig
 EAST = {"CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "HANGUL", "FULLWIDTH", "HALFWIDTH", "IDEOGRAPHIC"}
 WIDE = 0.6  # line heights a letter, from which a word may be several
 APART = 0.5  # line heights between the letters of one word, at most
-ODD = 0.3  # of a page's words that no script writes so
-JUDGED = 20  # letters, or words; fewer say nothing
+JUDGED = 20  # letters; fewer say nothing
 FAR = 1e6  # points from the page's corner
 DRAWN = 5000  # shapes of a page that are looked at; a map has more
 THICK = 3.0  # points of a drawn line, at most
 LEVEL = 10  # degrees from upright; text at a greater angle does not belong to the lines of the page
-OTHER = {"Cc", "Co", "Cn", "Cs"}  # kinds of character that no text has
-SIGNS = {"So", "Sc", "Sk", "No", *OTHER}
+FEW = 100  # letters of a page that an image fills: a stamp of the scanner's, not the page's text
+FILLED = 0.7  # of a page, by an image
+SHARP = 300 / 72  # pixels a point, at most, of a page that is drawn to be recognised
 read = markdown.read
 
 
@@ -59,7 +60,7 @@ class Page:
     """`words` by place; `turned` is text at an angle; `plain` are lines as PDFium gives them, where it gives no places.
 
     `turn` is by how many degrees the page is turned clockwise for its words to stand upright, as `words` and `rules`
-    (drawn lines) do. `fault` says why the page cannot be read.
+    (drawn lines) do. `fault` says why the page cannot be read, `note` what is to be known of it.
     """
 
     number: int
@@ -69,10 +70,11 @@ class Page:
     fault: str = ""
     turn: int = 0
     rules: layout.Rules = ()
+    note: str = ""
 
 
 def extract(data: bytes) -> str:
-    """Text of the readable pages as Markdown; Noted where there are others.
+    """Text of the readable pages as Markdown; Noted where there are others, or text that was recognised in images.
 
     Raises Unreadable where the file is damaged, encrypted, or no page can be read: images, or fonts without a meaning.
     """
@@ -91,19 +93,31 @@ def extract(data: bytes) -> str:
     notes = _notes(pages)
     readable = [page for page in pages if not page.fault]
     if not any(any(c.isalnum() for c in text) for page in readable for text in _texts(page)):
-        if any(page.fault == UNNAMED for page in pages):
-            raise Unreadable("; ".join(notes), fix="export it again with its fonts' character maps, or print it to "
-                                                   "images and recognise the text (OCR)")
-        raise Unreadable("no text layer: a scan, which needs text recognition (OCR) first")
-    parts = [part for page in _without_running(readable) for part in _parts(page)]
-    text = "\n\n".join(_blocks(parts, headings)) + "\n"
+        raise _unreadable(notes)
+    text = written(readable, headings)
     return Noted(text, notes) if notes else text
+
+
+def written(pages: list[Page], headings: dict[tuple[int, str], int]) -> str:
+    """Pages as Markdown; `headings` are levels by page and title."""
+    parts = [part for page in _without_running(pages) for part in _parts(page)]
+    return "\n\n".join(_blocks(parts, headings)) + "\n"
+
+
+def _unreadable(notes: tuple[str, ...]) -> Unreadable:
+    """For its reason, what is the matter with the pages, and the way out that is left."""
+    said = "; ".join(notes).replace(f"; fix: {ocr.EXTRA}", "") or "pages without text"
+    fix = ocr.EXTRA
+    if ocr.is_installed():
+        fix = "export it again from the program that made it, or scan it again, sharper"
+    return Unreadable(f"no text layer that can be read: {said}", fix=fix)
 
 
 # -- pages -------------------------------------------------------------------------------------------------------------
 
 UNNAMED = "text in a font that does not say which letters its shapes are"
 IMAGE = "an image without text"
+STAMPED = "an image that fills the page, with hardly any text"
 
 
 def _page(page: Any, number: int) -> Page:
@@ -120,8 +134,41 @@ def _page(page: Any, number: int) -> Page:
     elif _has_image(page):
         made.fault = IMAGE
     textpage.close()
+    if made.fault or _is_stamped(page, text):
+        _recognise(page, made, text)
     page.close()
     return made
+
+
+def _is_stamped(page: Any, text: str) -> bool:
+    """Whether an image fills a page that has hardly any text: a scan with the stamp of a program."""
+    import pypdfium2.raw as pdfium
+
+    if sum(letter.isalnum() for letter in text) >= FEW:
+        return False
+    width, height = page.get_size()
+    for image in islice(page.get_objects(filter=[pdfium.FPDF_PAGEOBJ_IMAGE]), DRAWN):
+        left, bottom, right, top = image.get_bounds()
+        if (min(right, width) - max(left, 0)) * (min(top, height) - max(bottom, 0)) >= FILLED * width * height:
+            return True
+    return False
+
+
+def _recognise(page: Any, made: Page, text: str) -> None:
+    """Reads the page as it is drawn, where that says more than its text layer does."""
+    why = made.fault or STAMPED
+    if not ocr.is_installed():
+        made.note = f"{why}; not read; fix: {ocr.EXTRA}"
+        return
+    scale = min(ocr.SIDE / max(page.get_size()), SHARP)
+    found = ocr.recognised(page.render(scale=scale).to_numpy())
+    if found is None or (not made.fault and sum(len(word.text) for word in found.words) <= len(text)):
+        made.note = f"{made.fault}; not read" if made.fault else ""
+        return
+    made.note = found.note()
+    if found.is_legible:
+        made.fault, made.turn, made.rules, made.turned, made.plain = "", 0, (), [], []
+        made.words = found.words
 
 
 def _fill(made: Page, textpage: Any, text: str, count: int) -> None:
@@ -239,7 +286,7 @@ def _is_meaningless(textpage: Any, text: str, count: int) -> bool:
     if len(shown) < JUDGED:
         return False
     lost = Counter(letter for letter in shown if letter == "\ufffd" or (
-        unicodedata.category(letter) in OTHER and ord(letter) not in LETTERS))
+        unicodedata.category(letter) in legible.OTHER and ord(letter) not in LETTERS))
     space = max((lost[letter] for letter in lost if ord(letter) < ord(" ")), default=0)
     if lost.total() - space > UNMAPPED * len(shown):
         return True
@@ -247,8 +294,7 @@ def _is_meaningless(textpage: Any, text: str, count: int) -> bool:
                 and (letter := _letter(pdfium.FPDFText_GetUnicode(textpage.raw, i))).isprintable() and letter != " "]
     if len(unmapped) > UNMAPPED * len(shown) and not _is_plausible("".join(unmapped)):
         return True
-    words = [word for word in text.split() if any(letter.isalpha() for letter in word)]
-    return len(words) >= JUDGED and sum(map(_is_odd, words)) > ODD * len(words)
+    return legible.is_broken(text)
 
 
 def _is_plausible(text: str) -> bool:
@@ -279,21 +325,18 @@ def _script(letter: str) -> str:
     return "EAST" if first in EAST else first
 
 
-def _is_odd(word: str) -> bool:
-    """Whether a sign other than ASCII's stands between letters, or before one: `T¶cy`, but not `5µm`, `m²`, `20°C`."""
-    return any(unicodedata.category(sign) in SIGNS and not sign.isascii() and after.isalpha() and sign not in "°№©®™€£¥"
-               for sign, after in pairwise(word))
-
-
 def _texts(page: Page) -> Iterable[str]:
     yield from (word.text for word in (*page.words, *page.turned))
     yield from (line.text for line in page.plain)
 
 
 def _notes(pages: list[Page]) -> tuple[str, ...]:
-    """What the unreadable pages are, by page number."""
-    return tuple(f"{_numbered([p.number + 1 for p in pages if p.fault == fault])}: {fault}; not read"
-                 for fault in (UNNAMED, IMAGE) if any(p.fault == fault for p in pages))
+    """What is to be known of the pages, by page number."""
+    said: dict[str, list[int]] = {}
+    for page in pages:
+        if page.note:
+            said.setdefault(page.note, []).append(page.number + 1)
+    return tuple(f"{_numbered(numbers)}: {note}" for note, numbers in said.items())
 
 
 def _numbered(numbers: list[int]) -> str:
@@ -474,9 +517,13 @@ def _prose(lines: Iterable[str], words: Counter[str]) -> str:
 
 
 def _joined(text: str, following: str, words: Counter[str]) -> str:
-    """A hyphen at a line's end goes, unless the document has the hyphenated word elsewhere."""
+    """A hyphen at a line's end goes, unless the document has the hyphenated word elsewhere.
+
+    No space comes where a script writes none.
+    """
     if text[-1] not in "-" + HYPHENS or not following[0].islower():
-        return f"{text} {following}"
+        spaceless = _is_spaceless(text[-1]) and _is_spaceless(following[0])
+        return text + following if spaceless else f"{text} {following}"
     before = re.search(r"\w+$", text[-60:-1])
     after = re.match(r"\w+", following)
     if not before or not after:
@@ -484,6 +531,11 @@ def _joined(text: str, following: str, words: Counter[str]) -> str:
     whole, parted = before[0] + after[0], f"{before[0]}-{after[0]}"
     keep = words[parted] > words[whole]
     return text[:-1] + ("-" if keep else "") + following
+
+
+def _is_spaceless(letter: str) -> bool:
+    """Whether it is Chinese or Japanese, a letter or a sign; Korean parts its words."""
+    return unicodedata.east_asian_width(letter) in "WF" and not unicodedata.name(letter, "").startswith("HANGUL")
 
 
 def _lists_together(blocks: list[str]) -> list[str]:

@@ -18,7 +18,7 @@ def read(text: str) -> Structure:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a document's invalid escapes are not the user's concern here
             tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last: nested deeper than CPython's parser
         return fallback.read(text)  # another Python's syntax, or a fragment: still text
     lines = [0, *(match.end() for match in LINE_END.finditer(text)), len(text)]
     blocks: list[Block] = []

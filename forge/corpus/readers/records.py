@@ -90,11 +90,11 @@ def _written(number: int, record: dict[str, str], main: str, name: str | None) -
     title = given if 0 < len(given) <= LONGEST_NAME else f"{main} {number}"
     rest = [f"- {key}: {' '.join(value.split())}" for key, value in record.items()
             if key != main and not (key == name and value == title)]
-    parts = [writing.heading(2, title), _below(record.get(main, "")), "\n".join(rest)]
+    parts = [writing.heading(2, title), below(record.get(main, "")), "\n".join(rest)]
     return "\n\n".join(part for part in parts if part) + "\n\n"
 
 
-def _below(text: str) -> str:
+def below(text: str) -> str:
     """A text such that it opens no section of its own; a comment in code stays as it is."""
     if not HEADING.search(text):
         return text

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Generator, Iterator
-from itertools import accumulate
+from itertools import accumulate, chain
 
 from forge.corpus.document import Cut
 from forge.corpus.readers.lines import starts
@@ -20,6 +20,11 @@ NOTE = re.compile(r"\[[^\]]+\]\s")
 OPTION = re.compile(r":[\w-]+:(?:\s|$)")
 ROLE = re.compile(r"(?<![\w`:]):(?P<role>(?:[\w+.-]+:)*[\w+.-]+):`(?P<body>[^`]{1,500})`")
 TITLED = re.compile(r"(?P<said>.*?)\s*<(?P<target>[^<>]+)>$", re.DOTALL)
+# Fields at the top that only Sphinx reads, and texts that a page gives names to.
+SETTINGS = re.compile(r"\A(?:\s*\n)?(?::(?:tocdepth|orphan|nocomments|nosearch|no-search|"
+    r"hide-toc)\b[^\n]*\n)+", re.IGNORECASE)
+REPLACED = re.compile(r"^\.\. \|(?P<name>[^|\n]+)\| replace::[ \t]*(?P<said>[^\n]*(?:\n[ \t]+\S[^\n]*)*)", re.MULTILINE)
+SUBSTITUTED = re.compile(r"(?<![|\w])\|(?P<name>[^|\s](?:[^|\n]*[^|\s])?)\|(?:__?(?!\w))?(?![|\w])")
 LITERAL = re.compile(r"``[^\n]+?``")
 UNSEEN = {"index", "meta", "highlight", "highlightlang", "currentmodule", "module", "default-role", "role", "raw",
           "contents", "sectnum", "tabularcolumns", "image", "testsetup", "testcleanup", "ifconfig", "target-notes",
@@ -36,6 +41,7 @@ LABELS = {"attention": "Attention: {}", "caution": "Caution: {}", "danger": "Dan
           "container": "", "compound": "", "epigraph": "", "highlights": "", "pull-quote": "", "only": "",
           "figure": "", "glossary": "", "tab": "**{}**", "tabs": "", "tab-set": "", "tab-item": "**{}**", "grid": "",
           "card": "**{}**", "dropdown": "**{}**", "details": "**{}**", "collapse": "**{}**"}
+NAMING = {"include", "toctree"}  # what leads to other files, and is followed
 OBJECTS = {"function", "class", "method", "attribute", "data", "exception", "classmethod", "staticmethod", "property",
            "decorator", "macro", "type", "struct", "enum", "member", "option", "envvar", "confval", "cmdoption",
            "var", "describe", "object", "opcode", "program"}
@@ -48,7 +54,8 @@ CALLED = ("func", "meth")
 def hidden(text: str) -> list[Cut]:
     page = _Page(text)
     made = list(page.blocks())
-    return made + [cut for cut in _roles(text) if not page.literal(cut.start)]
+    made += [Cut(*found.span()) for found in SETTINGS.finditer(text)]
+    return made + [cut for cut in chain(_roles(text), _substituted(text)) if not page.literal(cut.start)]
 
 
 class _Page:
@@ -75,7 +82,7 @@ class _Page:
             if found:
                 margin = len(line) - len(line.lstrip())
                 end = yield from self._explicit(at, margin, found["rest"])
-            elif line.startswith("__ "):
+            elif line.lstrip().startswith("__ "):
                 yield self._lines(at, end)
             elif line.endswith("::"):
                 end = self._shield(end, self._past(end, len(line) - len(line.lstrip())))
@@ -121,6 +128,8 @@ class _Page:
         elif directive and name in LABELS:
             yield from self._labelled(at, end, margin, name, directive["argument"] or "")
             return at + 1
+        elif directive and end == at + 1 and name not in NAMING and not name.startswith("auto"):
+            yield self._lines(at, end)  # an extension's setting, or a place that it may name
         elif directive:
             return at + 1  # tables, lists of contents, and what an extension brings: as they are
         elif NOTE.match(rest):
@@ -139,7 +148,12 @@ class _Page:
         wanted = "" if name == "figure" else argument
         label = LABELS[name].format(wanted).strip() if wanted or "**" not in LABELS[name] else ""
         start = self.bounds[at]
-        if label:
+        if label and wanted:  # the argument stays, since it may hold roles
+            ahead, behind = LABELS[name].split("{}")
+            told = start + len(self.lines[at]) - len(wanted)
+            yield Cut(start + margin, told, ahead)
+            yield Cut(told + len(wanted), told + len(wanted), behind)
+        elif label:
             yield Cut(start + margin, start + len(self.lines[at]), label)
         else:
             yield self._lines(at, at + 1)
@@ -161,6 +175,17 @@ class _Page:
         filled = [i for i in range(at, end) if self.lines[i]]
         inner = min((len(self.lines[i]) - len(self.lines[i].lstrip()) for i in filled), default=margin)
         yield from (Cut(self.bounds[i] + margin, self.bounds[i] + inner) for i in filled if inner > margin)
+
+
+def _substituted(text: str) -> Iterator[Cut]:
+    """What the page has given a name is shown in the place of that name."""
+    if "replace::" not in text:
+        return
+    known = {" ".join(found["name"].split()): " ".join(found["said"].split()) for found in REPLACED.finditer(text)}
+    for found in SUBSTITUTED.finditer(text):
+        said = known.get(" ".join(found["name"].split()))
+        if said is not None:
+            yield Cut(*found.span(), said)
 
 
 def _roles(text: str) -> Iterator[Cut]:

@@ -1,4 +1,4 @@
-"""Spreadsheets (XLSX, ODS) through python-calamine: a heading for each sheet, its rows as tables of at most 50."""
+"""Spreadsheets (XLSX, XLSB, XLS, ODS) through python-calamine: a heading a sheet, its rows as tables of at most 50."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
-from forge.corpus.readers import Unreadable, grid, markdown, packed, writing
+from forge.corpus.readers import Unreadable, grid, html, markdown, packed, writing
 from forge.corpus.readers.noted import Noted
 from forge.corpus.readers.packed import attribute, local
 
@@ -20,6 +20,10 @@ ERROR = re.compile(r"#(?:N/A|DIV/0!|REF!|NAME\?|VALUE!|NUM!|NULL!|GETTING_DATA|S
 CELL = re.compile(rb"<(?:\w+:)?c[\s/>](?:[^>]*?\br=\"([A-Z]{1,3})(\d{1,7})\")?")
 ROW = re.compile(rb"<(?:\w+:)?row\b[^>]*?\br=\"(\d{1,7})\"")
 EXCEL = "xl/workbook.xml"
+ENCRYPTED = "EncryptedPackage".encode("utf-16-le")  # the part of an XLSX file with a password
+BINARY = "xl/workbook.bin"
+PAGE = re.compile(rb"\s*<(?:!doctype|html|table|meta|head)\b", re.IGNORECASE)  # what web programs call .xls
+ROW_RECORD, LAST_CELL_RECORD = 0, 11  # kinds of record in a binary sheet; those between them are cells
 OPEN = "content.xml"
 read = markdown.read
 
@@ -31,8 +35,14 @@ def extract(data: bytes) -> str:
     """
     import python_calamine as calamine
 
-    with packed.opened(data, "a spreadsheet", EXCEL, OPEN) as file:
-        _bounded(file)
+    if PAGE.match(data):
+        return html.extract(data)
+    if data.startswith(packed.OLE):
+        if ENCRYPTED in data:
+            raise Unreadable("encrypted: it opens with a password only")
+    else:
+        with packed.opened(data, "a spreadsheet", EXCEL, BINARY, OPEN) as file:
+            _bounded(file)
     try:
         book = calamine.load_workbook(io.BytesIO(data))
         sheets = [(about, book.get_sheet_by_name(about.name)) for about in book.sheets_metadata
@@ -109,11 +119,12 @@ def _cell(value: object) -> str:
 
 def _bounded(file: zipfile.ZipFile) -> None:
     """Raises Unreadable where a sheet spans too many cells: one cell in the last corner stands for 17 billion."""
-    if EXCEL not in file.namelist():
+    if OPEN in file.namelist():
         spans: Iterator[tuple[str, int]] = _spans(file)
     else:
-        names = [name for name in file.namelist() if name.startswith("xl/worksheets/") and name.endswith(".xml")]
-        spans = ((name, _span(file.read(name))) for name in names)
+        names = [name for name in file.namelist() if name.startswith("xl/worksheets/")]
+        spans = ((name, _binary_span(file.read(name)) if name.endswith(".bin") else _span(file.read(name)))
+                 for name in names if name.endswith((".xml", ".bin")))
     for name, cells in spans:
         if cells > CELLS:
             raise Unreadable(f"{name} spans {cells:,} cells, most of them empty; {CELLS:,} can be read",
@@ -136,6 +147,32 @@ def _span(sheet: bytes) -> int:
         return nameless
     places = [_place(column) for column in columns] or [1]
     return (max(rows) - min(rows) + 1) * (max(places) - min(places) + 1 + nameless // len(rows))
+
+
+def _binary_span(sheet: bytes) -> int:
+    """Records are a kind, a length (both seven bits a byte) and so many bytes, a row's and a cell's place the first.
+
+    [MS-XLSB] 2.1.4 and 2.4
+    """
+    rows: set[int] = set()
+    columns: set[int] = set()
+    at = 0
+    while at + 1 < len(sheet):
+        kind, at = _number(sheet, at, 2)
+        size, at = _number(sheet, at, 4)
+        if kind <= LAST_CELL_RECORD and size >= 4:
+            (rows if kind == ROW_RECORD else columns).add(int.from_bytes(sheet[at:at + 4], "little"))
+        at += size
+    return (max(rows) - min(rows) + 1) * (max(columns) - min(columns) + 1) if rows and columns else 0
+
+
+def _number(data: bytes, at: int, most: int) -> tuple[int, int]:
+    value = 0
+    for i, byte in enumerate(data[at:at + most]):
+        value |= (byte & 0x7F) << (7 * i)
+        if byte < 0x80:
+            return value, at + i + 1
+    return value, at + most
 
 
 def _place(column: bytes) -> int:

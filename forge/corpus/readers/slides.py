@@ -1,4 +1,4 @@
-"""PowerPoint files (PPTX): a slide's title as heading, its text, lists, tables and diagrams, and the speaker's notes.
+"""PowerPoint files (PPTX): a slide's title as heading, its text, lists, tables, charts and diagrams, and its notes.
 
 Read by the standard library: python-pptx, the known one, has had no release since August 2024 and brings lxml, Pillow
 and XlsxWriter along for what is four kinds of element here.
@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Iterator
 from xml.etree.ElementTree import Element
 
-from forge.corpus.readers import Unreadable, grid, markdown, packed, writing
+from forge.corpus.readers import Unreadable, chart, grid, markdown, packed, writing
 from forge.corpus.readers.noted import Noted
 from forge.corpus.readers.packed import attribute, below, find, local
 
@@ -100,6 +100,10 @@ def _shape(file: zipfile.ZipFile, shape: Element, related: dict[str, tuple[str, 
     table = next(below(shape, "tbl"), None)
     if table is not None:
         return grid.tables(_rows(table))
+    drawn = next(below(shape, "chart"), None)
+    kind, part = related.get(_relation(drawn), ("", "")) if drawn is not None else ("", "")
+    if kind == "chart" and (shown := chart.chart(packed.xml(file, part))):
+        return [*([writing.line(shown.title)] if shown.title else []), *grid.tables(shown.rows)]
     diagram = next(below(shape, "relIds"), None)
     kind, part = related.get(attribute(diagram, "dm"), ("", "")) if diagram is not None else ("", "")
     return _diagram(packed.xml(file, part)) if kind == "diagramData" else []
