@@ -9,16 +9,19 @@ from __future__ import annotations
 import contextlib
 import datetime
 import fcntl
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from forge import __version__
-from forge.core.fsio import PARTIAL, publish, remove, replaced_path
+from forge.core.faults import explained
+from forge.core.fsio import PARTIAL, open_own, publish, remove, replaced_path
 from forge.core.manifest import Manifest, described, fingerprint, outputs_intact, tool_versions
-from forge.errors import ForgeError, Preempted, UsageError
+from forge.errors import EnvironmentProblem, ForgeError, Preempted, UsageError
 from forge.stages import STAGES, Context, load
+from forge.stages.recorded import require_as_made
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,8 @@ def _stale(ctx: Context, name: str, inputs: dict[str, Path]) -> str | None:
         return "never done"
     if manifest.fingerprint != _fingerprint(ctx, name, inputs):
         return _difference(ctx, name, inputs, manifest)
-    return outputs_intact(manifest, load(name).outputs(ctx), ctx.digests)
+    elsewhere = getattr(load(name), "stale", lambda ctx: None)  # of what lies on no disk here
+    return outputs_intact(manifest, load(name).outputs(ctx), ctx.digests) or elsewhere(ctx)
 
 
 def _difference(ctx: Context, name: str, inputs: dict[str, Path], manifest: Manifest) -> str:
@@ -107,7 +111,7 @@ def plan(ctx: Context, names: list[str], force: bool = False) -> list[Step]:
 def lock(ctx: Context) -> Iterator[None]:
     """One Forge at a time in a workspace; released by the system when the process dies."""
     ctx.workspace.state.mkdir(parents=True, exist_ok=True)
-    with open(ctx.workspace.state / "lock", "w") as handle:
+    with open_own(ctx.workspace.state / "lock", "a") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -150,8 +154,8 @@ def _finish_publishing(ctx: Context, name: str) -> None:
             continue
         replaced = before.outputs.get(role) if before else None
         if not path.exists() or (replaced and ctx.digests.tree(path) == replaced["sha256"]):
-            ctx.digests.moved(staged, path)
             publish(staged, path)
+            ctx.digests.moved(staged, path)
     if outputs_intact(intent, destinations, ctx.digests) is None:
         intent.write(ctx.workspace.manifest(name))
         remove(_intent(ctx, name))
@@ -175,7 +179,7 @@ def _execute(ctx: Context, name: str) -> dict:
     with contextlib.ExitStack() as failed:
         for path in staged.values():
             failed.callback(remove, path)  # a stage that ran out of disk must not keep it
-        metrics = stage.run(ctx)
+        metrics = _worked(ctx, name, list(staged.values()))
         failed.pop_all()
     missing = [role for role, path in staged.items() if not path.exists()]
     if missing:
@@ -190,12 +194,23 @@ def _execute(ctx: Context, name: str) -> dict:
         versions={"forge": __version__, **tool_versions(stage.TOOLS)}, started=started, seconds=seconds)
     manifest.write(_intent(ctx, name))
     for role, path in destinations.items():
-        ctx.digests.moved(staged[role], path)
         publish(staged[role], path)
+        ctx.digests.moved(staged[role], path)
     manifest.write(ctx.workspace.manifest(name))
     remove(_intent(ctx, name))
     ctx.digests.save()
     return {**metrics, "seconds": seconds}
+
+
+def _worked(ctx: Context, name: str, staged: list[Path]) -> dict:
+    """What the stage's run() returns. What a machine refused in the middle of it is said with the place."""
+    try:
+        return load(name).run(ctx)
+    except (OSError, MemoryError, RuntimeError, sqlite3.Error) as error:
+        problem = explained(error, staged)
+        if problem is None or isinstance(error, BrokenPipeError):
+            raise
+        raise EnvironmentProblem(f"{name}: {problem.message}", fix=problem.fix) from error
 
 
 def run(ctx: Context, names: list[str], *, force: bool = False,
@@ -226,6 +241,8 @@ def run(ctx: Context, names: list[str], *, force: bool = False,
 def _check(ctx: Context, todo: list[str]) -> None:
     for i, name in enumerate(todo):
         load(name).check(replace(ctx, pending=frozenset(todo[:i])))
+        # After what the files' headers show by name.
+        require_as_made(ctx, *load(name).inputs(ctx).values(), pending=todo[:i])
 
 
 def _run_step(ctx: Context, step: Step, each: Callable[[Done], None]) -> Done:

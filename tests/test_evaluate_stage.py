@@ -130,7 +130,7 @@ def test_a_gguf_with_another_tokenizer_is_refused(space: Path, run_forge: Any) -
     before, key, after = other.read_bytes().partition(b"tokenizer.chat_template")
     assert b"<|im_start|>" in after
     other.write_bytes(before + key + after.replace(b"<|im_start|>", b"<|im_START|>"))
-    done = run_forge("evaluate", "--questions", "questions.jsonl", "--model", "gguf", cwd=space)
+    done = run_forge("evaluate", "--questions", "questions.jsonl", "--model", "gguf", "--force", cwd=space)
     assert done.code == 2
     assert "its tokenizer or chat template is another than the base's" in done.stderr
 

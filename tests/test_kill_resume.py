@@ -155,8 +155,6 @@ def test_the_end_is_the_same_and_nothing_is_left_over(undisturbed, disturbed):
     assert [str(p) for p in disturbed.rglob("*.partial")] == []
 
 
-def test_a_second_run_does_nothing_and_is_quick(disturbed):
-    started = time.monotonic()
+def test_a_second_run_does_nothing(disturbed):
     run = run_to(disturbed, STAGES[-1])
-    assert time.monotonic() - started < 2
     assert "running" not in "".join(run.said)

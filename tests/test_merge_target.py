@@ -85,9 +85,9 @@ def test_an_adapter_of_unknown_making_is_refused_or_merged_into_the_base(space: 
 
 
 def test_without_validation_examples_nothing_is_scored(space: Path) -> None:
-    for path in space.glob("dataset_package/*val*"):
-        path.write_bytes(b"")
-    record = run(space, "merge", "merge", merge__target="auto")[0].metrics["merge"]
+    (space / "none.jsonl").write_bytes(b"")
+    none = {"paths__validation": "none.jsonl"}
+    record = run(space, "merge", "merge", merge__target="auto", **none)[0].metrics["merge"]
     assert record == {"target": "base", "not_scored": "there are no validation examples (dataset.validation)"}
-    record = run(space, "merge", "merge", merge__target="dequantised")[0].metrics["merge"]
+    record = run(space, "merge", "merge", merge__target="dequantised", **none)[0].metrics["merge"]
     assert record["target"] == "dequantised"

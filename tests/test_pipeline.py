@@ -1,7 +1,10 @@
 """What runs, why, and what a workspace looks like after anything went wrong. Real stages, mostly the two quick ones."""
 
+import errno
 import json
+import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,12 +16,14 @@ import pytest
 from forge import pipeline
 from forge.core import manifest
 from forge.core.config import assemble, dotted, read_yaml
-from forge.core.fsio import sha256_file
+from forge.core.fsio import _mark, sha256_file
 from forge.core.manifest import Manifest
 from forge.core.report import Silent
 from forge.core.workspace import Workspace
-from forge.errors import StageFailed, UsageError
+from forge.dataset.store import Store
+from forge.errors import EnvironmentProblem, StageFailed, UsageError
 from forge.stages import Context, load
+from forge.stages.recorded import require_as_made
 
 QUICK = ["download", "dataset"]
 Make = Callable[..., Context]
@@ -243,6 +248,62 @@ def test_a_failing_stage_leaves_nothing_half_written(context, made, monkeypatch)
     assert partials(made) == []
     assert sha256_file(made.workspace.dataset) == before
     assert reasons(context())["dataset"] is None
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), MemoryError(),
+                                   sqlite3.OperationalError("database or disk is full")], ids=repr)
+def test_what_the_machine_refuses_is_said_and_leaves_nothing(context, made, monkeypatch, error):
+    def fail(ctx: Context) -> dict:
+        ctx.staged(ctx.workspace.dataset).write_text("half")
+        raise error
+
+    monkeypatch.setattr(load("dataset"), "run", fail)
+    with pytest.raises(EnvironmentProblem, match="dataset: ") as caught:
+        pipeline.run(context(), ["dataset"], force=True)
+    assert caught.value.fix
+    assert partials(made) == []
+
+
+def flip(path: Path, at: int = -20) -> None:
+    """One bit, in place, the time as it was."""
+    stat, data = path.stat(), bytearray(path.read_bytes())
+    data[at] ^= 4
+    path.write_bytes(data)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+@pytest.mark.parametrize(("damaged", "maker"), [("dataset_package/small.jsonl", "dataset"),
+                                                ("models/base/forge/tiny/model.safetensors", "download")])
+def test_what_was_damaged_since_it_was_made_is_not_trained_on(context, made, damaged, maker):
+    flip(made.workspace.root / damaged)
+    with pytest.raises(UsageError, match=f"is not as forge {maker} made it") as caught:
+        pipeline.run(context(), ["train"])
+    assert f"forge {maker} --force" in caught.value.fix
+    pipeline.run(context(), [maker], force=True)
+    pipeline._check(context(), ["train"])
+
+
+def test_what_leaves_is_read_again_whatever_is_remembered(context, made):
+    """A disk changes bytes without telling the system."""
+    ctx = context()
+    digest, key = ctx.digests.tree(made.workspace.dataset), str(made.workspace.dataset)
+    flip(made.workspace.dataset)
+    ctx.digests._known[key] = [*_mark(made.workspace.dataset), digest]  # as if nothing had happened
+    require_as_made(ctx, made.workspace.dataset)
+    with pytest.raises(UsageError, match="is not as forge dataset made it"):
+        require_as_made(ctx, made.workspace.dataset, afresh=True)
+
+
+def test_a_damaged_cache_gives_the_same_dataset_and_is_said_once(context, made):
+    before = sha256_file(made.workspace.dataset)
+    with Store(made.workspace.state / "dataset.sqlite") as store:
+        store.db.execute("UPDATE block SET train = CAST(replace(CAST(train AS TEXT), 'e', 'o') AS BLOB)")
+        store.commit()
+    ctx, said = context(), []
+    ctx.report.warn = said.append
+    pipeline.run(ctx, ["dataset"], force=True)
+    assert sha256_file(made.workspace.dataset) == before
+    assert sum("dataset.sqlite is damaged in" in line for line in said) == 1
 
 
 def test_staging_of_a_killed_run_is_removed_by_the_next(context):

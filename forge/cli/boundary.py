@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import os
 import sys
 import tempfile
@@ -37,14 +38,16 @@ def guarded(work: Callable[[], int | None]) -> int:
         print(f"error: {error.name or error} cannot be imported: {error}\nfix: make setup, then source "
               ".venv/bin/activate (or: pip install 'phoenix-forge[train]')", file=sys.stderr)
         return 3
-    except OSError as error:
-        print(f"error: {error.strerror or error}: {error.filename or ''}\nfix: check the disk, the path and its "
-              "permissions", file=sys.stderr)
-        return 3
-    except Exception:  # noqa: BLE001 - the one boundary
-        log = _log(traceback.format_exc())
-        print(f"error: a bug in Forge; the traceback is in {log}\nfix: report it with that file", file=sys.stderr)
-        traceback.print_exc()
+    except Exception as error:  # noqa: BLE001 - the one boundary
+        from forge.core.faults import explained
+        if problem := explained(error, [Path("logs").absolute()]):
+            print(f"error: {problem}", file=sys.stderr)
+            return problem.exit_code
+        said = traceback.format_exc()
+        log = _log(said)
+        where = f"the traceback is in {log}" if log else "this is its traceback"
+        print(f"error: a bug in Forge; {where}\nfix: report it with that {'file' if log else 'text'}", file=sys.stderr)
+        print(said, end="", file=sys.stderr)
         return 1
 
 
@@ -75,12 +78,21 @@ def _end(error: UnicodeError) -> int:
     return error.end
 
 
-def _log(text: str) -> Path:
-    folder = Path("logs") if os.access(".", os.W_OK) else Path(tempfile.gettempdir())
-    folder.mkdir(exist_ok=True)
-    path = folder / "forge-bug.log"
-    path.write_text(text, encoding="utf-8")
-    return path
+def _log(text: str) -> Path | None:
+    """Where the traceback was kept: in logs/, else with the temporary files, else nowhere."""
+    for folder in (Path("logs"), Path(tempfile.gettempdir())):
+        path = folder / "forge-bug.log"
+        with contextlib.suppress(OSError):
+            folder.mkdir(exist_ok=True)
+            with open(path, "w", encoding="utf-8", errors="backslashreplace", opener=_no_link) as handle:
+                handle.write(text)
+            return path
+    return None
+
+
+def _no_link(path: str, flags: int) -> int:
+    """A link in a folder from elsewhere, or in everybody's temporary folder, would have another file overwritten."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
 def invoke(arguments: list[str], *, seed: bool = False) -> int:

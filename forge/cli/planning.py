@@ -64,12 +64,24 @@ def needs(ctx: Context, name: str) -> dict[str, Any]:
         return training(ctx)
     if name == "dataset":
         return asking(ctx)
-    return table[name]() if p and name in table else {}
+    found = table[name]() if p and name in table else {}
+    return found | _way(ctx) if name == "quantize" else found
+
+
+def _way(ctx: Context) -> dict[str, Any]:
+    """What is lost where no row describes the base's family."""
+    from forge.stages.quantize import converted
+    if not converted(ctx):
+        return {}
+    return {"how": "no one-pass writer for this model: merged on disk, then llama.cpp's own converter; no importance "
+                   "matrix"}
 
 
 def planned(setup: Setup, first: str | None, last: str | None) -> tuple[dict, list[str]]:
     """What `forge run` would do. Times are those of the last run, where there was one."""
+    from forge.stages.download import require_known
     ctx = setup.context()
+    require_known(ctx)
     steps, lines = [], []
     for step in pipeline.plan(ctx, pipeline.selected(ctx, first, last)):
         before = Manifest.read(ctx.workspace.manifest(step.name))

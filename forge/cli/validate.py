@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 
 from forge.cli.setup import CONFIG, Setup
 from forge.errors import UsageError
@@ -24,11 +25,30 @@ def check_file(setup: Setup, file: Path) -> tuple[dict, list[str]]:
         if (ctx.base_dir / "tokenizer.json").exists():
             encoder, length = load(ctx), ctx.config.train.max_length
     result = validate(file, encoder=encoder, max_length=length, report=setup.report)
+    result["fix"] = fix_of(result, file)
     return result, lines_of(result)
 
 
+def fix_of(result: dict, file: Path) -> str | None:
+    """What leads out of the errors of a file: by the kind of the first, for all that are of it."""
+    errors = [finding for finding in result["findings"] if finding["level"] == "error"]
+    if not errors:
+        return None
+    kind = min(errors, key=lambda finding: finding["line"])["kind"]
+    if kind == "empty":
+        return "forge dataset makes one"
+    if kind == "truncated":
+        return "--set train.max_length=… higher, or split what is too long"
+    lines = sorted({finding["line"] for finding in errors if finding["kind"] == kind})
+    if file.suffix == ".parquet" or len(lines) > SHOWN:
+        return "mend these lines where they come from; forge dataset --force makes Forge's own again"
+    which = ";".join(f"{line}d" for line in lines)
+    return (f"mend line {', '.join(map(str, lines))}, or take {'it' if len(lines) == 1 else 'them'} out: "
+            f"sed -i {quote(which)} {quote(str(file))}")
+
+
 def lines_of(result: dict) -> list[str]:
-    """Findings, errors first; then figures; the verdict last."""
+    """Findings, errors first; then figures; the verdict, and what to do, last."""
     lines = _findings(result)
     if result["kinds"]:
         lines.append("kinds: " + ", ".join(f"{kind} {count:,}" for kind, count in result["kinds"].items()))
@@ -42,6 +62,8 @@ def lines_of(result: dict) -> list[str]:
     if result["errors"]:
         lines.append(f"❌ {result['errors']} errors, {result['warnings']} warnings in {result['lines']} lines, "
                      f"{result['valid_json']} of them valid JSON.")
+        if result.get("fix"):
+            lines.append(f"fix: {result['fix']}")
     else:
         lines.append(f"✅ All {result['lines']} lines are valid JSON.")
         if result["warnings"]:

@@ -50,7 +50,8 @@ class Context:
 
 
 class Stage(Protocol):
-    """A stage module. Paths in `inputs` and `outputs` are by role; a role's output is written to ctx.staged(path)."""
+    """A stage module. Paths in `inputs` and `outputs` are by role; a role's output is written to ctx.staged(path). One
+    whose work lies elsewhere has a `stale(ctx)` as well: why it has to be done again though nothing here changed."""
 
     SUMMARY: str
     VERSION: int  # raise it when the same inputs give another output

@@ -8,13 +8,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from forge.catalog.families import by_config
 from forge.chat.encode import Encoder
 from forge.core.config import Config
 from forge.core.fsio import partial_path, publish, require_disk
 from forge.core.machine import has_gpu
 from forge.errors import UsageError
 from forge.stages import Context
+from forge.weights.foreign import family_of
 
 if TYPE_CHECKING:
     from forge.corpus.walk import File
@@ -78,26 +78,36 @@ def check(ctx: Context) -> None:
         check_teacher(_placed(ctx, asked))
 
 
-def encoder(ctx: Context) -> Encoder:
-    """The base's tokenizer and chat template."""
+def encoder(ctx: Context, *, tuned: bool = False) -> Encoder:
+    """The base's tokenizer and chat template; `tuned`: the template that the adapter was trained with, if another."""
     described = json.loads((ctx.base_dir / "config.json").read_text(encoding="utf-8"))
-    family = by_config(described, str(ctx.base_dir))
-    return Encoder.load(ctx.base_dir, stop=family.stop, pad=family.pad)
+    family = family_of(ctx.base_dir, described)
+    return Encoder.load(ctx.base_dir, stop=family.stop, pad=family.pad,
+                        adapter=ctx.workspace.adapter if tuned else None)
 
 
 def run(ctx: Context) -> dict:
-    from forge.dataset.build import build
+    from forge.dataset.store import Damaged
     staged = {role: ctx.staged(path) for role, path in outputs(ctx).items()}
-    with ExitStack() as opened:
-        metrics = build(ctx.config, ctx.workspace.root, encoder(ctx), staged, ctx.report,
-                        cache=ctx.workspace.state / "dataset.sqlite", digest=ctx.digests.file,
-                        models=_models(ctx, opened))
+    try:
+        metrics = _built(ctx, staged)
+    except Damaged as error:  # what is damaged is forgotten by now
+        ctx.report.warn(error.message)
+        metrics = _built(ctx, staged)
     card = json.loads(staged["card"].read_text(encoding="utf-8"))
     _tell_skipped(ctx, card)
     if few := card["little_asked"]:
         shown = ", ".join(few[:5]) + (", …" if len(few) > 5 else "")
         ctx.report.warn(f"{len(few)} files gave little to ask for ({shown}); {ctx.workspace.card.name} lists them all")
     return {**metrics, "path": ctx.workspace.shown(ctx.workspace.dataset)}
+
+
+def _built(ctx: Context, staged: dict[str, Path]) -> dict:
+    from forge.dataset.build import build
+    with ExitStack() as opened:
+        return build(ctx.config, ctx.workspace.root, encoder(ctx), staged, ctx.report,
+                     cache=ctx.workspace.state / "dataset.sqlite", digest=ctx.digests.file,
+                     models=_models(ctx, opened))
 
 
 def _models(ctx: Context, opened: ExitStack) -> Models:
@@ -155,14 +165,13 @@ def _folder(ctx: Context, spec: str) -> Path | None:
 
 def _together(ctx: Context, folder: Path) -> Teacher:
     """A model folder that answers in batches on the GPU."""
-    from forge.catalog.families import by_config
     from forge.core.config import TrainConfig
     from forge.teacher import Teacher
     from forge.train.choose import choose, sixteen_bits
     from forge.train.generate import Writer
     from forge.weights.base import open_base
     base = open_base(folder)
-    family = by_config(base.config, str(folder))
+    family = base.family
     choice = sixteen_bits(choose(TrainConfig(), base.parameters), base.parameters)
     writer = Writer(folder, Encoder.load(folder, stop=family.stop, pad=family.pad), choice)
     identity = f"folder {ctx.digests.tree(folder)} {choice.precision} {choice.bits} greedy"
@@ -171,12 +180,12 @@ def _together(ctx: Context, folder: Path) -> Teacher:
 
 def _gguf_of(ctx: Context, folder: Path) -> Path:
     """A model folder as a Q8_0 GGUF for the built-in runtime, made once and named after its weights."""
-    from forge.gguf.write import quantize
+    from forge.gguf.make import make
     made = ctx.workspace.state / f"teacher-{ctx.digests.tree(folder)[:16]}-Q8_0.gguf"
     if not made.exists():
         ctx.report.info(f"{folder.name} as a GGUF, to be asked: made once")
         made.parent.mkdir(parents=True, exist_ok=True)
-        quantize(folder, None, {"Q8_0": partial_path(made)}, name="teacher", report=ctx.report)
+        make(folder, None, {"Q8_0": partial_path(made)}, name="teacher", report=ctx.report)
         publish(partial_path(made), made)
     return made
 

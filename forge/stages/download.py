@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from forge.catalog import costs
 from forge.core.config import Config
@@ -10,6 +11,9 @@ from forge.core.fsio import require_disk
 from forge.core.manifest import Manifest
 from forge.errors import UsageError
 from forge.stages import Context
+
+if TYPE_CHECKING:
+    from forge.weights.base import ModelFolder
 
 SUMMARY = "get the base model"
 VERSION = 1
@@ -46,25 +50,44 @@ def outputs(ctx: Context) -> dict[str, Path]:
 
 
 def check(ctx: Context) -> None:
-    source, own = ctx.base.sources[0], _users_own(ctx)
-    if (source.kind == "folder" or (source.kind == "gguf" and not own)) and not Path(source.at).exists():
-        raise UsageError(f"model.base: there is nothing at {source.at}", fix="name an existing one: --set model.base=…")
-    if own:
-        from forge.weights.base import open_base
-        open_base(ctx.base_dir)
-    elif ctx.base.parameters:
+    require_known(ctx)
+    if not _users_own(ctx) and ctx.base.parameters:
         require_disk(ctx.base_dir, costs.import_disk(ctx.base.parameters), f"the base {ctx.base.identity}")
 
 
-def run(ctx: Context) -> dict:
+def require_known(ctx: Context) -> None:
+    """Refuses what is known to be no base before anything is fetched or computed."""
+    source, own = ctx.base.sources[0], _users_own(ctx)
+    if (source.kind == "folder" or (source.kind == "gguf" and not own)) and not Path(source.at).exists():
+        raise UsageError(f"model.base: there is nothing at {source.at}", fix="name an existing one: --set model.base=…")
+    if not own:
+        return
+    try:
+        _opened(ctx.base_dir)
+    except UsageError as error:
+        if source.kind == "folder" and "forge download" in (error.fix or ""):  # there is nothing that it could fetch
+            raise UsageError(error.message, fix=f"put what is missing into {source.at}, from where the folder is from; "
+                             "or choose another base: --set model.base=…") from None
+        raise
+
+
+def _opened(folder: Path) -> ModelFolder:
+    """The base in a folder: its weights' headers, tokenizer and chat template are such as training can use."""
+    from forge.chat.encode import Encoder
     from forge.weights.base import open_base
+    model = open_base(folder)
+    Encoder.load(folder, stop=model.family.stop, pad=model.family.pad)
+    return model
+
+
+def run(ctx: Context) -> dict:
     if _users_own(ctx):
-        model = open_base(ctx.base_dir)
+        model = _opened(ctx.base_dir)
         ctx.report.info(f"base: {ctx.base_dir}, in place")
         return {"source": "in place", "family": model.family.name}
     destination = ctx.staged(ctx.base_dir)
     source, detail = _obtain(ctx, destination)
-    family = open_base(destination).family.name
+    family = _opened(destination).family.name
     ctx.report.info(f"base: {ctx.base.identity} from {source}")
     return {"source": source, **detail, "family": family}
 

@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from forge import __version__
 from forge.catalog.quants import quant
 from forge.core.config import Config, TrainConfig
-from forge.core.fsio import write_json, write_text
+from forge.core.fsio import read_sealed, remove, write_json, write_sealed, write_text
 from forge.core.manifest import tool_versions
 from forge.errors import UsageError
 from forge.stages import Context
@@ -134,7 +134,7 @@ def _climbed(ctx: Context, asked: Sequence[Placed], index: Index, choice: Choice
     from forge.evaluate import result as found
     from forge.evaluate.ladder import INDEX, PASSAGE, Examiner, neutral_texts
     own = ctx.config.evaluate
-    examiner = Examiner(encoder(ctx), ctx.config.deploy.system, asked, index, passages=own.passages,
+    examiner = Examiner(encoder(ctx, tuned=True), ctx.config.deploy.system, asked, index, passages=own.passages,
                         max_tokens=own.max_tokens, cache=ctx.workspace.state / "evaluation", report=ctx.report)
     subjects = _subjects(ctx, examiner, choice, opened)
     rungs = [(found.BASE, "base", ""), (found.BASE_INDEX, "base", INDEX), (found.BASE_PASSAGE, "base", PASSAGE),
@@ -207,10 +207,21 @@ def _subjects(ctx: Context, examiner: Examiner, choice: Choice, opened: ExitStac
 
 
 def open_index(ctx: Context) -> Index:
-    """The index over the corpus as it is now."""
-    from forge.corpus.index import ensure
-    return ensure(ctx.config, ctx.workspace.root, encoder(ctx).fast_counts, ctx.workspace.index, ctx.digests.file,
-                  ctx.report)
+    """The index over the corpus as it is now; one that is not as it was written is made again."""
+    from forge.corpus.index import ensure, identity
+    path = ctx.workspace.index
+    mark = path.with_suffix(".json")
+    known = read_sealed(mark)
+    if path.exists() and known and known["of"] == identity(path) and known["sha256"] != ctx.digests.file(path):
+        ctx.report.warn(f"{ctx.workspace.shown(path)} is damaged, and is made again")
+        remove(path)
+    index = ensure(ctx.config, ctx.workspace.root, encoder(ctx).fast_counts, path, ctx.digests.file, ctx.report)
+    now = {"of": identity(path), "sha256": ctx.digests.file(path)}
+    if now != known:
+        with suppress(OSError):  # a read-only workspace's index is as good without
+            write_sealed(mark, now)
+    ctx.digests.save()
+    return index
 
 
 def _choice(ctx: Context) -> Choice:

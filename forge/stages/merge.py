@@ -7,7 +7,6 @@ from pathlib import Path
 from forge.catalog import costs
 from forge.core.config import Config
 from forge.core.fsio import require_disk
-from forge.core.manifest import Manifest
 from forge.errors import UsageError
 from forge.stages import Context, target
 from forge.stages.memory import peak_rss, require_memory
@@ -51,19 +50,6 @@ def require_parts(ctx: Context) -> None:
         from forge.weights.adapter import open_adapter
         from forge.weights.base import open_base
         open_adapter(w.adapter, open_base(ctx.base_dir))
-    for stage, path in (("download", ctx.base_dir), ("train", w.adapter)):  # after what headers show by name
-        if stage not in ctx.pending:
-            _require_as_made(ctx, stage, path)
-
-
-def _require_as_made(ctx: Context, stage: str, path: Path) -> None:
-    """Refuses what was changed since its stage made it: a bit that flipped in a weight shows nowhere else. --force
-    takes it as it is."""
-    manifest = Manifest.read(ctx.workspace.manifest(stage))
-    for output in manifest.outputs.values() if manifest and not ctx.options.get("force") else ():
-        if ctx.workspace.at(output["path"]) == path and ctx.digests.tree(path) != output["sha256"]:
-            raise UsageError(f"{ctx.workspace.shown(path)} is not as forge {stage} made it: damaged, or edited since",
-                             fix=f"forge {stage} --force makes it again; with --force this command takes it as it is")
 
 
 def size(ctx: Context) -> int:

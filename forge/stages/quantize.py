@@ -38,9 +38,10 @@ def settings(ctx: Context) -> dict:
 
 
 def _weighting(ctx: Context) -> str:
-    """quantize.imatrix, and "none" where no type can use one."""
+    """quantize.imatrix, and "none" where no type, or the way this base goes, can use one."""
     own = ctx.config.quantize
-    return own.imatrix if any(quant(t).weighted for t in own.types) else "none"
+    usable = any(quant(t).weighted for t in own.types) and not (own.imatrix == "auto" and converted(ctx))
+    return own.imatrix if usable else "none"
 
 
 def inputs(ctx: Context) -> dict[str, Path]:
@@ -60,24 +61,43 @@ def outputs(ctx: Context) -> dict[str, Path]:
 def check(ctx: Context) -> None:
     for name in ctx.config.quantize.types:
         quant(name)
+    by_converter = converted(ctx)
     if _weighting(ctx) not in ("auto", "none"):
         _given(ctx)
+        if by_converter:
+            raise UsageError("quantize.imatrix: the GGUF of this base is made by llama.cpp's converter, which Forge's "
+                             "importance matrix does not reach", fix="--imatrix none")
     require_convertible_base(ctx)
     require_parts(ctx)
     target.check(ctx)
     parameters = size(ctx)
-    require_disk(ctx.workspace.gguf(), sum(costs.gguf_bytes(parameters, t) for t in ctx.config.quantize.types),
-                 "the GGUF")
+    meanwhile = 2 * costs.base_bytes(parameters) if by_converter else 0  # the merged folder and one 16-bit file
+    require_disk(ctx.workspace.gguf(),
+                 sum(costs.gguf_bytes(parameters, t) for t in ctx.config.quantize.types) + meanwhile, "the GGUF")
     require_memory(costs.stream_memory(parameters, os.cpu_count() or 1), "quantising")
 
 
 def require_convertible_base(ctx: Context) -> None:
     """Refuses a base that cannot become a GGUF; of one that is still to be fetched nothing is known."""
     if "download" not in ctx.pending and ctx.base_dir.exists():
+        from forge.gguf.converted import require_convertible
         from forge.gguf.hyperparameters import hyperparameters
         from forge.weights.base import open_base
         base = open_base(ctx.base_dir)
-        hyperparameters(base.family, base.config, f"{ctx.workspace.shown(ctx.base_dir)}/config.json")
+        if base.family.converted:
+            require_convertible(base)
+        else:
+            hyperparameters(base.family, base.config, f"{ctx.workspace.shown(ctx.base_dir)}/config.json")
+
+
+def converted(ctx: Context) -> bool:
+    """Whether llama.cpp's own converter makes the GGUF of this base, as far as is known before it is there."""
+    from forge.weights.base import read_json
+    from forge.weights.foreign import family_of
+    config = ctx.base_dir / "config.json"
+    if not config.exists():
+        return ctx.base.converted
+    return family_of(ctx.base_dir, read_json(config)).converted
 
 
 def _given(ctx: Context) -> Matrix:
@@ -124,7 +144,7 @@ def _collected(ctx: Context, frozen: Frozen | None) -> tuple[Matrix | None, dict
                             *(ctx.digests.tree(path) for path in (ctx.base_dir, w.adapter, w.dataset))])
     known = _known(ctx, identity)
     if known is None:
-        own = Encoder.load(model.tokenizer, stop=model.family.stop, pad=model.family.pad)
+        own = Encoder.load(model.tokenizer, stop=model.family.stop, pad=model.family.pad, adapter=model.adapter)
         chunks = chosen_chunks(w.dataset, own, chosen.tokens)
         write(w.imatrix, collect(ctx.base_dir, w.adapter, chunks, chosen, frozen=frozen, dataset=w.shown(w.dataset),
                                  file=w.imatrix.name, identity=identity, report=ctx.report))
@@ -145,7 +165,14 @@ def _known(ctx: Context, identity: str) -> Matrix | None:
     if found.identity is None:
         raise UsageError(f"{ctx.workspace.shown(path)} exists and was not collected by Forge",
                          fix=f"--imatrix {ctx.workspace.shown(path)} uses it; or move it away")
-    return found if found.identity == identity else None
+    if found.identity != identity:
+        return None
+    last = Manifest.read(ctx.workspace.manifest("quantize"))
+    record = last.metrics.get("weighting", {}) if last else {}
+    if record.get("imatrix") == ctx.workspace.shown(path) and record.get("sha256") != ctx.digests.file(path):
+        ctx.report.warn(f"{ctx.workspace.shown(path)} is damaged, and is collected again")
+        return None
+    return found
 
 
 def _warn_of_coarse_steps(ctx: Context, types: list[str]) -> None:
@@ -159,13 +186,13 @@ def _warn_of_coarse_steps(ctx: Context, types: list[str]) -> None:
 
 
 def run(ctx: Context) -> dict:
-    from forge.gguf.write import quantize
+    from forge.gguf.make import make
     w = ctx.workspace
     targets = {t: w.gguf(t) for t in settings(ctx)["types"]}
     _warn_of_coarse_steps(ctx, list(targets))
     frozen, choice = target.chosen(ctx)
     matrix, weighting = _matrix(ctx, frozen)
-    files = quantize(ctx.base_dir, w.adapter, {t: ctx.staged(p) for t, p in targets.items()},
+    files = make(ctx.base_dir, w.adapter, {t: ctx.staged(p) for t, p in targets.items()},
                      name=ctx.config.model.name, threads=ctx.config.quantize.threads, matrix=matrix, frozen=frozen,
                      report=ctx.report)
     peak = peak_rss()  # of collecting and writing, not of the models that check it
@@ -184,7 +211,8 @@ def _verify(ctx: Context, files: list[dict], matrix: Matrix | None) -> None:
     for file in files:
         path = Path(file["path"])
         verify(path)
-        require_planned(path, plan(model, ctx.config.model.name, file["type"], matrix))
+        if not model.family.converted:
+            require_planned(path, plan(model, ctx.config.model.name, file["type"], matrix))
         require_digest(path, ctx.digests.file(path), file["sha256"])
         ctx.report.info(f"{ctx.workspace.shown(ctx.workspace.gguf(file['type']))}: {file['type']}, structure, size and "
                         "checksum verified")
@@ -207,6 +235,6 @@ def _gate(ctx: Context, staged: dict[str, Path], frozen: Frozen | None) -> dict:
     from forge.chat.encode import Encoder
     from forge.evaluate.parity import cases, gate
     model = _merged(ctx)
-    own = Encoder.load(model.tokenizer, stop=model.family.stop, pad=model.family.pad)
+    own = Encoder.load(model.tokenizer, stop=model.family.stop, pad=model.family.pad, adapter=model.adapter)
     questions = cases(own, [ctx.workspace.validation, ctx.workspace.dataset], ctx.config.deploy.system)
     return gate(staged, ctx.base_dir, ctx.workspace.adapter, own, questions, frozen=frozen, report=ctx.report)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forge.core.config import TrainConfig
+from forge.core.fsio import read_sealed
 from forge.core.manifest import Manifest
 from forge.errors import UsageError
 from forge.stages import Context
@@ -57,12 +57,13 @@ def _trained(ctx: Context) -> tuple[TrainConfig, dict[str, Any]]:
     """With which settings, and how, the adapter at hand was trained here."""
     w = ctx.workspace
     manifest, way = Manifest.read(w.manifest("train")), w.checkpoints / "choice.json"
+    chosen_then = read_sealed(way)
     made = manifest and any(w.at(o["path"]) == w.adapter and ctx.digests.tree(w.adapter) == o["sha256"]
                             for o in manifest.outputs.values())
-    if manifest is None or not made or not way.exists():
+    if manifest is None or not made or chosen_then is None:
         raise UsageError(f"merge.target {ctx.config.merge.target}: how {w.shown(w.adapter)} was trained is not "
                          f"recorded here ({w.shown(w.manifest('train'))} and {w.shown(way)} tell)", fix=_PLAIN)
-    return TrainConfig(**manifest.settings), json.loads(way.read_text(encoding="utf-8"))
+    return TrainConfig(**manifest.settings), chosen_then
 
 
 def _frozen(ctx: Context) -> Frozen:
@@ -83,7 +84,7 @@ def _scored(ctx: Context, frozen: Frozen) -> tuple[dict[str, float], dict[str, A
         return {}, {"not_scored": "there are no validation examples (dataset.validation)"}
     base = open_base(ctx.base_dir)
     scores = held_out(base, open_adapter(ctx.workspace.adapter, base), {"base": None, "dequantised": frozen},
-                      validation, encoder(ctx), ctx.report)
+                      validation, encoder(ctx, tuned=True), ctx.report)
     if scores.why_not:
         return {}, {"not_scored": scores.why_not}
     rounded = {name: round(loss, 6) for name, loss in scores.losses.items()}

@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 
 from forge.catalog import costs
+from forge.catalog.families import has_row
 from forge.catalog.memory import Sizes, sizes
 from forge.core.config import Config
 from forge.core.fsio import human, remove, require_disk, sha256_json
@@ -46,7 +47,13 @@ def outputs(ctx: Context) -> dict[str, Path]:
 def base_sizes(ctx: Context) -> Sizes | None:
     """From the base's config.json where it is there, else from the catalog; None where neither knows."""
     config = ctx.base_dir / "config.json"
-    return sizes(json.loads(config.read_text(encoding="utf-8"))) if config.exists() else ctx.base.sizes
+    if not config.exists():
+        return ctx.base.sizes
+    described = json.loads(config.read_text(encoding="utf-8"))
+    if has_row(described):
+        return sizes(described)
+    from forge.weights.base import open_base
+    return open_base(ctx.base_dir).sizes
 
 
 def check(ctx: Context) -> None:
@@ -98,8 +105,23 @@ def prediction(ctx: Context, gpu: str, gpu_gib: float, tokens: float) -> dict[st
     flops = costs.gpu_flops(gpu) if gpu else costs.CORE_FLOPS[width == 2] * (os.cpu_count() or 1)
     on_device = {"vram_bytes": fit.device_bytes, "memory_bytes": fit.host_bytes + LIBRARIES + size.layer * 4} if gpu \
         else {"memory_bytes": fit.device_bytes + LIBRARIES}
+    if rowless(ctx):  # how fast transformers is with it, nobody has measured
+        return {**on_device, "disk_bytes": disk(ctx, size), "how": BY_TRANSFORMERS}
     return {**on_device, "disk_bytes": disk(ctx, size), "how": described(fit, size),
             "seconds": round(costs.train_seconds(size, tokens, flops, fit.use.whole < size.layers))}
+
+
+# What is lost where no row describes the base's family.
+BY_TRANSFORMERS = ("no training step written out for this model: transformers and PEFT, several times slower, one "
+                   "example at a time; experts in one tensor, routers and gates stay as they are")
+
+
+def rowless(ctx: Context) -> bool:
+    """Whether no row of Forge's table describes the base, as far as is known before it is there."""
+    config = ctx.base_dir / "config.json"
+    if not config.exists():
+        return ctx.base.converted
+    return not has_row(json.loads(config.read_text(encoding="utf-8")))
 
 
 def cpu_flags() -> set[str]:
@@ -122,16 +144,17 @@ def run(ctx: Context) -> dict[str, Any]:
 
 def trained(ctx: Context) -> dict[str, Any]:
     """The work of one process of the training; all of them together, where there are several."""
-    from forge.catalog.families import by_config
     from forge.train import parallel
     from forge.train.loop import Job, train
     from forge.weights.base import read_json
+    from forge.weights.foreign import family_of
     w, config = ctx.workspace, ctx.config
     described = read_json(ctx.base_dir / "config.json")
-    family = by_config(described, str(ctx.base_dir))
-    identity = ""
+    family = family_of(ctx.base_dir, described)
+    identity: dict[str, str] = {}
     if parallel.first():
-        identity = sha256_json([settings(ctx), {r: ctx.digests.tree(p) for r, p in inputs(ctx).items()}])
+        identity = {role: ctx.digests.tree(path) for role, path in inputs(ctx).items()} | {
+            f"train.{name}": sha256_json(value) for name, value in settings(ctx).items()}
         if ctx.options.get("force"):
             remove(w.checkpoints)  # asked to train again, not to resume what is finished
     job = Job(base=ctx.base_dir, base_name=ctx.base.identity, targets=family.targets, dataset=w.dataset,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 import threading
 from collections.abc import Sequence
@@ -11,9 +12,10 @@ from pathlib import Path
 from forge.core.fsio import human
 from forge.errors import EnvironmentProblem, StageFailed
 
-COLUMNS = "text, stopped, prompt_tokens, completion_tokens"
+COLUMNS = "text, stopped, prompt_tokens, completion_tokens, checksum"
 TABLE = """CREATE TABLE IF NOT EXISTS completions (key TEXT PRIMARY KEY, text TEXT NOT NULL, stopped INTEGER NOT NULL,
-prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL) WITHOUT ROWID"""
+prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, checksum TEXT) WITHOUT ROWID"""
+OLDER = "ALTER TABLE completions ADD COLUMN checksum TEXT"  # what was asked for before there were any is kept
 VARIABLES = 512  # of one statement
 WAIT = 60.0  # seconds for another process that writes at the same moment
 
@@ -37,14 +39,21 @@ class Cache:
 
     def __init__(self, path: Path) -> None:
         self.path, self._lock = path, threading.Lock()
+        self.damaged = 0  # completions that were not as they had been written: they are asked for again
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            path.touch()  # with the rights that the umask says; SQLite would leave the group's out
             self._db = sqlite3.connect(path, timeout=WAIT, isolation_level=None, check_same_thread=False)
+            self._db.text_factory = lambda raw: raw.decode("utf-8", "replace")  # its checksum tells
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.execute(TABLE)
+            if not any(column[1] == "checksum" for column in self._db.execute("PRAGMA table_info(completions)")):
+                self._db.execute(OLDER)
         except sqlite3.DatabaseError as error:
             raise self._failed(error) from None
+        except OSError as error:
+            raise self._unusable(error.strerror or str(error)) from None
 
     def __enter__(self) -> Cache:
         return self
@@ -60,23 +69,28 @@ class Cache:
         return int(self._run("SELECT count(*) FROM completions")[0][0])
 
     def get(self, key: str) -> Completion | None:
-        rows = self._run(f"SELECT {COLUMNS} FROM completions WHERE key = ?", key)
-        return Completion(rows[0][0], bool(rows[0][1]), rows[0][2], rows[0][3]) if rows else None
+        return self.get_many([key]).get(key)
 
     def get_many(self, keys: Sequence[str]) -> dict[str, Completion]:
-        """Of the keys those that are known."""
+        """Of the keys those that are known, and are as they were written."""
         found: dict[str, Completion] = {}
         for start in range(0, len(keys), VARIABLES):
             some = keys[start:start + VARIABLES]
             rows = self._run(f"SELECT key, {COLUMNS} FROM completions WHERE key IN ({', '.join('?' * len(some))})",
                              *some)
-            found |= {key: Completion(text, bool(stopped), *tokens) for key, text, stopped, *tokens in rows}
+            for key, text, stopped, prompt_tokens, completion_tokens, checksum in rows:
+                own = Completion(text, bool(stopped), prompt_tokens, completion_tokens)
+                if checksum in (None, _checksum(key, own)):
+                    found[key] = own
+                else:
+                    self.damaged += 1
         return found
 
     def put(self, key: str, completion: Completion) -> None:
         text = completion.text.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be stored
-        self._run(f"INSERT OR REPLACE INTO completions (key, {COLUMNS}) VALUES (?, ?, ?, ?, ?)", key,
-                  *astuple(replace(completion, text=text)))
+        own = replace(completion, text=text)
+        self._run(f"INSERT OR REPLACE INTO completions (key, {COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", key, *astuple(own),
+                  _checksum(key, own))
 
     def _run(self, statement: str, *values: object) -> list[tuple]:
         try:
@@ -87,7 +101,14 @@ class Cache:
 
     def _failed(self, error: sqlite3.DatabaseError) -> EnvironmentProblem | StageFailed:
         if isinstance(error, sqlite3.OperationalError):
-            return EnvironmentProblem(f"cannot use the teacher's cache {self.path}: {error}",
-                                      fix="check the disk's free space and the folder's permissions")
+            return self._unusable(str(error))
         return StageFailed(f"the teacher's cache {self.path} ({human(self.path.stat().st_size)}) cannot be read: "
                            f"{error}", fix=f"rm {self.path}: what the teacher wrote is then asked for again")
+
+    def _unusable(self, why: str) -> EnvironmentProblem:
+        return EnvironmentProblem(f"cannot use the teacher's cache {self.path}: {why}",
+                                  fix="check the disk's free space and the folder's permissions")
+
+
+def _checksum(key: str, completion: Completion) -> str:
+    return hashlib.blake2b(repr((key, *astuple(completion))).encode(), digest_size=8).hexdigest()

@@ -53,6 +53,9 @@ def completed(asked: Sequence[Sequence[Message]], max_tokens: int, teacher: Teac
     """The teacher's greedy answer to each conversation. Equal ones are asked once, known ones not at all."""
     keys = [sha256_json([teacher.identity, list(one), max_tokens]) for one in asked]
     known = cache.get_many(keys)
+    if cache.damaged:
+        report.warn(f"{cache.damaged} kept answers in {cache.path} are damaged and are asked for again")
+        cache.damaged = 0
     tally.cached += len(known)
     missing = {key: one for key, one in zip(keys, asked, strict=True) if key not in known}
     for key, completion in _answers(missing, max_tokens, teacher, workers):

@@ -89,11 +89,8 @@ def _builtin(gguf: Path, workers: int, num_ctx: int, digest: Callable[[Path], st
     model, stopping = llama.Model(gguf, num_ctx=num_ctx, parallel=workers), threading.Event()
 
     def complete(messages: Sequence[Message], schema: dict[str, Any] | None, max_tokens: int) -> Completion:
-        try:
-            return _completion(model.chat(messages, schema=schema, max_tokens=max_tokens, greedy=True,
-                                          on_text=_unless(stopping)))
-        except UsageError as error:  # too long for its context, in nearly every case
-            raise UsageError(error.message, fix="shorter sections: --set dataset.section_tokens=256") from None
+        return _completion(lambda: model.chat(messages, schema=schema, max_tokens=max_tokens, greedy=True,
+                                              on_text=_unless(stopping)))
 
     return Teacher(gguf.name, f"gguf {digest(gguf)} greedy", complete, stopping.set, model.close)
 
@@ -108,13 +105,17 @@ def _ollama(name: str, num_ctx: int, report: Reporter) -> Teacher:
                          fix=f"ollama pull {name}")
 
     def complete(messages: Sequence[Message], schema: dict[str, Any] | None, max_tokens: int) -> Completion:
-        return _completion(server.chat(name, messages, schema=schema, max_tokens=max_tokens, greedy=True,
-                                       num_ctx=num_ctx, on_text=_unless(stopping)))
+        return _completion(lambda: server.chat(name, messages, schema=schema, max_tokens=max_tokens, greedy=True,
+                                               num_ctx=num_ctx, on_text=_unless(stopping)))
 
     return Teacher(f"Ollama's {name}", f"ollama {full} {digests[full]} greedy", complete, stopping.set, server.close)
 
 
-def _completion(answer: Answer) -> Completion:
+def _completion(ask: Callable[[], Answer]) -> Completion:
+    try:
+        answer = ask()
+    except UsageError as error:  # too long for its context, in nearly every case
+        raise UsageError(error.message, fix="shorter sections: --set dataset.section_tokens=256") from None
     return Completion(answer.text, answer.stopped, answer.prompt_tokens, answer.tokens)
 
 

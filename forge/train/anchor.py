@@ -10,7 +10,6 @@ distillation).
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from forge.chat.encode import Encoded, Encoder
-from forge.core.fsio import write_json
+from forge.core.fsio import read_sealed, write_sealed
 from forge.train.batches import Batch
 from forge.train.generate import kept_bytes
 
@@ -127,8 +126,10 @@ def judged(batches: Sequence[Batch], model: Adapted) -> list[Batch]:
 
 
 def store(path: Path, passages: Sequence[Passage]) -> None:
-    write_json(path, [[given, ids] for given, ids in passages])
+    write_sealed(path, [[given, ids] for given, ids in passages])
 
 
-def restored(path: Path) -> list[Passage]:
-    return [Passage(given, ids) for given, ids in json.loads(path.read_text(encoding="utf-8"))]
+def restored(path: Path) -> list[Passage] | None:
+    """What was stored, or None where nothing was, or it is damaged."""
+    found = read_sealed(path)
+    return None if found is None else [Passage(given, ids) for given, ids in found]

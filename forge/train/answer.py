@@ -10,7 +10,7 @@ from typing import Any
 from forge.chat.encode import Encoder
 from forge.chat.template import Message
 from forge.core.config import TrainConfig
-from forge.runtime.answer import Answer
+from forge.runtime.answer import Answer, require_text
 from forge.train.base import load_base, quiet, thaw, with_adapter
 from forge.train.choose import choose
 
@@ -31,6 +31,7 @@ class FolderModel:
              greedy: bool = False, seed: int | None = None, on_text: Callable[[str], None] | None = None) -> Answer:
         """The next turn; `on_text` gets it whole, at the end."""
         import torch
+        require_text(messages)
         prompt = torch.tensor([self.encoder.prompt(messages)], device=self.model.device)
         if seed is not None:
             torch.manual_seed(seed)

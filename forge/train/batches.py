@@ -66,7 +66,12 @@ def encode(path: Path, encoder: Encoder, max_length: int) -> list[Encoded]:
 
 def _checked(path: Path, lines: Sequence[tuple[int, list[Message]]], encoder: Encoder, max_length: int
              ) -> Sequence[Encoded]:
-    examples = encoder.conversations([messages for _, messages in lines])
+    try:
+        examples = encoder.conversations([messages for _, messages in lines])
+    except UsageError:
+        for number, messages in lines:
+            _require_rendered(f"{path}:{number}", messages, encoder)
+        raise
     for (number, _), example in zip(lines, examples, strict=True):
         if len(example.ids) > max_length:
             raise UsageError(f"{path}:{number}: {len(example.ids)} tokens do not fit train.max_length {max_length}",
@@ -74,6 +79,13 @@ def _checked(path: Path, lines: Sequence[tuple[int, list[Message]]], encoder: En
         if not any(example.trained):
             raise UsageError(f"{path}:{number}: no assistant turn, nothing to train on", fix=f"forge validate {path}")
     return examples
+
+
+def _require_rendered(where: str, messages: list[Message], encoder: Encoder) -> None:
+    try:
+        encoder.conversation(messages)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error.message}", fix=error.fix) from None
 
 
 def shared_prefix(examples: Sequence[Encoded]) -> list[int]:

@@ -2,18 +2,34 @@
 
 A checkpoint is a folder that appears under its name when it is whole; it counts while its mark, written last, lists the
 digest of every file. It holds the adapter as PEFT has it, the optimizer's state, and state.json: everything else that
-makes the next step what it would have been.
+makes the next step what it would have been, and of which training it is.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from forge.core.fsio import files_below, partial_path, remove, sha256_file, sync_tree, write_json, write_text
+from forge.core.faults import explained
+from forge.core.fsio import (
+    as_umask_says,
+    disk_full,
+    files_below,
+    naming,
+    partial_path,
+    remove,
+    sha256_file,
+    sha256_json,
+    sync_tree,
+    write_json,
+    write_text,
+)
 from forge.core.report import Reporter
+from forge.errors import StageFailed, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,36 +38,62 @@ if TYPE_CHECKING:
 MARK = "complete.json"
 CHOICE = "choice.json"  # how the machine is used for this training
 ANCHORS = "anchors.json"  # what the base wrote to be held to
+IDENTITY = "training"  # in the state: of what, on what and with which settings
 ADAPTER, OPTIMIZER, STATE = "adapter_model.safetensors", "optimizer.safetensors", "state.json"
+
+Identity = Mapping[str, str]  # digests of everything that shapes a training, by what it is of: base, dataset, settings
 
 
 def save(folder: Path, step: int, adapter: dict[str, Tensor], config: dict[str, Any], optimizer: Optimizer,
          state: dict[str, Any]) -> Path:
-    """Writes checkpoint-STEP into `folder`, whole or not at all."""
-    from safetensors.torch import save_file
+    """Writes checkpoint-STEP into `folder`, whole or not at all. Raises EnvironmentProblem where the disk is full; the
+    ones before it stay."""
     target = folder / f"checkpoint-{step}"
     partial = partial_path(target)
     remove(partial)
     partial.mkdir(parents=True)
-    save_file({name: t.detach().contiguous() for name, t in adapter.items()}, str(partial / ADAPTER))
-    write_json(partial / "adapter_config.json", config)
-    tensors, plain = _flat(optimizer.state_dict())
-    save_file(tensors, str(partial / OPTIMIZER))
-    write_json(partial / STATE, state | {"optimizer": plain})
-    seal(partial)
-    remove(target)
-    partial.rename(target)
+    try:
+        write_tensors(partial / ADAPTER, adapter)
+        write_json(partial / "adapter_config.json", config)
+        tensors, plain = _flat(optimizer.state_dict())
+        write_tensors(partial / OPTIMIZER, tensors)
+        write_json(partial / STATE, state | {"optimizer": plain})
+        seal(partial)
+        remove(target)
+        partial.rename(target)
+    finally:
+        remove(partial)  # still there only if something failed
     return target
 
 
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """A safetensors file, readable by whom the umask lets. Raises EnvironmentProblem where it does not fit the disk."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    try:
+        with naming(path):
+            save_file(whole, str(path), metadata=metadata)
+    except SafetensorError as error:  # the library's own word for what the system refused
+        if problem := explained(error, [path]):
+            raise disk_full(path, sum(t.numel() * t.element_size() for t in whole.values())) from problem
+        raise
+    as_umask_says(path)
+
+
 def restore(checkpoint: Path, adapter: dict[str, Tensor], optimizer: Optimizer) -> dict[str, Any]:
-    """Fills the adapter's tensors and the optimizer; returns the state that was saved with them."""
+    """Fills the adapter's tensors and the optimizer; returns the state that was saved with them. Raises StageFailed
+    where the checkpoint is not as it was saved."""
     from safetensors.torch import load_file
+    if wrong := problem(checkpoint):
+        raise StageFailed(f"{checkpoint} {wrong}", fix=f"rm -r {quote(str(checkpoint))}; forge train goes on from the "
+                          "one before")
     for name, value in load_file(str(checkpoint / ADAPTER)).items():
         adapter[name].copy_(value)
     state: dict[str, Any] = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
     described = optimizer.state_dict()
     described["state"] = _nested(load_file(str(checkpoint / OPTIMIZER)), state.pop("optimizer"))
+    state.pop(IDENTITY, None)
     optimizer.load_state_dict(described)
     return state
 
@@ -93,7 +135,8 @@ def seal(checkpoint: Path) -> None:
     write_json(checkpoint / MARK, digests)
 
 
-def _problem(checkpoint: Path) -> str | None:
+def problem(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint, or None where every file is as it was saved."""
     try:
         digests = json.loads((checkpoint / MARK).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -120,13 +163,14 @@ def prune(folder: Path, keep: int, best: int | None = None) -> None:
             remove(path)
 
 
-def latest(folder: Path, identity: str, report: Reporter) -> Path | None:
+def latest(folder: Path, identity: Identity, report: Reporter) -> Path | None:
     """The last complete checkpoint of this very training, or None; what cannot be resumed from is removed.
 
-    `identity` is a digest of everything that shapes the training: checkpoints of another one are discarded.
+    Checkpoints of another training in the folder are discarded. Raises UsageError where a single one of them is: it was
+    put there.
     """
-    owner = folder / "identity"
-    if not owner.exists() or owner.read_text(encoding="utf-8") != identity:
+    owner, own = folder / "identity", sha256_json(identity)
+    if not owner.exists() or owner.read_text(encoding="utf-8") != own:
         discarded = by_step(folder)
         for _, path in discarded:
             remove(path)
@@ -134,12 +178,24 @@ def latest(folder: Path, identity: str, report: Reporter) -> Path | None:
             report.info(f"{len(discarded)} checkpoints of another training discarded")
         for name in (CHOICE, ANCHORS):
             remove(folder / name)
-        write_text(owner, identity)
+        write_text(owner, own)
         return None
     for step, path in reversed(by_step(folder)):
-        problem = _problem(path)
-        if problem is None:
+        wrong = problem(path)
+        if wrong is None:
+            _require_own(path, identity)
             return path
-        report.warn(f"checkpoint at step {step} {problem}; going back to the one before")
+        report.warn(f"checkpoint at step {step} {wrong}; going back to the one before")
         remove(path)
     return None
+
+
+def _require_own(checkpoint: Path, identity: Identity) -> None:
+    found = json.loads((checkpoint / STATE).read_text(encoding="utf-8")).get(IDENTITY)
+    if found == identity:
+        return
+    known = found if isinstance(found, dict) else {}
+    other = ", ".join(name for name in identity if known.get(name) != identity[name]) or "identity"
+    raise UsageError(f"{checkpoint} is a checkpoint of another training: its {other} is not this one's",
+                     fix=f"rm -r {quote(str(checkpoint))}: training goes on from the one before; or forge train "
+                         "--force trains from the beginning")

@@ -9,7 +9,6 @@ the checkpoint to go on as if it had never stopped.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import random
@@ -21,18 +20,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from forge.catalog.memory import Fit, Sizes, sizes
+from forge.catalog.memory import Fit, Sizes
 from forge.chat.encode import Encoded, Encoder
 from forge.chat.shown import shown
+from forge.chat.template import TEMPLATE
 from forge.core.config import TrainConfig
-from forge.core.fsio import remove, write_json, write_text
+from forge.core.faults import MEMORY, explained, out_of_memory
+from forge.core.fsio import read_sealed, remove, write_json, write_sealed, write_text
 from forge.core.report import Reporter
 from forge.errors import EnvironmentProblem, Preempted, StageFailed, UsageError
-from forge.examples.formats import read
+from forge.examples.formats import has_thoughts, read
 from forge.train import anchor, checkpoints, parallel
 from forge.train.anchor import Anchors
 from forge.train.base import quiet
 from forge.train.batches import Batch, encode, halves, pack
+from forge.train.checkpoints import Identity
 from forge.train.choose import (
     Choice,
     by_autograd,
@@ -54,7 +56,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """What to train and where. `identity` digests everything that shapes the result; only its checkpoints resume."""
+    """What to train and where. `identity` digests everything that shapes the result, by name; only its checkpoints
+    resume."""
 
     base: Path
     base_name: str
@@ -64,7 +67,7 @@ class Job:
     checkpoints: Path
     metrics: Path
     adapter: Path
-    identity: str
+    identity: Identity
     name: str = "model"
 
 
@@ -75,6 +78,11 @@ def train(job: Job, settings: TrainConfig, alpha: int, encoder: Encoder, report:
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     world = parallel.join()
     report.info(f"tokenising {job.dataset.name}")  # a minute for 200,000 examples
+    thoughts = has_thoughts(job.dataset)
+    if thoughts:
+        encoder = encoder.thinking()
+        report.info("the dataset has thoughts: the model is asked for some wherever it runs; those of earlier turns "
+                    "that the base's template leaves out are not learned, nor the answers that they led to")
     examples = encode(job.dataset, encoder, settings.max_length)
     if not examples:
         raise UsageError(f"{job.dataset} holds no example", fix="forge dataset")
@@ -99,7 +107,10 @@ def train(job: Job, settings: TrainConfig, alpha: int, encoder: Encoder, report:
     try:
         with watch.signals():
             _steps(run, plan, watch, pack(held_out, run.fit.tokens, settings.seed) if held_out else [])
-    except (RuntimeError, ValueError, MemoryError) as error:
+    except (RuntimeError, ValueError, MemoryError, OSError) as error:
+        if problem := explained(error):
+            raise EnvironmentProblem(f"training stopped after step {history.step}: {problem.message}",
+                                     fix=f"{problem.fix}; forge train goes on from the last checkpoint") from error
         raise StageFailed(f"training failed after step {history.step}: {error}",
                           fix="forge train resumes from the last checkpoint; the weights as they were: "
                               f"{_leave(run, history.step, error)}") from error
@@ -107,7 +118,9 @@ def train(job: Job, settings: TrainConfig, alpha: int, encoder: Encoder, report:
         tracker.close()
     if world.first:
         _finish(run, watch)
-    return _figures(run, watch, time.monotonic() - started)
+        if encoder.template.thinks:  # what the GGUF, and whatever runs it, has to be asked with
+            write_text(job.adapter / TEMPLATE, encoder.template.source)
+    return _figures(run, watch, time.monotonic() - started) | {"thoughts": thoughts}
 
 
 @dataclass(frozen=True)
@@ -165,7 +178,7 @@ class Run:
 
     def remember(self) -> None:
         if self.world.first:
-            write_json(self.job.checkpoints / checkpoints.CHOICE, stored(self.choice, self.fit))
+            write_sealed(self.job.checkpoints / checkpoints.CHOICE, stored(self.choice, self.fit))
 
 
 def _open(job: Job, settings: TrainConfig, alpha: int, encoder: Encoder, world: parallel.World, report: Reporter
@@ -176,7 +189,7 @@ def _open(job: Job, settings: TrainConfig, alpha: int, encoder: Encoder, world: 
     from forge.weights.base import open_base
     base = open_base(job.base)
     _deterministic(settings)
-    size = sizes(base.config)
+    size = base.sizes
     choice, fit = world.share(_chosen(job, settings, base, size, world) if world.first else None)
     _cap(settings, choice)
     wanted = Wanted(job.base_name, job.targets if settings.targets == "all-linear" else tuple(settings.targets),
@@ -202,19 +215,21 @@ def _passages(job: Job, settings: TrainConfig, encoder: Encoder, choice: Choice,
     store = job.checkpoints / checkpoints.ANCHORS
     if not settings.anchor:
         return []
-    if not store.exists():
+    known = anchor.restored(store)
+    if known is None:
         report.info("the base writes some passages, to be held to them")
-        anchor.store(store, anchor.written(job.base, encoder, choice, settings))
-    return anchor.restored(store)
+        known = anchor.written(job.base, encoder, choice, settings)
+        anchor.store(store, known)
+    return known
 
 
 def _chosen(job: Job, settings: TrainConfig, base: ModelFolder, size: Sizes,
             world: parallel.World) -> tuple[Choice, Fit]:
     """How this machine is used: as before where a training is resumed, which must not measure its way to another."""
     from forge.train.adapted import why_not_the_engine
-    store = job.checkpoints / checkpoints.CHOICE
-    if store.exists():
-        return restored(json.loads(store.read_text(encoding="utf-8")))
+    known = read_sealed(job.checkpoints / checkpoints.CHOICE)
+    if known is not None:
+        return restored(known)
     choice = choose(settings, base.parameters)
     if why_not_the_engine(base, settings, choice):
         return choice, by_autograd(settings, choice, size)
@@ -322,8 +337,10 @@ def _gradients(run: Run, own: list[Batch], targets: int, step: int) -> Any:
             for index, batch in enumerate(held, len(own)):
                 run.model.step(batch, run.scale.value * weight, _seed(run, step, index))
             return total
-        except torch.OutOfMemoryError as error:
-            problem = str(error).partition(". ")[0]
+        except (RuntimeError, MemoryError) as error:
+            if not (isinstance(error, torch.OutOfMemoryError) or out_of_memory(error)):
+                raise
+            problem = str(error).partition(". ")[0] or "memory ran out"
         if over_examples:
             own = _smaller(run, own, problem)
         else:
@@ -347,8 +364,9 @@ def _smaller(run: Run, own: list[Batch], problem: str) -> list[Batch]:
     less = replace(use, whole=use.whole // 2) if use.whole else replace(use, chunk=max(64, use.chunk // 2),
                                                                        logits=max(32, use.logits // 2))
     if less == use:
+        gpu = "--set train.stream=true, train.max_length=… lower, or a smaller base"
         raise EnvironmentProblem(f"{problem}, with one example of {most:,} tokens at a time and nothing kept of it",
-                                 fix="--set train.stream=true, train.max_length=… lower, or a smaller base")
+                                 fix=gpu if run.choice.device == "cuda" else MEMORY)
     run.report.warn(f"{problem}: less is kept of each layer from now on")
     run.fit = replace(run.fit, use=less)
     run.model.leaner(less)
@@ -378,7 +396,8 @@ def _save(run: Run, history: History) -> None:
     if run.world.first:
         checkpoints.save(run.job.checkpoints, history.step, run.model.named(),
                          run.model.wanted.config(run.settings.rank, run.model.wanted.alpha), run.optimizer,
-                         {"history": vars(history), "loss_scale": vars(run.scale)})
+                         {"history": vars(history), "loss_scale": vars(run.scale),
+                          checkpoints.IDENTITY: dict(run.job.identity)})
         checkpoints.prune(run.job.checkpoints, run.settings.keep_checkpoints, history.best_step)
     run.world.wait()
 
@@ -392,12 +411,10 @@ def _forget(run: Run) -> None:
 
 def _leave(run: Run, step: int, error: BaseException) -> Path:
     """The adapter as it was when training failed. Its name says so, and nothing resumes or merges from it."""
-    from safetensors.torch import save_file
     target = run.job.checkpoints / f"failed-after-step-{step}{f'-of-{run.world.rank}' if run.world.rank else ''}"
     remove(target)
     target.mkdir(parents=True)
-    save_file({name: t.detach().contiguous() for name, t in run.model.named().items()},
-              str(target / checkpoints.ADAPTER))
+    checkpoints.write_tensors(target / checkpoints.ADAPTER, run.model.named())
     write_text(target / "FAILED.txt", f"{type(error).__name__}: {error}\n")
     return target
 
@@ -426,21 +443,17 @@ def _save_adapter(run: Run) -> None:
     line from the base to what was trained, a little short of the end, a model reads better and knows as much
     (Wortsman et al. 2022, arXiv 2109.01903)."""
     import torch
-    from safetensors.torch import save_file
     tensors, config = run.model.result()
     if not any(bool(torch.any(t != 0)) for name, t in tensors.items() if "lora_B" in name):
         raise StageFailed("every LoRA B matrix is still zero: nothing was trained", fix="raise train.learning_rate")
     folder = run.job.adapter
     remove(folder)
     folder.mkdir(parents=True)
-    path = folder / checkpoints.ADAPTER
     strength = run.settings.strength
     if strength < 1:
         run.report.info(f"the adapter holds {strength:g} of what was learned (train.strength)")
     scaled = {name: t * strength if "lora_B" in name else t for name, t in tensors.items()}
-    save_file({name: t.detach().cpu().contiguous() for name, t in scaled.items()}, str(path),
-              metadata={"format": "pt"})
-    path.chmod(0o644)  # safetensors writes for the owner alone
+    checkpoints.write_tensors(folder / checkpoints.ADAPTER, scaled, {"format": "pt"})
     write_json(folder / "adapter_config.json", config)
 
 

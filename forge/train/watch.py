@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import os
 import signal
+import stat
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from forge.core.fsio import write_text
+from forge.core.fsio import naming, write_text
 from forge.core.report import Reporter
 from forge.errors import StageFailed
 from forge.train.trackers import Tracker
@@ -94,27 +97,42 @@ class Watch:
 
     def log(self, step: int, **values: float) -> None:
         if self.metrics:
-            with open(self.metrics, "a", encoding="utf-8") as handle:
+            with naming(self.metrics), open(self.metrics, "a", encoding="utf-8") as handle:
                 handle.write(json.dumps({"step": step, **values}) + "\n")
         self.tracker.log(step, values)
 
     @contextmanager
     def signals(self) -> Iterator[None]:
-        """SIGINT and SIGTERM end the run after the step at work, with a checkpoint."""
+        """SIGINT, SIGTERM and SIGHUP (the terminal is gone) end the run after the step at work, with a checkpoint. Who
+        asked for the last to be ignored, as nohup does, is obeyed."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
 
         def ask(number: int, _frame: Any) -> None:
             self.stop = number
+            if number == signal.SIGHUP:
+                _let_go()
             self.report.warn(f"{signal.Signals(number).name}: saving after this step")
 
-        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+                  if not (ignored and number == signal.SIGHUP)}
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _let_go() -> None:
+    """Nothing more is said to a terminal that hung up: writing to it fails, and the step at work would with it."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        with contextlib.suppress(OSError):
+            if stat.S_ISCHR(os.fstat(descriptor).st_mode):
+                os.dup2(nowhere, descriptor)
+    os.close(nowhere)
 
 
 def _step(line: str) -> float:

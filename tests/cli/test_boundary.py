@@ -22,7 +22,8 @@ def fail(error: BaseException):
 
 @pytest.mark.parametrize(("error", "code"), [
     (UsageError("m", fix="f"), 2), (EnvironmentProblem("m", fix="f"), 3), (StageFailed("m", fix="f"), 4),
-    (ForgeError("m", fix="f"), 4), (OSError(28, "No space left on device", "/x"), 3),
+    (ForgeError("m", fix="f"), 4), (OSError(28, "No space left on device", "/x"), 3), (MemoryError(), 3),
+    (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 3),
     (ModuleNotFoundError("No module named 'torch'", name="torch"), 3)])
 def test_expected_failures_are_one_message_with_a_fix(error, code, capsys):
     assert guarded(fail(error)) == code
@@ -39,6 +40,26 @@ def test_a_bug_ends_with_1_and_names_its_log(error, capsys, tmp_path, monkeypatc
     assert guarded(fail(error)) == 1
     assert "logs/forge-bug.log" in capsys.readouterr().err
     assert type(error).__name__ in (tmp_path / "logs/forge-bug.log").read_text()
+
+
+def test_without_room_for_its_log_the_traceback_is_shown(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "logs").write_text("a file, for want of a full disk")
+    monkeypatch.setattr(boundary.tempfile, "gettempdir", lambda: str(tmp_path / "logs"))
+    assert guarded(fail(ValueError("odd"))) == 1
+    err = capsys.readouterr().err
+    assert "fix: report it with that text" in err
+    assert "ValueError: odd" in err
+
+
+def test_the_log_of_a_bug_follows_no_link(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "keys").write_text("mine")
+    (tmp_path / "logs/forge-bug.log").symlink_to(tmp_path / "keys")
+    monkeypatch.setattr(boundary.tempfile, "gettempdir", lambda: str(tmp_path / "absent"))
+    assert guarded(fail(ValueError("odd"))) == 1
+    assert (tmp_path / "keys").read_text() == "mine"
 
 
 def test_results(capsys):
@@ -140,7 +161,9 @@ def _context(folder: Path) -> stages.Context:
 
 def test_the_log_of_a_bug_where_nothing_can_be_written(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(boundary.tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(boundary.os, "access", lambda path, mode: False)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here/logs").write_text("no folder")
+    monkeypatch.chdir(tmp_path / "here")
     assert guarded(fail(ValueError("x"))) == 1
     assert str(tmp_path / "forge-bug.log") in capsys.readouterr().err
 

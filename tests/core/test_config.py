@@ -117,7 +117,7 @@ def test_the_shipped_profiles(name):
     origin, settings = profile_layer(name)
     config = assemble([(origin, settings)], []).config
     assert origin == f"profile {name}"
-    assert config.model.base == {"quick": "qwen2.5-coder-0.5b", "sanctuary": "Qwen/Qwen2-7B-Instruct"}[name]
+    assert config.model.base == {"quick": "qwen3-0.6b", "sanctuary": "Qwen/Qwen2-7B-Instruct"}[name]
     assert all(key in KNOWN for key in settings)
 
 

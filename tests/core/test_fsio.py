@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -115,14 +116,90 @@ def test_digests_are_sha256_and_see_changes(tmp_path: Path):
     assert DigestCache(store).file(path) == hashlib.sha256(b"six!").hexdigest()
 
 
+@pytest.mark.parametrize("written_to", ["in place", "put in its place"])
+def test_a_change_that_keeps_size_and_time_is_seen(tmp_path: Path, written_to):
+    path, other = tmp_path / "file", tmp_path / "other"
+    path.write_bytes(b"one")
+    cache, stat = DigestCache(tmp_path / "digests.json"), path.stat()
+    cache.file(path)
+    target = path if written_to == "in place" else other
+    target.write_bytes(b"six")
+    os.utime(target, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    target.replace(path)
+    assert cache.file(path) == hashlib.sha256(b"six").hexdigest()
+
+
+def test_what_is_forgotten_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("model/a", "model/b", "model2"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    cache, seen = DigestCache(tmp_path / "digests.json"), []
+    for name in ("model", "model2"):
+        cache.tree(tmp_path / name)
+    monkeypatch.setattr(fsio, "sha256_file", lambda path: seen.append(path.name) or "0")
+    cache.forget(tmp_path / "model")
+    for name in ("model", "model2"):
+        cache.tree(tmp_path / name)
+    assert seen == ["a", "b"]
+
+
+def test_what_cannot_be_kept_is_no_failure(tmp_path: Path):
+    """A read-only workspace: plan and status look at it all the same."""
+    (tmp_path / "file").write_text("one")
+    cache = DigestCache(tmp_path / "file" / "digests.json")
+    cache.file(tmp_path / "file")
+    cache.save()
+
+
+def test_a_sealed_file_is_used_as_it_was_written_or_not_at_all(tmp_path: Path):
+    path, value = tmp_path / "sealed.json", {"precision": "fp32", "use": {"whole": 2}, "passages": [[1, [2, 3]]]}
+    fsio.write_sealed(path, value)
+    assert fsio.read_sealed(path) == value
+    good = path.read_bytes()
+    for at in range(len(good)):
+        for bit in range(8):
+            bad = bytearray(good)
+            bad[at] ^= 1 << bit
+            path.write_bytes(bad)
+            assert fsio.read_sealed(path) in (None, value)
+
+
+@pytest.mark.parametrize(("umask", "rights"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_rights_are_what_the_umask_says(tmp_path: Path, umask, rights):
+    before = os.umask(umask)
+    try:
+        (tmp_path / "own").touch(0o600)
+        fsio.as_umask_says(tmp_path / "own")
+        fsio.write_text(tmp_path / "written", "x")
+    finally:
+        os.umask(before)
+    assert {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {"own": rights, "written": rights}
+
+
+@pytest.mark.parametrize(("code", "said"), [(errno.ENOSPC, "is full"), (errno.EDQUOT, "quota"),
+                                            (errno.EFBIG, "ulimit")])
+def test_a_disk_that_fills_up_is_named_with_the_file_and_the_numbers(tmp_path: Path, monkeypatch, code, said):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10**12, 10**12, 2_000))
+
+    def fill() -> None:
+        with fsio.naming(tmp_path / "model.gguf", needed=10_000):
+            (tmp_path / "model.gguf").write_bytes(bytes(3_000))
+            raise OSError(code, os.strerror(code))
+
+    with pytest.raises(EnvironmentProblem, match=said) as caught:
+        fill()
+    assert "model.gguf needs 10.0 kB, of which 3.0 kB are there; 2.0 kB are free" in caught.value.message
+    assert ("free 5.0 kB" in str(caught.value.fix)) == (code != errno.EFBIG)
+
+
 def test_digests_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path, store = tmp_path / "file", tmp_path / "digests.json"
     path.write_bytes(b"one")
     cache = DigestCache(store)
     digest = cache.file(path)
+    path.rename(tmp_path / "other")
     cache.moved(path, tmp_path / "other")
     cache.save()
-    path.rename(tmp_path / "other")
     monkeypatch.setattr(fsio, "sha256_file", lambda path: pytest.fail("read again"))
     assert DigestCache(store).file(tmp_path / "other") == digest
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import threading
@@ -135,6 +136,30 @@ def test_more_workers_than_a_client_has_connections_by_itself(cache: Cache) -> N
     with running(delay=1.0) as server:
         run(server, cache, 150, workers=150)
     assert server.most > 100
+
+
+def test_a_damaged_answer_is_asked_for_again_and_said(cache: Cache) -> None:
+    report = Notes()
+    with running() as server:
+        good = run(server, cache, 3)
+        cache._db.execute("UPDATE completions SET text = replace(text, 'e', 'x') WHERE key = "
+                          "(SELECT key FROM completions LIMIT 1)")
+        asked = len(server.seen)
+        assert run(server, cache, 3, report=report) == good
+    assert len(server.seen) == asked + 1
+    assert [said for said in report.said if "damaged" in said] == [
+        f"1 kept answers in {cache.path} are damaged and are asked for again"]
+
+
+def test_answers_kept_before_there_were_checksums_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "teacher.sqlite"
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE completions (key TEXT PRIMARY KEY, text TEXT NOT NULL, stopped INTEGER NOT NULL, "
+                   "prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL) WITHOUT ROWID")
+        db.execute("INSERT INTO completions VALUES ('k', 'said', 1, 2, 3)")
+        db.commit()
+    with Cache(path) as older:
+        assert older.get("k") == Completion("said", True, 2, 3)
 
 
 # -- what goes wrong

@@ -11,7 +11,6 @@ from train_helpers import conversation, write_examples
 from forge.catalog.families import QWEN2
 from forge.chat.encode import Encoder
 from forge.core.config import TrainConfig
-from forge.core.fsio import sha256_json
 from forge.train.loop import Job
 from forge.weights.base import open_base
 
@@ -50,7 +49,7 @@ def make_job(tiny_base: Path, dataset: Path, tmp_path: Path) -> Callable[..., Jo
         folder.mkdir(exist_ok=True)
         job = Job(base=tiny_base, base_name="forge/tiny", targets=model.family.targets,
                   dataset=dataset, validation=None, checkpoints=folder / "checkpoints",
-                  metrics=folder / "metrics.jsonl", adapter=folder / "adapter", identity=sha256_json("this training"))
+                  metrics=folder / "metrics.jsonl", adapter=folder / "adapter", identity={"settings": "this training"})
         return dataclasses.replace(job, **changes)
 
     return make

@@ -235,9 +235,9 @@ def test_another_training_writes_its_own_passages(make_job: Callable[..., Job], 
                                                   passages: list[Passage]) -> None:
     kept = make_job().checkpoints / checkpoints.ANCHORS
     said = []
-    for identity, seed in (("one", 0), ("one", 0), ("two", 1)):
+    for dataset, seed in (("one", 0), ("one", 0), ("two", 1)):
         report = Recorder()
-        train(make_job(identity=identity), settings(anchor=1.0, max_steps=1, seed=seed), 8, encoder, report)
+        train(make_job(identity={"dataset": dataset}), settings(anchor=1.0, max_steps=1, seed=seed), 8, encoder, report)
         said.append(any("the base writes some passages" in line for line in report.said))
         assert (restored(kept) == passages) == (seed == 0)
     assert said == [True, False, True]

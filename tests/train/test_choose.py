@@ -45,7 +45,7 @@ def test_precision_is_measured(memory, monkeypatch, bf16_speed, expected):
 
 def test_the_measurement_measures(memory):
     import torch
-    assert 0 < module.matmul_seconds(torch.float32, repeats=1) < 10
+    assert module.matmul_seconds(torch.float32, repeats=1) > 0
 
 
 def test_a_given_precision_is_taken(memory):
