@@ -80,10 +80,9 @@ def close(setup: Setup) -> None:
 def init(setup: Setup,
          folder: Annotated[Path, typer.Argument(help="The folder of documents.")] = Path(),
          force: Force = False) -> None:
-    """Write forge.yaml for a folder, by looking at it."""
-    from forge.cli.init import write_config
-    path, text = write_config(setup.workspace or folder, force)
-    setup.emit({"path": str(path)}, f"{text}\nwrote {path}; next: forge plan, then forge run")
+    """Write forge.yaml for a folder, by looking at it, and show what is in it."""
+    from forge.cli.init import init as look_and_write
+    setup.emit(*look_and_write(setup.workspace or folder, force))
 
 
 @command(optional=True)
@@ -145,10 +144,11 @@ def dataset(setup: Setup, force: Force = False,
         from forge.cli.dataset import write_report
         r["report"] = write_report(setup)
         lines.append(f"report: {r['report']}")
+    shown = ""
     if preview:
         from forge.cli.dataset import previewed
-        lines.append(previewed(setup, preview))
-    setup.emit(r, "\n".join(lines))
+        shown = previewed(setup, preview)
+    setup.emit(r, "\n".join(lines), shown)
 
 
 @command(optional=True)
@@ -243,6 +243,8 @@ def evaluate(setup: Setup, force: Force = False,
 
 @command()
 def deploy(setup: Setup, force: Force = False,
+           anyway: Annotated[bool, typer.Option("--anyway", help="Give the model its name although Ollama does not "
+                                                "answer as the built-in runtime does.")] = False,
            rollback: Annotated[bool, typer.Option("--rollback", help="Go back to the version before; again: forward."
                                                   )] = False,
            alias: Annotated[str | None, typer.Option("--alias", help="Give the deployed model a further name, which "
@@ -251,10 +253,10 @@ def deploy(setup: Setup, force: Force = False,
            remove: Annotated[str | None, typer.Option("--remove", help="Delete a model that this workspace deployed "
                                                       "from Ollama, or one alias or version.")] = None) -> None:
     """Create the model in Ollama (or the built-in runtime), check it and ask it who it is."""
-    from forge.cli.deploy import lost, manage, went_back
+    from forge.cli.deploy import manage, went_back
     if manage(setup, force, rollback=rollback, alias=alias, listed=listed, remove=remove):
         return
-    r = one_stage(setup, "deploy", force or lost(setup), anyhow=force)
+    r = one_stage(setup, "deploy", force, anyway=anyway)
     if "version" in r and (other := went_back(setup, r["version"])):
         setup.report.warn(other)
     setup.emit(r, f"{r['target']} answers: {r['answer']}")
@@ -293,18 +295,25 @@ def serve(setup: Setup,
           gpu_layers: Annotated[int | None, typer.Option("--gpu-layers", min=0, help="Layers on the GPU (default: as "
                                                          "many as its free memory holds).")] = None,
           api_key: Annotated[str | None, typer.Option("--api-key", envvar="FORGE_API_KEY",
-                                                      help="Required beyond 127.0.0.1.")] = None) -> None:
+                                                      help="Required beyond 127.0.0.1.")] = None,
+          allow_host: Annotated[list[str] | None, typer.Option("--allow-host", help="Another name that the server goes "
+                                                               "by, NAME or NAME:PORT.")] = None,
+          allow_origin: Annotated[list[str] | None, typer.Option("--allow-origin", help="A web site whose pages may "
+                                                                 "ask, https://NAME.")] = None) -> None:
     """Serve the model with an OpenAI-compatible API."""
     from forge.gguf.container import read_header
     from forge.runtime.serve import serve as serve_gguf
+    from forge.stages.recorded import require_as_made
     ctx = setup.context()
     gguf = ctx.workspace.gguf()
     if not gguf.exists():
         raise UsageError(f"no GGUF at {ctx.workspace.shown(gguf)}", fix="forge run")
+    require_as_made(ctx, gguf)
     serve_gguf(gguf, report=setup.report, host=host, port=port, num_ctx=ctx.config.deploy.num_ctx, parallel=parallel,
                api_key=api_key, alias=ctx.config.model.name, system=ctx.config.deploy.system,
                chat_template=read_header(gguf).get("tokenizer.chat_template"), generation=ctx.config.generation,
-               cores=threads, gpu_layers=gpu_layers, verbose=setup.verbose)
+               cores=threads, gpu_layers=gpu_layers, verbose=setup.verbose, allow_hosts=allow_host or [],
+               allow_origins=allow_origin or [])
 
 
 @command()
@@ -387,6 +396,29 @@ def status(setup: Setup) -> None:
     from forge.cli.planning import state
     result, lines = state(setup)
     setup.emit(result, "\n".join(lines))
+
+
+@command()
+def allow(setup: Setup) -> None:
+    """Show what forge.yaml and links reach outside of this folder, and allow it from now on."""
+    from forge.core.outside import Allowed
+    record, asked = Allowed(), setup.outside
+    if missing := record.missing(setup.root, asked):
+        record.add(setup.root, missing)
+    listed = "\n  ".join(map(str, asked))
+    setup.emit({"allowed": list(map(str, asked)), "record": str(record.path)},
+               f"allowed from now on, and kept in {record.path}:\n  {listed}" if asked else
+               f"nothing to allow: {setup.root} reaches nothing outside of itself")
+
+
+@command()
+def verify(setup: Setup) -> int:
+    """Read again everything that was made and compare it with its record; exit 4 where something differs."""
+    from forge.cli.verify import verified
+    result, lines = verified(setup)
+    close(setup)
+    setup.emit(result, "\n".join(lines))
+    return 0 if result["intact"] else 4
 
 
 @command(on=tools_app, optional=True)

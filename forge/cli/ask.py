@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import os
 import sys
 import time
@@ -13,11 +14,12 @@ from typing import TYPE_CHECKING
 
 from forge.catalog.bases import Source
 from forge.cli.setup import Setup
-from forge.errors import UsageError
+from forge.errors import UsageError, escaped
 from forge.hub.download import cache_folder, cached_gguf
 from forge.hub.ollama_store import stored_gguf
 from forge.runtime.session import Chats
 from forge.stages import Context
+from forge.stages.recorded import require_as_made
 
 if TYPE_CHECKING:
     from forge.corpus.index import Index
@@ -29,6 +31,7 @@ def _folder(ctx: Context, folder: Path, adapter: Path | None, fix: str) -> Chats
     for path in (folder, adapter):
         if path and not path.exists():
             raise UsageError(f"nothing at {ctx.workspace.shown(path)}", fix=fix)
+    require_as_made(ctx, folder, *([adapter] if adapter else []))
     from forge.train.answer import FolderModel
     from forge.weights.adapter import open_adapter
     from forge.weights.base import open_base
@@ -36,7 +39,8 @@ def _folder(ctx: Context, folder: Path, adapter: Path | None, fix: str) -> Chats
     if adapter:
         open_adapter(adapter, model)
     from forge.stages.dataset import encoder
-    return FolderModel(folder, encoder(ctx), model.parameters, adapter)
+    own = encoder(ctx, tuned=folder != ctx.base_dir or adapter is not None)
+    return FolderModel(folder, own, model.parameters, adapter)
 
 
 def _gguf(ctx: Context) -> Chats:
@@ -44,6 +48,7 @@ def _gguf(ctx: Context) -> Chats:
     path = ctx.workspace.gguf()
     if not path.exists():
         raise UsageError(f"no GGUF at {ctx.workspace.shown(path)}", fix="forge quantize")
+    require_as_made(ctx, path)
     return Model(path, num_ctx=ctx.config.deploy.num_ctx)
 
 
@@ -110,7 +115,10 @@ def converse(ctx: Context, name: str) -> None:
             handle.write(text)
 
     def write(text: str) -> None:
-        print(text, end="", flush=True)
+        print(escaped(text, keep="\n\t"), end="", flush=True)
+
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # a stray byte costs its question, not the session
 
     with contextlib.ExitStack() as opened:
         @functools.cache
@@ -143,14 +151,24 @@ def read_prompts(prompts: list[str], file: Path | None) -> list[str]:
             return [file.read_text(encoding="utf-8").strip()]
         except OSError as error:
             raise UsageError(f"cannot read --file {file}: {error.strerror}", fix="name a text file") from None
+        except UnicodeDecodeError as error:
+            raise _no_utf8(f"--file {file}", error) from None
     if prompts:
         return prompts
     if sys.stdin.isatty():
         raise UsageError("nothing was asked", fix='forge ask "your question"')
-    text = sys.stdin.read().strip()
+    try:
+        text = sys.stdin.read().strip()
+    except UnicodeDecodeError as error:
+        raise _no_utf8("the input", error) from None
     if not text:
         raise UsageError("nothing was asked: the input is empty", fix='forge ask "your question"')
     return [text]
+
+
+def _no_utf8(what: str, error: UnicodeDecodeError) -> UsageError:
+    return UsageError(f"{what} is not UTF-8: byte {error.start + 1} is 0x{error.object[error.start]:02x}",
+                      fix="write it as UTF-8: iconv -f latin1 -t utf-8 FILE")
 
 
 def ask_models(setup: Setup, prompts: list[str], models: list[str], file: Path | None, greedy: bool,
@@ -175,7 +193,7 @@ def ask_models(setup: Setup, prompts: list[str], models: list[str], file: Path |
                     messages, max_tokens=max_tokens or chosen.max_tokens, top_p=chosen.top_p,
                     temperature=chosen.temperature if temperature is None else temperature,
                     greedy=greedy or (chosen.greedy and temperature is None),
-                    on_text=(lambda text: print(text, end="", flush=True)) if stream else None)
+                    on_text=(lambda text: print(escaped(text, keep="\n\t"), end="", flush=True)) if stream else None)
                 results.append({"model": name, "prompt": prompt, "answer": answer.text, "stopped": answer.stopped,
                                 "tokens": answer.tokens, "seconds": round(answer.seconds, 2)})
     if single:
@@ -192,13 +210,14 @@ def ask_models(setup: Setup, prompts: list[str], models: list[str], file: Path |
 def _side_by_side(asked: list[str], models: list[str], results: list[dict]) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
     table = Table(show_lines=True)
     table.add_column("question", ratio=2)
     for name in models:
         table.add_column(name, ratio=3)
     for prompt in asked:
-        table.add_row(prompt, *(r["answer"] for name in models for r in results
-                                if r["model"] == name and r["prompt"] == prompt))
+        answers = [r["answer"] for name in models for r in results if r["model"] == name and r["prompt"] == prompt]
+        table.add_row(*(Text(escaped(text, keep="\n")) for text in (prompt, *answers)))
     console = Console()
     # Piped output has no width of its own.
     Console(width=None if console.is_terminal else 120).print(table)

@@ -1,14 +1,19 @@
-"""Reporters: a live terminal, plain lines for logs and pipes. Both go to stderr; results own stdout."""
+"""Reporters: a live terminal, plain lines for logs and pipes. Both go to stderr; results own stdout.
+
+What they are told may hold a stranger's words, such as names of files: each escapes all that it writes.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from forge.core.fsio import human
+from forge.core.fsio import human, open_own
 from forge.core.report import Reporter
+from forge.errors import escaped
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -56,7 +61,7 @@ class Plain:
         self._pace: dict[str, Pace] = {}
 
     def _say(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        print(escaped(text), file=sys.stderr, flush=True)
 
     def stage(self, name: str, state: str, note: str = "") -> None:
         self._say(f"{MARKS.get(state, '·')} {name}: {state}{f' ({note})' if note else ''}")
@@ -93,28 +98,30 @@ class Terminal(Plain):
         self._tasks: dict[str, TaskID] = {}
 
     def _say(self, text: str) -> None:
-        self.console.print(text, markup=False)
+        self.console.print(escaped(text), markup=False)
 
     def stage(self, name: str, state: str, note: str = "") -> None:
         self.close()
         style = {"running": "bold", "done": "green", "failed": "bold red", "skipped": "dim"}.get(state, "")
-        self.console.print(f"{MARKS.get(state, '·')} {name}{f'  {note}' if note else ''}", style=style, markup=False)
+        line = f"{MARKS.get(state, '·')} {name}{f'  {note}' if note else ''}"
+        self.console.print(escaped(line), style=style, markup=False)
 
     def warn(self, message: str) -> None:
-        self.console.print(f"  warning: {message}", style="yellow", markup=False)
+        self.console.print(f"  warning: {escaped(message)}", style="yellow", markup=False)
 
     def progress(self, label: str, done: float, total: float | None, unit: str = "", **fields: object) -> None:
         if self._bars is None:
             from rich.progress import BarColumn, Progress, TextColumn
-            self._bars = Progress(TextColumn("  {task.description}"), BarColumn(bar_width=28),
-                                  TextColumn("{task.fields[text]}"), console=self.console, transient=True)
+            self._bars = Progress(TextColumn("  {task.description}", markup=False), BarColumn(bar_width=28),
+                                  TextColumn("{task.fields[text]}", markup=False), console=self.console, transient=True)
             self._bars.start()
         pace = self._pace.setdefault(label, Pace(done))
         of = f"/{amount(total, unit)}" if total else ""
-        text = " · ".join(p for p in (f"{amount(done, unit)}{of}{f' {unit}' if unit not in ('', 'B') else ''}",
-                                      detail(fields), pace.left(done, total)) if p)
+        parts = (f"{amount(done, unit)}{of}{f' {unit}' if unit not in ('', 'B') else ''}", detail(fields),
+                 pace.left(done, total))
+        text = escaped(" · ".join(part for part in parts if part))
         if label not in self._tasks:
-            self._tasks[label] = self._bars.add_task(label, total=total, text=text)
+            self._tasks[label] = self._bars.add_task(escaped(label), total=total, text=text)
         self._bars.update(self._tasks[label], completed=done, total=total, text=text)
         if done == total:
             self._bars.remove_task(self._tasks.pop(label))
@@ -135,9 +142,10 @@ class Logged:
         self.console, self.path = console, path
 
     def _log(self, text: str) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "a", encoding="utf-8") as handle:
-            handle.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+        with contextlib.suppress(OSError):  # a log that cannot be kept stops no work: the console says the same
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with open_own(self.path, "a", encoding="utf-8") as handle:
+                handle.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {escaped(text)}\n")
 
     def stage(self, name: str, state: str, note: str = "") -> None:
         self._log(f"stage {name} {state} {note}")
@@ -163,6 +171,6 @@ class Quiet:
     def info(self, message: str) -> None: ...
 
     def warn(self, message: str) -> None:
-        print(f"warning: {message}", file=sys.stderr)
+        print(f"warning: {escaped(message)}", file=sys.stderr)
 
     def progress(self, label: str, done: float, total: float | None, unit: str = "", **fields: object) -> None: ...

@@ -71,10 +71,12 @@ def _server(parser: Parser) -> None:
 
 
 def _serve(given: argparse.Namespace) -> None:
+    from forge.gguf.container import read_header
     from forge.runtime.serve import serve
 
     serve(given.model, report=Plain(), host=given.host, port=given.port, num_ctx=given.ctx_size,
-          parallel=given.parallel, api_key=given.api_key, alias=given.alias)
+          parallel=given.parallel, api_key=given.api_key, alias=given.alias,
+          chat_template=read_header(given.model).get("tokenizer.chat_template"))
 
 
 def _quantizer(parser: Parser) -> None:
@@ -125,12 +127,12 @@ def _convert(given: argparse.Namespace) -> None:
 
 def _write(folder: Path, out: Path, kind: str, name: str, threads: int | None) -> None:
     from forge.core.fsio import partial_path, publish, remove
-    from forge.gguf.write import quantize
+    from forge.gguf.make import make
 
     out.parent.mkdir(parents=True, exist_ok=True)
     staged = partial_path(out)
     try:
-        (made,) = quantize(folder, None, {kind: staged}, name=name, threads=threads, report=Plain())
+        (made,) = make(folder, None, {kind: staged}, name=name, threads=threads, report=Plain())
         publish(staged, out)
     finally:
         remove(staged)

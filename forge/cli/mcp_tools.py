@@ -24,13 +24,12 @@ from forge.cli.ask import MODELS, open_model, system_message
 from forge.cli.planning import state
 from forge.cli.setup import Setup
 from forge.core import config
+from forge.core.fsio import inside
+from forge.core.outside import place
 from forge.core.workspace import Workspace
 from forge.errors import EnvironmentProblem, StageFailed, UsageError
 from forge.runtime.answer import Answer
 from forge.runtime.session import Chats
-
-# What a document could talk an assistant into: reading, overwriting or sending elsewhere. forge.yaml alone decides it.
-FIXED = ("paths.", "corpus.", "publish.", "deploy.name", "dataset.teacher")
 
 Prompt = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100_000)]
 System = Annotated[str, Field(max_length=20_000, description="System prompt; null: the configured one.")] | None
@@ -156,10 +155,9 @@ class Tools:
         The run goes on when this server ends; refused while another is under way.
         """
         pairs = [f"{key}={json.dumps(value)}" for key, value in config.dotted(settings or {}).items()]
-        fixed = [key for key in config.parse_overrides(pairs) if key.startswith(FIXED)]
-        if fixed:
-            raise UsageError(f"{', '.join(fixed)}: not for an assistant to set", fix="write it into forge.yaml")
         setup = replace(self._setup, set=[*self._setup.set, *pairs])
+        if fixed := _fixed(self.setup(), setup):
+            raise UsageError(f"{', '.join(fixed)}: not for an assistant to set", fix="write it into forge.yaml")
         with self._starting:
             run_id = runs.start(setup, first, last, force)
         self._kept.close()
@@ -217,6 +215,19 @@ class Tools:
                 raise UsageError(f"nothing at {w.shown(path(w))}", fix=f"forge {made_by}, or start_run")
             return path(w).read_text(encoding="utf-8")
         return read
+
+
+def _fixed(before: Setup, after: Setup) -> list[str]:
+    """Settings that differ and that only the user may change: what is read, where to, whose it is. A document could
+    talk an assistant into any of it. Another model is a choice of the run, where it lies in the workspace or everybody
+    can have it."""
+    one, other = (config.dotted(setup.loaded.config.model_dump()) for setup in (before, after))
+    changed = [key for key in config.KINDS if one[key] != other[key]]
+    return [key for key in changed if config.KINDS[key] != config.MODEL or _elsewhere(other[key], before.root)]
+
+
+def _elsewhere(model: str, root: Path) -> bool:
+    return not model.startswith("ollama:") and not inside(place(model, root), root)
 
 
 def _evaluation(w: Workspace) -> dict[str, Any] | None:

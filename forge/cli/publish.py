@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from forge.cli.setup import Setup
 from forge.core.fsio import human, write_text
 from forge.core.manifest import Manifest
+from forge.core.outside import loopback
 from forge.errors import UsageError
 from forge.stages import STAGES, Context
+from forge.stages.recorded import require_as_made
 
 if TYPE_CHECKING:
     from forge.core.report import Reporter
@@ -187,7 +189,7 @@ def publish_files(setup: Setup, repo: str | None, chosen: dict[str, bool], files
 
     Whatever would be refused is refused before the first byte, by a dry run as well.
     """
-    from forge.hub.account import token
+    from forge.hub.account import endpoint, token
     from forge.hub.card import readme_dataset
     from forge.hub.licenses import require_compatible
     from forge.hub.publish import Item, plan, publish, require_repo
@@ -195,6 +197,8 @@ def publish_files(setup: Setup, repo: str | None, chosen: dict[str, bool], files
     from forge.stages.gate import require_passed
     ctx = setup.context()
     w, settings = ctx.workspace, ctx.config.publish
+    if not (repo or dry_run or loopback(endpoint())):
+        setup.may_publish()
     repo = require_repo(repo or settings.repo)
     hidden = settings.private if private is None else private
     if not any(chosen.values()) and not files:
@@ -218,6 +222,7 @@ def publish_files(setup: Setup, repo: str | None, chosen: dict[str, bool], files
         merged=w.merged if chosen["merged"] else None, model_card=w.model_card if chosen["model_card"] else None,
         dataset=list(examples.values()) if chosen["dataset"] else (), files=files,
         dataset_card=readme_dataset(known, {split: item.path for split, item in examples.items()}).encode())
+    require_as_made(ctx, *(item.content for item in intended.items if isinstance(item.content, Path)), afresh=True)
     require_no_secrets(intended.items, ctx.report)
     for term in terms:
         ctx.report.warn(term)

@@ -6,11 +6,13 @@ Layers, later ones win: built-in defaults < profile < seed YAMLs (forge.core.com
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from forge.core import names
 from forge.errors import UsageError
@@ -20,27 +22,58 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 
 
+@dataclass(frozen=True)
+class Kind:
+    """What a setting's text leads to beyond a number or a choice: forge.core.outside asks the user about what leaves
+    the workspace, and an assistant sets none but a model (docs/security.md)."""
+
+    does: str
+
+
+READ = Kind("read documents from")
+WRITE = Kind("write to")
+MODEL = Kind("read a model from")
+SEND = Kind("send documents to")
+PUBLISH = Kind("publish to")  # asked about by `forge publish` alone
+OWNER = Kind("decide whose things are used")  # no place, but names and patterns that choose among the user's own
+Chosen = Annotated[list[str], OWNER]
+
+
+def _in_ollama(name: str) -> str:
+    if problem := names.ollama_problem(name):
+        raise ValueError(f"no name for a model in Ollama: {problem}")
+    return name
+
+
+Output = Annotated[str | None, WRITE]
+
+
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
 class ModelConfig(Section):
-    base: str = Field("qwen2.5-coder-0.5b", description="What is tuned: a catalog name, a Hub id (ORG/NAME), a local "
-                      "folder, a file.gguf, ollama:NAME, or tiny (random weights, no network: for tests).")
+    base: Annotated[str, MODEL] = Field("qwen3-0.6b", description="What is tuned: a catalog name, a Hub id "
+                                        "(ORG/NAME), a local folder, a file.gguf, ollama:NAME, or tiny (random "
+                                        "weights, no network: for tests).")
     revision: str | None = Field(None, description="Hub revision (branch, tag or commit) of the base; null: the newest "
                                  "when it is first downloaded, which is then kept.")
-    name: str = Field("my-model", pattern=names.MODEL,
+    name: Annotated[str, OWNER, AfterValidator(_in_ollama)] = Field("my-model", pattern=names.MODEL,
                       description="Name of the result; its files are called after it.")
 
 
 class CorpusConfig(Section):
-    roots: list[str] = Field(["."], description="Folders or files of documents, relative to the workspace.")
-    include: list[str] = Field([], description="Git-style patterns; when given, only files that match one are read.")
-    exclude: list[str] = Field([], description="Git-style patterns of files left out.")
-    max_bytes: Positive = Field(2_000_000, description="Files larger than this many bytes are left out, and listed.")
-    manifest: str | None = Field(None, description="A JSON or YAML list of sources in the original workflow's form "
-                                 "(common_content, unique_forge_content, exclude_patterns); it takes the place of "
-                                 "roots: [.], and adds to any others.")
+    roots: Annotated[list[str], READ] = Field(["."], description="Folders or files of documents, relative to the "
+                                               "workspace.")
+    include: Chosen = Field([], description="Git-style patterns; when given, only files that match one are read.")
+    exclude: Chosen = Field([], description="Git-style patterns of files left out. Lock files, drawings, styles, "
+                            "minified and built files are left out anyway; '!*.svg' takes one kind in.")
+    max_bytes: Annotated[Positive | None, OWNER] = Field(
+        None, description="Files larger than this many bytes are left out, and listed; null: text files above 5 MB, "
+        "PDF, Office and other documents above 100 MB.")
+    manifest: Annotated[str | None, READ] = Field(
+        None, description="A JSON or YAML list of sources in the original workflow's form (common_content, "
+        "unique_forge_content, exclude_patterns); it takes the place of roots: [.], and adds to any others.")
 
 
 class DatasetConfig(Section):
@@ -48,7 +81,7 @@ class DatasetConfig(Section):
                                             "original recipe's one instruction/input/output line a document.")
     amplification: float = Field(15, gt=0, le=200, description="Trained tokens per source token that a document's "
                                  "examples aim at, at most; a teacher's come on top.")
-    teacher: str = Field("auto", pattern=r"^(auto|none|base|ollama:\S+|https?://[^\s#]+#\S+|\S+\.gguf|\S*/\S*)$",
+    teacher: Annotated[str, SEND] = Field("auto", pattern=r"^(auto|none|base|ollama:\S+|https?://[^\s#]+#\S+|\S+\.gguf|\S*/\S*)$",
                          description="Who reads the documents and asks about them, for the exam and for training. "
                          "auto: base where there is a GPU, else none; none: rules only; base: the base itself, in "
                          "batches on a GPU, else in the built-in runtime; a model folder; FILE.gguf; ollama:NAME; or "
@@ -140,9 +173,10 @@ class MergeConfig(Section):
 class QuantizeConfig(Section):
     types: list[str] = Field(["Q4_K_M"], min_length=1, description="GGUF types to write: F32, F16, BF16, Q8_0, Q6_K, "
                              "Q5_K_M, Q5_K_S, Q4_K_M, Q4_K_S, IQ4_XS, Q3_K_M, Q4_0.")
-    imatrix: str = Field("auto", description="Importance matrix, which spares what matters most in rounding. auto: "
-                         "collected by running the model over the dataset, where one is there and a type can use it; "
-                         "none; or a file in llama.cpp's GGUF format.")
+    imatrix: Annotated[str, MODEL] = Field(
+        "auto", description="Importance matrix, which spares what matters most in rounding. auto: collected by running "
+        "the model over the dataset, where one is there and a type can use it; none; or a file in llama.cpp's GGUF "
+        "format.")
     imatrix_tokens: Positive | None = Field(None, description="Tokens that auto collects from; null: 50,000 on a GPU, "
                                             "on a CPU what takes it about half a minute.")
     threads: Positive | None = Field(None, description="Quantising threads; null: every core.")
@@ -172,8 +206,9 @@ class GateConfig(Section):
 class EvaluateConfig(Section):
     enabled: bool = Field(False, description="Whether `forge run` measures what the model knows before it is deployed; "
                           "a gate on what is measured does so too.")
-    questions: str | None = Field(None, description="JSONL of questions (question, answer, aliases, distractors, "
-                                  "path); null: the probes that the dataset was frozen with.")
+    questions: Annotated[str | None, READ] = Field(
+        None, description="JSONL of questions (question, answer, aliases, distractors, path); null: the probes that "
+        "the dataset was frozen with.")
     count: Positive | None = Field(None, description="Questions that are asked; null: 400 on a GPU, 60 on a CPU.")
     models: list[Literal["base", "adapter", "merged", "gguf"]] = Field(
         ["base", "adapter", "gguf"], min_length=1, description="What is asked; knowledge gained needs base and "
@@ -185,45 +220,46 @@ class EvaluateConfig(Section):
 
 class GenerationConfig(Section):
     max_tokens: Positive = Field(512, description="Longest answer, in tokens.")
-    temperature: float = Field(0.7, ge=0, description="0: greedy.")
+    temperature: float = Field(0.7, ge=0, description="0: greedy. Without effect where generation.greedy is true.")
     top_p: float = Field(0.9, gt=0, le=1)
-    greedy: bool = Field(False, description="Always take the likeliest token.")
+    greedy: bool = Field(False, description="Always take the likeliest token, whatever the temperature.")
 
 
 class DeployConfig(Section):
     target: Literal["auto", "ollama", "builtin"] = Field("auto", description="auto: Ollama where it answers, else the "
                                                          "built-in runtime.")
-    name: str | None = Field(None, max_length=128, pattern=names.OLLAMA,
-                             description="Model name in Ollama; null: model.name.")
+    name: Annotated[Annotated[str, Field(pattern=names.OLLAMA), AfterValidator(_in_ollama)] | None, OWNER] = Field(
+        None, description="Model name in Ollama; null: model.name.")
     system: str | None = Field(None, description="System prompt; also what the identity examples are made from.")
     num_ctx: Positive = Field(4096, description="Context window, in tokens.")
 
 
 class PublishConfig(Section):
-    repo: str | None = Field(None, pattern=names.HUB_ID, description="Hub repository, ORG/NAME.")
-    private: bool = Field(True, description="Only for you and those you invite; a repository that is public already is "
-                          "then refused.")
-    create: bool = Field(True, description="Create the repository if it is missing.")
-    license: str | None = Field(None, description="Licence of the result, as the Hub spells it; null: the base's.")
+    repo: Annotated[str | None, PUBLISH] = Field(None, pattern=names.HUB_ID, description="Hub repository, ORG/NAME.")
+    private: Annotated[bool, OWNER] = Field(True, description="Only for you and those you invite; a repository that "
+                                            "is public already is then refused.")
+    create: Annotated[bool, OWNER] = Field(True, description="Create the repository if it is missing.")
+    license: Annotated[str | None, OWNER] = Field(None, description="Licence of the result, as the Hub spells it; "
+                                                  "null: the base's.")
 
 
 class PathsConfig(Section):
     """Where artifacts lie, relative to the workspace; null: derived from model.name."""
 
-    dataset: str | None = None
-    validation: str | None = None
-    base: str | None = None
-    adapter: str | None = None
-    merged: str | None = None
-    gguf_dir: str | None = None
-    gguf: str | None = Field(None, description="One GGUF file to ask, serve or publish instead of the quantised one.")
-    gguf_manifest: str | None = None
-    modelfile: str | None = None
-    checkpoints: str | None = None
-    readme: str | None = None
-    readme_lora: str | None = None
-    model_card: str | None = None
-    publish_log: str | None = None
+    dataset: Output = None
+    validation: Output = None
+    base: Output = None
+    adapter: Output = None
+    merged: Output = None
+    gguf_dir: Output = None
+    gguf: Output = Field(None, description="One GGUF file to ask, serve or publish instead of the quantised one.")
+    gguf_manifest: Output = None
+    modelfile: Output = None
+    checkpoints: Output = None
+    readme: Output = None
+    readme_lora: Output = None
+    model_card: Output = None
+    publish_log: Output = None
 
 
 class Config(Section):
@@ -278,6 +314,17 @@ def nested(flat: dict[str, Any]) -> dict:
 SETTINGS = set(dotted(Config().model_dump()))
 SECTIONS = {key[:i] for key in SETTINGS for i, character in enumerate(key) if character == "."}
 KNOWN = sorted(SETTINGS | SECTIONS)
+
+
+def _kinds(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Kind]]:
+    for name, field in section.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from _kinds(inner, f"{prefix}{name}.")
+        yield from ((f"{prefix}{name}", mark) for mark in field.metadata if isinstance(mark, Kind))
+
+
+KINDS = dict(_kinds(Config))  # setting → what it leads to
 
 
 def read_yaml(path: Path) -> dict:
@@ -354,6 +401,15 @@ class Loaded:
         self.config = config
         self.origins = origins
         self.notices = notices
+
+    @property
+    def without_effect(self) -> str | None:
+        """A setting that somebody made and another one overrules."""
+        chosen, origin = self.config.generation, self.origins.get("generation.temperature")
+        if origin is None or not chosen.greedy or chosen.temperature == 0:
+            return None
+        return (f"generation.temperature {chosen.temperature:g} ({origin}) is without effect: generation.greedy is "
+                f"true ({self.origins['generation.greedy']}); --set generation.greedy=false lets it have one")
 
 
 def assemble(layers: list[tuple[str, dict[str, Any]]], notices: list[str]) -> Loaded:

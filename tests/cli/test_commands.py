@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import time
+import os
 from pathlib import Path
 
 import pytest
 import yaml
 
-from forge.cli.init import write_config
+from forge.cli.init import init, write_config
 from forge.core.config import KNOWN, SECTIONS
+from forge.errors import EnvironmentProblem, UsageError
 
 COMMANDS = ["init", "doctor", "download", "dataset", "validate", "train", "ask", "merge", "quantize", "modelfile",
-            "evaluate", "deploy", "chat", "serve", "mcp", "publish", "run", "plan", "status", "tools link",
+            "evaluate", "deploy", "chat", "serve", "mcp", "publish", "run", "plan", "status", "verify", "tools link",
             "config show", "config schema"]
 COMMON = ["--config", "--set", "--workspace", "--json", "--quiet", "--verbose"]
 STAGES = ["download", "dataset", "train", "quantize", "modelfile", "deploy"]
@@ -68,14 +69,26 @@ def test_the_first_run(first_run):
 
 def test_the_second_run_does_nothing_and_says_so(done, run_forge):
     before = {path: path.stat().st_mtime_ns for path in done.rglob("*") if "logs" not in path.parts}
-    started = time.monotonic()
-    ran = run_forge("run", cwd=done)
-    seconds = time.monotonic() - started
+    ran = run_forge("run", cwd=done, env={"PYTHONPROFILEIMPORTTIME": "1"})
     assert (ran.code, ran.stdout) == (0, "nothing to do: everything is up to date\n")
     assert ran.stderr.count("skipped") == len(STAGES)
     after = {path: path.stat().st_mtime_ns for path in done.rglob("*") if "logs" not in path.parts}
     assert {p for p in after if after[p] != before.get(p)} <= {done / ".forge/lock"}
-    assert seconds < 2
+    imported = {line.rpartition("|")[2].strip() for line in ran.stderr.splitlines() if line.startswith("import time:")}
+    assert "forge.pipeline" in imported
+    assert not imported & {"torch", "transformers", "xllamacpp"}, "what it takes to find that nothing is to be done"
+
+
+def test_verify_reads_everything_again(copy, run_forge):
+    path = copy / "models/small-adapter/adapter_model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-9] ^= 1
+    path.write_bytes(data)
+    ran = run_forge("verify", "--json", cwd=copy)
+    assert (ran.code, ran.json["intact"]) == (4, False)
+    wrong = {row["path"]: (row["status"], row["fix"]) for row in ran.json["files"] if row["status"] != "intact"}
+    assert wrong == {"models/small-adapter": ("changed", "forge train --force makes it again")}
+    assert {row["role"] for row in ran.json["files"]} >= {"base", "dataset", "gguf Q4_K_M", "checkpoint"}
 
 
 @pytest.mark.parametrize(("line", "keys"), RESULTS.items(), ids=RESULTS)
@@ -178,12 +191,66 @@ def test_init_writes_a_config_that_loads(name, tmp_path, run_forge):
 
 
 @pytest.mark.parametrize(("memory", "size", "amplification", "base"), [
-    (8.0, 1000, 15, "qwen2.5-7b"), (8.0, 600_000, 10, "qwen2.5-7b"), (0.0, 1000, 6, "qwen2.5-coder-0.5b")])
+    (8.0, 1000, 15, "qwen3-8b"), (8.0, 600_000, 10, "qwen3-8b"), (0.0, 1000, 6, "qwen3-0.6b")])
 def test_init_chooses_by_the_machine_and_the_folder(memory, size, amplification, base, tmp_path, monkeypatch):
     monkeypatch.setattr("forge.cli.init.gpu", lambda: ("A GPU" if memory else "", memory))
     (tmp_path / "a.md").write_text("A word. " * (size // 8))
     config = yaml.safe_load(write_config(tmp_path, force=False)[1])
     assert (config["dataset"]["amplification"], config["model"]["base"]) == (amplification, base)
+
+
+def test_init_shows_what_it_found(tmp_path, run_forge):
+    (tmp_path / "node_modules").mkdir()
+    for name, text in {
+        "a.md": "# Lamp\n\n" + "The lamp is lit at dusk, and the keeper writes it into the log of the harbour. " * 3,
+        "b.md": "# Lampe\n\n" + "Die Lampe wird am Abend entzündet, und der Wärter trägt es in das Buch ein. " * 3,
+        "yarn.lock": "x", "logo.svg": "<svg/>", ".env.local": "K=1", ".gitignore": "old.md\n", "old.md": "x",
+    }.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "song.mp3").write_bytes(b"ID3\0\0")
+    found = run_forge("init", "--json", cwd=tmp_path).json
+    assert found["kinds"] == {".md": 2, ".gitignore": 1}
+    assert found["languages"] == {"en": 1, "de": 1}
+    assert found["seconds"] > 0
+    reasons = {each["path"]: each["reason"] for each in found["left_out"]}
+    assert set(reasons) == {"yarn.lock", "logo.svg", ".env.local", "song.mp3", "node_modules", "./"}
+    said = run_forge("init", "--force", cwd=tmp_path).stdout
+    assert "languages: 1 English, 1 German" in said
+    assert "a drawing: logo.svg; exclude: ['!*.svg'] in forge.yaml reads them" in said
+    assert ".gitignore leaves it out: ./ (1 file)" in said
+    assert "time: training takes about" in said
+
+
+@pytest.mark.parametrize(("files", "fix"), [
+    ({}, "put documents there"), ({"a.svg": b"<svg/>"}, "!*.svg"), ({"a.mp3": b"ID3\0\0"}, "sound: write down")])
+def test_init_writes_a_config_where_nothing_can_be_read_and_says_what_to_do(files, fix, tmp_path, run_forge):
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    ran = run_forge("init", cwd=tmp_path)
+    assert (ran.code, (tmp_path / "forge.yaml").exists()) == (0, True)
+    assert "nothing here can be read yet" in ran.stdout
+    assert fix in ran.stdout.partition("\nfix: ")[2]
+    assert fix in run_forge("plan", cwd=tmp_path).stderr, "the same way out"
+
+
+def test_init_names_what_is_to_be_installed(tmp_path, monkeypatch):
+    monkeypatch.setattr("forge.cli.init.importlib.util.find_spec", lambda name: None)
+    (tmp_path / "a.pdf").write_bytes(b"%PDF-1.7\0")
+    found, said = init(tmp_path, force=False)
+    assert found["documents"] == 0
+    assert found["fix"] == "pip install 'phoenix-forge[docs]'"
+    assert "not read yet: 1 .pdf; fix: pip install 'phoenix-forge[docs]'" in said
+
+
+def test_init_needs_a_folder_that_can_be_written(tmp_path, monkeypatch):
+    with pytest.raises(UsageError, match="does not exist") as missing:
+        init(tmp_path / "none", force=False)
+    assert "mkdir -p" in missing.value.fix
+    monkeypatch.setattr("os.access", lambda path, mode: not mode & os.W_OK)
+    with pytest.raises(EnvironmentProblem, match="cannot be written to") as locked:
+        init(tmp_path, force=False)
+    assert str(tmp_path) in locked.value.fix
+    assert not (tmp_path / "forge.yaml").exists()
 
 
 def test_commands_find_the_workspace_from_below(done, run_forge, tmp_path):

@@ -236,7 +236,8 @@ def test_a_run_that_fails_says_why_and_what_is_refused_before_it_starts(talk, fo
 
         for settings in ({"paths.dataset": "/tmp/x"}, {"paths": {"dataset": "/tmp/x"}}, {" paths.dataset": "/tmp/x"},
                          {"corpus": {"roots": ["/"]}}, {"dataset.teacher": "https://elsewhere/v1#m"},
-                         {"publish.repo": "a/b"}, {"deploy.name": "another"}):
+                         {"publish.repo": "a/b"}, {"deploy.name": "another"}, {"evaluate.questions": "/etc/passwd"},
+                         {"profile": "sanctuary"}, {"model.base": "/etc"}):
             assert "not for an assistant to set" in await refused(client, "start_run", settings=settings)
         assert "train.epochs" in await refused(client, "start_run", settings={"train.epochs": -1})
         assert "no stage 'nope'" in await refused(client, "start_run", last="nope")

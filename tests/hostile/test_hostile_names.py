@@ -37,7 +37,7 @@ def test_the_owner_of_a_repository(owner: str, refused: Callable) -> None:
 
 
 def test_names_that_are_meant() -> None:
-    for name in ("qwen2.5-coder-0.5b", "A_b.C-1", "x" * 96):
+    for name in ("qwen2.5-coder-0.5b", "A_b.C-1", "x" * 80):
         assert validate({"model.name": name}, {}).model.name == name
     for name in ("m", "m:latest", "me/m:v1.2", "registry.example.com:5000/me/m:q4_K_M", "hf.co/Org/Repo-GGUF:Q4_K_M",
                  "localhost:11434/library/m"):
