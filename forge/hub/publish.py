@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import httpx2
 
+from forge.chat.template import TEMPLATE
 from forge.core.fsio import files_below, human, sha256_bytes, sha256_file
 from forge.core.report import Reporter
 from forge.errors import EnvironmentProblem, StageFailed, UsageError
@@ -101,6 +102,8 @@ def plan(repo: str | None, *, private: bool, create: bool, ggufs: Sequence[Path]
     if adapter:
         below = "lora/" if ggufs or merged else ""
         items += [Item(f"{below}{own}", adapter / own) for own in ADAPTER_FILES]
+        if (adapter / TEMPLATE).is_file():  # what training fixed of the base's template
+            items.append(Item(f"{below}{TEMPLATE}", adapter / TEMPLATE))
         if readme_lora:
             items.append(Item("README_LORA.md" if below or readme else "README.md", readme_lora))
     kind: Kind = "dataset" if dataset and not (items or files) else "model"
