@@ -3,7 +3,7 @@
 Each is extracted as the dataset stage does it (read, split, facts, tokens) in a process of its own, which may take 60 s
 and 4 GB here; `--before DIR` is another checkout of Forge to measure beside this one.
 
-Usage: python bench/hostile.py [NAME…] [--before DIR]     `DOCUMENTS` are seeds of bench/fuzz.py, too
+Usage: python bench/hostile.py [NAME…] [--before DIR]
 """
 # ruff: noqa: E501
 

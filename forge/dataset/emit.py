@@ -22,7 +22,7 @@ from forge.corpus.prose import SAMPLE, language
 from forge.dataset.extract import Extract, Known, Part, fitting
 from forge.dataset.probes import Guard
 from forge.dataset.resolve import Resolution
-from forge.examples.example import Example, Scale, share_of, stable_hash
+from forge.examples.example import Example, Scale, most_tokens, share_of, stable_hash
 from forge.questions import ALWAYS, BESIDE, LATE, link_facts
 from forge.questions.briefly import briefly
 
@@ -198,7 +198,7 @@ def _held_examples(held: list[Turn], made: Made, wanted: int, found: Extract, pr
     order = sorted(held, key=lambda turn: stable_hash("validation", recipe.seed, found.path, *turn.forms))
     fresh = (example for turn in order for example in _examples(found, turn, recipe, scale)
              if (example.prompt, example.answer) not in asked
-             and scale.fits(example, scale.encoder.count(example.answer) + 1))
+             and scale.fits(example, most_tokens(example.answer) + 1))
     some = list(islice(fresh, 2 * wanted))  # looked at together: one by one takes ten times as long
     bad = _leaks(probes, some)
     return [example for example, leak in zip(some, bad, strict=True) if not leak][:wanted]

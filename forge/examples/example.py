@@ -28,8 +28,10 @@ def most_tokens(text: str) -> int:
     and some characters become three (U+0958, U+FB2C, U+1D160)."""
     if text.isascii():
         return len(text)
-    whole, apart = (len(form.encode(errors="surrogatepass")) for form in (text, unicodedata.normalize("NFKD", text)))
-    return max(whole, apart)
+    whole = len(text.encode(errors="surrogatepass"))
+    if unicodedata.is_normalized("NFKD", text):  # quick, and so it is for most
+        return whole
+    return max(whole, len(unicodedata.normalize("NFKD", text).encode(errors="surrogatepass")))
 
 
 class Example(NamedTuple):

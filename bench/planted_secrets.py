@@ -1,6 +1,6 @@
 """Secrets found: Forge beside bc-detect-secrets, on planted files of many forms and encodings, and on look-alikes.
 
-Usage: python bench/secrets.py --peer DIR   (a folder with an installed bc-detect-secrets: pip install --target DIR …)
+Usage: python bench/planted_secrets.py --peer DIR   (with bc-detect-secrets: pip install --target DIR bc-detect-secrets)
 
 Four sets. `tokens` and `forms` are what Forge's tests plant, so its own figures there are no surprise; `theirs` are
 strings made at random from the peer's own patterns, and `look-alikes` what documentation has in a secret's place. Forge
