@@ -10,7 +10,6 @@ Usage: python bench/hostile.py [NAME…] [--before DIR]
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import math
 import os
@@ -21,22 +20,15 @@ import signal
 import subprocess
 import sys
 import tempfile
-import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+from kinds import zipped
+
 RESULT = Path(__file__).resolve().parent / "results" / "hostile.json"
 SECONDS, MEMORY = 60, 4_000_000_000
 UNPACKED = 156_000_000
-
-
-def _zip(parts: dict[str, bytes]) -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as packed:
-        for name, content in parts.items():
-            packed.writestr(name, content)
-    return out.getvalue()
 
 
 WORD = ("http://schemas.openxmlformats.org/wordprocessingml/2006/main", "word/document.xml")
@@ -50,7 +42,7 @@ def _docx(body: bytes) -> bytes:
     rels = (b'<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships"><Relationship Id="r1" '
             b'Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/officeDocument" '
             b'Target="word/document.xml"/></Relationships>')
-    return _zip({"[Content_Types].xml": types, "_rels/.rels": rels, "word/document.xml":
+    return zipped({"[Content_Types].xml": types, "_rels/.rels": rels, "word/document.xml":
                  f'<w:document xmlns:w="{WORD[0]}"><w:body>'.encode() + body + b"</w:body></w:document>"})
 
 
@@ -61,7 +53,7 @@ def _paragraphs(size: int) -> bytes:
 
 def _odt(body: bytes) -> bytes:
     names = " ".join(f'xmlns:{kind}="{uri}"' for kind, uri in OPEN.items())
-    return _zip({"mimetype": b"application/vnd.oasis.opendocument.text", "content.xml":
+    return zipped({"mimetype": b"application/vnd.oasis.opendocument.text", "content.xml":
                  f"<office:document-content {names}><office:body><office:text>".encode() + body
                  + b"</office:text></office:body></office:document-content>"})
 
@@ -71,7 +63,7 @@ def _pptx(body: bytes) -> bytes:
     show = "http://schemas.openxmlformats.org/presentationml/2006/main"
     office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
     package = "http://schemas.openxmlformats.org/package/2006/relationships"
-    return _zip({
+    return zipped({
         "ppt/presentation.xml": f'<p:presentation xmlns:p="{show}" xmlns:r="{office}"><p:sldIdLst><p:sldId id="256" '
                                 'r:id="r1"/></p:sldIdLst></p:presentation>'.encode(),
         "ppt/_rels/presentation.xml.rels": f'<Relationships xmlns="{package}"><Relationship Id="r1" Type="{office}/slide"'
@@ -84,7 +76,7 @@ def _xlsx(rows: bytes) -> bytes:
     sheet = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
     office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
     package = "http://schemas.openxmlformats.org/package/2006/relationships"
-    return _zip({
+    return zipped({
         "[Content_Types].xml": b'<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"/>',
         "_rels/.rels": f'<Relationships xmlns="{package}"><Relationship Id="r1" Type="{office}/officeDocument" '
                        'Target="xl/workbook.xml"/></Relationships>'.encode(),
@@ -97,7 +89,7 @@ def _xlsx(rows: bytes) -> bytes:
 
 
 def _epub(body: bytes) -> bytes:
-    return _zip({
+    return zipped({
         "mimetype": b"application/epub+zip",
         "META-INF/container.xml": b'<container xmlns="urn:oasis:names:tc:opendocument:xmlns:container"><rootfiles>'
                                   b'<rootfile full-path="a.opf"/></rootfiles></container>',

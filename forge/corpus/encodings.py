@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
@@ -12,17 +13,15 @@ NO_TEXT = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f\ufffe\uffff\ue000-\uf8ff]
 STRAY = re.compile("[\udcc2-\udcf4][\udc80-\udcbf]+|[\udc80-\udcff]")  # half a character, or one byte, escaped
 SAMPLE = 8192  # bytes that tell whether a text is UTF-16
 FEW = 100  # one byte of so many, at most, is a slip in an English text; more are a language with letters of its own
-KANA = 5  # one of so many Japanese characters is hiragana, at least
 # What people's files are in: of all that charset-normalizer knows, a page of German is DOS's Baltic letters as well.
 LIKELY = ["cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp1258", "cp874", "koi8_r",
           "koi8_u", "cp866", "cp932", "euc_jp", "gb18030", "big5", "cp949"]
 BEYOND = re.compile("[^\x00-\x7f]+")
-JAPANESE, KOREAN = re.compile("[\u3040-\u30ff]+"), re.compile("[\uac00-\ud7a3]+")
-CHINESE = re.compile("[\u4e00-\u9fff]+")
-# Which letters are how much of a text beyond ASCII, at least; in another's encoding hardly any are.
-EASTERN = (("cp932", JAPANESE, 0.2), ("euc_jp", JAPANESE, 0.2), ("cp949", KOREAN, 0.5), ("gb18030", CHINESE, 0.5),
-           ("big5", CHINESE, 0.5))
-
+KANA, HANGUL, HAN = map(re.compile, ("[\u3040-\u30ff]+", "[\uac00-\ud7a3]+", "[\u4e00-\u9fff]+"))
+# Encodings of East Asia share their bytes. Which letters are how much of a text beyond ASCII, at least: in another's
+# hardly any are. Only Japanese has kana, so its encodings are sure before anything is guessed.
+JAPANESE = (("cp932", KANA, 0.2), ("euc_jp", KANA, 0.2))
+EASTERN = (("cp949", HANGUL, 0.5), ("gb18030", HAN, 0.5), ("big5", HAN, 0.5))
 
 
 class Decoded(NamedTuple):
@@ -94,24 +93,15 @@ def _claimed(body: bytes, named: str) -> str | None:
         return None
 
 
-def _is_euc_jp(body: bytes) -> bool:
-    """EUC-JP's, EUC-KR's and GB2312's characters share their bytes; only Japanese is full of hiragana."""
-    try:
-        text = body.decode("euc_jp")
-    except UnicodeDecodeError:
-        return False
-    return KANA * sum("\u3041" <= letter <= "\u3096" for letter in text) >= sum(letter > "\x7f" for letter in text)
-
-
 def _guess(body: bytes, where: str) -> Decoded:
-    if _is_euc_jp(body):
-        return Decoded(body.decode("euc_jp"), 0, f"{where}: read as euc_jp")
+    if found := _eastern(body, JAPANESE):
+        return Decoded(found[0], 0, f"{where}: read as {found[1]}")
     try:
         from charset_normalizer import from_bytes
     except ImportError:
         return Decoded(body.decode("utf-8", "replace"), 0, f"{where}: broken bytes were replaced")
     best = from_bytes(body, cp_isolation=LIKELY).best()
-    if best is None and (found := _eastern(body)):
+    if best is None and (found := _eastern(body, EASTERN)):
         return Decoded(found[0], 0, f"{where}: read as {found[1]}")
     if best is None:
         text = body.decode("utf-8", "replace")
@@ -119,14 +109,14 @@ def _guess(body: bytes, where: str) -> Decoded:
     return Decoded(str(best), 0, f"{where}: read as {best.encoding}")
 
 
-def _eastern(body: bytes) -> tuple[str, str] | None:
-    """As the first encoding of East Asia that decodes it whole, and into the letters of its own language."""
-    for name, letters, least in EASTERN:
+def _eastern(body: bytes, rows: Sequence[tuple[str, re.Pattern[str], float]]) -> tuple[str, str] | None:
+    """As the first encoding that decodes it whole, and into the letters of its own language."""
+    for name, letters, least in rows:
         try:
             text = body.decode(name)
         except UnicodeDecodeError:
             continue
-        beyond = sum(len(part) for part in BEYOND.findall(text))
-        if sum(len(part) for part in letters.findall(text)) >= least * beyond:
+        beyond = sum(map(len, BEYOND.findall(text)))
+        if sum(map(len, letters.findall(text))) >= least * beyond:
             return text, name
     return None

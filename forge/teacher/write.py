@@ -119,6 +119,7 @@ def _written(passages: Sequence[Passage], teacher: Teacher, cache_: Cache, worke
     languages, taken = [language(passage.text) for passage in passages], _examined(frozen)
     targets = [target for i, passage in enumerate(passages)
                for target in _first(_targets(i, passage, languages[i], per_sentence, wordings, taken), share)]
+
     def ask(requests: Sequence[Sequence[Message]], tokens: int, label: str) -> list[Completion]:
         return completed(requests, tokens, teacher, cache_, workers, tally, report, label)
 

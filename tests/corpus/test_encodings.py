@@ -1,6 +1,8 @@
 """Bytes → text: what is known of a file stays, whatever one byte of it is."""
 
+import json
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -42,6 +44,14 @@ def test_all_but_the_broken_byte_stays_what_it_is(data, text, note):
 def test_another_encoding_is_still_found(text, name):
     pytest.importorskip("charset_normalizer")
     assert decode(text.encode(name)).text == text
+
+
+@pytest.mark.parametrize("name", ["cp932", "euc_jp"])
+def test_japanese_is_not_taken_for_chinese_or_korean(name):
+    """Their characters share their bytes; only Japanese has kana. Each document alone is of some thirty letters."""
+    documents = json.loads((Path(__file__).parent / "languages/ja.json").read_text("utf-8"))["documents"]
+    for text in documents.values():
+        assert decode(text.encode(name)).text == text
 
 
 def test_a_file_is_believed_what_it_says_of_itself():

@@ -30,9 +30,10 @@ ADMONITION = re.compile(r"(?P<kind>NOTE|TIP|IMPORTANT|WARNING|CAUTION):[ \t]+")
 DELIMITER = re.compile(r"(?:-{4,}|\.{4,}|={4,}|\*{4,}|_{4,}|\+{4,}|/{4,}|--|`{3,}[\w+-]*|[|,:!]={3,})$")
 RULE = {"'''": "***", "---": "***", "***": "***", "<<<": ""}
 LABELS = {kind: kind.capitalize() for kind in ("NOTE", "TIP", "IMPORTANT", "WARNING", "CAUTION")}
-LINK = re.compile(r"(?:link:(?P<path>[^\s\[\]]{1,1000})|xref:(?P<xref>[^\s\[\]]{0,1000})|(?P<url>(?:(?:https?|ftp|"
-    r"irc)://|mailto:)[^\s\[\]<>]{1,1000}|"
-                  r"\{[\w-]+\}[^\s\[\]<>{}]{0,1000}))\[(?P<said>(?:[^\[\]\\]|\\.|\[[^\[\]]{0,300}\]){0,1000})\]")
+LINK = re.compile(
+    r"(?:link:(?P<path>[^\s\[\]]{1,1000})|xref:(?P<xref>[^\s\[\]]{0,1000})|"
+    r"(?P<url>(?:(?:https?|ftp|irc)://|mailto:)[^\s\[\]<>]{1,1000}|\{[\w-]+\}[^\s\[\]<>{}]{0,1000}))"
+    r"\[(?P<said>(?:[^\[\]\\]|\\.|\[[^\[\]]{0,300}\]){0,1000})\]")
 CODE = re.compile(r"(?<![\"'])`[^`\n]{1,500}`(?![\"'])")
 CELL = re.compile(r"(?:(?P<wide>\d+)?(?:\.\d+)?\+|(?P<times>\d+)\*)?[<^>.]*[adehlmsv]?(?<!\\)\|")
 KNOWN = {"nbsp": " ", "sp": " ", "empty": "", "blank": "", "zwsp": "", "plus": "+", "asterisk": "*", "amp": "&",

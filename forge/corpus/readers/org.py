@@ -21,17 +21,17 @@ COMMENT = re.compile(r"[ \t]*#(?:[ \t]|$)")
 FIXED = re.compile(r"(?P<margin>[ \t]*):(?:[ ](?P<said>.*))?$")
 RULE = re.compile(r"[ \t]*\|[-+|: ]*-[-+|: ]*$")
 # A line that begins something of its own.
-APART = re.compile(r"\*+[ \t]|[ \t]*(?:#\+|#[ \t]|[-+][ \t]|\d+[.)][ \t]|\||:(?:[ \t]|$)|"
-    r":[A-Z][\w-]*:[ \t]*$)")
+APART = re.compile(r"\*+[ \t]|[ \t]*(?:#\+|#[ \t]|[-+][ \t]|\d+[.)][ \t]|\||:(?:[ \t]|$)|:[A-Z][\w-]*:[ \t]*$)")
 TERM = re.compile(r"[ \t]*[-+][ \t]+(?P<term>.+?)(?P<mark>[ \t]+::)(?:[ \t]|$)")
 VERBATIM = {"src", "example", "export", "latex", "html"}
 SHOWN = {"title": "# {}", "caption": "**{}**", "author": "{}", "subtitle": "{}"}
 LINK = re.compile(r"\[\[(?P<to>[^\[\]\n]+)\](?:\[(?P<said>(?:[^\[\]\n]|\n(?!\s*\n)|\[[^\[\]\n]*\])*?)\])?\]")
 PICTURE = re.compile(r"\.(?:png|jpe?g|gif|svg|webp)$", re.IGNORECASE)
 # A mark stands after a space or an opening sign, and before a space or what ends a clause.
-MARKUP = re.compile(r"(?:(?<=[\s({'\"\[])|(?<=\A)|(?<=[-—]))(?P<mark>[=~*/_+])(?P<said>(?!(?P=mark))\S(?:(?:[^\n]|"
-    r"\n(?!\s*\n)){0,200}?\S)??)(?P=mark)"
-                    r"(?=[\s).,;:!?'\"}\]\\-]|\Z)")
+MARKUP = re.compile(
+    r"(?:(?<=[\s({'\"\[])|(?<=\A)|(?<=[-—]))(?P<mark>[=~*/_+])"
+    r"(?P<said>(?!(?P=mark))\S(?:(?:[^\n]|\n(?!\s*\n)){0,200}?\S)??)(?P=mark)"
+    r"(?=[\s).,;:!?'\"}\]\\-]|\Z)")
 SIGNS = {"=": "`", "~": "`", "*": "**", "/": "*", "_": "", "+": "~~"}
 read = markdown.read
 

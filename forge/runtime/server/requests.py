@@ -56,10 +56,6 @@ class Asked:
     usage: bool = False
     logprobs: bool = False
 
-    @property
-    def constrained(self) -> bool:
-        return "grammar" in self.sent or "json_schema" in self.sent
-
 
 def body_limit(num_ctx: int) -> int:
     """Bytes of the longest body that is read."""
