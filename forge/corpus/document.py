@@ -74,6 +74,15 @@ class Document:
         return [int(self.offsets[start]), int(self.offsets[end])]
 
 
+class Held(NamedTuple):
+    """Of what a file holds beside its running text, `total` of a kind, counted in the file itself before anything is
+    extracted: "pages", "slides", "sheets", "equations" or "pictures". Of these `read` gave text."""
+
+    kind: str
+    total: int
+    read: int
+
+
 class Cut(NamedTuple):
     """Characters `start` to `end` of a file's text that nobody who reads it sees, and what they see there instead."""
 

@@ -7,7 +7,7 @@ words has fifty million in its questions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -18,8 +18,9 @@ INVERSE = pow(BASE, -1, 2**64)
 PLACES = 64  # places with a weight of their own; a longer text starts over
 # The raw stream of this generator is stable across NumPy releases.
 WEIGHTS = np.random.PCG64(20261124).random_raw(PLACES) | np.uint64(1)
-IS_WORD = np.array([b >= 0x80 or chr(b).isalnum() or b == 0x5F for b in range(256)])
+IS_WORD = bytes(b >= 0x80 or chr(b).isalnum() or b == 0x5F for b in range(256))
 SEPARATOR = "\0"
+TOGETHER = 1 << 20  # characters that are hashed together
 FILTER = 4  # bits of a filter for each hash put in; most come several times, and take one
 
 
@@ -38,14 +39,26 @@ def _powers(base: int, length: int) -> np.ndarray:
     return np.cumprod(powers)
 
 
+def some_at_a_time(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The texts in runs short enough to be hashed together: tables take a hundred bytes a character."""
+    start = size = 0
+    for end, text in enumerate(texts, 1):
+        size += len(text)
+        if size > TOGETHER:
+            yield texts[start:end]
+            start, size = end, 0
+    yield texts[start:]
+
+
 def words(texts: Sequence[str]) -> Words:
     """Runs of letters, digits, underscores and whatever is not ASCII, in lower case."""
     joined = SEPARATOR.join(texts)
     if joined.count(SEPARATOR) > max(0, len(texts) - 1):
         return words([text.replace(SEPARATOR, " ") for text in texts])
-    data = np.frombuffer(joined.lower().encode("utf-8", "surrogatepass"), np.uint8)
+    text = _lowered(joined)
+    data = np.frombuffer(text, np.uint8)
     inside = np.zeros(len(data) + 2, bool)
-    inside[1:-1] = IS_WORD[data]
+    inside[1:-1] = np.frombuffer(text.translate(IS_WORD), bool)
     edges = np.flatnonzero(inside[1:] != inside[:-1])
     starts, ends = edges[::2], edges[1::2]
     size = 1 << len(data).bit_length()  # tables of few sizes
@@ -56,6 +69,15 @@ def words(texts: Sequence[str]) -> Words:
     borders = np.searchsorted(starts, np.flatnonzero(data == 0))
     counts = np.diff(borders, prepend=0, append=len(starts))
     return Words(hashes, np.repeat(np.arange(len(counts)), counts), len(texts))
+
+
+def _lowered(text: str) -> bytes:
+    """In lower case, as UTF-8. str.lower() takes twenty times as long for a text with any character beyond ASCII, of
+    which most have no case."""
+    simple = text.encode("utf-8", "surrogatepass").lower()
+    data = np.frombuffer(simple, np.uint8)
+    others = data[data >= 0x80].tobytes().decode("utf-8", "surrogatepass")
+    return simple if others == others.lower() else text.lower().encode("utf-8", "surrogatepass")
 
 
 def identities(found: Words) -> np.ndarray:

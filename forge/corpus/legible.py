@@ -27,6 +27,7 @@ SHOWN = 8  # places that a note lists
 WORDED = 0.4  # of a run's characters, in parts that are spelt as words: chance gives base64 0.2 and hex 0.06
 LETTERED = 0.15  # of a run's characters: what has fewer letters is a number
 LONG = 400  # characters of a line that may be minified
+BYTES = 400  # of an array in source code; tables of values have 256
 ODD = 0.3  # of a paragraph's words that no script writes so
 JUDGED = 20  # words; fewer say nothing
 OTHER = {"Cc", "Co", "Cn", "Cs"}  # kinds of character that no text has
@@ -38,7 +39,7 @@ ODD_SIGNS = frozenset(sign for sign in BASIC if unicodedata.category(sign) in OT
 CODES = "".join(sign for sign in BASIC if "\ue000" <= sign <= "\uf8ff") + "\ufffd"
 CONTROLS = "".join(chr(code) for code in range(32) if chr(code) not in "\t\n\v\f\r\x1b")
 LETTER = re.compile(r"[^\W\d_]")
-PARAGRAPH = re.compile(r"\S(?:[^\n]|\n(?!\s*\n))*")
+PARAGRAPH = re.compile(r"\S[^\n]*(?:\n(?![^\S\n]*\n)[^\n]*)*")  # by lines: a step a letter would keep 100 bytes each
 SPELT = re.compile(r"[A-Z]?[a-z]{3,}|[A-Z]{4,}")
 ZEROS = re.compile(r"A{4,}")  # bytes of zero in base64
 HEXADECIMAL = re.compile(r"[0-9a-fA-F\s]+")
@@ -246,6 +247,8 @@ KINDS = (
                                   rf"{HEX}{HEX}{HEX}{HEX} (?:{HEX}{{4}}\b ?){{5,}}"), _is_dump),
     Kind("a hex dump", re.compile(rf"^(?:[ \t]*{HEX}{{4,16}}:?[ \t]+(?:{HEX}{{2,8}}[ \t]+){{4,}}[^\n]*(?:\n|\Z)){{4,}}",
                                   re.MULTILINE), _is_addressed),
+    Kind("bytes of a file as code",
+         re.compile(rf"(?:0x{HEX}{{1,2}}\s*,\s*){{{BYTES},}}|(?:\\x{HEX}{HEX}){{{BYTES},}}"), _always),
     Kind("hashes of files", re.compile(rf"^(?:{HEX}{{32,128}} [ *]\S+[ \t]*(?:\n|\Z)){{4,}}", re.MULTILINE), _always),
     Kind("path data of a drawing", re.compile(r"[Mm][-\d.,\s]{3,}(?:[LlHhVvCcSsQqTtAaMm][-\d.,\s]+|[Zz]\s*){3,}"),
          _is_path),

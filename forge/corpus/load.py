@@ -12,8 +12,8 @@ from typing import Literal
 import numpy as np
 
 from forge.core.fsio import sha256_bytes
-from forge.corpus import encodings, legible, secrets
-from forge.corpus.document import Document, cut
+from forge.corpus import encodings, holdings, legible, secrets
+from forge.corpus.document import Document, Held, cut
 from forge.corpus.guarded import Limits, Pool
 from forge.corpus.readers import Unreadable, extract, extracts, hidden, recognises, structure
 from forge.corpus.walk import File
@@ -31,12 +31,14 @@ RECOGNISING = 60  # times as long as a file's text may take, where text in image
 
 @dataclass(frozen=True)
 class Loaded:
-    """`document` is None where the file cannot be one, or the secrets policy keeps it out; `skipped` says why."""
+    """`document` is None where the file cannot be one, or the secrets policy keeps it out; `skipped` says why. `held`
+    counts pages, equations, pictures and the like in the file, whether it became a document or not."""
 
     document: Document | None
     sha256: str
     findings: list[secrets.Finding]
     skipped: str | None = None
+    held: tuple[Held, ...] = ()
 
 
 Policy = Literal["redact", "drop", "fail"]
@@ -59,8 +61,9 @@ def limits(file: File, _: bytes | None = None) -> Limits:
     return Limits(made.seconds * RECOGNISING, made.memory * 2) if recognises(file.name) else made
 
 
-def load(file: File, policy: Policy, data: bytes | None = None) -> Loaded:
-    """Reads a file, or takes its bytes. Under the policy `fail` its findings are the caller's to refuse.
+def load(file: File, policy: Policy, data: bytes | None = None, *, personal: bool = False) -> Loaded:
+    """Reads a file, or takes its bytes. Under the policy `fail` its findings are the caller's to refuse; `personal`
+    data count among them where asked for.
 
     Of a format that is extracted (a Word file, say), byte offsets count in the UTF-8 form of the extracted text.
     """
@@ -70,27 +73,28 @@ def load(file: File, policy: Policy, data: bytes | None = None) -> Loaded:
         text, offsets, notes = _extracted(file.name, data) if extracts(file.name) else decode(data)
     except Unreadable as problem:
         fix = f"; fix: {problem.fix}" if problem.fix else ""
-        return Loaded(None, digest, [], f"{problem.message}{fix}")
-    whole = text
+        return Loaded(None, digest, [], f"{problem.message}{fix}", holdings.counted(file.name, data, problem))
+    held = holdings.counted(file.name, data, text)
+    whole = text = str(text)
     text, offsets = _visible(file.name, text, offsets)
     if not text.strip() and whole.strip():
-        return Loaded(None, digest, [], "holds nothing that is shown: comments, settings or pictures alone")
+        return Loaded(None, digest, [], "holds nothing that is shown: comments, settings or pictures alone", held)
     notes = (*notes, *legible.hidden(text, whole))
-    findings = secrets.scan(text)
+    findings = secrets.scan(text, personal=personal)
     if findings and text is not whole:
         findings = _placed(findings, offsets, whole.encode())
     if findings and policy == "drop":
-        return Loaded(None, digest, findings, f"holds {len(findings)} secrets; dataset.secrets is drop")
+        return Loaded(None, digest, findings, f"holds {len(findings)} secrets; dataset.secrets is drop", held)
     if findings:
         text, offsets = secrets.redact(text, offsets, findings)
     gated = legible.gated(text, offsets, whole)
     if gated.fault:
-        return Loaded(None, digest, findings, gated.fault)
+        return Loaded(None, digest, findings, gated.fault, held)
     text, offsets, notes = gated.text, gated.offsets, (*notes, *gated.notes)
     found = structure(file.name, text)
     title = found.title or _title(file.name)
     document = Document(file.relative, file.name, digest, text, title, found.blocks, offsets, notes)
-    return Loaded(document, digest, findings)
+    return Loaded(document, digest, findings, held=held)
 
 
 def read(file: File) -> bytes:
@@ -104,7 +108,7 @@ def read(file: File) -> bytes:
 
 def _extracted(name: str, data: bytes) -> tuple[str, np.ndarray, tuple[str, ...]]:
     text = extract(name, data)
-    return str(text), _offsets(text, 0), getattr(text, "notes", ())
+    return text, _offsets(text, 0), getattr(text, "notes", ())
 
 
 def decode(data: bytes) -> tuple[str, np.ndarray, tuple[str, ...]]:
@@ -136,8 +140,14 @@ def _offsets(text: str, base: int) -> np.ndarray:
     if text.isascii():
         return np.arange(base, base + len(text) + 1, dtype=np.int64)
     points = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
-    widths = 1 + (points > 0x7F).astype(np.int64) + (points > 0x7FF) + (points > 0xFFFF)
-    return np.concatenate([[base], base + np.cumsum(widths)])
+    widths = np.ones(len(points), np.uint8)
+    for least in (0x80, 0x800, 0x10000):  # from which UTF-8 takes a byte more
+        widths += points >= least
+    offsets = np.empty(len(points) + 1, np.int64)
+    offsets[0] = base
+    np.cumsum(widths, out=offsets[1:])
+    offsets[1:] += base
+    return offsets
 
 
 def _title(name: str) -> str:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 
 from semantic_text_splitter import TextSplitter
 
 from forge.corpus.document import Block, Document
 
 Count = Callable[[Sequence[str]], list[int]]  # tokens of each text
+WITHIN = re.compile(r"[A-Za-z0-9]{2}")  # the signs on either side of a cut
+SEPARATORS = ",;|)]}"
+LONGEST_VALUE = 100  # characters that are looked back for a separator
 
 
 @dataclass(frozen=True)
@@ -86,13 +90,26 @@ def _cut(text: str, tokens: int, limit: int, count: Count) -> Iterator[tuple[int
     """(start, end, tokens) of parts within the limit; cut by characters, checked by tokens, cut again where needed."""
     capacity = max(1, min(len(text) - 1, len(text) * limit * 9 // (tokens * 10)))
     at = 0
-    parts = TextSplitter(capacity, trim=False).chunks(text)
+    parts = list(_between(TextSplitter(capacity, trim=False).chunks(text)))
     for part, n in zip(parts, count(parts), strict=True):
         if n <= limit or len(part) == 1:
             yield at, at + len(part), n
         else:
             yield from ((at + a, at + b, m) for a, b, m in _cut(part, n, limit, count))
         at += len(part)
+
+
+def _between(parts: Sequence[str]) -> Iterator[str]:
+    """The parts, cut behind a separator where they would be cut within a value: a line of data has no spaces."""
+    rest = ""
+    for part, following in zip_longest(parts, parts[1:], fillvalue=""):
+        whole, rest = rest + part, ""
+        if WITHIN.search(whole[-1:] + following[:1]):
+            at = max(whole.rfind(sign, max(0, len(whole) - LONGEST_VALUE)) for sign in SEPARATORS) + 1
+            whole, rest = (whole[:at], whole[at:]) if at > 1 else (whole, "")
+        yield whole
+    if rest:
+        yield rest
 
 
 def _groups(pieces: list[_Piece], limit: int) -> Iterator[list[_Piece]]:

@@ -4,12 +4,13 @@ import re
 from collections import defaultdict
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forge.corpus.grams import filtered, grams, identities, maybe, words
+from forge.corpus.grams import filtered, grams, identities, maybe, some_at_a_time, words
 
-texts = st.lists(st.text(st.sampled_from("aAbBcé_1 .,-\n\0Σİ—"), max_size=24), max_size=8)
+texts = st.lists(st.text(st.sampled_from("aAbBcéÉ_1 .,-\n\0Σİ—"), max_size=24), max_size=8)
 
 
 def naive(text):
@@ -38,6 +39,16 @@ def test_grams_agree_with_strings(many):
     assert text.tolist() == [i for i, _ in expected]
     spelt = dict(zip(values.tolist(), (gram for _, gram in expected), strict=True))
     assert [spelt[value] for value in values.tolist()] == [gram for _, gram in expected]
+
+
+@given(texts)
+def test_hashed_some_at_a_time_texts_have_the_hashes_they_have_together(many):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("forge.corpus.grams.TOGETHER", 30)
+        some = list(some_at_a_time(many))
+    assert [text for own in some for text in own] == many
+    assert all(sum(map(len, own[:-1])) <= 30 for own in some)
+    assert np.concatenate([identities(words(own)) for own in some]).tolist() == identities(words(many)).tolist()
 
 
 def test_the_same_hashes_on_every_machine():

@@ -147,6 +147,8 @@ PLAIN, HTML, PNG, TEX, MD = "text/plain", "text/html", "image/png", "text/latex"
 @pytest.mark.parametrize(("made", "expected"), [
     (output(**{PLAIN: "42"}), "```output\n42\n```"),
     (output(**{PLAIN: "   a\n0  1", HTML: "<table><tr><td>1"}), "```output\n   a\n0  1\n```"),
+    (output(**{PLAIN: "   a   \\\n0  1   \n\n   b  \n0  2", HTML: "<style>td {}</style><table><thead><tr><th><th>a<th>b"
+               "<tbody><tr><th>0<td>1<td>2</table>"}), "|  | a | b |\n|---|---|---|\n| 0 | 1 | 2 |"),
     (output(**{PNG: "iVBOR", PLAIN: "<Figure size 640x480 with 1 Axes>"}), ""),
     (output(**{PLAIN: "<Figure size 640x480 with 1 Axes>"}), ""),
     (output(**{PLAIN: "<matplotlib.lines.Line2D at 0x7f1c>"}), ""),
@@ -158,6 +160,7 @@ PLAIN, HTML, PNG, TEX, MD = "text/plain", "text/html", "image/png", "text/latex"
     ({"output_type": "stream", "name": "stdout", "text": "before " + "QUJD" * 80 + " after"},
      "```output\nbefore … after\n```")])
 def test_outputs_of_a_notebook_are_kept_where_they_are_text(made, expected):
+    pytest.importorskip("selectolax")  # for tables
     cell = {"cell_type": "code", "source": "f()", "outputs": [made], "metadata": {}, "execution_count": 1}
     book = json.dumps({"nbformat": 4, "metadata": {}, "cells": [cell]}).encode()
     assert extract("a.ipynb", book).strip() == f"```python\nf()\n```\n\n{expected}".strip()

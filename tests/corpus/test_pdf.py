@@ -100,6 +100,20 @@ def test_a_longer_column_goes_on_below_the_other():
     assert made == [" ".join(LEFT), " ".join(more)]
 
 
+def test_words_that_are_drawn_over_themselves_are_read_once():
+    bold = [line for x, y, text in column(60, 700, LEFT) for line in ((x, y, text), (x + 0.4, y, text))]
+    assert read(pdf(bold)) == [" ".join(LEFT)]
+    assert read(pdf([(60, 700, "the pump the pump the pump")])) == ["the pump the pump the pump"]
+
+
+def test_a_letter_of_a_font_of_drawings_is_a_bullet():
+    drawings = FONT.replace("/Courier", "/Wingdings")
+    lines = [written(80, 700 - 12 * i, line) for i, line in enumerate(LEFT)]
+    marks = [written(60, 700 - 12 * i, "h").replace("/F0", "/F1") for i in range(len(LEFT))]
+    drawn = "\n".join(piece for pair in zip(marks, lines, strict=True) for piece in pair).encode()
+    assert read(pdf(drawn, fonts=(FONT, drawings))) == ["\n".join(f"- {line}" for line in LEFT)]
+
+
 def test_three_columns():
     columns = [[line[i:i + 1] + line[1:24] for line in LEFT] for i in (0,)] + [[line[:24] for line in RIGHT]] * 2
     drawn = interleaved(*(column(40 + 180 * i, 600, lines) for i, lines in enumerate(columns)))
@@ -358,7 +372,7 @@ def test_pages_in_a_font_without_a_character_map_are_named_and_not_read():
     assert made.notes == ("pages 2-3, 5: text in a font that does not say which letters its shapes are; not read; "
                           "fix: pip install 'phoenix-forge[ocr]'",)
     assert pickle.loads(pickle.dumps(made)).notes == made.notes
-    assert not isinstance(extract("a.pdf", mixed(clear)), Noted)
+    assert extract("a.pdf", mixed(clear)).notes == ()
 
 
 def test_a_file_without_a_readable_page_says_why():

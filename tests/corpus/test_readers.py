@@ -2,6 +2,7 @@
 
 import random
 import string
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -130,6 +131,20 @@ def test_a_section_is_never_split_needlessly():
     rng = random.Random(0)
     text = "\n\n".join(" ".join(rng.choices(["alpha", "beta"], k=10)) for _ in range(20))
     assert len(split(document("a.md", text), 10_000, words)) == 1
+
+
+def test_a_line_of_signs_is_no_title():
+    assert structure("a.txt", "Text.\n\n```\n----\n\nThe pumps\n---------\nMore.\n").title == "The pumps"
+
+
+@pytest.mark.parametrize(("name", "item"), [("a.json", "{:d}"), ("a.json", '"{:x}"'), ("a.txt", "[{0},{0}]")])
+def test_a_line_of_data_is_cut_between_its_values(name, item):
+    values = [item.format(i * 7919) for i in range(100, 1500)]
+    text = "[" + ",".join(values) + "]"
+    sections = split(document(name, text), 300, lambda texts: [-(-len(each) // 4) for each in texts])
+    assert "".join(section.text for section in sections) == text
+    assert len(sections) > 5
+    assert not any(a.text[-1].isalnum() and b.text[0].isalnum() for a, b in pairwise(sections))
 
 
 def test_load_keeps_spans_across_redaction(tmp_path):

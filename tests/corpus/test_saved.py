@@ -19,7 +19,6 @@ ARABIC = "بنيت المنارة في الجزيرة على يد مهندسة �
                                             (JAPANESE, "euc_jp"), (ARABIC, "windows-1256"),
                                             ("Die Wärter zünden jeden Abend früh die Lampe an.", "cp1252")])
 def test_a_page_that_does_not_say_its_encoding(text, name):
-    pytest.importorskip("charset_normalizer")
     assert read("a.html", f"<html><body><p>{text}</p></body></html>".encode(name)) == [text]
 
 

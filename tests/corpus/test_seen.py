@@ -108,6 +108,10 @@ SEEN = {
         "- One\n- **Two** words\n\n| Pump | rpm |\n|---|---|\n| *A* & B | 1450 |\n\n`a_b{` site"),
     "LaTeX's code": ("a.tex", "\\begin{lstlisting}[language=C]\nint x; % kept {\n\\end{lstlisting}\nAfter.\n",
                      "```\nint x; % kept {\n```\n\nAfter."),
+    "a summary in bold": ("a.md", "<details>\n<summary><b>More</b> of it</summary>\n\nText.\n</details>\n",
+                          "**More** of it\n\nText."),
+    "LaTeX's own references": ("a.tex", "\\section{One}\nSee \\figref{fig:one}, \\eqnref{eq:5.5}, \\termref{a word}.\n",
+                                "## One\n\nSee …, …, a word."),
     "a chapter alone": ("a.tex", "\\chapter{One}\nText \\foo[opt]{stays}.\\footnote{A note.}\n",
                         "## One\n\nText stays. (A note.)"),
     "a page with components": ("a.md", "# Doc {/*doc*/}\n\n<Intro>\n\nHi `<T>`.\n\n</Intro>\n\n<Menu items={[1]} />\n",
@@ -178,6 +182,10 @@ SEEN = {
                                    "\uff3d\u3002\n",
                                "\u3010\u30c6\u30ad\u30b9\u30c8\u4e2d\u306b\u73fe\u308c\u308b\u8a18\u53f7\u306b"
                                    "\u3064\u3044\u3066\u3011\n\u9752\u68a8\u3078\u3002"),
+    "signs that Aozora Bunko describes": (
+        "a.txt", "薔薇《ばら》と※［＃「てへん＋劣」、第3水準1-84-77］、※［＃「昔」の異体、U+20017、12-3］、"
+                 "※［＃感嘆符三つ］［＃改ページ］。\n",
+        "薔薇と挘、\U00020017、〓。"),
     "what nobody sees": ("a.txt", "Rela\u00adtions\u200b of \u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"
         "", "Relations of \u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"),
     "rows that are texts": (

@@ -10,13 +10,20 @@ from importlib import metadata
 from pathlib import PurePosixPath
 from types import ModuleType
 
-from forge.corpus.document import Cut, Structure
+from forge.corpus.document import Cut, Held, Structure
 from forge.corpus.readers import pictures
 from forge.errors import UsageError
 
 
 class Unreadable(UsageError):
-    """A file that cannot become a document: damaged, encrypted, without text, or its library is not installed."""
+    """A file that cannot become a document: damaged, encrypted, without text, or its library is not installed.
+
+    `held` counts what it has all the same, where that is known: pages of images alone, for one.
+    """
+
+    def __init__(self, message: str, fix: str | None = None, held: tuple[Held, ...] = ()) -> None:
+        super().__init__(message, fix)
+        self.held = held
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +44,7 @@ class Reader:
     hides: bool = False
 
 
-BESIDE = {"charset_normalizer", "onnxruntime"}  # optional libraries that no row names
+BESIDE = {"chardet", "onnxruntime"}  # libraries that a text depends on and no row names
 _MARKDOWN = Reader("markdown", hides=True)
 _PLAIN = Reader("plain", hides=True)
 _LINES = Reader("lines")
@@ -140,7 +147,10 @@ def installed() -> list[str]:
 
 
 def extract(name: str, data: bytes) -> str:
-    """The text of a document in another format, as Markdown. Raises Unreadable, its message the reason alone."""
+    """The text of a document in another format, as Markdown; Noted where its reader has more to say.
+
+    Raises Unreadable, its message the reason alone.
+    """
     reader = _reader(name)
     if not data.strip():
         raise Unreadable("empty")

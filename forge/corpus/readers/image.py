@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from forge.corpus.document import Held
 from forge.corpus.readers import Unreadable, markdown, ocr, pdf
 from forge.corpus.readers.noted import Noted
 
@@ -27,13 +28,14 @@ def extract(data: bytes) -> str:
 
     pages = [_page(pixels, number) for number, pixels in enumerate(_images(data))]
     alone = len(pages) == 1
+    held = (Held("pages", len(pages), sum(bool(page.words) for page in pages)),)
     notes = tuple(page.note if alone else f"page {page.number + 1}: {page.note}" for page in pages if page.note)
     readable = [page for page in pages if page.words]
     if not notes:
-        raise Unreadable("a picture without text")
+        raise Unreadable("a picture without text", held=held)
     if not readable:
-        raise Unreadable(notes[0], fix="scan it again, sharper, or give its text as a file of its own")
-    return Noted(pdf.written(readable, {}), notes)
+        raise Unreadable(notes[0], fix="scan it again, sharper, or give its text as a file of its own", held=held)
+    return Noted(pdf.written(readable, {}), notes, held)
 
 
 def _page(pixels: np.ndarray, number: int) -> pdf.Page:

@@ -60,6 +60,9 @@ SILENT = {name: count for count, names in (
 REFERRING = {name: mark for mark, names in (
     ("[…]", "cite citep citet citealp citealt citeauthor citeyear parencite textcite autocite"),
     ("…", "ref pageref autoref cref Cref nameref vref"), ("(…)", "eqref")) for name in names.split()}
+# A command of the document's own with a label: `\figref{fig:one}`.
+OWN_REF = re.compile(r"\w*ref\{[\w.+/-]*[:_][\w.+:/-]*\}")
+LONGEST_LABEL = 200  # characters of one, with its braces
 SHOWN_LAST = {"href": 1, "textcolor": 1, "colorbox": 1, "parbox": 1, "resizebox": 2, "scalebox": 1, "multicolumn": 2,
               "multirow": 2, "raisebox": 1, "hyperref": 0, "makebox": 0, "framebox": 0}  # arguments before the text
 SIGNS = {"ldots": "…", "dots": "…", "textellipsis": "…", "LaTeX": "LaTeX", "TeX": "TeX", "ss": "ß", "ae": "æ",
@@ -253,9 +256,10 @@ class _Page:
         if name in ("def", "let"):
             brace = self.text.find("{", self.at)
             return self.show(found, "", self.closes.get(brace, brace) + 1)
-        if name in REFERRING:
+        own = name not in SHOWN_LAST and OWN_REF.match(name + self.text[self.at:self.at + LONGEST_LABEL])
+        if name in REFERRING or own:
             bracketed = self.text[found.start() - 1:found.start()] in ("(", "[")
-            return self.show(found, "…" if bracketed else REFERRING[name], self.past(self.at, 1))
+            return self.show(found, "…" if bracketed else REFERRING.get(name, "…"), self.past(self.at, 1))
         if name in SHOWN_LAST:
             return self.show(found, "", self.past(self.at, SHOWN_LAST[name]))
         return self.show(found, "", self.past(self.at, SILENT.get(name, 0)))

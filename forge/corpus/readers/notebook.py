@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from forge.corpus import encodings
-from forge.corpus.readers import Unreadable, markdown, writing
+from forge.corpus.readers import Unreadable, html, markdown, writing
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 MAGIC = re.compile(r"%%(bash|sh|html|javascript|js|latex|perl|ruby|sql|writefile|cython)\b")
@@ -93,9 +93,23 @@ def _output(output: dict) -> tuple[str, str]:
     data = output.get("data", output)  # format 3 has the kinds beside each other
     if not isinstance(data, dict) or any(key.startswith("image/") or key in ("png", "jpeg", "svg") for key in data):
         return "image", ""
+    if (table := _table(data)) and not _text(data.get("text/markdown")).strip():
+        return "text/markdown", table
     found = next((each for each in WRITTEN if _text(data.get(each)).strip()), "")
     text = _printed(_text(data.get(found)))
     return found, "" if NOTHING.fullmatch(text.strip()) else text
+
+
+def _table(data: dict) -> str:
+    """A table as the notebook shows it; the plain form of a wide one is broken into pieces."""
+    page = _text(data.get("text/html", data.get("html")))
+    if "<table" not in page:
+        return ""
+    try:
+        made = html.to_markdown(page)
+    except ImportError:  # the library that reads HTML is not installed
+        return ""
+    return made if "|---" in made else ""
 
 
 def _printed(text: str) -> str:

@@ -6,11 +6,14 @@ odfdo, the kept library, brings lxml and an interface for writing along; what is
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from xml.etree.ElementTree import Element
 
+from forge.corpus.document import Held
 from forge.corpus.readers import Unreadable, grid, markdown, packed, writing
+from forge.corpus.readers.noted import Noted
 from forge.corpus.readers.packed import attribute, below, find, local
 
 CONTENT = "content.xml"
@@ -44,11 +47,33 @@ def extract(data: bytes) -> str:
         kind = next((each for each in (() if body is None else body) if local(each) in ("text", "presentation")), None)
         if kind is None:
             raise Unreadable("an OpenDocument file, but neither a text nor a presentation")
+        _write_formulas(file, kind)
         styles = _styles(root)
-        blocks = _slides(kind, styles) if local(kind) == "presentation" else _blocks(kind, styles)
-    if not blocks:
-        raise Unreadable("a document without text")
-    return "\n\n".join(blocks) + "\n"
+        shown = local(kind) == "presentation"
+        parts = _slides(kind, styles) if shown else [_blocks(kind, styles)]
+    held = (Held("slides", len(parts), sum(map(bool, parts))),) if shown else ()
+    if not any(parts):
+        raise Unreadable("a document without text", held=held)
+    return Noted("\n\n".join(block for part in parts for block in part) + "\n", (), held)
+
+
+def _write_formulas(file: zipfile.ZipFile, body: Element) -> None:
+    """Puts a formula's own writing (StarMath, or else its letters) as code where its frame stands."""
+    for parent in list(body.iter()):
+        for at, child in enumerate(parent):
+            if local(child) == "frame" and (said := _formula(file, child)):
+                written = Element("span")
+                written.text, written.tail = f"`{said}`", child.tail
+                parent[at] = written
+
+
+def _formula(file: zipfile.ZipFile, frame: Element) -> str:
+    object = find(frame, "object")
+    part = "" if object is None else packed.resolved(CONTENT, f"{attribute(object, 'href')}/{CONTENT}")
+    root = packed.xml(file, part) if part in file.namelist() else None
+    if root is None or local(root) != "math":
+        return ""
+    return " ".join("".join(next(below(root, "annotation"), root).itertext()).split()).replace("`", "'")
 
 
 def _styles(root: Element) -> _Styles:
@@ -63,8 +88,9 @@ def _styles(root: Element) -> _Styles:
     return made
 
 
-def _slides(presentation: Element, styles: _Styles) -> list[str]:
-    made: list[str] = []
+def _slides(presentation: Element, styles: _Styles) -> list[list[str]]:
+    """The blocks of each slide; none of one without text."""
+    made: list[list[str]] = []
     for number, page in enumerate(below(presentation, "page"), 1):
         title, body = "", []
         for frame in page:
@@ -75,8 +101,7 @@ def _slides(presentation: Element, styles: _Styles) -> list[str]:
                 title = " ".join(_blocks(frame, styles))
             elif place not in RUNNING and local(frame) not in DROPPED:
                 body += _block(frame, styles)
-        if title or body:
-            made += [writing.heading(2, title or f"Slide {number}"), *body]
+        made.append([writing.heading(2, title or f"Slide {number}"), *body] if title or body else [])
     return made
 
 

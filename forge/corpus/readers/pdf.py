@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import re
 import sys
@@ -9,11 +10,12 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import islice, pairwise
+from itertools import islice, pairwise, zip_longest
 from statistics import median
 from typing import Any
 
 from forge.corpus import legible
+from forge.corpus.document import Held
 from forge.corpus.readers import Unreadable, grid, layout, markdown, ocr, writing
 from forge.corpus.readers.layout import Line, Table, Word
 from forge.corpus.readers.noted import Noted
@@ -31,8 +33,8 @@ LETTERS = {code: unicodedata.normalize("NFKC", chr(code)) for code in range(0xFB
     0xF000 + ord(sign): sign for sign in "!%()+,./0123456789:;<=>?[]_{|}"} | {0xF0B7: "•", 0xF0A7: "▪", 0xF0D8: "‣"}
 # Codes of shapes without a meaning, where a page has a few: control characters, and the private ones left.
 LOST = re.compile("[\x00\x01\x03-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd\ue000-\uf8ff]")
-PAGE_NUMBER = re.compile(r"(?:page|p\.|seite|página|pagina|стр\.)?\s*[-–—|(\[]?\s*(\d{1,4})\s*[-–—|)\]]?"
-                         r"(?:\s*(?:/|of|von|de|di|sur|из)\s*\d{1,4})?", re.IGNORECASE)
+PAGE_NUMBER = re.compile(r"(?:page|p\.|seite|página|pagina|стр\.|第)?\s*[-–—|(\[]?\s*(\d{1,4})\s*[-–—|)\]]?[页頁]?"
+                         r"(?:\s*(?:/|of|von|de|di|sur|из|共)\s*\d{1,4}\s*[页頁]?)?", re.IGNORECASE)
 EDGE = 2  # lines at the top and bottom of a page that may be a running header or footer
 NUMBER = re.compile(r"[0-9]{1,4}")
 SAME = 3  # pages that have a line in the same place, from which it is a running one
@@ -45,12 +47,19 @@ EAST = {"CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "HANGUL", "FULLWIDTH
 WIDE = 0.6  # line heights a letter, from which a word may be several
 APART = 0.5  # line heights between the letters of one word, at most
 JUDGED = 20  # letters; fewer say nothing
+ASKED = 500  # letters of a page, evenly spread, before all of them are: a tenth of a page is not missed by so many
 FAR = 1e6  # points from the page's corner
 DRAWN = 5000  # shapes of a page that are looked at; a map has more
 THICK = 3.0  # points of a drawn line, at most
 LEVEL = 10  # degrees from upright; text at a greater angle does not belong to the lines of the page
 FEW = 100  # letters of a page that an image fills: a stamp of the scanner's, not the page's text
+TWICE = 0.2  # line heights between a word and itself, drawn again
+MANY = 50  # words of the same letters that one is compared with
+DRAWINGS = re.compile(rb"(?i)(?:wing|web|zapf ?)dings|dingbats")  # fonts
+BULLETED = "•"  # what stands for a drawing
+LONGEST_NAME = 100  # bytes of a font's
 FILLED = 0.7  # of a page, by an image
+PICTURE = 30.0  # points of either side, from which an image shows something: a centimetre
 SHARP = 300 / 72  # pixels a point, at most, of a page that is drawn to be recognised
 read = markdown.read
 
@@ -60,7 +69,8 @@ class Page:
     """`words` by place; `turned` is text at an angle; `plain` are lines as PDFium gives them, where it gives no places.
 
     `turn` is by how many degrees the page is turned clockwise for its words to stand upright, as `words` and `rules`
-    (drawn lines) do. `fault` says why the page cannot be read, `note` what is to be known of it.
+    (drawn lines) do. `fault` says why the page cannot be read, `note` what is to be known of it. `pictures` beside its
+    text are those of some size.
     """
 
     number: int
@@ -71,10 +81,11 @@ class Page:
     turn: int = 0
     rules: layout.Rules = ()
     note: str = ""
+    pictures: int = 0
 
 
 def extract(data: bytes) -> str:
-    """Text of the readable pages as Markdown; Noted where there are others, or text that was recognised in images.
+    """Text of the readable pages as Markdown; Noted: what others there are, and text that was recognised in images.
 
     Raises Unreadable where the file is damaged, encrypted, or no page can be read: images, or fonts without a meaning.
     """
@@ -92,10 +103,11 @@ def extract(data: bytes) -> str:
         raise Unreadable("encrypted: it opens with a password only" if locked else "damaged, or not a PDF") from None
     notes = _notes(pages)
     readable = [page for page in pages if not page.fault]
-    if not any(any(c.isalnum() for c in text) for page in readable for text in _texts(page)):
-        raise _unreadable(notes)
-    text = written(readable, headings)
-    return Noted(text, notes) if notes else text
+    said = sum(any(any(map(str.isalnum, text)) for text in _texts(page)) for page in readable)
+    held = (Held("pages", len(pages), said), Held("pictures", sum(page.pictures for page in readable), 0))
+    if not said:
+        raise _unreadable(notes, held)
+    return Noted(written(readable, headings), notes, held)
 
 
 def written(pages: list[Page], headings: dict[tuple[int, str], int]) -> str:
@@ -104,13 +116,13 @@ def written(pages: list[Page], headings: dict[tuple[int, str], int]) -> str:
     return "\n\n".join(_blocks(parts, headings)) + "\n"
 
 
-def _unreadable(notes: tuple[str, ...]) -> Unreadable:
+def _unreadable(notes: tuple[str, ...], held: tuple[Held, ...]) -> Unreadable:
     """For its reason, what is the matter with the pages, and the way out that is left."""
     said = "; ".join(notes).replace(f"; fix: {ocr.EXTRA}", "") or "pages without text"
     fix = ocr.EXTRA
     if ocr.is_installed():
         fix = "export it again from the program that made it, or scan it again, sharper"
-    return Unreadable(f"no text layer that can be read: {said}", fix=fix)
+    return Unreadable(f"no text layer that can be read: {said}", fix=fix, held=held)
 
 
 # -- pages -------------------------------------------------------------------------------------------------------------
@@ -131,7 +143,8 @@ def _page(page: Any, number: int) -> Page:
         else:
             _fill(made, textpage, text, count)
             made.rules = _rules(page, made.turn) if made.words else ()
-    elif _has_image(page):
+            made.pictures = sum(min(box[2] - box[0], box[3] - box[1]) >= PICTURE for box in _images(page))
+    elif any(_images(page)):
         made.fault = IMAGE
     textpage.close()
     if made.fault or _is_stamped(page, text):
@@ -142,13 +155,10 @@ def _page(page: Any, number: int) -> Page:
 
 def _is_stamped(page: Any, text: str) -> bool:
     """Whether an image fills a page that has hardly any text: a scan with the stamp of a program."""
-    import pypdfium2.raw as pdfium
-
-    if sum(letter.isalnum() for letter in text) >= FEW:
+    if sum(map(str.isalnum, text[:FEW * 4])) >= FEW or sum(map(str.isalnum, text)) >= FEW:
         return False
     width, height = page.get_size()
-    for image in islice(page.get_objects(filter=[pdfium.FPDF_PAGEOBJ_IMAGE]), DRAWN):
-        left, bottom, right, top = image.get_bounds()
+    for left, bottom, right, top in _images(page):
         if (min(right, width) - max(left, 0)) * (min(top, height) - max(bottom, 0)) >= FILLED * width * height:
             return True
     return False
@@ -168,19 +178,20 @@ def _recognise(page: Any, made: Page, text: str) -> None:
     made.note = found.note()
     if found.is_legible:
         made.fault, made.turn, made.rules, made.turned, made.plain = "", 0, (), [], []
-        made.words = found.words
+        made.words, made.pictures = found.words, 0
 
 
 def _fill(made: Page, textpage: Any, text: str, count: int) -> None:
     places = _indices(text, count)
     spans = [match.span() for match in WORD.finditer(text) if _clean(match[0])]
-    angles = [] if places is None else [_angle(textpage, places[start]) for start, _ in spans]
+    angles = [] if places is None else _angles(textpage, text, [start for start, _ in spans], places)
     upright = Counter(angle for angle in angles if angle is not None)
     turn = max(sorted(upright), key=lambda angle: upright[angle], default=0)  # by which the page is to be turned
     made.turn = turn
     found = [] if places is None else [
         (word, angle == turn) for span, angle in zip(spans, angles, strict=True)
         for word in _words(textpage, text, span, places, turn if angle is None else angle)]
+    found = list(_once(found))
     for order, (word, _) in enumerate(found):
         word.order = order
     if not found or not all(_is_placed(word) for word, _ in found):
@@ -191,12 +202,29 @@ def _fill(made: Page, textpage: Any, text: str, count: int) -> None:
     made.turned = [word for word, level in found if not level]
 
 
+def _once(found: list[tuple[Word, bool]]) -> Iterator[tuple[Word, bool]]:
+    """Words without those that are drawn over themselves, as programs do that have no bold letters."""
+    places: dict[str, list[Word]] = {}
+    for word, level in found:
+        before = places.setdefault(word.text, [])
+        if not (before and _stands_at(word, before[-MANY:])):
+            before.append(word)
+            yield word, level
+
+
+def _stands_at(word: Word, others: list[Word]) -> bool:
+    near = TWICE * word.height
+    return any(abs(one.left - word.left) < near and abs(one.bottom - word.bottom) < near for one in others)
+
+
 def _is_placed(word: Word) -> bool:
     """Whether its place is one: a damaged file may say anything."""
     return word.height > 0 and all(abs(place) < FAR for place in (word.left, word.right, word.top, word.bottom))
 
 
 def _clean(text: str) -> str:
+    if text.isascii() and text.isprintable():
+        return text
     return LOST.sub("", text.translate(LETTERS))
 
 
@@ -229,7 +257,19 @@ def _words(textpage: Any, text: str, span: tuple[int, int], places: list[int], t
                 _words(textpage, text, (start + cut, span[1]), places, turn)))
             return
     ends = [left, right, *(last[0:3:2] if last is not None else ())]  # one from right to left ends at its left
-    yield Word(_clean(text[start:span[1]]), min(ends), max(ends), top, bottom, tight=tight)
+    said = _clean(text[start:span[1]])
+    if len(said) == 1 and _is_drawing(textpage, places[start]):
+        said = BULLETED
+    yield Word(said, min(ends), max(ends), top, bottom, tight=tight)
+
+
+def _is_drawing(textpage: Any, index: int) -> bool:
+    """Whether a letter is of a font that has drawings in the places of letters."""
+    import pypdfium2.raw as pdfium
+
+    name = ctypes.create_string_buffer(LONGEST_NAME)
+    size = pdfium.FPDFText_GetFontInfo(textpage.raw, index, name, LONGEST_NAME, None)
+    return 0 < size <= LONGEST_NAME and bool(DRAWINGS.search(name.value))
 
 
 def _upright(box: tuple[float, float, float, float], turn: int) -> tuple[float, float, float, float]:
@@ -240,6 +280,19 @@ def _upright(box: tuple[float, float, float, float], turn: int) -> tuple[float, 
     if turn == 180:
         return -right, -top, -left, -bottom
     return (-top, left, -bottom, right) if turn == 270 else box
+
+
+def _angles(textpage: Any, text: str, starts: list[int], places: list[int]) -> list[int | None]:
+    """Of each word; where a line's first and last stand alike, those between them do."""
+    made: list[int | None] = []
+    line: list[int] = []
+    for start, following in zip_longest(starts, starts[1:]):
+        line.append(start)
+        if following is None or "\n" in text[start:following]:
+            first, last = (_angle(textpage, places[at]) for at in (line[0], line[-1]))
+            made += [first] * len(line) if first == last else [_angle(textpage, places[at]) for at in line]
+            line = []
+    return made
 
 
 def _angle(textpage: Any, index: int) -> int | None:
@@ -269,10 +322,12 @@ def _rules(page: Any, turn: int) -> layout.Rules:
     return made
 
 
-def _has_image(page: Any) -> bool:
+def _images(page: Any) -> Iterator[tuple[float, float, float, float]]:
+    """(left, bottom, right, top) of each."""
     import pypdfium2.raw as pdfium
 
-    return any(True for _ in page.get_objects(filter=[pdfium.FPDF_PAGEOBJ_IMAGE]))
+    for image in islice(page.get_objects(filter=[pdfium.FPDF_PAGEOBJ_IMAGE]), DRAWN):
+        yield image.get_bounds()
 
 
 def _is_meaningless(textpage: Any, text: str, count: int) -> bool:
@@ -282,19 +337,30 @@ def _is_meaningless(textpage: Any, text: str, count: int) -> bool:
     """
     import pypdfium2.raw as pdfium
 
-    shown = [letter for letter in text if not letter.isspace() and letter not in HYPHENS]
-    if len(shown) < JUDGED:
+    letters = {letter: number for letter, number in Counter(text).items()
+               if not letter.isspace() and letter not in HYPHENS}
+    shown = sum(letters.values())
+    if shown < JUDGED:
         return False
-    lost = Counter(letter for letter in shown if letter == "\ufffd" or (
-        unicodedata.category(letter) in legible.OTHER and ord(letter) not in LETTERS))
-    space = max((lost[letter] for letter in lost if ord(letter) < ord(" ")), default=0)
-    if lost.total() - space > UNMAPPED * len(shown):
+    lost = {letter: number for letter, number in letters.items() if letter == "\ufffd" or (
+        unicodedata.category(letter) in legible.OTHER and ord(letter) not in LETTERS)}
+    space = max((number for letter, number in lost.items() if ord(letter) < ord(" ")), default=0)
+    if sum(lost.values()) - space > UNMAPPED * shown:
         return True
-    unmapped = [letter for i in range(count) if pdfium.FPDFText_HasUnicodeMapError(textpage.raw, i) == 1
+    places = range(count)
+    if not any(_is_unmapped(textpage, i) for i in places[::max(1, count // ASKED)]):
+        places = range(0)
+    unmapped = [letter for i in places if _is_unmapped(textpage, i)
                 and (letter := _letter(pdfium.FPDFText_GetUnicode(textpage.raw, i))).isprintable() and letter != " "]
-    if len(unmapped) > UNMAPPED * len(shown) and not _is_plausible("".join(unmapped)):
+    if len(unmapped) > UNMAPPED * shown and not _is_plausible("".join(unmapped)):
         return True
     return legible.is_broken(text)
+
+
+def _is_unmapped(textpage: Any, index: int) -> bool:
+    import pypdfium2.raw as pdfium
+
+    return bool(pdfium.FPDFText_HasUnicodeMapError(textpage.raw, index) == 1)
 
 
 def _is_plausible(text: str) -> bool:
@@ -411,9 +477,19 @@ def _without_running(pages: list[Page]) -> list[Page]:
 
 
 def _edges(page: Page) -> list[_Edge]:
-    found = [_Edge(page.number, layout.text_of(row), row) for row in layout.rows(page.words)]
-    found += [_Edge(page.number, line.text, [], line) for line in page.plain]
-    return found if len(found) <= 2 * EDGE else found[:EDGE] + found[-EDGE:]
+    found: list[list[Word] | Line] = [*layout.rows(_outer(page.words)), *page.plain]
+    outer = found if len(found) <= 2 * EDGE else found[:EDGE] + found[-EDGE:]
+    return [_Edge(page.number, line.text, [], line) if isinstance(line, Line) else
+            _Edge(page.number, layout.text_of(line), line) for line in outer]
+
+
+def _outer(words: list[Word]) -> list[Word]:
+    """Words of the page's upper and lower lines, more of them than are looked at."""
+    if len(words) < MANY:
+        return words
+    tall = max(word.height for word in words) * EDGE * 2
+    top, bottom = max(word.top for word in words) - tall, min(word.bottom for word in words) + tall
+    return [word for word in words if word.top > top or word.bottom < bottom]
 
 
 def _numbered_edges(edges: list[_Edge], heights: set[float]) -> list[_Edge]:

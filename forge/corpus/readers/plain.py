@@ -7,6 +7,7 @@ https://www.gutenberg.org/policy/license.html and https://www.aozora.gr.jp/annot
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import replace
 
 from forge.corpus.document import Block, Cut, Structure, tiled
@@ -27,8 +28,15 @@ LEGEND = re.compile(r"^-{20,}\r?\n(?:(?!-{20,})[^\n]*\n){0,60}?[^\n]*【テキ�
     r"})[^\n]*\n){1,60}-{20,}\r?\n",
                     re.MULTILINE)
 # Readings above words, the sign where their word begins, signs by number and notes on setting.
-NOTED = (re.compile(r"※?［＃[^］\n]{1,200}］"), re.compile(r"(?<=[^\s《》])《[^《》\n]{1,60}》"),
+NOTE = re.compile(r"(?P<sign>※)?［＃[^］\n]{1,200}］")
+# What a note says of a sign that the book's encoding lacks: its number in Unicode, or its place in JIS X 0213.
+CODE = re.compile(r"U\+(?P<code>[0-9A-Fa-f]{4,6})(?![0-9A-Fa-f])|"
+                  r"(?<![\d-])(?P<plane>[12])-(?P<row>\d{1,2})-(?P<cell>\d{1,2})(?!\d)")
+ROW_OR_CELL = 94  # the last
+MISSING = "〓"  # what printers set for a sign that they lack
+NOTED = (re.compile(r"(?<=[^\s《》])《[^《》\n]{1,60}》"),
          re.compile(r"｜(?=[^《》\n]{1,50}《)"))
+NAMES = re.compile(r"\w")  # what a title has: a line of signs may be the end of a listing
 NAMED = re.compile(r"(?:Title|書名):[ \t]*(?P<title>\S[^\n]*)")
 
 
@@ -36,7 +44,23 @@ def hidden(text: str) -> list[Cut]:
     made = _licence(text) if GUTENBERG in text.upper() else []
     if ("［＃" in text or "《" in text) and AOZORA.search(text):
         made += [Cut(*found.span()) for pattern in (LEGEND, *NOTED) for found in pattern.finditer(text)]
+        made += [Cut(*found.span(), _sign(found[0]) if found["sign"] else "") for found in NOTE.finditer(text)]
     return made
+
+
+def _sign(note: str) -> str:
+    """The sign that a note stands for."""
+    found = CODE.search(note)
+    if not found:
+        return MISSING
+    if found["code"]:
+        code = int(found["code"], 16)
+        return chr(code) if code <= sys.maxunicode and not 0xD800 <= code < 0xE000 else MISSING
+    row, cell = int(found["row"]), int(found["cell"])
+    if not (1 <= row <= ROW_OR_CELL and 1 <= cell <= ROW_OR_CELL):
+        return MISSING
+    bytes_of_it = (b"\x8f" if found["plane"] == "2" else b"") + bytes([0xA0 + row, 0xA0 + cell])
+    return bytes_of_it.decode("euc_jis_2004", "ignore") or MISSING
 
 
 def _licence(text: str) -> list[Cut]:
@@ -56,7 +80,7 @@ def read(text: str) -> Structure:
     title = named["title"].strip() if named else None
     for block in paragraphs(text, "paragraph"):
         match = UNDERLINED.match(text, block.start)
-        if not match or len(match["line"]) * 2 < len(match["title"].strip()):
+        if not match or not NAMES.search(match["title"]) or len(match["line"]) * 2 < len(match["title"].strip()):
             blocks.append(replace(block, headings=above))
             continue
         if match["mark"] not in marks:

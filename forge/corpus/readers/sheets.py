@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
+from forge.corpus.document import Held
 from forge.corpus.readers import Unreadable, grid, html, markdown, packed, writing
 from forge.corpus.readers.noted import Noted
 from forge.corpus.readers.packed import attribute, local
@@ -29,7 +30,7 @@ read = markdown.read
 
 
 def extract(data: bytes) -> str:
-    """Text of the sheets as Markdown; Noted where some are hidden.
+    """Text of the sheets as Markdown; Noted: sheets of charts, empty and hidden ones have none.
 
     Raises Unreadable where the file is damaged, encrypted or of another format, or a sheet is far too large.
     """
@@ -45,7 +46,8 @@ def extract(data: bytes) -> str:
             _bounded(file)
     try:
         book = calamine.load_workbook(io.BytesIO(data))
-        sheets = [(about, book.get_sheet_by_name(about.name)) for about in book.sheets_metadata
+        abouts = list(book.sheets_metadata)
+        sheets = [(about, book.get_sheet_by_name(about.name)) for about in abouts
                   if about.typ == calamine.SheetTypeEnum.WorkSheet]
         shown = [(about.name, _rows(sheet)) for about, sheet in sheets
                  if about.visible == calamine.SheetVisibleEnum.Visible]
@@ -55,10 +57,12 @@ def extract(data: bytes) -> str:
         raise Unreadable(f"damaged: {error}") from None
     hidden = [about.name for about, _ in sheets if about.visible != calamine.SheetVisibleEnum.Visible]
     text = _text(shown)
+    held = (Held("sheets", len(abouts), sum(any(map(any, rows)) for _, rows in shown)),)
     if not text:
-        raise Unreadable("sheets without text")
+        raise Unreadable("sheets without text", held=held)
     plural = "s" if len(hidden) > 1 else ""
-    return Noted(text, (f"sheet{plural} {', '.join(hidden)}: hidden; not read",)) if hidden else text
+    notes = (f"sheet{plural} {', '.join(hidden)}: hidden; not read",) if hidden else ()
+    return Noted(text, notes, held)
 
 
 def _text(sheets: list[tuple[str, list[list[str]]]]) -> str:

@@ -10,7 +10,8 @@ import zipfile
 from collections.abc import Iterator
 from xml.etree.ElementTree import Element
 
-from forge.corpus.readers import Unreadable, chart, grid, markdown, packed, writing
+from forge.corpus.document import Held
+from forge.corpus.readers import Unreadable, chart, grid, markdown, omml, packed, writing
 from forge.corpus.readers.noted import Noted
 from forge.corpus.readers.packed import attribute, below, find, local
 
@@ -25,7 +26,7 @@ read = markdown.read
 
 
 def extract(data: bytes) -> str:
-    """Text of the slides in their order as Markdown; Noted where some are hidden.
+    """Text of the slides in their order as Markdown; Noted: hidden ones are not read.
 
     Raises Unreadable where the file is damaged, encrypted or of another format.
     """
@@ -35,17 +36,21 @@ def extract(data: bytes) -> str:
         slides = [parts[_relation(each)][1] for each in (() if listed is None else listed) if _relation(each) in parts]
         blocks: list[str] = []
         hidden: list[int] = []
+        written = 0
         for number, name in enumerate(slides, 1):
             root = packed.xml(file, name)
             if root.get("show") in ("0", "false"):
                 hidden.append(number)
             else:
-                blocks += _slide(file, name, root, number)
+                found = _slide(file, name, root, number)
+                written += bool(found)
+                blocks += found
+    held = (Held("slides", len(slides), written),)
     if not blocks:
-        raise Unreadable("slides without text")
+        raise Unreadable("slides without text", held=held)
     text = "\n\n".join(blocks) + "\n"
     note = f"slide{'s' if len(hidden) > 1 else ''} {', '.join(map(str, hidden))}: hidden; not read"
-    return Noted(text, (note,)) if hidden else text
+    return Noted(text, (note,) if hidden else (), held)
 
 
 def _relation(element: Element) -> str:
@@ -168,6 +173,8 @@ def _line(paragraph: Element) -> str:
     for run in paragraph:
         if local(run) == "br":
             pieces.append(" ")
+        elif local(run) == "m":  # an equation
+            pieces += [f"${said}$" for each in below(run, "oMath") if (said := omml.latex(each))]
         elif local(run) == "r" or (local(run) == "fld" and not run.get("type", "").startswith(TURNING)):
             pieces += [each.text or "" for each in run if local(each) == "t"]
     return " ".join("".join(pieces).split())

@@ -34,6 +34,8 @@ HEADING = re.compile(r"^[ \t]*(?P<open><h(?P<level>[1-6])(?:\s[^<>]{0,500})?>)[^
                      r"[ \t]*\r?$", re.MULTILINE | re.IGNORECASE)
 TABLE = re.compile(r"^[ \t]*(?P<table><table\b(?:(?!<table\b).){1,100000}?</table\s*>)",
                    re.MULTILINE | re.IGNORECASE | re.DOTALL)
+BOLD = re.compile(r"\s*(?:<(?:b|strong)>|\*\*)", re.IGNORECASE)
+LONGEST_SUMMARY = 2000  # characters
 ROW = re.compile(r"\s*\||#{1,6}\s")  # what a line break would cut in two
 
 
@@ -118,7 +120,8 @@ def _shown(text: str, tag: Tag) -> Cut:
     if name == "br":
         return Cut(tag.start, tag.end, " " if ROW.match(tag.ahead) else "\n")
     if name == "summary":
-        return Cut(tag.start, tag.end, "**\n\n" if tag.closes else "**")
+        mark = "" if BOLD.match(text, _opening(text, tag)) else "**"  # which the page may set itself
+        return Cut(tag.start, tag.end, f"{mark}\n\n" if tag.closes else mark)
     if name == "li" and not tag.closes and not tag.ahead.strip():
         return Cut(tag.start, tag.end, "- ")
     if tag.ahead.strip():
@@ -126,6 +129,15 @@ def _shown(text: str, tag: Tag) -> Cut:
     if not tag.alone:
         return Cut(tag.start, tag.end, f"**{said}**\n\n" if said else "")
     return Cut(tag.line, tag.end, f"**{said}**\n" if said else "")
+
+
+def _opening(text: str, tag: Tag) -> int:
+    """Where the words begin that a tag opens, or closes."""
+    if not tag.closes:
+        return tag.end
+    before = max(0, tag.start - LONGEST_SUMMARY)
+    opens = text[before:tag.start].lower().rfind(f"<{tag.name.lower()}")
+    return text.find(">", before + opens, tag.start) + 1 if opens >= 0 else tag.start
 
 
 def _title(tag: Tag) -> str:
