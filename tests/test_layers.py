@@ -14,7 +14,7 @@ import forge
 
 PACKAGE = Path(forge.__file__).parent
 # Lowest first. Rooms of one row do not import each other.
-LAYERS = [{"errors"}, {"core"}, {"catalog"}, {"chat"}, {"corpus", "weights", "hub"}, {"runtime"}, {"gguf"},
+LAYERS = [{"errors"}, {"core"}, {"catalog"}, {"chat"}, {"corpus", "weights", "hub"}, {"gguf"}, {"runtime"},
           {"examples"}, {"questions", "teacher"}, {"exam"}, {"dataset", "train"}, {"evaluate"}, {"doctor"}, {"stages"},
           {"pipeline"}, {"cli"}, {"scripts"}, {"tests"}, {"__main__"}]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}

@@ -16,7 +16,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import BPE
 
 from forge.chat.counting import Counter
-from forge.chat.template import OTHER_BASE, THOUGHT, ChatTemplate, Message, beside, is_plain, thought, unwrapped
+from forge.chat.pieces import Piece, pieces
+from forge.chat.template import REFUSED, THOUGHT, ChatTemplate, Message, beside, is_plain, thought, unwrapped
 from forge.core.fsio import TOKENIZER_LIMIT, read_limited
 from forge.errors import UsageError
 
@@ -182,7 +183,7 @@ def _around(mark: str, through: str, prompt: str, asked: Sequence[Message], stop
 def _underivable(stop: str) -> UsageError:
     return UsageError("the chat template does not render an answer as what follows its own prompt, leaves out or moves "
                       f"past answers, or ends an assistant turn without {stop!r}: no loss mask can be derived",
-                      fix="choose a base whose template appends turns")
+                      fix=REFUSED)
 
 
 # -- what a template leaves out ----------------------------------------------------------------------------------------
@@ -199,7 +200,7 @@ def _require_spoken(template: ChatTemplate, message: Message, mark: str, through
         raise _left_out(template, "what an answer says beside its tool calls")
     if calls and stop not in through[through.rfind(calls[-1]["function"]["name"]):]:
         raise UsageError(f"the chat template{_of(template)} does not end a turn of tool calls with {stop!r}, as it "
-                         "ends answers: no loss mask can be derived", fix=f"{OTHER_BASE}, or take them out of the data")
+                         "ends answers: no loss mask can be derived", fix=REFUSED)
 
 
 def _require_context(template: ChatTemplate, render: Callable[[Sequence[Message]], str], messages: Sequence[Message]
@@ -228,7 +229,7 @@ def _of(template: ChatTemplate) -> str:
 
 def _left_out(template: ChatTemplate, what: str) -> UsageError:
     return UsageError(f"the chat template{_of(template)} leaves out {what}: it would be trained as if the data had "
-                      "none", fix=f"{OTHER_BASE}, or take them out of the data")
+                      "none", fix=REFUSED)
 
 
 def _joined(cut: Sequence[Segment], pieces: Sequence[list[int]]) -> Encoded:
@@ -319,6 +320,17 @@ class Encoder:
         """Tokens in each text, on all cores."""
         return [len(e.ids) for e in self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
+    def behind(self, texts: Sequence[tuple[str, str]]) -> list[list[int]]:
+        """Ids of each (beginning, rest), on all cores. A beginning that ends with `stop` is tokenised once for all that
+        have it: demonstrations are most of a teacher's prompts, and the same in thousands of them."""
+        apart = [self._parts and beginning.endswith(self.stop) for beginning, _ in texts]
+        shared = {beginning for (beginning, _), own in zip(texts, apart, strict=True) if own}
+        known = {beginning: self.ids(beginning) for beginning in shared}
+        rests = [rest if own else beginning + rest for (beginning, rest), own in zip(texts, apart, strict=True)]
+        found = self.tokenizer.encode_batch_fast(rests, add_special_tokens=False)
+        return [known.get(beginning, []) + one.ids if own else one.ids
+                for (beginning, _), own, one in zip(texts, apart, found, strict=True)]
+
     @cached_property
     def fast_counts(self) -> Counter:
         """As counts(), several times faster for common tokenizers; see forge.chat.counting for what that rests on."""
@@ -372,5 +384,27 @@ class Encoder:
         return [[token for _ in own for token in next(encoded).ids] for own in texts]
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
-        """Ids up to where the assistant's answer begins."""
-        return self.ids(self.template.render(messages, prompt=True))
+        """Ids up to where the assistant's answer begins; control tokens in what somebody wrote are text."""
+        first, *rest = pieces(self.template, messages, self._acts)
+        return self.ids(first.text) + [i for piece in rest for i in self._read(piece)]
+
+    def _acts(self, text: str) -> bool:
+        return bool(self.control_tokens.search(text))
+
+    def _read(self, piece: Piece) -> list[int]:
+        if not piece.written:
+            return self.ids(piece.text)
+        return self._literal.encode(piece.text, add_special_tokens=False).ids
+
+    @cached_property
+    def control_tokens(self) -> re.Pattern[str]:
+        """Matches the tokenizer's control tokens; nothing where it has none."""
+        texts = {token.content for token in self.tokenizer.get_added_tokens_decoder().values() if token.special}
+        return re.compile("|".join(map(re.escape, sorted(texts - {""}, key=lambda text: (-len(text), text)))) or "(?!)")
+
+    @cached_property
+    def _literal(self) -> Tokenizer:
+        """The tokenizer, to which control tokens are text."""
+        other = Tokenizer.from_str(self.tokenizer.to_str())
+        other.encode_special_tokens = True
+        return other

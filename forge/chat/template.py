@@ -30,8 +30,13 @@ THINKING = "{%- set enable_thinking = true %}"  # before a template: it asks for
 
 # What a template can run into at its own fault; the sandbox's refusals are among the TemplateErrors.
 _FAILURES = (TemplateError, ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+_UNSAFE = (SecurityError, RecursionError)
 _UNUSABLE = (TemplateError, RecursionError, SyntaxError, ValueError)  # SyntaxError: more nesting than Python has
 _TEMPLATE_LIMIT = 1_000_000  # characters; the longest that models ship have 20,000
+
+
+class UnsafeTemplate(UsageError):
+    """A template that does more than any chat needs: it reaches for what it must not, or comes to no end."""
 
 
 def _raise(message: str) -> None:
@@ -132,10 +137,13 @@ class ChatTemplate:
         try:
             return template.render({METER: Meter()}, messages=[self._turn(message) for message in messages],
                                    add_generation_prompt=prompt, enable_thinking=thoughts, **given, **self.special)
+        except _UNSAFE as error:
+            raise UnsafeTemplate(f"the chat template refused a conversation: {error}",
+                                 fix="choose another base: no chat needs such a template") from None
         except _FAILURES as error:
             of = f" of {self.name}" if self.name and not is_plain(messages) else ""
             raise UsageError(f"the chat template{of} refused a conversation: {error}; roles "
-                             f"{[m.get('role') for m in messages]}", fix=_way_out(error, messages)) from None
+                             f"{[m.get('role') for m in messages]}", fix=_way_out(messages)) from None
 
     def _turn(self, message: Message) -> Message:
         """A message as the template gets it, named as transformers names what it holds."""
@@ -194,15 +202,15 @@ def _compiled(source: str) -> Template:
         raise UsageError(f"the chat template is not valid Jinja: {error}", fix=fix) from None
 
 
-def _way_out(error: Exception, messages: Sequence[Message]) -> str:
-    if isinstance(error, SecurityError):
-        return "choose another base: no chat needs such a template"
+def _way_out(messages: Sequence[Message]) -> str:
     if is_plain(messages):
-        return "mend the example's roles"
-    return f"{OTHER_BASE}, or mend what it refuses"
+        return "mend the roles: user and assistant in turn, a system message only where the template takes one; or " \
+            f"another base: {OTHER_BASE}"
+    return REFUSED
 
 
-OTHER_BASE = "--set model.base=qwen3-0.6b, or another model whose template writes tools and thoughts"
+OTHER_BASE = "--set model.base=qwen3-0.6b, or one whose template takes what the data has"
+REFUSED = f"{OTHER_BASE}; or mend the lines that it refuses, which forge validate names"
 
 
 def _in_text(call: dict[str, Any]) -> dict[str, Any]:

@@ -301,7 +301,6 @@ def serve(setup: Setup,
           allow_origin: Annotated[list[str] | None, typer.Option("--allow-origin", help="A web site whose pages may "
                                                                  "ask, https://NAME.")] = None) -> None:
     """Serve the model with an OpenAI-compatible API."""
-    from forge.gguf.container import read_header
     from forge.runtime.serve import serve as serve_gguf
     from forge.stages.recorded import require_as_made
     ctx = setup.context()
@@ -311,9 +310,8 @@ def serve(setup: Setup,
     require_as_made(ctx, gguf)
     serve_gguf(gguf, report=setup.report, host=host, port=port, num_ctx=ctx.config.deploy.num_ctx, parallel=parallel,
                api_key=api_key, alias=ctx.config.model.name, system=ctx.config.deploy.system,
-               chat_template=read_header(gguf).get("tokenizer.chat_template"), generation=ctx.config.generation,
-               cores=threads, gpu_layers=gpu_layers, verbose=setup.verbose, allow_hosts=allow_host or [],
-               allow_origins=allow_origin or [])
+               generation=ctx.config.generation, cores=threads, gpu_layers=gpu_layers, verbose=setup.verbose,
+               allow_hosts=allow_host or [], allow_origins=allow_origin or [])
 
 
 @command()

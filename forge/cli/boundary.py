@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from forge.core.proc import wait_briefly
 from forge.errors import ForgeError, UsageError
 
 INTERRUPTED = 130
@@ -52,11 +53,13 @@ def guarded(work: Callable[[], int | None]) -> int:
 
 
 def _settle() -> None:
-    """Terminals that are not UTF-8, users without a home, and documents that are called like a library."""
+    """Terminals that are not UTF-8, users without a home, other busy programs, and documents that are called like a
+    library."""
     codecs.register_error("forge", lambda error: (_instead(error), _end(error)))
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="forge")
+    wait_briefly()
     os.environ.setdefault("PYTHONSAFEPATH", "1")  # no Python that is started from here imports from the workspace
     try:
         Path.home()

@@ -71,12 +71,10 @@ def _server(parser: Parser) -> None:
 
 
 def _serve(given: argparse.Namespace) -> None:
-    from forge.gguf.container import read_header
     from forge.runtime.serve import serve
 
     serve(given.model, report=Plain(), host=given.host, port=given.port, num_ctx=given.ctx_size,
-          parallel=given.parallel, api_key=given.api_key, alias=given.alias,
-          chat_template=read_header(given.model).get("tokenizer.chat_template"))
+          parallel=given.parallel, api_key=given.api_key, alias=given.alias)
 
 
 def _quantizer(parser: Parser) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from shlex import quote
 
+from forge.chat.template import OTHER_BASE
 from forge.cli.setup import CONFIG, Setup
 from forge.errors import UsageError
 
@@ -39,11 +40,12 @@ def fix_of(result: dict, file: Path) -> str | None:
         return "forge dataset makes one"
     if kind == "truncated":
         return "--set train.max_length=… higher, or split what is too long"
+    other = f"{OTHER_BASE}; or " if kind == "template" else ""  # as forge train says, which names no lines
     lines = sorted({finding["line"] for finding in errors if finding["kind"] == kind})
     if file.suffix == ".parquet" or len(lines) > SHOWN:
-        return "mend these lines where they come from; forge dataset --force makes Forge's own again"
+        return f"{other}mend these lines where they come from; forge dataset --force makes Forge's own again"
     which = ";".join(f"{line}d" for line in lines)
-    return (f"mend line {', '.join(map(str, lines))}, or take {'it' if len(lines) == 1 else 'them'} out: "
+    return (f"{other}mend line {', '.join(map(str, lines))}, or take {'it' if len(lines) == 1 else 'them'} out: "
             f"sed -i {quote(which)} {quote(str(file))}")
 
 

@@ -1,5 +1,5 @@
 """What a machine refuses in the middle of the work, as a problem that says where and what to do: a full disk, no more
-memory, a file that may not be read or written."""
+memory, a file that may not be read or written, a proxy that there is no way to ask."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from forge.errors import EnvironmentProblem
 # Libraries that write by themselves say it in words: safetensors and tokenizers (Rust), SQLite, pyarrow, torch.
 _FULL_WORDS = ("no space left on device", "file too large", "disk quota exceeded", "database or disk is full")
 _MEMORY_WORDS = ("can't allocate memory", "not enough memory", "std::bad_alloc", "cannot allocate memory")
+_PROXY_WORDS = "Unknown scheme for proxy URL"  # httpx2's ValueError, raised before anything is asked
 MEMORY = ("close other programs, or add swap; what lowers it: --set train.max_length=… lower, --set train.method=qlora "
           "(weights in 4 bits), --set train.rank=… lower, --set dataset.workers=1, or a smaller base")
 _FIX = {errno.EROFS: "that file system is mounted read-only: choose another place with --workspace",
@@ -40,6 +41,10 @@ def explained(error: BaseException, places: Sequence[Path] = ()) -> EnvironmentP
         return _system(error, places)
     if any(word in str(error).lower() for word in _FULL_WORDS):
         return disk_full(_fullest(places))
+    if str(error).startswith(_PROXY_WORDS):
+        return EnvironmentProblem(f"a proxy that the environment names cannot be used: {error}",
+                                  fix="name it as http://, https:// or socks5://HOST:PORT in ALL_PROXY, HTTPS_PROXY or "
+                                  "HTTP_PROXY, or unset these")
     if isinstance(error, sqlite3.OperationalError):
         there = f" in {places[0].parent}" if places else ""
         return EnvironmentProblem(f"a database{there} cannot be used: {error}",

@@ -265,7 +265,7 @@ def ensure(cfg: Config, root: Path, count: Count, target: Path, digest: Callable
     files = walk(cfg.corpus, root, [*Workspace(root, cfg).artifacts, target]).files
     libraries = [version(name) for name in ("PyStemmer", "py3langid")]  # another would bring a question to other stems
     wanted = sha256_json([SCHEMA, _source_digest(), libraries, cfg.section_tokens, cfg.dataset.secrets,
-                          count(SAMPLE.split()),
+                          cfg.dataset.personal_data, count(SAMPLE.split()),
                           [[*map(repr, (file.relative, file.name)), digest(file.path)] for file in files]])
     if identity(target) != wanted:
         build(_entries(cfg, files, count, report), target, wanted)
@@ -277,13 +277,14 @@ class _Reading:
     """What a process needs to read documents."""
 
     secrets: Literal["redact", "drop", "fail"]
+    personal: bool
     tokens: int
     count: Count
 
 
 def _read_entry(reading: _Reading, file: File) -> Entry | str:
     """A document's entry, or why it has none."""
-    loaded = load(file, reading.secrets)
+    loaded = load(file, reading.secrets, personal=reading.personal)
     if loaded.document is None:
         return loaded.skipped or ""
     return Entry.of(loaded.document, split(loaded.document, reading.tokens, reading.count))
@@ -293,7 +294,7 @@ def _entries(cfg: Config, files: Sequence[File], count: Count, report: Reporter)
     """What can be read of the corpus."""
     skipped: list[str] = []
     prose.language("text")  # its model is loaded before the processes are forked
-    reading = _Reading(cfg.dataset.secrets, cfg.section_tokens, count)
+    reading = _Reading(cfg.dataset.secrets, cfg.dataset.personal_data, cfg.section_tokens, count)
     with closing(Pool(cfg.dataset.workers or os.cpu_count() or 1, _Reading, astuple(reading))) as pool:
         found = pool.map(_read_entry, zip(files), limits, lambda lost, _: lost.reason)
         for done, (file, entry) in enumerate(zip(files, found, strict=True), 1):

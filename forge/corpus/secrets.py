@@ -29,6 +29,7 @@ from forge.corpus.named_secrets import (
     places,
     told_of,
 )
+from forge.corpus.personal import FINDERS
 
 LONGEST_TOKEN, MOST_CUTS = 400, 4  # characters of one that something divides, and how often
 LONG_WORD = 16  # bytes; every rule that is not marked `anywhere` describes an unbroken run at least this long
@@ -321,8 +322,8 @@ HINTS = tuple((hint, at) for at, rule in enumerate(RULES) if not rule.anywhere f
 HINTS_ANYWHERE = tuple((hint, at) for at, rule in enumerate(RULES) if rule.anywhere for hint in rule.hints)
 
 
-def scan(text: str) -> list[Finding]:
-    """Secrets in a text, in order, none overlapping another."""
+def scan(text: str, *, personal: bool = False) -> list[Finding]:
+    """Secrets in a text, in order, none overlapping another; with `personal`, people's numbers are among them."""
     whole = text.encode("utf-8", "surrogatepass").lower()
     words = b"\n".join([word for word in whole.split() if len(word) >= LONG_WORD])
     hinted = {at for hint, at in HINTS if hint in words} | {at for hint, at in HINTS_ANYWHERE if hint in whole}
@@ -333,6 +334,9 @@ def scan(text: str) -> list[Finding]:
     divided = [rule for rule in RULES if rule.divided and rule.hints[0] in whole]
     for start, end, kind in _rejoined(text, divided) if divided else ():
         if not any(start < known_end and known < end for known, known_end, _ in taken):
+            _claim(taken, start, end, kind)
+    for kind, find in FINDERS if personal else ():
+        for start, end in find(text):
             _claim(taken, start, end, kind)
     if not taken:
         return []

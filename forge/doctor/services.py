@@ -61,7 +61,7 @@ def _who_am_i(url: str, value: str | None, host: str) -> Reply | str:
         # No redirect is followed: the token is for this address.
         with httpx2.Client(timeout=HUB_SECONDS, trust_env=not is_loopback(host), follow_redirects=False) as client:
             answer = client.get(f"{url}/api/whoami-v2", headers=headers)
-    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:  # ValueError: a proxy of no known kind
         return f"{url} cannot be reached: {' '.join(str(error).split())[:200]}"
     try:
         body = answer.json()

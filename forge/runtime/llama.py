@@ -21,9 +21,11 @@ import psutil
 
 from forge.chat.template import Message
 from forge.core.fsio import human, sha256_json
+from forge.core.proc import wait_briefly
 from forge.errors import EnvironmentProblem, StageFailed, UsageError
 from forge.hub.download import cache_folder
 from forge.runtime.answer import Answer, require_text, sampler
+from forge.runtime.prompts import CHATML_NAME, Prompts, template_of
 
 MAGIC = b"GGUF"
 QUIET, EVERYTHING = -1, 3  # llama.cpp's log levels; at QUIET nothing reaches stderr, and stdout is never used
@@ -31,10 +33,6 @@ TRIAL_SECONDS, TRIAL_SPEED = 60.0, 20e6  # how long a trial may take: a start, a
 DAMAGED = "the file is damaged, or of a kind llama.cpp does not know: forge quantize --force"
 EVERY_TOKEN = 2**20  # more than any vocabulary has
 FORCED = 1000.0  # added to a logit: above any other
-# How often a thread looks for the others before it sleeps. By GNU OpenMP's default of 300,000 it burns its whole time
-# slice where other programs use the cores as well, some hundred times a token. Two threads, 0.5B: 22.7 tokens/s by
-# default and 23.1 with this on a quiet machine; 0.4 and about 4 on a busy one. Sleeping at once: 17 on the quiet one.
-SPINS = "10000"
 # Bytes of a file from which its work is worth sharing: in a smaller one threads wait for each other more than they
 # compute, and on a machine that is busy with one other program some fifty times as long.
 SHARED = 50_000_000
@@ -45,6 +43,7 @@ TRIAL = """
 import os, sys, xllamacpp
 params = xllamacpp.CommonParams()
 params.model.path, params.verbosity, params.n_ctx, params.warmup = sys.argv[1], 1, 64, False
+params.chat_template = "chatml"
 try:
     server = xllamacpp.Server(params)
 except RuntimeError:
@@ -83,8 +82,7 @@ def check(gguf: Path) -> None:
 
 
 def library() -> Any:
-    if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
-        os.environ["GOMP_SPINCOUNT"] = SPINS  # read when the library is loaded
+    wait_briefly()
     try:
         import xllamacpp
     except ImportError as error:
@@ -111,10 +109,7 @@ def parameters(gguf: Path, *, num_ctx: int, parallel: int, verbose: bool, cores:
     params.n_gpu_layers = -1 if gpu_layers is None else gpu_layers
     params.verbosity = EVERYTHING if verbose else QUIET
     params.warmup = False
-    # Everything the model says is its answer; nothing is moved aside as reasoning. A template that can ask for thoughts
-    # is told not to, as in training (ChatTemplate.render).
-    params.reasoning_format = xllamacpp.common_reasoning_format.COMMON_REASONING_FORMAT_NONE
-    params.enable_reasoning = 0
+    params.chat_template = CHATML_NAME  # no conversation is ever rendered there
     return params
 
 
@@ -190,11 +185,14 @@ class Model:
 
     def __init__(self, gguf: Path, *, num_ctx: int = 4096, parallel: int = 1, verbose: bool = False) -> None:
         self.path = gguf
+        check(gguf)
+        template = template_of(gguf)
         params = parameters(gguf, num_ctx=num_ctx, parallel=parallel, verbose=verbose)
         # The library always opens a loopback port as well; a key that nobody knows keeps other users out of it.
         self._key = secrets.token_hex(16)
         params.api_keys = [self._key]
         self._server = start(params)
+        self.prompts = Prompts(template, self._read)
 
     def __enter__(self) -> Model:
         return self
@@ -216,21 +214,21 @@ class Model:
         """
         require_text(messages)
         request: dict[str, Any] = {
-            "messages": list(messages), "max_tokens": max_tokens, "stream": True,
+            "prompt": self.prompts.of(messages), "max_tokens": max_tokens, "stream": True,
             "stream_options": {"include_usage": True}, **sampler(temperature, top_p, greedy, seed)}
         if schema is not None:
-            request["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+            request["json_schema"] = schema
         usage: dict[str, int] = {}
         started, pieces, finish = time.perf_counter(), [], None
         with contextlib.closing(self._stream(request)) as chunks:
             for chunk in chunks:
                 if "error" in chunk:
                     raise UsageError(f"{self.path.name}: {chunk['error']['message']}",
-                                     fix="shorten the conversation, or raise deploy.num_ctx")
+                                     fix="shorten the conversation (/reset in a chat), or raise deploy.num_ctx")
                 usage = chunk.get("usage") or usage
                 for choice in chunk["choices"]:
                     finish = choice["finish_reason"] or finish
-                    if text := choice["delta"].get("content"):
+                    if text := choice["text"]:
                         pieces.append(text)
                         if on_text:
                             on_text(text)
@@ -242,8 +240,11 @@ class Model:
 
         Raises UsageError where the template refuses the conversation.
         """
-        text = self._post("/apply-template", {"messages": list(messages)})["prompt"]
-        return self._post("/tokenize", {"content": text, "add_special": True, "parse_special": True})["tokens"]
+        return self.prompts.ids(messages)
+
+    def _read(self, text: str, *, special: bool, beginning: bool = False) -> list[int]:
+        """As forge.runtime.prompts.Tokens."""
+        return self._post("/tokenize", {"content": text, "parse_special": special, "add_special": beginning})["tokens"]
 
     def proceed(self, prompt: Sequence[int], max_tokens: int, bias: dict[int, float] | None = None, *,
                 slot: int | None = None) -> Tokens:
@@ -309,7 +310,7 @@ class Model:
 
         def work() -> None:
             try:
-                self._server.handle_chat_completions(request, receive)
+                self._server.handle_completions(request, receive)
             except (ValueError, RuntimeError) as error:  # what the library raises for a request it refuses
                 chunks.put({"error": {"message": str(error)}})
             finally:

@@ -257,7 +257,8 @@ class Ollama:
             reason = response.text[:200] or "no reason given"
         if any(words in reason for words in TOO_LONG):
             return UsageError(f"Ollama refused {doing}: {_said(reason)}",
-                              fix="shorten the conversation; or raise deploy.num_ctx, then: forge run --from modelfile")
+                              fix="shorten the conversation (/reset in a chat); or raise deploy.num_ctx, then: "
+                              "forge run --from modelfile")
         fix = "`ollama list` shows the models there are" if response.status_code == 404 else "look at Ollama's log"
         return StageFailed(f"Ollama refused ({response.status_code}) {doing}: {reason}", fix=fix)
 

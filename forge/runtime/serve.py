@@ -60,18 +60,17 @@ def placed(cores: Sequence[int], before: dict[str, int], after: dict[str, int]) 
 
 def serve(gguf: Path, *, report: Reporter, host: str = "127.0.0.1", port: int = 8080, num_ctx: int = 4096,
           parallel: int = 1, api_key: str | None = None, alias: str | None = None, system: str | None = None,
-          chat_template: str | None = None, generation: GenerationConfig | None = None, cores: int | None = None,
-          gpu_layers: int | None = None, verbose: bool = False, allow_hosts: Sequence[str] = (),
-          allow_origins: Sequence[str] = ()) -> None:
+          generation: GenerationConfig | None = None, cores: int | None = None, gpu_layers: int | None = None,
+          verbose: bool = False, allow_hosts: Sequence[str] = (), allow_origins: Sequence[str] = ()) -> None:
     """Serves until SIGINT or SIGTERM, then returns. Call it from the main thread: it installs signal handlers.
 
     `num_ctx` tokens for each of `parallel` simultaneous conversations, further ones wait for their turn; `alias` is the
     model's name in the API. Port 0 takes any free one. `cores` is the number of threads (else measured), `gpu_layers`
-    that of layers on the GPU (else as many as fit). `chat_template` is the GGUF's (Jinja, tokenizer.chat_template; else
-    ChatML); `system` is put before conversations that bring no system message, as Ollama does with a model's own.
-    `generation` is how requests are sampled that do not say how. `allow_hosts` are further names that the server goes
-    by (NAME or NAME:PORT), `allow_origins` the web sites whose pages may ask it (https://NAME). Raises UsageError for
-    an address open to others and no `api_key`, StageFailed for a file that llama.cpp cannot load or ends at.
+    that of layers on the GPU (else as many as fit). `system` is put before conversations that bring no system message,
+    as Ollama does with a model's own. `generation` is how requests are sampled that do not say how. `allow_hosts` are
+    further names that the server goes by (NAME or NAME:PORT), `allow_origins` the web sites whose pages may ask it
+    (https://NAME). Raises UsageError for an address open to others and no `api_key`, and for a chat template that
+    cannot be used; StageFailed for a file that llama.cpp cannot load or ends at.
     """
     key = (api_key or "").strip() or None
     if not is_loopback(host) and not key:
@@ -91,6 +90,5 @@ def serve(gguf: Path, *, report: Reporter, host: str = "127.0.0.1", port: int = 
                     "generation": generation.model_dump() if generation else None}
         door = Door(listening.getsockname()[1], key=key, any_address=not is_loopback(host), origins=origins,
                     hosts=[host.lower(), socket.gethostname().lower(), *map(str.lower, allow_hosts)])
-        asyncio.run(run(settings, listening, door, report, alias=alias or gguf.stem, system=system,
-                           template=chat_template))
+        asyncio.run(run(settings, listening, door, report, alias=alias or gguf.stem, system=system))
     report.info("stopped")

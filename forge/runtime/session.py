@@ -88,8 +88,8 @@ class Session:
         self._keep(f"**user**\n\n{text}\n\n")
         try:
             answer = self._hear("assistant", self.model, [*self.messages, question])
-        except UsageError as error:  # the conversation no longer fits: the user can /reset and go on
-            self._say(f"{error.message}\nfix: /reset starts over\n")
+        except UsageError as error:  # the conversation no longer fits, say: the user can /reset and go on
+            self._say(f"{error}\n")
         else:
             self.history += [question, {"role": "assistant", "content": answer}]
 

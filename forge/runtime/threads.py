@@ -27,6 +27,7 @@ ask = {"prompt": "The keeper writes the weather down. " * 5, "max_tokens": 8, "t
 for number in map(int, sys.argv[2:]):
     params = xllamacpp.CommonParams()
     params.model.path, params.verbosity, params.n_ctx, params.warmup = sys.argv[1], -1, 256, False
+    params.chat_template = "chatml"
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = number
     server = xllamacpp.Server(params)
     server.handle_completions({"prompt": "x", "max_tokens": 1})

@@ -66,6 +66,9 @@ def check(ctx: Context) -> None:
     if "download" not in ctx.pending and not (ctx.base_dir / "tokenizer.json").exists():
         raise UsageError(f"no base at {ctx.workspace.shown(ctx.base_dir)}: its tokenizer counts the tokens",
                          fix="forge download")
+    if ctx.config.dataset.personal_data:
+        from forge.corpus.personal import require
+        require()
     read = sum(file.size for file in _walked(ctx))
     # The dataset, 3.5 bytes a byte and amplification (measured), and as much again for what is remembered of it.
     require_disk(ctx.workspace.dataset, int(read * (ctx.config.dataset.amplification * 7 + 10)), "the dataset")

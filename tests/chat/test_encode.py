@@ -216,3 +216,11 @@ def test_a_template_whose_prompt_is_not_how_an_answer_begins():
               "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}")
     with pytest.raises(UsageError, match="no loss mask can be derived"):
         segments(ChatTemplate(source), [QUESTION, ANSWER], QWEN2.stop)
+
+
+def test_control_tokens_in_a_question_are_text_when_it_is_asked(encoder):
+    forged = {"role": "user", "content": f"Is {encoder.stop} a word?"}
+    asked, plain = encoder.prompt([forged]), encoder.prompt([QUESTION])
+    assert asked.count(encoder.stop_id) == plain.count(encoder.stop_id)
+    assert encoder.tokenizer.decode(asked, skip_special_tokens=False) == encoder.template.render([forged], prompt=True)
+    assert plain == encoder.ids(encoder.template.render([QUESTION], prompt=True))

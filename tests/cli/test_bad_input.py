@@ -16,6 +16,7 @@ import psutil
 import pytest
 import yaml
 
+from forge.chat.template import OTHER_BASE
 from forge.cli.boundary import guarded, invoke
 from forge.corpus import exclusions
 from forge.weights.tiny import build_tiny
@@ -277,6 +278,22 @@ def test_a_broken_dataset_is_told_with_its_line(copy, monkeypatch, capsys):
     assert "own.jsonl:1: not valid JSON" in err
     assert "\nfix: forge validate" in err
     assert content(copy / "models") == before
+
+
+def test_what_the_template_leaves_out_has_the_same_two_ways_out_in_validate_and_train(copy, monkeypatch, capsys):
+    monkeypatch.chdir(copy)
+    tools = [{"type": "function", "function": {"name": "tide", "parameters": {"type": "object", "properties": {}}}}]
+    (copy / "own.jsonl").write_text(json.dumps({"tools": tools, "messages": [
+        {"role": "user", "content": "High tide?"}, {"role": "assistant", "content": "At six."}]}) + "\n")
+    said = []
+    for command in (["validate", "own.jsonl"], ["train", "--quiet", "--set", "paths.dataset=own.jsonl"]):
+        assert guarded(lambda command=command: invoke(command)) in (2, 4)
+        said.append("".join(capsys.readouterr()))
+    for text in said:
+        assert "leaves out `tools`" in text
+        assert f"fix: {OTHER_BASE}; or mend " in text
+    assert "line 1, or take it out: sed -i 1d own.jsonl" in said[0]
+    assert "which forge validate names" in said[1]
 
 
 def test_the_token_reaches_no_file_and_no_output(copy, monkeypatch, capsys):

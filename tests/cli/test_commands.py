@@ -202,7 +202,8 @@ def test_init_chooses_by_the_machine_and_the_folder(memory, size, amplification,
 def test_init_shows_what_it_found(tmp_path, run_forge):
     (tmp_path / "node_modules").mkdir()
     for name, text in {
-        "a.md": "# Lamp\n\n" + "The lamp is lit at dusk, and the keeper writes it into the log of the harbour. " * 3,
+        "a.md": "# Lamp\n\n![the lamp](lamp.jpg)\n\n"
+                + "The lamp is lit at dusk, and the keeper writes it into the log of the harbour. " * 3,
         "b.md": "# Lampe\n\n" + "Die Lampe wird am Abend entzündet, und der Wärter trägt es in das Buch ein. " * 3,
         "yarn.lock": "x", "logo.svg": "<svg/>", ".env.local": "K=1", ".gitignore": "old.md\n", "old.md": "x",
     }.items():
@@ -216,6 +217,8 @@ def test_init_shows_what_it_found(tmp_path, run_forge):
     assert set(reasons) == {"yarn.lock", "logo.svg", ".env.local", "song.mp3", "node_modules", "./"}
     said = run_forge("init", "--force", cwd=tmp_path).stdout
     assert "languages: 1 English, 1 German" in said
+    assert found["held"] == {"pictures": {"total": 1, "read": 0}}
+    assert "in the 3 that were opened: 1 picture, of which only the words beside them are known" in said
     assert "a drawing: logo.svg; exclude: ['!*.svg'] in forge.yaml reads them" in said
     assert ".gitignore leaves it out: ./ (1 file)" in said
     assert "time: training takes about" in said

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import gguf
@@ -23,7 +23,7 @@ def _byte_characters() -> list[str]:
     return [chr(b if b in plain else next(others)) for b in range(256)]
 
 
-def write_tiny(path: Path) -> None:
+def write_tiny(path: Path, template: str = TEMPLATE) -> None:
     """A Qwen2 of two layers with random weights and one token a byte."""
     hidden, heads, ffn, layers = 64, 2, 128, 2
     tokens = [*_byte_characters(), "<|endoftext|>", "<|im_start|>", "<|im_end|>"]
@@ -44,7 +44,7 @@ def write_tiny(path: Path) -> None:
     writer.add_token_merges(["a b"])
     writer.add_eos_token_id(258)
     writer.add_pad_token_id(256)
-    writer.add_chat_template(TEMPLATE)
+    writer.add_chat_template(template)
     random = np.random.default_rng(0)
 
     def add(name: str, *shape: int) -> None:
@@ -81,6 +81,16 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("gguf") / "tiny.gguf"
     write_tiny(path)
     return path
+
+
+@pytest.fixture
+def with_template(tmp_path: Path) -> Callable[[str], Path]:
+    """Writes the tiny model with another chat template, as hostile.gguf."""
+    def write(template: str) -> Path:
+        write_tiny(tmp_path / "hostile.gguf", template)
+        return tmp_path / "hostile.gguf"
+
+    return write
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from forge.core.proc import SPINS
 from forge.errors import StageFailed, UsageError
 from forge.runtime import llama
 from forge.runtime.llama import Model, check
@@ -81,6 +82,8 @@ def test_damaged_gguf_is_explained(tmp_path: Path, tiny: Path, damage: str) -> N
     path.write_bytes({"tail cut off": whole[:-5000], "header only": whole[:100],
                       "garbage after the magic": b"GGUF" + bytes(range(256)) * 20}[damage])
     with pytest.raises(StageFailed, match=r"cannot load .*damaged\.gguf.*: \w+"):
+        llama.require_loadable(path)
+    with pytest.raises(UsageError, match=r"damaged\.gguf is (not a sound GGUF file|cut short)"):
         Model(path)
 
 
@@ -129,12 +132,14 @@ def test_free_memory_is_that_of_gpus_only(monkeypatch: pytest.MonkeyPatch) -> No
     assert llama.gpu_memory() == {"CUDA0 (H100)": 80, "Vulkan0 (Iris)": 8}
 
 
-@pytest.mark.parametrize(("given", "count"), [({}, llama.SPINS), ({"GOMP_SPINCOUNT": "7"}, "7"),
+@pytest.mark.parametrize("begins", ["from forge.runtime import llama; llama.library()",
+                                    "from forge.cli.boundary import guarded; guarded(lambda: 0)"])
+@pytest.mark.parametrize(("given", "count"), [({}, SPINS), ({"GOMP_SPINCOUNT": "7"}, "7"),
                                               ({"OMP_WAIT_POLICY": "passive"}, None)])
-def test_threads_wait_briefly_unless_the_user_says_how(given: dict[str, str], count: str | None) -> None:
-    """GNU OpenMP reads its settings once, before the first import is over."""
-    script = ("import os, sys; from forge.runtime import llama\n"
-              "assert 'xllamacpp' not in sys.modules; llama.library()\nprint(os.environ.get('GOMP_SPINCOUNT'))")
+def test_threads_wait_briefly_unless_the_user_says_how(begins: str, given: dict[str, str], count: str | None) -> None:
+    """GNU OpenMP reads its settings once, before the first import of what uses it is over."""
+    script = ("import os, sys; import forge.runtime.llama\nassert not {'xllamacpp', 'torch'} & sys.modules.keys()\n"
+              f"{begins}\nprint(os.environ.get('GOMP_SPINCOUNT'))")
     ours = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
     done = subprocess.run([sys.executable, "-c", script], env=ours | given, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(count)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from said import Said
 from stand_ins import ollama as stand_in
-from stand_ins import ollama_cli
+from stand_ins import ollama_cli, socks
 
 from forge.catalog.families import QWEN2
+from forge.cli.boundary import guarded
 from forge.core.config import GenerationConfig
 from forge.core.report import Silent
 from forge.errors import EnvironmentProblem, StageFailed, UsageError
@@ -173,6 +176,22 @@ def test_old_releases_are_warned_about(version: str, warned: bool) -> None:
     with stand_in.running(version=version) as server:
         assert Ollama(server.url).require(notes) == version
     assert bool(notes.warnings) == warned
+
+
+def test_a_socks_proxy_leads_to_other_machines(server: stand_in.OllamaServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socks.proxy(("127.0.0.1", urlsplit(server.url).port or 0)) as proxy:
+        for name in ("ALL_PROXY", "HTTP_PROXY", "http_proxy", "no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("ALL_PROXY", proxy.url)
+        assert Ollama("http://box.example:8000").version() == Ollama(server.url).version()
+    assert proxy.asked == [("box.example", 8000)]
+
+
+def test_a_proxy_of_a_kind_that_is_not_known_is_named(monkeypatch: pytest.MonkeyPatch,
+                                                      capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks4://127.0.0.1:9")
+    assert guarded(lambda: bool(Ollama("http://box.example:8000").version())) == 3
+    assert re.search("a proxy .* cannot be used.*socks4://.*\nfix: .*socks5://", capsys.readouterr().err)
 
 
 def test_a_proxy_is_not_asked_for_this_machine(server: stand_in.OllamaServer, monkeypatch: pytest.MonkeyPatch) -> None:

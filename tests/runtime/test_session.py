@@ -157,6 +157,6 @@ def test_everything_said_is_kept_as_it_is_said_and_saved_across_resets(tmp_path:
     assert whole.read_text() == text
     assert text == ("**system**\n\nBe brief.\n\n**user**\n\none\n\n**assistant**\n\n2:one\n\n**base**\n\n2:one\n\n"
                     "**source**\n\na.md (bytes 0–5)\n\nLamps\n\n---\n\n"
-                    "**system**\n\nNew\n\n**user**\n\nlong\n\n**assistant**\n\ntoo long\nfix: /reset starts over\n"
+                    "**system**\n\nNew\n\n**user**\n\nlong\n\n**assistant**\n\ntoo long\nfix: shorten\n"
                     "**system**\n\nNew\n\n**user**\n\nstop\n\n**assistant**\n\n2:\n(stopped)\n\n")
     assert seen_while_answering[0].endswith("**base**\n\n2:")  # whoever is killed now has kept this much

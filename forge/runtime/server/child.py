@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,14 +26,12 @@ SPARE = 2 << 30  # bytes that answering may take beyond what there is after the 
 # Tokens of a prompt that are computed at a time. After each batch the others' answers go on, and the front sees that
 # something happens, so on a CPU it is no more than seconds' worth.
 CPU_BATCH = 256
-CHATML = "chatml"  # llama.cpp's own name; the front renders, and no template from the file is ever parsed here
 
 
 def parameters(given: dict[str, Any], cores: tuple[int, int]) -> Any:
     params = llama.parameters(Path(given["gguf"]), num_ctx=given["num_ctx"], parallel=given["parallel"],
                               verbose=given["verbose"], cores=cores, gpu_layers=given["gpu_layers"])
     params.cache_ram_mib, params.n_threads_http = PROMPTS_MIB, CONNECTIONS
-    params.chat_template = CHATML
     params.hostnames, params.endpoint_slots, params.ui = [given["socket"]], False, False
     if not llama.gpu_memory():
         params.n_batch = CPU_BATCH
@@ -82,6 +81,7 @@ def main() -> None:
     sys.stdout.flush()
     if server:
         sys.stdin.read()
+        shutil.rmtree(Path(given["socket"]).parent, ignore_errors=True)  # a front that was killed cannot
     os._exit(0)  # the library's destructors wait for what is computed
 
 

@@ -16,8 +16,10 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from forge.chat.template import Message
+from forge.errors import UsageError
+from forge.runtime.prompts import Prompts
 from forge.runtime.server import requests
-from forge.runtime.server.prompts import Prompts
 from forge.runtime.server.refused import Refused
 from forge.runtime.server.requests import Asked
 from forge.runtime.server.supervisor import Upstream
@@ -167,7 +169,7 @@ class Front:
             body = await _body(headers, receive, requests.body_limit(self.num_ctx))
             asked = requests.READERS[path](requests.parsed(body), self.num_ctx)
             if asked.messages:
-                asked.prompts = [await self.prompts.of(asked.messages)]
+                asked.prompts = [await self._rendered(asked.messages)]
             form = Form(chat=bool(asked.messages), model=self.alias, logprobs=asked.logprobs)
             async with contextlib.aclosing(self._pieces(asked, receive)) as pieces:
                 if asked.stream:
@@ -178,6 +180,13 @@ class Front:
             pass
         finally:
             self.asked -= 1
+
+    async def _rendered(self, messages: Sequence[Message]) -> str | list[int]:
+        """In a thread: a template may take a second, until the meter ends it."""
+        try:
+            return await asyncio.to_thread(self.prompts.of, messages)
+        except UsageError as error:
+            raise Refused(error.message, param="messages") from None
 
     async def _pieces(self, asked: Asked, receive: Receive) -> AsyncGenerator[tuple[int, dict[str, Any]]]:
         """(number of the answer, piece) of all answers as they are written. Raises _Left when the client has gone."""

@@ -39,7 +39,8 @@ NOTHING: dict[str, tuple[Any, ...]] = {
     "tools": ([],), "tool_choice": ("none", "auto"), "functions": ([],), "function_call": ("none", "auto"),
     "echo": (False,), "suffix": ("",), "modalities": (["text"],),
     "chat_template_kwargs": ({}, {"enable_thinking": False})}
-INSTEAD = {"tools": "this server answers in text and calls no tools", "echo": "prompts are not scored here",
+INSTEAD = {"tools": "this server answers in text and calls no tools; tell the model of them in a message, and read its "
+           "answer", "echo": "prompts are not scored here",
            "chat_template_kwargs": "the model was trained without thoughts, and is asked for none"}
 
 

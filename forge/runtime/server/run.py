@@ -8,15 +8,16 @@ import resource
 import signal
 import socket
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any, TypeVar
 
 import uvicorn
 
 from forge.core.report import Reporter
+from forge.runtime.prompts import Prompts, template_of
 from forge.runtime.serve import placed
 from forge.runtime.server.connections import Protocol, Server
 from forge.runtime.server.front import Door, Front
-from forge.runtime.server.prompts import Prompts
 from forge.runtime.server.supervisor import Upstream
 
 T = TypeVar("T")
@@ -26,8 +27,10 @@ FILES = 4096  # open at a time; a connection is one, and some systems allow 256 
 
 
 async def run(settings: dict[str, Any], listening: socket.socket, door: Door, report: Reporter, *, alias: str,
-              system: str | None, template: str | None) -> None:
-    """Serves on a bound socket until a signal comes; `settings` are the child's. Raises what ends llama.cpp."""
+              system: str | None) -> None:
+    """Serves on a bound socket until a signal comes; `settings` are the child's. Raises what ends llama.cpp, and
+    UsageError for a template that no conversation can be rendered with."""
+    template = template_of(Path(settings["gguf"]))
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -35,7 +38,8 @@ async def run(settings: dict[str, Any], listening: socket.socket, door: Door, re
     upstream = Upstream(settings, report)
     try:
         found = await _unless(stopped, upstream, upstream.start())
-        prompts = await _unless(stopped, upstream, Prompts.load(upstream, template, system))
+        prompts = await _unless(stopped, upstream, asyncio.to_thread(
+            Prompts, template, upstream.tokenizer(), system=system))
         if found is None or prompts is None:
             return
         front = Front(upstream, prompts, door, alias=alias, num_ctx=settings["num_ctx"])

@@ -27,6 +27,7 @@ from forge import errors
 from forge.core.fsio import sha256_json
 from forge.core.report import Reporter
 from forge.errors import StageFailed
+from forge.runtime.prompts import Tokens
 from forge.runtime.server import child
 from forge.runtime.server.refused import Refused
 
@@ -59,7 +60,7 @@ class Upstream:
         self._suspects: set[str] = set()
         self._strikes: Counter[str] = Counter()
         self._watch: asyncio.Task[None] | None = None
-        self._web = httpx2.AsyncClient()
+        self._web = httpx2.AsyncClient(trust_env=False)  # nothing of it goes to the network
 
     async def start(self) -> dict[str, Any]:
         """What the child found: `cores`, and free GPU memory `before` and `after`. Raises what kept it from it."""
@@ -93,7 +94,7 @@ class Upstream:
         socket.unlink(missing_ok=True)
         await self._web.aclose()
         self._web = httpx2.AsyncClient(
-            base_url="http://llama", timeout=None, transport=httpx2.AsyncHTTPTransport(
+            base_url="http://llama", timeout=None, trust_env=False, transport=httpx2.AsyncHTTPTransport(
                 uds=str(socket), limits=httpx2.Limits(max_connections=None, max_keepalive_connections=0)))
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-P", "-m", "forge.runtime.server.child",
@@ -159,10 +160,15 @@ class Upstream:
             return orjson.loads(response.content)
         raise _unanswered()
 
-    async def tokens(self, text: str, *, special: bool, beginning: bool = False) -> list[int]:
-        """Token ids, with control tokens read as such (`special`) and what the model begins texts with."""
-        return (await self.ask("/tokenize", {"content": text, "parse_special": special, "add_special": beginning}
-                               ))["tokens"]
+    def tokenizer(self) -> Tokens:
+        """For threads beside the event loop that runs now."""
+        loop = asyncio.get_running_loop()
+
+        def tokens(text: str, *, special: bool, beginning: bool = False) -> list[int]:
+            body = {"content": text, "parse_special": special, "add_special": beginning}
+            return asyncio.run_coroutine_threadsafe(self.ask("/tokenize", body), loop).result()["tokens"]
+
+        return tokens
 
     async def write(self, prompt: str | list[int], settings: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         """llama.cpp's pieces of an answer; the last has `stop` and counts for the whole. Leaving early ends it.
