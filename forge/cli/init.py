@@ -36,7 +36,7 @@ publish:  {{repo: null, private: true}}
 SPOKEN = 0.1  # of the documents, from which on a base has to know their language
 # With a GPU: bytes of documents at most → what is asked of each sentence, and how often that is trained. A small folder
 # is taught as bench/knowledge.md measured it; a large one in the time that one has.
-RECIPES = ((500_000, "{amplification: 15, per_sentence: 10, wordings: 3}", 6),
+RECIPES = ((500_000, "{amplification: 15, per_sentence: 12, wordings: 6}", 6),
            (math.inf, "{amplification: 10, per_sentence: 3, wordings: 1}", 3))
 CPU_RECIPE = "{amplification: 6}"
 SAMPLE, LARGEST = 24, 1_000_000  # documents, and bytes of one, that are opened to tell languages and lengths
@@ -55,12 +55,15 @@ WRITTEN = {"markdown", "mdx", "plain", "rst", "latex", "html", "notebook", "docx
 @dataclass
 class Survey:
     """What a folder holds. `missing` has the files that a library is missing for, by what installs it; `languages`
-    counts documents of a sample, `text_bytes` is what all documents hold as text, about."""
+    counts documents of a sample, `held` their pages, equations, pictures and the like and how many of these gave text;
+    `text_bytes` is what all documents hold as text, about."""
 
     files: list[File]
     left_out: list[Skipped]
     missing: dict[str, list[File]]
     languages: Counter[str] = field(default_factory=Counter)
+    held: dict[str, tuple[int, int]] = field(default_factory=dict)
+    opened: int = 0
     text_bytes: int = 0
 
     @property
@@ -100,12 +103,16 @@ def _sample(found: Survey) -> None:
     small = [file for file in found.files if file.size <= LARGEST]
     step = max(1, len(small) // SAMPLE)
     opened = small[::step][:SAMPLE]
+    found.opened = len(opened)
     texts: dict[str, list[int]] = {}  # suffix → bytes of files, bytes of their text
     for file, loaded in zip(opened, load_all(opened, "redact"), strict=True):
         text = loaded.document.text if loaded.document else ""
         sums = texts.setdefault(file.path.suffix.lower(), [0, 0])
         sums[0] += file.size
         sums[1] += len(text.encode(errors="replace"))
+        for kind, total, read in loaded.held:
+            before = found.held.get(kind, (0, 0))
+            found.held[kind] = (before[0] + total, before[1] + read)
         reader = READERS.get(file.path.suffix.lower(), READERS[""])
         if loaded.document and len(text) >= TOLD and reader.module in WRITTEN:
             found.languages[spoken(loaded.document)] += 1
@@ -163,6 +170,7 @@ def init(folder: Path, force: bool) -> tuple[dict[str, Any], str]:
     result: dict[str, Any] = {
         "path": str(path), "documents": len(found.files), "bytes": found.size, "kinds": dict(found.kinds.most_common()),
         "languages": dict(found.languages.most_common()),
+        "held": {kind: {"total": total, "read": read} for kind, (total, read) in found.held.items()},
         "missing": {extra: len(files) for extra, files in found.missing.items()},
         "left_out": [{"path": each.path, "reason": each.reason} for each in found.left_out]}
     if found.files:
@@ -199,6 +207,8 @@ def _told(found: Survey, seconds: int | None) -> Iterator[str]:
         named = Counter({LANGUAGES.get(code, code): n for code, n in found.languages.items()})
         yield f"languages: {_counted(named, 6)}" + (
             f" (of {found.languages.total()} that were opened)" if found.languages.total() < len(found.files) else "")
+    if found.held:
+        yield f"in the {found.opened:,} that were opened: {'; '.join(_held(*each) for each in found.held.items())}"
     for extra, files in found.missing.items():
         kinds = _counted(Counter(file.path.suffix.lower() for file in files), 6)
         yield f"not read yet: {kinds}; fix: pip install 'phoenix-forge[{extra}]'"
@@ -209,6 +219,15 @@ def _told(found: Survey, seconds: int | None) -> Iterator[str]:
         yield f"left out: {_group(group)}"
     if seconds is not None:
         yield f"time: training takes about {duration(seconds)} here, by the documents' size; forge plan says more"
+
+
+def _held(kind: str, counts: tuple[int, int]) -> str:
+    """How many pages, equations, pictures and the like there are, and how many of them gave no text."""
+    total, read = counts
+    number = f"{total:,} {kind}" if total > 1 else f"1 {kind[:-1]}"
+    if kind == "pictures":
+        return f"{number}, of which only the words beside them are known"
+    return number + (f", {total - read:,} without text" if total > read else "")
 
 
 def _group(group: list[Skipped]) -> str:

@@ -89,16 +89,19 @@ class DatasetConfig(Section):
     teacher_workers: Positive = Field(4, description="Requests to the teacher at a time.")
     teacher_minutes: float = Field(10, gt=0, description="What the built-in runtime may take for the base or a GGUF as "
                                    "teacher, about, by this machine's cores; other teachers have no limit.")
-    per_sentence: Positive = Field(10, description="Answers that a teacher asks for in a sentence, at most.")
-    wordings: Positive = Field(3, description="Questions that a teacher writes for an answer, at most.")
+    per_sentence: Positive = Field(12, description="Answers that a teacher asks for in a sentence, at most.")
+    wordings: Positive = Field(6, description="Questions that a teacher writes for an answer, at most.")
     replay: Share = Field(0.05, description="Share of examples on general questions, against forgetting.")
     replay_answers: Literal["shipped", "base"] = Field("shipped", description="Whose answers open general "
                                                        "questions get; base: the base's own, which moves it least, at "
                                                        "the cost of running it.")
-    open_book: Share = Field(0.35, description="Share of the answers that a teacher asks for that are asked for once "
+    open_book: Share = Field(0.15, description="Share of the answers that a teacher asks for that are asked for once "
                              "more with the passages that a search finds, so that the model goes on reading them.")
     secrets: Literal["redact", "drop", "fail"] = Field("redact", description="What happens to keys, tokens and e-mail "
                                                        "addresses found in a document.")
+    personal_data: bool = Field(False, description="Whether telephone numbers, IBANs, card numbers and national "
+                                "numbers of people count as secrets (extra: personal). Names and addresses are never "
+                                "found.")
     validation: Share = Field(0.02, description="Share of examples kept out of training to watch the loss.")
     held_out: Share = Field(0.0, description="Share of documents, by near-duplicate cluster, kept out of training "
                             "whole, to compare its loss on seen and unseen text.")

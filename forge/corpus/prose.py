@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from itertools import groupby, pairwise, zip_longest
+from itertools import groupby, islice, pairwise, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,16 +66,17 @@ def _identifier() -> Any:
 
 def language(text: str) -> str:
     """The ISO 639-1 code of the language that most of a text is in; "en" where there is nothing to tell by."""
-    sample = " ".join(WORDLIKE.findall(text)[:SAMPLE // 4])[:SAMPLE]
+    sample = " ".join(found[0] for found in islice(WORDLIKE.finditer(text), SAMPLE // 4))[:SAMPLE]
     return str(_identifier().classify(sample)[0]) if sample else "en"
 
 
 def prose_of(section: Section) -> str:
     """The section's paragraphs and lists; code, tables, headings and front matter are asked for by their structure."""
-    text = section.document.text
+    text, blocks = section.document.text, section.document.blocks  # which tile it
+    first = bisect_right(blocks, section.start, key=lambda block: block.end)
+    own = blocks[first:bisect_left(blocks, section.end, first, key=lambda block: block.start)]
     within = (text[max(block.start, section.start):min(block.end, section.end)].strip()
-              for block in section.document.blocks if block.kind in PROSE
-              and block.end > section.start and block.start < section.end)
+              for block in own if block.kind in PROSE)
     return "\n\n".join(piece for piece in within if piece)
 
 
@@ -139,24 +141,26 @@ def standing(words: str) -> re.Pattern[str]:
 # -- answers -----------------------------------------------------------------------------------------------------------
 
 
-def spans(sentence: str, language: str) -> list[tuple[int, int]]:
-    """(start, end) of what can be asked for: numbers and names, two runs with what joins them, and other runs of words,
-    by turns. None is the whole sentence."""
+def spans(sentence: str, language: str, *, joined: bool = True) -> list[tuple[int, int]]:
+    """(start, end) of what can be asked for: numbers and names and other runs of words, by turns, and then, where
+    `joined` are wanted, two runs with what joins them. None is the whole sentence."""
     han = len(HAS_HAN.findall(sentence)) * 3 > len(sentence)
     if han:
         runs, inner, longest = list(_han_runs(sentence)), [], LONGEST_HAN
     else:
         runs, longest = list(_word_runs(sentence, language)), LONGEST_SPAN
         inner = [part for a, b in runs for part in _within(sentence, a, b)]
-    joined = [(a, d) for (a, b), (c, d) in pairwise(runs) if not BREAK.search(sentence[b:c])]
-    kept = [(a, b) for a, b in dict.fromkeys(inner + runs + joined)
-            if (b - a if han else len(sentence[a:b].split())) <= longest
-            and (b - a > 1 or sentence[a].isdigit()) and (b - a) * 10 < len(sentence.strip()) * 8]
-    wide = set(joined)
-    classes: list[list[tuple[int, int]]] = [[], [], []]
-    for span in kept:
-        classes[2 if span in wide else _plainness(sentence, *span)].append(span)
-    return [span for turn in zip_longest(classes[0], classes[2], classes[1]) for span in turn if span]
+    pairs = [(a, d) for (a, b), (c, d) in pairwise(runs) if not BREAK.search(sentence[b:c])]
+
+    def able(some: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+        return [(a, b) for a, b in some if (b - a if han else len(sentence[a:b].split())) <= longest
+                and (b - a > 1 or sentence[a].isdigit()) and (b - a) * 10 < len(sentence.strip()) * 8]
+
+    classes: tuple[list[tuple[int, int]], ...] = ([], [])
+    for span in able(dict.fromkeys(inner + runs)):
+        classes[_plainness(sentence, *span)].append(span)
+    single = [span for turn in zip_longest(*classes) for span in turn if span]
+    return single + [span for span in able(pairs) if span not in single] if joined else single
 
 
 def _plainness(sentence: str, start: int, end: int) -> int:

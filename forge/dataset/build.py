@@ -41,6 +41,7 @@ from forge.exam.probe import EXAM, Probe
 from forge.examples.example import Example, Scale, stable_hash
 from forge.examples.fact import Fact
 from forge.questions import VIEWS, phrasings
+from forge.questions.gaps import thinned
 from forge.questions.language import first_person
 
 if TYPE_CHECKING:  # a teacher's libraries are loaded where there is one
@@ -54,7 +55,8 @@ PLACES = 3  # of what was redacted, that a line names
 COMMIT_SECONDS = 2.0  # work that a kill can cost
 GENERAL = "forge/dataset/general.json"
 EXAM_SHARE = 0.5  # of a teacher's requests, where these are limited
-EXAM_REQUESTS = 16  # for one question of the exam
+ASKED_TOO = 3  # of so many of an exam's answers one is asked for in training, too, about as what people ask for is
+TIMES = 6  # that an answer is asked for; where a teacher wrote fewer questions, also with fewer of their words
 LONG, FEW = 200, 10  # tokens of a file that should give something to ask for; facts a thousand tokens that are few
 PACKED = 5  # times that a document is larger than its extract, at most
 CHUNK = 2000  # general questions in one block
@@ -141,8 +143,8 @@ def _basis(cfg: Config, job: Job, encoder: Encoder) -> str:
     """What every document's result depends on beside itself."""
     own = cfg.dataset
     tokenizer = sha256_bytes(encoder.description or encoder.tokenizer.to_str().encode())
-    return stable_hash(code_digest(), own.style, own.secrets, own.seed, job.limit, job.system, job.wordings,
-                       cfg.train.max_length, tokenizer, encoder.template.source, encoder.stop)
+    return stable_hash(code_digest(), own.style, own.secrets, own.personal_data, own.seed, job.limit, job.system,
+                       job.wordings, cfg.train.max_length, tokenizer, encoder.template.source, encoder.stop)
 
 
 # -- the three steps ---------------------------------------------------------------------------------------------------
@@ -182,11 +184,10 @@ def _taught(extracts: Extracts, job: Job, models: Models, store: Store, cfg: Con
     own, place = cfg.dataset, Workspace(root, cfg).index
     with Cache(models.cache) as cache, ensure(cfg, root, encoder.fast_counts, place, digest, report) as index:
         owners, passages = _passages(extracts, range(len(extracts.heads)))
-        wanted = int(min(own.probes, models.most * EXAM_SHARE / EXAM_REQUESTS))
-        examined = freeze(passages, teacher, cache, own.teacher_workers, report, tally, wanted=wanted,
-                          seed=own.seed)
+        examined = freeze(passages, teacher, cache, own.teacher_workers, report, tally, wanted=own.probes,
+                          seed=own.seed, most=models.most * EXAM_SHARE)
         exam = [_probe(one, *owners[one.passage], extracts) for one in examined]
-        frozen = frozenset(one.frozen for one in examined)
+        frozen = frozenset(one.frozen for i, one in enumerate(examined) if i % ASKED_TOO)
         corpus = stable_hash(*extracts.keys)  # any document's passages may stand before any question
         keys = [stable_hash("asked", key, corpus, teacher.identity, own.per_sentence, own.wordings, own.open_book,
                             models.most, sorted(frozen)) for key in extracts.keys]
@@ -233,7 +234,10 @@ def _probe(one: Examined, document: int, part: int, extracts: Extracts) -> Probe
 
 
 def _asked(asked: Asked, part: Part, opened: Opened) -> Fact:
-    return Fact("asked", asked.questions, asked.sentence, 0, len(part.body), asked.answer, opened=opened)
+    each = -(-(TIMES - len(asked.questions)) // len(asked.questions))
+    fewer = [form for turn in zip_longest(*(thinned(one, each) for one in asked.questions)) for form in turn if form]
+    forms = (*asked.questions, *fewer[:max(0, TIMES - len(asked.questions))])
+    return Fact("asked", forms, asked.sentence, 0, len(part.body), asked.answer, opened=opened)
 
 
 def _emitted(extracts: Extracts, resolutions: Sequence[Resolution], basis: str, recipe: Recipe, workers: Workers,
@@ -500,6 +504,8 @@ def _card(cfg: Config, teacher: Teacher | None, extracts: Extracts, skipped: Ite
         "skipped": [{"path": s.path, "reason": s.reason} for s in skipped]
         + [{"path": head.path, "reason": head.skipped} for head in heads if head.skipped],
         "notes": [{"path": head.path, "note": note} for head in heads for note in head.notes],
+        "held": [{"path": head.path, "kind": kind, "total": total, "read": read} for head in heads
+                 for kind, total, read in head.held],
     }
 
 

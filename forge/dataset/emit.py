@@ -7,9 +7,10 @@ not move it. What a teacher wrote comes on top.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from io import BytesIO
 from itertools import islice
 from random import Random
 from typing import NamedTuple
@@ -18,7 +19,6 @@ import numpy as np
 
 from forge.core.config import Config
 from forge.corpus.document import Document
-from forge.corpus.prose import SAMPLE, language
 from forge.dataset.extract import Extract, Known, Part, fitting
 from forge.dataset.probes import Guard
 from forge.dataset.resolve import Resolution
@@ -97,8 +97,9 @@ def emit(found: Extract, resolution: Resolution, recipe: Recipe, scale: Scale) -
     musts: list[Turn] = []
     queues: list[list[Turn]] = []
     held: list[Turn] = []
+    once = any(fact.first == BESIDE for facts in known for fact in facts)
     for i, facts in zip(resolution.taught, known, strict=True):
-        must, queue, extra = _turns(i, facts, density, recipe.amplification >= DENSE)
+        must, queue, extra = _turns(i, facts, density, recipe.amplification >= DENSE, once=once)
         musts += must
         held += extra
         queues.append(queue)
@@ -126,7 +127,7 @@ def _known(found: Extract, resolution: Resolution, recipe: Recipe, scale: Scale)
     kept = [*((resolution.taught[0], fact, list(fact.forms)) for fact in _links(found, resolution, recipe, scale)),
             *kept]
     if resolution.probes:
-        bad = iter(Guard(resolution.probes).leaks([form for _, _, forms in kept for form in forms]).tolist())
+        bad = iter(_guard(resolution.probes).leaks([form for _, _, forms in kept for form in forms]).tolist())
         kept = [(i, fact, [form for form in forms if not next(bad)]) for i, fact, forms in kept]
     by_part: dict[int, list[Known]] = {i: [] for i in resolution.taught}
     for i, fact, forms in kept:
@@ -147,8 +148,10 @@ def _links(found: Extract, resolution: Resolution, recipe: Recipe, scale: Scale)
                     view, scale.plain, scale) for view, fact in made]
 
 
-def _turns(part: int, facts: Sequence[Known], density: float, dense: bool) -> tuple[list[Turn], list[Turn], list[Turn]]:
-    """What must be asked of a part, what is asked as the budget allows, in order, and what is held out."""
+def _turns(part: int, facts: Sequence[Known], density: float, dense: bool, *, once: bool
+           ) -> tuple[list[Turn], list[Turn], list[Turn]]:
+    """What must be asked of a part, what is asked as the budget allows, in order, and what is held out. `once`: nothing
+    has a second turn, for beside a teacher's questions more wordings of the rules' only take room."""
     must: list[Turn] = []
     queue: list[tuple[int, int, Turn]] = []
     held: list[Turn] = []
@@ -164,7 +167,7 @@ def _turns(part: int, facts: Sequence[Known], density: float, dense: bool) -> tu
             turn = Turn(part, fact, at, some, cost * len(some))
             if fact.first == BESIDE or (i == 0 and dense and short and fact.first == ALWAYS):
                 must.append(turn)
-            else:
+            elif i == 0 or not once:
                 queue.append((i + (fact.first == LATE), order, turn))
     return must, [turn for _, _, turn in sorted(queue, key=lambda entry: entry[:2])], held
 
@@ -190,7 +193,7 @@ def _spend(queues: list[list[Turn]], budget: float, facts: int, seed: str) -> li
     return chosen
 
 
-def _held_examples(held: list[Turn], made: Made, wanted: int, found: Extract, probes: Sequence[str], recipe: Recipe,
+def _held_examples(held: list[Turn], made: Made, wanted: int, found: Extract, probes: tuple[str, ...], recipe: Recipe,
                    scale: Scale) -> list[Example]:
     """The first `wanted` of the held wordings, in a fixed random order, that fit a row, are asked of nothing else and
     near no probe."""
@@ -204,12 +207,18 @@ def _held_examples(held: list[Turn], made: Made, wanted: int, found: Extract, pr
     return [example for example, leak in zip(some, bad, strict=True) if not leak][:wanted]
 
 
-def _leaks(probes: Sequence[str], examples: Sequence[Example]) -> list[bool]:
+@lru_cache(maxsize=1)
+def _guard(probes: tuple[str, ...]) -> Guard:
+    """A document's, which is asked several times."""
+    return Guard(probes)
+
+
+def _leaks(probes: tuple[str, ...], examples: Sequence[Example]) -> list[bool]:
     """Whether the prompts come near a probe. The wordings themselves have been looked at, but an ending or a passage
     can, too."""
     if not probes or not examples:
         return [False] * len(examples)
-    leaks: list[bool] = Guard(probes).leaks([example.prompt for example in examples]).tolist()
+    leaks: list[bool] = _guard(probes).leaks([example.prompt for example in examples]).tolist()
     return leaks
 
 
@@ -242,30 +251,17 @@ def _examples(found: Extract, turn: Turn, recipe: Recipe, scale: Scale) -> list[
     """Each wording, every second with the system prompt of the deployed model. Where the answer has a checkable core,
     that alone is asked for, the first wording gets the whole answer as well, and some come once more with the passages
     that a search brings."""
-    fact, made = turn.fact, list[Example]()
+    fact, place = turn.fact, (found.path, turn.fact.span, found.sha256)
+    if fact.kind not in BRIEF:
+        return [Example(fact.kind, form, fact.answer, *place, recipe.system if i % 2 else None)
+                for i, form in enumerate(turn.forms, turn.at)]
     core = scale.plain(fact.gold)
-    own = _language(found.path, found.parts[0].body[:SAMPLE]) if fact.kind in BRIEF else ""
-    for i, form in enumerate(turn.forms, turn.at):
-        system = recipe.system if i % 2 else None
-
-        def add(kind: str, prompt: str, answer: str, system: str | None = system) -> None:
-            made.append(Example(kind, prompt, answer, found.path, fact.span, found.sha256, system))
-
-        if fact.kind not in BRIEF:
-            add(fact.kind, form, fact.answer)
-            continue
-        add(fact.kind, briefly(form, own), core)
-        if i == 0 and fact.kind == "asked":
-            add("asked_whole", form, fact.answer)
-            for prompt, answer in fact.opened:
-                add("asked_open", prompt, answer)
+    made = [Example(fact.kind, briefly(form, found.language), core, *place, recipe.system if i % 2 else None)
+            for i, form in enumerate(turn.forms, turn.at)]
+    if turn.at == 0 and fact.kind == "asked":
+        made.insert(1, Example("asked_whole", turn.forms[0], fact.answer, *place))
+        made[2:2] = [Example("asked_open", prompt, answer, *place) for prompt, answer in fact.opened]
     return made
-
-
-@lru_cache(maxsize=64)
-def _language(path: str, text: str) -> str:
-    """A document's language, by its beginning; asked for every question of it."""
-    return language(text)
 
 
 def _seed_lines(found: Extract, taught: Sequence[Part], recipe: Recipe) -> Block:
@@ -286,6 +282,13 @@ def block(made: Made, held: Sequence[Example] = (), spare: Sequence[Example] = (
         count = kinds.setdefault(example.kind, [0, 0])
         count[0] += 1
         count[1] += trained
-    return Block(b"".join(example.line() for example, _ in made), b"".join(example.line() for example in held),
+    return Block(_joined(example for example, _ in made), _joined(held),
                  spare[0].line().decode() if spare else "", stable_hash("spare", spare[0].id) if spare else "", tokens,
                  covered, sum(trained for _, trained in made), len(made), len(held), kinds=kinds)
+
+
+def _joined(examples: Iterable[Example]) -> bytes:
+    """Their lines, one at a time: each comes in a buffer of some kilobytes, which join() would hold for all of them."""
+    lines = BytesIO()
+    lines.writelines(example.line() for example in examples)
+    return lines.getvalue()

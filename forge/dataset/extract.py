@@ -13,6 +13,7 @@ import unicodedata
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,8 +23,8 @@ from forge.chat.encode import Encoder
 from forge.core.config import Config
 from forge.core.fsio import sha256_bytes, sha256_file
 from forge.corpus import links
-from forge.corpus.document import Document
-from forge.corpus.grams import filtered, grams, identities, words
+from forge.corpus.document import Document, Held
+from forge.corpus.grams import filtered, grams, identities, some_at_a_time, words
 from forge.corpus.guarded import Lost
 from forge.corpus.load import Loaded, load
 from forge.corpus.near_duplicates import sketches
@@ -33,14 +34,14 @@ from forge.corpus.walk import File
 from forge.errors import UsageError
 from forge.examples.example import Example, Scale, most_tokens, stable_hash
 from forge.examples.fact import Fact
-from forge.questions import ALWAYS, TAUGHT, View, facts_of, phrasings, sources, text_forms
+from forge.questions import ALWAYS, OF_PROSE, TAUGHT, View, facts_of, phrasings, sources, text_forms
 
 SYSTEM_TOKENS = 128  # a longer system prompt is only shown in the identity examples: it would dwarf the questions
 LEAST = 16  # tokens below which a section is no longer text
 SHORTEST_PROMPT = 12  # tokens; see _text_examples
 SIMILARITY_GRAM = 3
 WORDINGS = ((12, 10), (math.inf, 40))  # up to which amplification how many wordings of a fact can be of use
-CONVERSE = ("question",)  # kinds whose wordings come from best to least and keep their order
+IN_ORDER = ("question", "gap")  # kinds whose wordings keep their order: best first, or whole and thinned in turn
 STEPS = (1, 5, 7, 11, 13)
 NAMES = ("question", "definition")  # kinds that ask for one thing by its name: the first place in the corpus keeps it
 Mend = Callable[[str], str]  # takes control tokens of the model out of a text
@@ -88,7 +89,8 @@ class Part:
 
 @dataclass(frozen=True)
 class Extract:
-    """`skipped` says why a file is no document; it then has no parts. `links` may lead nowhere."""
+    """`skipped` says why a file is no document; it then has no parts. `links` may lead nowhere; `language` is "" where
+    nothing is asked for in it."""
 
     path: str
     name: str
@@ -99,6 +101,8 @@ class Extract:
     skipped: str | None
     links: tuple[links.Link, ...]
     parts: tuple[Part, ...]
+    language: str = ""
+    held: tuple[Held, ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -151,16 +155,18 @@ class Job:
 
 def extract(job: Job, file: File, data: bytes | None = None) -> Packed:
     """Reads one file (or takes its bytes) and packs what it yields."""
-    loaded = load(file, job.config.dataset.secrets, data)
+    loaded = load(file, job.config.dataset.secrets, data, personal=job.config.dataset.personal_data)
     if loaded.document is None:
         return pack(_empty(file, loaded), job.config.dataset.seed)
     document = loaded.document
-    parts = _parts(document, job)
-    if parts is None:  # counted otherwise than the base counts: this document is counted the slow way
-        parts = _parts(document, replace(job, scale=Scale(job.scale.encoder, job.scale.max_length, exact=True)))
-    assert parts is not None
-    return pack(Extract(document.path, document.name, document.sha256, document.title, document.notes,
-                        _lines(loaded), None, tuple(links.links(document)), tuple(parts)), job.config.dataset.seed)
+    found = _parts(document, job)
+    if found is None:  # counted otherwise than the base counts: this document is counted the slow way
+        found = _parts(document, replace(job, scale=Scale(job.scale.encoder, job.scale.max_length, exact=True)))
+    assert found is not None
+    parts, language = found
+    made = Extract(document.path, document.name, document.sha256, document.title, document.notes, _lines(loaded), None,
+                   tuple(links.links(document)), tuple(parts), language, loaded.held)
+    return pack(made, job.config.dataset.seed)
 
 
 def lost(seed: int, why: Lost, file: File, data: bytes | None = None) -> Packed:
@@ -170,7 +176,8 @@ def lost(seed: int, why: Lost, file: File, data: bytes | None = None) -> Packed:
 
 
 def _empty(file: File, loaded: Loaded) -> Extract:
-    return Extract(file.relative, file.name, loaded.sha256, "", (), _lines(loaded), loaded.skipped, (), ())
+    return Extract(file.relative, file.name, loaded.sha256, "", (), _lines(loaded), loaded.skipped, (), (),
+                   held=loaded.held)
 
 
 def _lines(loaded: Loaded) -> tuple[tuple[int, str], ...]:
@@ -180,8 +187,9 @@ def _lines(loaded: Loaded) -> tuple[tuple[int, str], ...]:
 # -- sections ----------------------------------------------------------------------------------------------------------
 
 
-def _parts(document: Document, job: Job) -> list[Part] | None:
-    """The document's sections with their facts; None where counts turn out not to be the base's own."""
+def _parts(document: Document, job: Job) -> tuple[list[Part], str] | None:
+    """The document's sections with their facts, and its language; None where counts turn out not to be the base's own.
+    """
     scale = job.scale
     mend = scale.plain if scale.has_control(document.text + document.title + document.name) else str
     sections = split(document, job.limit, lambda texts: scale.counts([*map(mend, texts)]))
@@ -190,10 +198,12 @@ def _parts(document: Document, job: Job) -> list[Part] | None:
     if job.config.dataset.style == "seed":
         texts = [_seed_text(section, i, len(found), mend, scale) for i, section in enumerate(found)]
         known: list[list[tuple[View, Fact]]] = [[] for _ in found]
+        language = ""
     else:
         texts = [_text_examples(section, forms, mend, scale)
                  for section, forms in zip(found, text_forms(found), strict=True)]
-        known = [facts_of(source) for source in sources(document, found)]
+        asked = sources(document, found)
+        known, language = [facts_of(source) for source in asked], asked[0].language if asked else ""
     parts = []
     examples = [example for example, _ in texts]
     trained = _trained(examples, scale)
@@ -206,7 +216,7 @@ def _parts(document: Document, job: Job) -> list[Part] | None:
         parts.append(Part(example.span, section.tokens, section.headings, section.body, text, len(ids), held,
                           taught and whole,
                           tuple(fact for fact in kept if fact.forms), prose_of(section)))
-    return parts
+    return parts, language
 
 
 def _known(document: Document, view: View, fact: Fact, mend: Mend, job: Job) -> Known:
@@ -221,12 +231,12 @@ def _known(document: Document, view: View, fact: Fact, mend: Mend, job: Job) -> 
 def fitting(fact: Fact, wordings: Sequence[str], blank: Example, view: View, mend: Mend, scale: Scale) -> Known:
     """The fact with those of the wordings that fit a training row, told without counting where bytes settle it.
     `blank` is what its examples are made from, `view` how it is asked."""
-    forms, example = tuple(map(mend, wordings)), blank._replace(answer=mend(fact.answer))
-    room = scale.max_length - scale.frame(example.system)
-    if max(map(most_tokens, forms), default=0) + most_tokens(example.answer) >= room:
-        tokens = scale.encoder.count(example.answer) + 1
+    forms, answer = tuple(map(mend, wordings)), mend(fact.answer)
+    room = scale.max_length - scale.frame(blank.system) - most_tokens(answer)
+    if most_tokens("".join(forms)) >= room and max(map(most_tokens, forms)) >= room:
+        example, tokens = blank._replace(answer=answer), scale.encoder.count(answer) + 1
         forms = tuple(form for form in forms if scale.fits(example._replace(prompt=form), tokens))
-    return Known(example.kind, forms, example.answer, example.span, view.per_turn, view.first, fact.gold,
+    return Known(blank.kind, forms, answer, blank.span, view.per_turn, view.first, fact.gold,
                  fact.pool, tuple((mend(prompt), mend(said)) for prompt, said in fact.opened))
 
 
@@ -234,7 +244,7 @@ def _some(fact: Fact, path: str, most: int) -> tuple[str, ...]:
     """The first wordings of a question, which come from best to least; of templates the first and a fixed random choice
     of the others, so that neighbouring facts are not asked in the same words."""
     forms = fact.forms
-    if fact.kind in CONVERSE or len(forms) < 3:
+    if fact.kind in IN_ORDER or len(forms) < 3:
         return forms[:most]
     rest, key = forms[1:], zlib.crc32(f"{path}\0{fact.start}\0{forms[0]}".encode(errors="surrogatepass"))
     step = STEPS[key % len(STEPS)]  # a prime: it visits every place unless it divides their number
@@ -289,26 +299,39 @@ def _spelt(text: str, said: str) -> bool:
 
 def pack(found: Extract, seed: int) -> Packed:
     facts = [(i, fact) for i, part in enumerate(found.parts) for fact in part.facts]
-    forms = words([form for _, fact in facts for form in fact.forms])
+    forms = [form for _, fact in facts for form in fact.forms]
+    hashes, runs = _hashes(forms)
     table = np.zeros(len(facts), FACT)
+    hashed = cache(_hash)
     if facts:
         table["section"] = [i for i, _ in facts]
         table["forms"] = [len(fact.forms) for _, fact in facts]
         table["named"] = [fact.kind in NAMES for _, fact in facts]
         table["probed"] = [PROBED.index(fact.kind) if fact.gold and fact.kind in PROBED else -1 for _, fact in facts]
-        texts = {text for _, fact in facts for text in (fact.answer, fact.gold, fact.pool)}
-        hashes = {text: _hash(text.lower()) for text in texts}
-        for column in ("answer", "gold", "pool"):
-            table[column] = [hashes[getattr(fact, column)] for _, fact in facts]
-        table["order"] = [_hash(f"{seed}\0{found.path}\0{fact.forms[0]}") for _, fact in facts]
+        table["answer"] = [hashed(fact.answer.lower()) for _, fact in facts]
+    for i in np.flatnonzero(table["probed"] >= 0).tolist():
+        fact = facts[i][1]
+        table["gold"][i], table["pool"][i] = hashed(fact.gold.lower()), hashed(fact.pool.lower())
+        table["order"][i] = _hash(f"{seed}\0{found.path}\0{fact.forms[0]}")
     head = {"path": found.path, "name": found.name, "title": found.title, "sha256": found.sha256, "notes": found.notes,
-            "redactions": found.redactions, "skipped": found.skipped,
-            "tokens": [part.tokens for part in found.parts], "wordings": forms.texts}
+            "redactions": found.redactions, "skipped": found.skipped, "held": [*map(tuple, found.held)],
+            "tokens": [part.tokens for part in found.parts], "wordings": len(forms)}
     golds = {str(i): facts[i][1].gold for i in np.flatnonzero(table["probed"] >= 0).tolist()}
     return Packed(zlib.compress(orjson.dumps(found, default=tuple), 1), orjson.dumps(head), orjson.dumps(golds),
                   orjson.dumps(found.links), table.tobytes(),
-                  identities(forms).tobytes(), filtered(grams(forms, SIMILARITY_GRAM)[0]).tobytes(),
+                  hashes.tobytes(), filtered(runs).tobytes(),
                   sketches([part.body for part in found.parts]).tobytes())
+
+
+def _hashes(forms: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Of each wording one hash, and the hashes of the word 3-grams of all."""
+    hashes, runs = [], []
+    for some in some_at_a_time(forms):
+        found = words(some)
+        hashes.append(identities(found))
+        own = grams(found, SIMILARITY_GRAM)[0]
+        runs.append(own if len(some) == len(forms) else np.unique(own))  # a table's come over and over
+    return np.concatenate(hashes), np.concatenate(runs)
 
 
 def _hash(text: str) -> int:
@@ -321,6 +344,7 @@ def unpack(record: bytes) -> Extract:
                        p["trained"], p["held"], p["taught"], tuple(map(_fact, p["facts"])), p["prose"])
                   for p in found.pop("parts"))
     lists: dict[str, Any] = {key: tuple(found.pop(key)) for key in ("notes", "redactions")}
+    lists["held"] = tuple(Held(*each) for each in found.pop("held"))
     lists["links"] = tuple(links.Link(**link) for link in found.pop("links"))
     return Extract(**found, **lists, parts=parts)
 
@@ -332,11 +356,14 @@ def _fact(kept: list) -> Known:
 
 
 def with_facts(found: Extract, written: Sequence[Sequence[Fact]], job: Job) -> Extract:
-    """The extract with further facts for each part, ahead of its own; their span is the part's."""
+    """The extract with what a teacher asked of each part, ahead of the part's own facts, of which those of its prose go
+    where there is some; their span is the part's."""
     mend = job.scale.plain
     parts = []
     for part, facts in zip(found.parts, written, strict=True):
         more = [fitting(fact, fact.forms, Example(fact.kind, "", "", found.path, part.span, found.sha256, job.system),
                         TAUGHT, mend, job.scale) for fact in facts]
-        parts.append(replace(part, facts=(*(fact for fact in more if fact.forms), *part.facts)))
+        asked = [fact for fact in more if fact.forms]
+        own = [fact for fact in part.facts if not asked or fact.kind not in OF_PROSE]
+        parts.append(replace(part, facts=(*asked, *own)))
     return replace(found, parts=tuple(parts))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from forge.corpus.grams import grams, identities, maybe, words
+from forge.corpus.grams import grams, identities, maybe, some_at_a_time, words
 from forge.corpus.index import STOP, WORD
 from forge.dataset.extract import PROBED, Extract, Known
 from forge.exam.probe import Probe
@@ -229,11 +229,10 @@ class Guard:
     def __init__(self, questions: Sequence[str]) -> None:
         found = words(questions)
         self.count = len(questions)
-        self.equal = identities(found)
-        self.runs = grams(found, GRAM)[0]
-        hashes, text = grams(found, SIMILARITY_GRAM)
-        pairs = np.unique(np.stack([text.astype(np.uint64), hashes]), axis=1)
-        self.text, self.hashes = pairs[0].astype(np.int64), pairs[1]
+        self.equal = np.unique(identities(found))
+        self.runs = np.unique(grams(found, GRAM)[0])
+        self.hashes, self.text = _distinct(*grams(found, SIMILARITY_GRAM))
+        self.any = np.unique(self.hashes)
         self.sizes = np.bincount(self.text, minlength=self.count)
 
     def relevant(self, own: np.ndarray) -> list[int]:
@@ -244,16 +243,37 @@ class Guard:
 
     def leaks(self, prompts: Sequence[str]) -> np.ndarray:
         """One bool a prompt."""
+        return np.concatenate([self._leaks(some) for some in some_at_a_time(prompts)])
+
+    def _leaks(self, prompts: Sequence[str]) -> np.ndarray:
         found = words(prompts)
-        bad = np.isin(identities(found), self.equal)
+        bad = _among(identities(found), self.equal)
         runs, text = grams(found, GRAM)
-        bad[text[np.isin(runs, self.runs)]] = True
+        bad[text[_among(runs, self.runs)]] = True
         hashes, text = grams(found, SIMILARITY_GRAM)
+        shared = _among(hashes, self.any)
+        near = _distinct(hashes[shared], text[shared])
         for i in range(self.count):
             own = self.hashes[self.text == i]
-            pairs = np.unique(np.stack([text.astype(np.uint64), hashes])[:, np.isin(hashes, own)], axis=1)
-            both = np.bincount(pairs[0].astype(np.int64), minlength=len(prompts))
-            for j in np.flatnonzero(both >= SIMILAR * self.sizes[i]):
+            both = np.bincount(near[1][_among(near[0], own)], minlength=len(prompts))
+            for j in np.flatnonzero((both >= SIMILAR * self.sizes[i]) & (both > 0)):
                 either = len(np.unique(hashes[text == j])) + len(own) - both[j]
-                bad[j] |= bool(both[j] >= SIMILAR * either and len(own))
+                bad[j] |= bool(both[j] >= SIMILAR * either)
         return bad
+
+
+def _distinct(hashes: np.ndarray, text: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each text's different hashes, in order, as (hash, text)."""
+    order = np.lexsort((hashes, text))
+    hashes, text = hashes[order], text[order]
+    new = np.ones(len(order), bool)
+    new[1:] = (hashes[1:] != hashes[:-1]) | (text[1:] != text[:-1])
+    return hashes[new], text[new]
+
+
+def _among(hashes: np.ndarray, some: np.ndarray) -> np.ndarray:
+    """Whether each is one of `some`, which are few and sorted: np.isin would sort the many."""
+    if not len(some):
+        return np.zeros(len(hashes), bool)
+    found: np.ndarray = some[np.minimum(np.searchsorted(some, hashes), len(some) - 1)] == hashes
+    return found

@@ -44,13 +44,15 @@ class Head:
     redactions: tuple[tuple[int, str], ...]
     tokens: tuple[int, ...]
     wordings: int
+    held: tuple[tuple[str, int, int], ...] = ()  # kind, how many the file has, how many gave text
 
     @staticmethod
     def read(packed: bytes) -> Head:
         """From an extract's head."""
         raw = orjson.loads(packed)
         return Head(raw["path"], raw["name"], raw["title"], raw["skipped"], tuple(raw["notes"]),
-                    tuple(map(tuple, raw["redactions"])), tuple(raw["tokens"]), raw["wordings"])
+                    tuple(map(tuple, raw["redactions"])), tuple(raw["tokens"]), raw["wordings"],
+                    tuple(map(tuple, raw["held"])))
 
 
 class Library(Protocol):

@@ -8,6 +8,7 @@ for said that a model knew half of what people's questions found (bench/knowledg
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import chain
 from typing import NamedTuple
@@ -20,6 +21,7 @@ from forge.examples.example import stable_hash
 from forge.teacher import Cache, Completion, Passage, Tally, Teacher, completed
 from forge.teacher.write import (
     ANSWER_TOKENS,
+    EXAM_ORDER,
     Frozen,
     Target,
     found,
@@ -28,8 +30,8 @@ from forge.teacher.write import (
     to_read,
 )
 
-TRIED = 8  # sentences looked at for each question that is wanted: about one in five ends as one
-VARIANT = 7  # of the demonstrations' orders: one that training questions are not written with
+TRIED = 16  # answers tried for each question that is wanted: of a 0.5B's about one in sixteen ends as one
+REQUESTS_A_TRY = 2  # one to write a question, and one or two to answer what is left of them
 DISTRACTORS = 3
 KNOWN = 0.5  # F1 of an answer without the passage from which the question asks for what the model knew before
 
@@ -45,37 +47,36 @@ class Examined(NamedTuple):
 
 
 def freeze(passages: Sequence[Passage], teacher: Teacher, cache: Cache, workers: int, report: Reporter, tally: Tally, *,
-           wanted: int, seed: int) -> list[Examined]:
-    """At most `wanted` questions, in a fixed random order. Raises a ForgeError where the teacher does not answer."""
+           wanted: int, seed: int, most: float = math.inf) -> list[Examined]:
+    """At most `wanted` questions of at most so many requests, in a fixed random order. Raises a ForgeError where the
+    teacher does not answer."""
     languages = [language(passage.text) for passage in passages]
-    targets = _targets(passages, languages, wanted * TRIED, seed)
+    targets = _targets(passages, languages, int(min(wanted * TRIED, most / REQUESTS_A_TRY)), seed)
 
     def ask(requests: Sequence[Sequence[Message]], tokens: int, label: str) -> list[Completion]:
         return completed(requests, tokens, teacher, cache, workers, tally, report, f"exam, {label}")
 
     read = questioned(targets, passages, languages, tally, ask)
-    blind = [to_read(passages[target.passage]._replace(text="…"), question, languages[target.passage])
-             for target, question, _ in read]
+    blind = [to_read(passages[some[0].passage]._replace(text="…"), question, languages[some[0].passage])
+             for some, question, _ in read]
     guesses = ask(blind, ANSWER_TOKENS, "without the passage")
-    kept = [(target, question, answer) for (target, question, said), guess in zip(read, guesses, strict=True)
-            if (answer := found(said, question, target)) and f1(guess.text, [answer]) < KNOWN]
+    kept = [(target, question, answer) for (some, question, said), guess in zip(read, guesses, strict=True)
+            for target in some[:1] if (answer := found(said, question, target)) and f1(guess.text, [answer]) < KNOWN]
     beside = _Distractors(passages, languages)
     return [Examined(target.passage, question, answer, beside.of(target.passage, question, answer),
                      _frozen(target, answer)) for target, question, answer in kept[:wanted]]
 
 
-def _targets(passages: Sequence[Passage], languages: Sequence[str], most: int, seed: int
-             ) -> list[Target]:
-    """One answer of each of at most so many sentences."""
-    every = [(stable_hash(seed, passage.place, sentence.text), i, sentence)
-             for i, passage in enumerate(passages) for sentence in sentences(passage.telling, languages[i])]
-    chosen = []
-    for order, i, sentence in sorted(every, key=lambda entry: entry[:2])[:most]:
-        able = spans(sentence.text, languages[i])
-        if able:
-            start, end = able[int(order[:8], 16) % len(able)]
-            chosen.append(Target(i, sentence, sentence.text[start:end], VARIANT, start))
-    return chosen
+def _targets(passages: Sequence[Passage], languages: Sequence[str], most: int, seed: int) -> list[Target]:
+    """At most so many answers: one of each sentence, then another of each, …"""
+    every = []
+    for i, passage in enumerate(passages):
+        for sentence in sentences(passage.telling, languages[i]):
+            place = stable_hash(seed, passage.place, sentence.text)
+            mixed = sorted((stable_hash(place, *span), span) for span in spans(sentence.text, languages[i]))
+            every += [(turn, place, Target(i, sentence, sentence.text[start:end], EXAM_ORDER, start))
+                      for turn, (_, (start, end)) in enumerate(mixed)]
+    return [target for _, _, target in sorted(every, key=lambda entry: entry[:2])[:most]]
 
 
 def _frozen(target: Target, answer: str) -> Frozen:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from functools import cache
 from typing import NamedTuple
 
 import orjson
@@ -12,15 +13,22 @@ import orjson
 from forge.chat.encode import Encoder
 from forge.chat.template import Message
 
+ASCII = re.compile(r"[\0-\x7f]+")
+
 
 def stable_hash(*parts: object) -> str:
     """The hex digest of what the parts are: sorted by it, things stand in a fixed pseudo-random order."""
     return hashlib.sha256("\x00".join(map(str, parts)).encode(errors="surrogatepass")).hexdigest()
 
 
+def stable_number(*parts: str) -> int:
+    """The first 32 bits of stable_hash: a fixed pseudo-random number for what the parts are."""
+    return int.from_bytes(hashlib.sha256("\x00".join(parts).encode(errors="surrogatepass")).digest()[:4])
+
+
 def share_of(count: float, *parts: object) -> int:
     """A whole number for a fractional one, rounded up as often as the fraction says, by what the parts are."""
-    return int(count) + (int(stable_hash(*parts)[:8], 16) < (count - int(count)) * 2**32)
+    return int(count) + (stable_number(*map(str, parts)) < (count - int(count)) * 2**32)
 
 
 def most_tokens(text: str) -> int:
@@ -28,10 +36,16 @@ def most_tokens(text: str) -> int:
     and some characters become three (U+0958, U+FB2C, U+1D160)."""
     if text.isascii():
         return len(text)
-    whole = len(text.encode(errors="surrogatepass"))
     if unicodedata.is_normalized("NFKD", text):  # quick, and so it is for most
-        return whole
-    return max(whole, len(unicodedata.normalize("NFKD", text).encode(errors="surrogatepass")))
+        return len(text.encode(errors="surrogatepass"))
+    others = ASCII.sub("", text)
+    return len(text) - len(others) + sum(map(_most_bytes, others))
+
+
+@cache
+def _most_bytes(character: str) -> int:
+    return max(len(form.encode(errors="surrogatepass"))
+               for form in (character, unicodedata.normalize("NFKD", character)))
 
 
 class Example(NamedTuple):
@@ -73,8 +87,7 @@ class Scale:
         self.encoder, self.max_length, self.exact = encoder, max_length, exact
         self.counts = encoder.counts if exact else encoder.fast_counts
         self._frame: dict[str | None, int] = {}
-        special = [token.content for token in encoder.tokenizer.get_added_tokens_decoder().values() if token.special]
-        self._special = re.compile("|".join(map(re.escape, sorted(special, key=len, reverse=True))) or r"(?!)")
+        self._special = encoder.control_tokens
 
     def has_control(self, text: str) -> bool:
         return bool(self._special.search(text))

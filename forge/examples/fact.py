@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(NamedTuple):
     """`forms` are complete questions, the most natural first. `start` and `end` are characters of the document.
 
     `gold` is the checkable core of the answer, with `pool` naming what it can be confused with; "" where it has none.

@@ -28,6 +28,7 @@ SAMPLES = 4  # of each kind
 COUNTED = 10_000  # examples whose questions are counted too, evenly spread: the histogram is of these
 ROWS = 200  # of a table
 CELLS = 5_000  # files drawn one by one; further ones are summed up, a cell a folder
+WORST = 3  # files that are named of those with pages, equations or pictures without text
 GROUPS = 48  # folders of the coverage map, before deeper ones are put together
 CLIPPED = 1_400  # characters of a sample's question or answer
 MAP = 44_000  # width in px that the coverage map's cells have together
@@ -259,10 +260,27 @@ def _beyond(card: dict[str, Any]) -> str:
     counted = [f"{count:,} {name if count == 1 else many}" for count, name, many in (
         (whole, "file or folder was left out whole", "files or folders were left out whole"),
         (parts, "file was read in part", "files were read in part")) if count]
+    held = _held(card)
     told = f'<a href="#skipped">{", ".join(counted)}</a>' if counted else "no file was left out"
-    return (f"<p class=note>This counts the text that was read. Beside it, {told}. Pages, slides and sheets that could "
-            "not be read are counted there by number; what pictures within a document show is known only where their "
-            "text was recognised.</p>")
+    return (f"<p class=note>This counts the text that was read. Beside it, {told}. {held} Unknown is what pictures and "
+            "drawings within a document show, beyond the words that were recognised in them or stand beside them.</p>")
+
+
+def _held(card: dict[str, Any]) -> str:
+    """What the files hold beside running text, counted in them before anything was extracted."""
+    kinds: dict[str, list[tuple[str, int, int]]] = {}
+    for each in card.get("held", []):
+        kinds.setdefault(each["kind"], []).append((each["path"], each["total"], each["read"]))
+    return " ".join(f"{_text(kind.capitalize())}: {_counted(counts)}." for kind, counts in kinds.items())
+
+
+def _counted(counts: list[tuple[str, int, int]]) -> str:
+    """How many there are in how many files, how many of them gave no text, and the files with most of these."""
+    files = f"{len(counts):,} file" + "s" * (len(counts) > 1)
+    total, missing = sum(total for _, total, _ in counts), sum(total - read for _, total, read in counts)
+    worst = [path for lacking, path in sorted((read - total, path) for path, total, read in counts) if lacking]
+    named = f" ({', '.join(map(_text, worst[:WORST]))}{', …' if len(worst) > WORST else ''})" if worst else ""
+    return f"{total:,} in {files}, {missing:,} of them without text{named}" if missing else f"{total:,} in {files}"
 
 
 def _is_partial(entry: dict[str, Any]) -> bool:

@@ -180,8 +180,7 @@ def _filled(part: Part, messages: list[Message]) -> str:
 
 def control_tokens(encoder: Encoder) -> re.Pattern[str]:
     """Matches the tokenizer's special tokens; nothing where it has none."""
-    special = [token.content for token in encoder.tokenizer.get_added_tokens_decoder().values() if token.special]
-    return re.compile("|".join(map(re.escape, sorted(special, key=lambda text: (-len(text), text)))) or r"(?!)")
+    return encoder.control_tokens
 
 
 def _digest(text: str) -> bytes:

@@ -6,7 +6,7 @@ import json
 from functools import cache
 from pathlib import Path
 
-from forge.examples.example import stable_hash
+from forge.examples.example import stable_number
 
 DATA = Path(__file__).parent / "data" / "briefly.json"
 
@@ -15,7 +15,7 @@ def briefly(question: str, language: str) -> str:
     """The question with an ending that goes by its words: English, or of its language where there are some, for people
     mix them, and so does an evaluation."""
     endings = _endings(language)
-    return f"{question}{endings[int(stable_hash(question)[:8], 16) % len(endings)]}"
+    return f"{question}{endings[stable_number(question) % len(endings)]}"
 
 
 @cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from forge.corpus.document import Block
 from forge.examples import english as en
@@ -420,7 +420,7 @@ def _cell(table: Table, row: Row, column: str, value: str) -> Fact:
         answer = en.ended(f"{en.capitalised(name)} means {value}") if short_meaning else explained(name, value)
         alone = "`" in name or bool(GLOSSARY.search(topic.title))
         fact = defined("table", name, answer, topic, (row.start, row.end), value, alone)
-        return replace(fact, pool=pool)
+        return fact._replace(pool=pool)
     if len(name.split()) > 5:
         name = f'"{name}"'
     names = [f"{name} in {each}" for each in topic.names]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 from forge.corpus.document import Block, Document
+from forge.corpus.prose import language
 from forge.corpus.split import Section
 from forge.examples import english as en
 from forge.questions import language as lang
@@ -123,6 +125,11 @@ class Source:
     def document(self) -> Document:
         return self.section.document
 
+    @property
+    def language(self) -> str:
+        """The document's: the ISO 639-1 code of what most of it is in."""
+        return str(self.once("language", lambda document: language(document.text)))
+
 
 def sources(document: Document, sections: Sequence[Section]) -> list[Source]:
     """One for each section."""
@@ -166,10 +173,10 @@ def _topics(
     names: tuple[str, ...],
     lower: frozenset[str],
 ) -> Iterator[Topic]:
-    for title, above, code, blocks, end in groups:
+    first = bisect_right(groups, section.start, key=lambda group: group[-1])
+    last = bisect_left(groups, section.end, first, key=lambda group: group[3][0].start)
+    for title, above, code, blocks, end in groups[first:last]:
         start = blocks[0].start
-        if end <= section.start or start >= section.end:
-            continue
         # A heading that the document has several times says where it stands.
         full = f"{en.clip(above, 40)}: {title}" if title and titles[title] > 1 and above else title
         passages = tuple(

@@ -6,7 +6,7 @@ import hashlib
 import sqlite3
 import threading
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from forge.core.fsio import human
@@ -89,7 +89,7 @@ class Cache:
     def put(self, key: str, completion: Completion) -> None:
         text = completion.text.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be stored
         own = replace(completion, text=text)
-        self._run(f"INSERT OR REPLACE INTO completions (key, {COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", key, *astuple(own),
+        self._run(f"INSERT OR REPLACE INTO completions (key, {COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", key, *_values(own),
                   _checksum(key, own))
 
     def _run(self, statement: str, *values: object) -> list[tuple]:
@@ -111,4 +111,8 @@ class Cache:
 
 
 def _checksum(key: str, completion: Completion) -> str:
-    return hashlib.blake2b(repr((key, *astuple(completion))).encode(), digest_size=8).hexdigest()
+    return hashlib.blake2b(repr((key, *_values(completion))).encode(), digest_size=8).hexdigest()
+
+
+def _values(completion: Completion) -> tuple[str, bool, int, int]:
+    return completion.text, completion.stopped, completion.prompt_tokens, completion.completion_tokens

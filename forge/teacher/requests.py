@@ -58,11 +58,12 @@ def completed(asked: Sequence[Sequence[Message]], max_tokens: int, teacher: Teac
         cache.damaged = 0
     tally.cached += len(known)
     missing = {key: one for key, one in zip(keys, asked, strict=True) if key not in known}
+    wanted = len(known) + len(missing)
     for key, completion in _answers(missing, max_tokens, teacher, workers):
         cache.put(key, completion)
         known[key] = completion
         tally.add(completion)
-        report.progress(f"teacher, {label}", len(known), len(set(keys)), "answers", tokens_in=tally.prompt_tokens,
+        report.progress(f"teacher, {label}", len(known), wanted, "answers", tokens_in=tally.prompt_tokens,
                         tokens_out=tally.completion_tokens, tokens_per_second=round(tally.tokens_per_second))
     return [known[key] for key in keys]
 

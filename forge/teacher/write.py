@@ -7,8 +7,10 @@ they were shown: where the reader finds such, and finds them again in the senten
 Words are chosen by `forge.corpus.prose`, not by the model: a small one lists the same three facts again and again, but
 can ask for what it is shown.
 
-Several wordings come from the same demonstrations in other orders: a model's greedy answer leans on the last ones, so
-no sampling is needed, and the same model writes the same questions again.
+Several wordings come from the same demonstrations in other orders, and from the sentence shown in other ways (by
+itself, behind the one before, with a gap in place of the answer): a model's greedy answer leans on both, so no sampling
+is needed, and the same model writes the same questions again. A fact that is asked for in four ways is remembered more
+than twice as often as one that is asked for in one (bench/knowledge.md).
 """
 
 from __future__ import annotations
@@ -38,6 +40,9 @@ SHOWN = 5  # demonstrations in a prompt
 LONGEST = 240  # characters of a question
 SHORTEST = 8
 LONGEST_ANSWER = 100  # characters
+ORDERS = 8  # of the demonstrations: as many as there are
+EXAM_ORDER = 7  # one that training's questions are not written with
+GAP = "____"
 REQUESTS_A_QUESTION = 1.6  # one to write it, and one to read what is left of them
 OTHER = 0.6  # of a sentence, at most, that is the answer to a question about other words of it
 AGREED = 0.6  # F1 of the reader's answer with the words asked for
@@ -124,16 +129,15 @@ def _written(passages: Sequence[Passage], teacher: Teacher, cache_: Cache, worke
         return completed(requests, tokens, teacher, cache_, workers, tally, report, label)
 
     read = questioned(targets, passages, languages, tally, ask)
-    pairs = [(target, question, found(said, question, target)) for target, question, said in read]
-    others = [(other, question) for (target, question, said), (_, _, answer) in zip(read, pairs, strict=True)
-              if not answer and (other := elsewhere(said, question, target))]
+    pairs = [(question, *asked_for(said, question, some)) for some, question, said in read]
+    others = [(question, other) for (some, question, said), (_, _, answer) in zip(read, pairs, strict=True)
+              if not answer and (other := elsewhere(said, question, some))]
     again = [to_read(passages[other.passage]._replace(text=f"{other.sentence.before} {other.sentence.text}"), question,
-                     languages[other.passage]) for other, question in others]
-    agreed = ask(again, ANSWER_TOKENS, "answers by the sentence")
-    pairs += [(other, question, found(one.text, question, other)) for (other, question), one in
-              zip(others, agreed, strict=True)]
+                     languages[other.passage]) for question, other in others]
+    pairs += [(question, other, found(one.text, question, other)) for (question, other), one in
+              zip(others, ask(again, ANSWER_TOKENS, "answers by the sentence"), strict=True)]
     kept: dict[tuple[int, str, str], list[str]] = {}
-    for target, question, answer in pairs:
+    for question, target, answer in pairs:
         examined = taken.get(target.sentence.text, ())
         if answer and _overlap(placed(answer, target), examined):
             answer = target.answer  # the reader's fuller wording has words of an exam
@@ -148,15 +152,15 @@ def _written(passages: Sequence[Passage], teacher: Teacher, cache_: Cache, worke
 
 
 def questioned(targets: Sequence[Target], passages: Sequence[Passage], languages: Sequence[str], tally: Tally, ask: Ask
-               ) -> list[tuple[Target, str, str]]:
-    """Each question that was written, once a passage, with its target and what a reader of the passage said to it."""
+               ) -> list[tuple[list[Target], str, str]]:
+    """Each question that was written, once a passage, with its targets and what a reader of the passage said to it."""
     asked = [to_write(target, passages[target.passage], languages[target.passage]) for target in targets]
     questions = [question_of(one.text, target, passages[target.passage])
                  for one, target in zip(ask(asked, QUESTION_TOKENS, "questions"), targets, strict=True)]
     unique = unique_questions(targets, questions, tally)
-    read = [to_read(passages[target.passage], question, languages[target.passage]) for target, question in unique]
-    return [(target, question, one.text)
-            for (target, question), one in zip(unique, ask(read, ANSWER_TOKENS, "answers"), strict=True)]
+    read = [to_read(passages[some[0].passage], question, languages[some[0].passage]) for some, question in unique]
+    return [(some, question, one.text)
+            for (some, question), one in zip(unique, ask(read, ANSWER_TOKENS, "answers"), strict=True)]
 
 
 def _targets(number: int, passage: Passage, own: str, per_sentence: int, wordings: int,
@@ -164,9 +168,9 @@ def _targets(number: int, passage: Passage, own: str, per_sentence: int, wording
     for sentence in sentences(passage.telling, own):
         taken = examined.get(sentence.text, [])
         free = [(a, b) for a, b in spans(sentence.text, own) if not any(a < d and c < b for c, d in taken)]
-        for start, end in free[:per_sentence]:
-            for variant in range(wordings):
-                yield Target(number, sentence, sentence.text[start:end], variant, start)
+        for variant in range(wordings):
+            for start, end in free[:per_sentence]:
+                yield Target(number, sentence, sentence.text[start:end], variant + variant // EXAM_ORDER, start)
 
 
 def _examined(frozen: frozenset[Frozen]) -> dict[str, list[tuple[int, int]]]:
@@ -200,14 +204,14 @@ def question_of(said: str, target: Target, passage: Passage) -> str | None:
 
 
 def unique_questions(targets: Sequence[Target], questions: Sequence[str | None], tally: Tally
-                     ) -> list[tuple[Target, str]]:
-    """Each question of a passage once: asked for two answers, it is the first's, if that is found."""
-    kept: dict[tuple[int, str], tuple[Target, str]] = {}
+                     ) -> list[tuple[list[Target], str]]:
+    """Each question of a passage once, with what it was written for."""
+    kept: dict[tuple[int, str], tuple[list[Target], str]] = {}
     for target, question in zip(targets, questions, strict=True):
         if question is None:
             tally.dropped["no question, or one that says its answer"] += 1
         else:
-            kept.setdefault((target.passage, question.lower()), (target, question))
+            kept.setdefault((target.passage, question.lower()), ([], question))[0].append(target)
     return list(kept.values())
 
 
@@ -223,14 +227,23 @@ def found(said: str, question: str, target: Target) -> str:
     return target.answer if agreed or (within and len(first) <= 2 * len(target.answer) + 16) else ""
 
 
-def elsewhere(said: str, question: str, target: Target) -> Target | None:
-    """Other words of the sentence, where a reader found such."""
+def asked_for(said: str, question: str, targets: Sequence[Target]) -> tuple[Target, str]:
+    """Which of the words that a question was written for a reader came back to, and the answer; "" for none."""
+    answers = ((target, found(said, question, target)) for target in targets)
+    return next((pair for pair in answers if pair[1]), (targets[0], ""))
+
+
+def elsewhere(said: str, question: str, targets: Sequence[Target]) -> Target | None:
+    """Other words of one of the sentences, where a reader found such."""
     answer = said.strip().split("\n")[0].strip().rstrip(".。")
-    text = target.sentence.text
-    if not 1 < len(answer) <= min(LONGEST_ANSWER, len(text) * OTHER) or contained(question, [answer]):
+    if not 1 < len(answer) <= LONGEST_ANSWER or contained(question, [answer]):
         return None
-    place = standing(answer).search(text)
-    return place and target._replace(answer=place[0], start=place.start())
+    for target in targets:
+        text = target.sentence.text
+        place = standing(answer).search(text) if len(answer) <= len(text) * OTHER else None
+        if place:
+            return target._replace(answer=place[0], start=place.start())
+    return None
 
 
 def _overlap(span: tuple[int, int], others: Sequence[tuple[int, int]]) -> bool:
@@ -246,29 +259,35 @@ def placed(answer: str, target: Target) -> tuple[int, int]:
 
 # -- prompts -----------------------------------------------------------------------------------------------------------
 
+# How a sentence is shown to who asks about it: with a gap in place of the answer, behind the one before.
+FRAMES = ((False, False), (False, True), (True, True))
 
 def to_write(target: Target, passage: Passage, own: str) -> list[Message]:
-    words = _words(own)
-    shown = f"{target.sentence.before} {target.sentence.text}".strip() if target.variant % 2 else target.sentence.text
-    asked = _shown(words, passage.named, shown, answer=target.answer)
-    return [*_demonstrated(own, "question", target.variant), {"role": "user", "content": asked}]
+    """What asks for the `variant`-th question: behind demonstrations in an order, the sentence in one of three ways."""
+    gapped, before = FRAMES[target.variant % len(FRAMES)]
+    text, end = target.sentence.text, target.start + len(target.answer)
+    sentence = f"{text[:target.start]}{GAP}{text[end:]}" if gapped else text
+    shown = f"{target.sentence.before} {sentence}".strip() if before else sentence
+    asked = _shown(_words(own), passage.named, shown, answer=target.answer)
+    return [*_demonstrated(own, "question", target.variant, gapped), {"role": "user", "content": asked}]
 
 
 def to_read(passage: Passage, question: str, own: str) -> list[Message]:
     """Passage and question, behind demonstrations of how to answer with a few words."""
     asked = _shown(_words(own), passage.named, passage.text.strip(), question=question)
-    return [*_demonstrated(own, "answer", 0), {"role": "user", "content": asked}]
+    return [*_demonstrated(own, "answer", 0, False), {"role": "user", "content": asked}]
 
 
 @cache
-def _demonstrated(own: str, wanted: str, turn: int) -> tuple[Message, ...]:
+def _demonstrated(own: str, wanted: str, turn: int, gapped: bool) -> tuple[Message, ...]:
     """The demonstrations, from number `turn` on, with what is `wanted` as the model's part."""
     words, given = _words(own), "answer" if wanted == "question" else "question"
     shown = _prompts()[own if own in _prompts() else "en"]["demonstrations"]
-    step = turn * 3 % len(shown)
+    step = turn * 3 % ORDERS
     turns: list[Message] = [{"role": "system", "content": words["write" if wanted == "question" else "read"]}]
     for one in (*shown[step:], *shown[:step])[:SHOWN]:
-        turns.append({"role": "user", "content": _shown(words, one["title"], one["text"], **{given: one[given]})})
+        text = one["text"].replace(one["answer"], GAP) if gapped else one["text"]
+        turns.append({"role": "user", "content": _shown(words, one["title"], text, **{given: one[given]})})
         turns.append({"role": "assistant", "content": one[wanted]})
     return tuple(turns)
 

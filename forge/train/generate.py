@@ -41,7 +41,7 @@ class Writer:
         self.encoder = encoder
         self.model: Any = load_base(folder, choice)
         thaw(self.model.eval())
-        self._frames: dict[int, tuple[object, str, str]] = {}
+        self._frames: dict[int, tuple[object, str, str, str]] = {}
 
     def close(self) -> None:
         import torch
@@ -51,8 +51,7 @@ class Writer:
 
     def together(self, asked: Sequence[Sequence[Message]], max_tokens: int) -> Iterator[tuple[int, Completion]]:
         """(number of the conversation, its greedy answer), in the order they are made."""
-        texts = [self._rendered(messages) for messages in asked]
-        prompts = [one.ids for one in self.encoder.tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+        prompts = self.encoder.behind([self._rendered(messages) for messages in asked])
         decode = self.encoder.tokenizer.decode
         for i, ids, stopped in generate(self.model, prompts, max_tokens, self.encoder.stop_id, self.encoder.pad_id,
                                         self._budget()):
@@ -62,16 +61,18 @@ class Writer:
         """One greedy answer; a schema is not kept to."""
         return next(completion for _, completion in self.together([messages], max_tokens))
 
-    def _rendered(self, messages: Sequence[Message]) -> str:
-        """As the template has it; all but the last turn is rendered once for all conversations that share it."""
+    def _rendered(self, messages: Sequence[Message]) -> tuple[str, str]:
+        """As the template has it: the turns before the last, which are rendered once for all conversations that share
+        them, up to where they end, and the rest."""
         *before, last = messages
         key = hash(tuple((turn["role"], turn["content"]) for turn in before))
         if key not in self._frames:
             whole = self.encoder.template.render([*before, {**last, "content": ASKED}], prompt=True)
             start, _, end = whole.partition(ASKED)
-            self._frames[key] = (before, start, end)
-        _, start, end = self._frames[key]
-        return f"{start}{last['content'].strip()}{end}"
+            ended = start.rfind(self.encoder.stop) + len(self.encoder.stop) if self.encoder.stop in start else 0
+            self._frames[key] = (before, start[:ended], start[ended:], end)
+        _, earlier, start, end = self._frames[key]
+        return earlier, f"{start}{last['content'].strip()}{end}"
 
     def _budget(self) -> int:
         """Tokens whose keys and values fit beside the weights."""

@@ -14,11 +14,11 @@ from stand_ins.reader import Reader, Seen, finding, honest
 
 from forge.core.config import Config
 from forge.corpus.prose import language, sentences
-from forge.dataset.build import Models, build
+from forge.dataset.build import ASKED_TOO, Models, build
 from forge.dataset.probes import Guard
 from forge.dataset.store import Store
 from forge.errors import EnvironmentProblem
-from forge.examples.compare import contained, exact
+from forge.examples.compare import contained
 from forge.examples.validate import validate
 
 DOCS = {
@@ -168,16 +168,18 @@ def test_the_probes_are_the_exam(whole: Made) -> None:
         assert probe["answer"] not in probe["distractors"]
 
 
-def test_no_question_of_a_teacher_asks_for_what_the_exam_asks_for(whole: Made) -> None:
-    """None at all in the exam's words, and a teacher's not for its answer in a sentence that it is asked of."""
+def test_no_question_is_the_exams_and_of_three_of_its_answers_one_is_asked_for_in_other_words(whole: Made) -> None:
+    """As of what people ask for, too: some of it a teacher has asked for as well."""
     questions = [probe["question"] for probe in whole.probes]
-    prompts = [prompt(one) for one in [*whole.examples, *whole.validation]]
-    assert not Guard(questions).leaks(prompts).any()
-    for probe in whole.probes:
-        held = [sentence for sentence in every_sentence() if probe["answer"] in sentence]
-        for one in [*whole.examples, *whole.validation]:
-            if one["kind"] in ("asked", "asked_open") and one["source"]["path"] == probe["path"]:
-                assert not (exact(answer(one), [probe["answer"]]) and len(held) == 1), prompt(one)
+    lines = [*whole.examples, *whole.validation]
+    assert not Guard(questions).leaks([prompt(one) for one in lines]).any()
+    taught = {(one["source"]["path"], answer(one)) for one in lines if one["kind"] in ("asked", "asked_open")}
+    alone = [probe for i, probe in enumerate(whole.probes)
+             if len([sentence for sentence in every_sentence() if probe["answer"] in sentence]) == 1 and i % ASKED_TOO]
+    assert len(alone) > len(whole.probes) / 3
+    assert [probe for probe in alone if (probe["path"], probe["answer"]) in taught] == []
+    others = [probe for i, probe in enumerate(whole.probes) if i % ASKED_TOO == 0]
+    assert any((probe["path"], probe["answer"]) in taught for probe in others)
 
 
 def test_a_second_build_gives_the_same_bytes_and_asks_nothing(tmp_path: Path, encoder, whole: Made) -> None:

@@ -10,7 +10,7 @@ from stand_ins.reader import Reader, Seen, asking, finding, honest
 
 from forge.core.report import Silent
 from forge.errors import EnvironmentProblem
-from forge.exam.freeze import DISTRACTORS, VARIANT, Examined, freeze
+from forge.exam.freeze import DISTRACTORS, Examined, freeze
 from forge.examples.compare import contained, f1
 from forge.teacher import Cache, Passage, Tally, write
 from forge.teacher.write import Frozen
@@ -42,8 +42,10 @@ def test_there_are_at_most_as_many_questions_as_are_wanted(wanted: int, cache: C
     assert len(exam(PASSAGES, Reader(), cache, wanted=wanted)) == wanted
 
 
-def test_a_corpus_with_fewer_sentences_has_fewer_questions(cache: Cache) -> None:
-    assert 0 < len(exam(PASSAGES[:1], Reader(), cache, wanted=50)) <= 3
+def test_a_corpus_that_says_less_has_fewer_questions(cache: Cache) -> None:
+    few = exam(PASSAGES[:1], Reader(), cache, wanted=50)
+    assert 3 < len(few) < 50
+    assert len({one.question for one in few}) == len(few)
     assert exam([], Reader(), cache) == []
     assert exam([Passage("a.md", "A", (), "# Nothing\n\n```\ncode\n```\n")], Reader(), cache) == []
 
@@ -97,8 +99,8 @@ def test_a_question_is_dropped_that_can_be_answered_without_the_passage(cache: C
             return answer if "oil" in answer or "barrels" in answer else "It is not said."
         return honest(seen)
 
-    found = exam(PASSAGES, Reader(knows), cache, wanted=24)
-    plain = exam(PASSAGES, Reader(name="other"), cache, wanted=24)
+    found = exam(PASSAGES, Reader(knows), cache, wanted=999)
+    plain = exam(PASSAGES, Reader(name="other"), cache, wanted=999)
     known = [one for one in plain if "oil" in one.answer or "barrels" in one.answer]
     assert known
     assert {one.question for one in found} == {one.question for one in plain} - {one.question for one in known}
@@ -147,12 +149,11 @@ def has_digits(text: str) -> bool:
 def test_an_exam_asks_in_other_words_than_training_does(cache: Cache) -> None:
     examined, taught = Reader(), Reader()
     exam(PASSAGES, examined, cache)
-    list(write(PASSAGES, taught.teacher(), cache, 2, Silent(), Tally(), per_sentence=9, wordings=4))
+    list(write(PASSAGES, taught.teacher(), cache, 2, Silent(), Tally(), per_sentence=9, wordings=12))
 
     def orders(reader: Reader) -> set[str]:
         return {seen.demonstrated[1]["content"] for seen in reader.seen if seen.to_write}
 
-    assert VARIANT >= 4
     assert len(orders(examined)) == 1
     assert not orders(examined) & orders(taught)
 

@@ -98,6 +98,15 @@ def test_a_file_that_is_not_taught_stands_out(tmp_path, encoder):
     assert "1 files are not taught in full" in tree.css_first("#coverage").text()
 
 
+def test_what_coverage_does_not_count_is_counted_by_kind(tmp_path, encoder):
+    held = [{"path": "docs/a.pdf", "kind": "pages", "total": 1200, "read": 1198},
+            {"path": "docs/b <i>.pdf", "kind": "pages", "total": 9, "read": 2},
+            {"path": "docs/c.docx", "kind": "equations", "total": 1, "read": 1}]
+    said = page(tmp_path, encoder, held=held).css_first("#coverage .note").text()
+    assert "Pages: 1,209 in 2 files, 9 of them without text (docs/b <i>.pdf, docs/a.pdf)." in said
+    assert "Equations: 1 in 1 file." in said
+
+
 def test_many_files_are_summed_up_by_folder(tmp_path, encoder, monkeypatch):
     monkeypatch.setattr(reporting, "CELLS", 3)
     many = {f"f{i % 2}/{i}.md": {"taught": 100 - i, "tokens": 100 - i} for i in range(20)}

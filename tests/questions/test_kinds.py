@@ -177,7 +177,9 @@ GOLDEN = [
     ("walk.py", "docstring_symbol", None, "That is `Walker` in walk.py."),
     ("walk.py", "members", "What does walk.py define?", None),
     ("walk.py", "code", "Show the code of `walk` in walk.py.", None),
-    ("notes.txt", "gap", "What belongs in the gap? The queue was empty when the keeper arrived at the office on ____.",
+    ("notes.txt", "gap",
+     "Fill in what is missing about Notes of the morning: The queue was empty when the keeper arrived at the office on "
+     "____.",
      "The queue was empty when the keeper arrived at the office on Monday."),
 ]  # fmt: skip
 

@@ -130,7 +130,7 @@ LONG = ("The keeper of the lamp at Harbour Nine, of whom there were never fewer 
 def test_what_can_be_other_words_of_a_sentence(passage: Passage, said: str, question: str, words: str | None) -> None:
     sentence = next(iter(sentences(passage.text, language(passage.text))))
     target = Target(0, sentence, sentence.text[-3:-1], 1, len(sentence.text) - 3)
-    found_there = elsewhere(said, question, target)
+    found_there = elsewhere(said, question, [target])
     start = sentence.text.find(words) if words else -1
     assert found_there == (None if words is None else Target(0, sentence, words, 1, start))
 
@@ -179,11 +179,6 @@ def test_every_demonstrated_question_is_dropped_in_any_language() -> None:
         "Who lights the lamp of Harbour Nine?")
     island = LAMP._replace(text="The lighthouse on Skarn Island is lit at dusk.")
     assert question_of("When is the lighthouse on Skarn Island lit?", target, island) is not None
-
-
-def test_a_question_that_fits_two_answers_is_the_firsts_if_that_is_found(cache: Cache) -> None:
-    kept, = asked_of([LAMP], replying(lambda seen: "What is it there?", lambda seen: "Harbour Nine"), cache)
-    assert [(one.questions, one.answer) for one in kept] == [(("What is it there?",), "Harbour Nine")]
 
 
 @pytest.mark.parametrize(("said", "answer"), [
@@ -338,13 +333,27 @@ def test_prompts_and_demonstrations_are_in_the_passages_language(passage: Passag
             assert reply["content"] == one["question" if seen.to_write else "answer"]
 
 
-def test_each_wording_sees_the_demonstrations_in_another_order_and_every_second_the_sentence_before(cache: Cache
-                                                                                                    ) -> None:
+def test_each_wording_sees_other_demonstrations_and_the_sentence_in_one_of_three_ways(cache: Cache) -> None:
     reader = Reader()
-    asked_of([LAMP], reader, cache, per_sentence=1, wordings=4)
-    second = [seen for seen in reader.seen if seen.to_write and "rings" in seen.text]
-    assert len({tuple(turn["content"] for turn in seen.demonstrated) for seen in second}) == 4
-    assert sorted(seen.text == LAMP.text for seen in second) == [False, False, True, True]
+    asked_of([LAMP], reader, cache, per_sentence=1, wordings=6)
+    first, second = (one.text for one in sentences(LAMP.text, "en"))
+    asked = [seen for seen in reader.seen if seen.to_write and seen.text.startswith(first) == (seen.text != second)]
+    asked = [seen for seen in asked if "bell" in seen.text]
+    answer, = {seen.given for seen in asked}
+    gapped = f"{first} {second.replace(answer, '____')}"
+    assert Counter(seen.text for seen in asked) == {second: 2, LAMP.text: 2, gapped: 2}
+    assert len({tuple(turn["content"] for turn in seen.demonstrated) for seen in asked}) == 6
+    for seen in asked:
+        shown = [turn["content"] for turn in seen.demonstrated if turn["role"] == "user"]
+        assert {"____" in text for text in shown} == {seen.text == gapped}
+
+
+def test_a_question_that_was_written_for_several_answers_asks_for_the_one_that_the_reader_finds(cache: Cache) -> None:
+    def answer(seen: Seen) -> str:
+        return "Tarvik" if seen.text == TOWER.text else "It is not said."
+
+    kept, = asked_of([TOWER], replying(lambda seen: "What is it there?", answer), cache, per_sentence=9)
+    assert [(one.questions, one.answer) for one in kept] == [(("What is it there?",), "Tarvik")]
 
 
 # -- everything asked is kept

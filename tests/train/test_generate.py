@@ -150,7 +150,9 @@ def test_one_conversation_is_answered_as_among_others(ending: Writer) -> None:
 def test_a_conversation_is_rendered_as_its_template_has_it(messages: list[Message], writer: Writer) -> None:
     bare = [*messages[:-1], {**messages[-1], "content": messages[-1]["content"].strip()}]
     for _ in range(2):
-        assert writer._rendered(messages) == writer.encoder.template.render(bare, prompt=True)
+        rendered = writer._rendered(messages)
+        assert "".join(rendered) == writer.encoder.template.render(bare, prompt=True)
+        assert writer.encoder.behind([rendered, ("", "".join(rendered))]) == [writer.encoder.prompt(bare)] * 2
 
 
 # -- batches
