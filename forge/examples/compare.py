@@ -64,6 +64,13 @@ def contained(text: str, golds: Sequence[str]) -> bool:
     return any(_contains(text, gold) for gold in golds)
 
 
+def gives_away(question: str, answer: str) -> bool:
+    """Whether every word of an answer stands in its question, in whatever order; signs that are words by themselves, as
+    in Chinese, in their order."""
+    words, wanted = set(_words(question)), _words(answer)
+    return contained(question, [answer]) or (len(min(wanted, key=len, default="")) > 1 and words.issuperset(wanted))
+
+
 def _contains(text: str, gold: str) -> bool:
     if not WORD.search(_plain(gold)):
         return bool(gold.strip()) and gold.strip() in text

@@ -28,7 +28,7 @@ from typing import NamedTuple
 from forge.chat.template import Message
 from forge.core.report import Reporter
 from forge.corpus.prose import Sentence, language, sentences, spans, standing
-from forge.examples.compare import contained, f1
+from forge.examples.compare import contained, f1, gives_away
 from forge.teacher.cache import Cache, Completion
 from forge.teacher.requests import Tally, completed
 from forge.teacher.transports import Teacher
@@ -200,7 +200,9 @@ def question_of(said: str, target: Target, passage: Passage) -> str | None:
         return None
     if question in _demonstrations() or (DEMONSTRATED.search(question) and not DEMONSTRATED.search(passage.text)):
         return None
-    return None if contained(question, [target.answer]) else question
+    if GAP in question and GAP not in passage.text:
+        return None  # the sentence again, with its gap
+    return None if gives_away(question, target.answer) else question
 
 
 def unique_questions(targets: Sequence[Target], questions: Sequence[str | None], tally: Tally
@@ -223,7 +225,7 @@ def found(said: str, question: str, target: Target) -> str:
     agreed = f1(first, [target.answer]) >= AGREED
     within = contained(first, [target.answer]) and len(first) <= LONGEST_ANSWER
     if (agreed or within) and first in target.sentence.text:
-        return "" if contained(question, [first]) else first
+        return "" if gives_away(question, first) else first
     return target.answer if agreed or (within and len(first) <= 2 * len(target.answer) + 16) else ""
 
 
@@ -236,7 +238,7 @@ def asked_for(said: str, question: str, targets: Sequence[Target]) -> tuple[Targ
 def elsewhere(said: str, question: str, targets: Sequence[Target]) -> Target | None:
     """Other words of one of the sentences, where a reader found such."""
     answer = said.strip().split("\n")[0].strip().rstrip(".。")
-    if not 1 < len(answer) <= LONGEST_ANSWER or contained(question, [answer]):
+    if not 1 < len(answer) <= LONGEST_ANSWER or gives_away(question, answer):
         return None
     for target in targets:
         text = target.sentence.text
