@@ -340,7 +340,7 @@ def test_real_corpus_is_left_alone():
 
 def test_own_sources_and_the_standard_library_are_left_alone():
     root = Path(__file__).parents[2]
-    own = [p for room in ("forge", "docs", "bench") for p in (root / room).rglob("*") if p.suffix in (".py", ".md")]
+    own = [p for room in ("src", "docs", "bench") for p in (root / room).rglob("*") if p.suffix in (".py", ".md")]
     share(sorted(own), 1 / 50)
     library = Path(sysconfig.get_path("stdlib"))
     chosen = [p for p in sorted([*library.glob("*.py"), *library.glob("*/*.py")]) if p.stat().st_size < 60_000
@@ -361,8 +361,9 @@ UGLY = [
 
 
 def seconds(text):
+    """Of this process's own time, the least of three: another program's work shows in it, too."""
     spent = []
-    for _ in range(2):
+    for _ in range(3):
         start = time.process_time()
         scan(text)
         spent.append(time.process_time() - start)
@@ -372,9 +373,9 @@ def seconds(text):
 @pytest.mark.parametrize("unit", UGLY)
 def test_time_is_linear(unit):
     text = (unit * (N // len(unit) + 1))[:N]
-    half, whole = seconds(text[: N // 2]), seconds(text)
+    eighth, whole = seconds(text[: N // 8]), seconds(text)
     prose = seconds(("The quick brown fox: jumps = over, the lazy dog. " * (N // 48))[:N])
-    assert whole < 3.2 * half + prose, (half, whole)
+    assert whole < 24 * eighth + prose, (eighth, whole)  # eight times as much where it is linear, 64 where a square
     assert whole < 200 * prose, (whole, prose)  # text that is nothing but candidates; a square would be thousands
 
 
