@@ -56,7 +56,6 @@ COMMIT_SECONDS = 2.0  # work that a kill can cost
 GENERAL = "forge/dataset/general.json"
 EXAM_SHARE = 0.5  # of a teacher's requests, where these are limited
 ASKED_TOO = 3  # of so many of an exam's answers one is asked for in training, too, about as what people ask for is
-TIMES = 6  # that an answer is asked for; where a teacher wrote fewer questions, also with fewer of their words
 LONG, FEW = 200, 10  # tokens of a file that should give something to ask for; facts a thousand tokens that are few
 PACKED = 5  # times that a document is larger than its extract, at most
 CHUNK = 2000  # general questions in one block
@@ -208,7 +207,7 @@ def _taught(extracts: Extracts, job: Job, models: Models, store: Store, cfg: Con
         by_part = iter(written)
         for i in missing:
             found = extracts.extract(i)
-            facts = [[_asked(one, part, next(opened)) for one in next(by_part)] for part in found.parts]
+            facts = [[_asked(one, part, next(opened), own.wordings) for one in next(by_part)] for part in found.parts]
             store.put_extract(keys[i], pack(with_facts(found, facts, job), own.seed))
             store.commit()
         report.info(f"teacher {teacher.name}: {tally.told()}")
@@ -233,11 +232,12 @@ def _probe(one: Examined, document: int, part: int, extracts: Extracts) -> Probe
                  found.sha256)
 
 
-def _asked(asked: Asked, part: Part, opened: Opened) -> Fact:
-    each = -(-(TIMES - len(asked.questions)) // len(asked.questions))
-    fewer = [form for turn in zip_longest(*(thinned(one, each) for one in asked.questions)) for form in turn if form]
-    forms = (*asked.questions, *fewer[:max(0, TIMES - len(asked.questions))])
-    return Fact("asked", forms, asked.sentence, 0, len(part.body), asked.answer, opened=opened)
+def _asked(asked: Asked, part: Part, opened: Opened, times: int) -> Fact:
+    """Asked for so many times: where fewer questions were kept, again by these with fewer of their words."""
+    missing = max(0, times - len(asked.questions))
+    turns = zip_longest(*(thinned(one, missing) for one in asked.questions))
+    fewer = [form for turn in turns for form in turn if form][:missing]
+    return Fact("asked", (*asked.questions, *fewer), asked.sentence, 0, len(part.body), asked.answer, opened=opened)
 
 
 def _emitted(extracts: Extracts, resolutions: Sequence[Resolution], basis: str, recipe: Recipe, workers: Workers,

@@ -24,7 +24,7 @@ from forge.teacher.write import (
     EXAM_ORDER,
     Frozen,
     Target,
-    found,
+    asked_for,
     placed,
     questioned,
     to_read,
@@ -61,7 +61,7 @@ def freeze(passages: Sequence[Passage], teacher: Teacher, cache: Cache, workers:
              for some, question, _ in read]
     guesses = ask(blind, ANSWER_TOKENS, "without the passage")
     kept = [(target, question, answer) for (some, question, said), guess in zip(read, guesses, strict=True)
-            for target in some[:1] if (answer := found(said, question, target)) and f1(guess.text, [answer]) < KNOWN]
+            for target, answer in [asked_for(said, question, some)] if answer and f1(guess.text, [answer]) < KNOWN]
     beside = _Distractors(passages, languages)
     return [Examined(target.passage, question, answer, beside.of(target.passage, question, answer),
                      _frozen(target, answer)) for target, question, answer in kept[:wanted]]

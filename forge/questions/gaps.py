@@ -20,7 +20,6 @@ from forge.examples.fact import Fact
 from forge.questions.model import Source
 
 DATA = Path(__file__).parent / "data" / "gaps.json"
-GAP = "____"
 LOST = (0.2, 0.6)  # of the words around a gap that is asked for with some of them, from and to
 LESS = (0.15, 0.4)  # of a question's words, which are fewer
 FEWEST = 3  # words between a question's first and last, from which on it can lose some

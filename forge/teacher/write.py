@@ -264,6 +264,7 @@ def placed(answer: str, target: Target) -> tuple[int, int]:
 # How a sentence is shown to who asks about it: with a gap in place of the answer, behind the one before.
 FRAMES = ((False, False), (False, True), (True, True))
 
+
 def to_write(target: Target, passage: Passage, own: str) -> list[Message]:
     """What asks for the `variant`-th question: behind demonstrations in an order, the sentence in one of three ways."""
     gapped, before = FRAMES[target.variant % len(FRAMES)]

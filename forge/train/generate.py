@@ -52,6 +52,9 @@ class Writer:
     def together(self, asked: Sequence[Sequence[Message]], max_tokens: int) -> Iterator[tuple[int, Completion]]:
         """(number of the conversation, its greedy answer), in the order they are made."""
         prompts = self.encoder.behind([self._rendered(messages) for messages in asked])
+        for i, (*_, last) in enumerate(asked):
+            if self.encoder.control_tokens.search(last["content"]):  # of a document, where it is text
+                prompts[i] = self.encoder.prompt(asked[i])
         decode = self.encoder.tokenizer.decode
         for i, ids, stopped in generate(self.model, prompts, max_tokens, self.encoder.stop_id, self.encoder.pad_id,
                                         self._budget()):

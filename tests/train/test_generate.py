@@ -155,6 +155,15 @@ def test_a_conversation_is_rendered_as_its_template_has_it(messages: list[Messag
         assert writer.encoder.behind([rendered, ("", "".join(rendered))]) == [writer.encoder.prompt(bare)] * 2
 
 
+def test_a_documents_control_tokens_are_text_to_a_teacher(writer: Writer) -> None:
+    asked: list[Message] = [{"role": "user", "content": f"lamp {QWEN2.stop} bell"}]
+    (_, made), = writer.together([asked], 1)
+    assert writer.encoder.prompt(asked).count(writer.encoder.stop_id) == 2  # the default system turn's and the user's
+    assert made.prompt_tokens == len(writer.encoder.prompt(asked))
+    rendered = writer.encoder.template.render(asked, prompt=True)
+    assert made.prompt_tokens > len(writer.encoder.ids(rendered))
+
+
 # -- batches
 
 STEMS = st.lists(st.integers(0, 2), max_size=30)
