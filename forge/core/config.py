@@ -90,8 +90,8 @@ class DatasetConfig(Section):
     teacher_minutes: float = Field(10, gt=0, description="What the built-in runtime may take for the base or a GGUF as "
                                    "teacher, about, by this machine's cores; other teachers have no limit.")
     per_sentence: Positive = Field(12, description="Answers that a teacher asks for in a sentence, at most.")
-    wordings: Positive = Field(6, description="Questions that a teacher writes for an answer, at most; where fewer are kept, "
-                               "these come again with fewer of their words.")
+    wordings: Positive = Field(6, description="Questions that a teacher writes for an answer, at most; where fewer are "
+                               "kept, these come again with fewer of their words.")
     replay: Share = Field(0.05, description="Share of examples on general questions, against forgetting.")
     replay_answers: Literal["shipped", "base"] = Field("shipped", description="Whose answers open general "
                                                        "questions get; base: the base's own, which moves it least, at "
