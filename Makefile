@@ -39,6 +39,6 @@ docs: setup ## write docs/schema.json, the JSON Schema of forge.yaml
 	$(BIN)/forge config schema > docs/schema.json
 
 clean: ## remove what was built here, except the environment
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -rf demo/models demo/outputs demo/dataset_package demo/logs demo/.forge demo/Modelfile
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -31,7 +31,7 @@ PROBE_SECONDS = 20  # longest look whether PyTorch's builds can be reached
 # Where xllamacpp's own description says that its builds for CUDA lie: the address, and the CUDA's major and minor.
 RUNTIMES = re.compile(r"--index-url\s+(\S+/cu(\d\d)(\d))\b")
 ON_GPU = "import sys, xllamacpp; sys.exit(all(d['type'].value == 0 for d in xllamacpp.get_device_info()))"
-IMPORTS = ("torch", "transformers", "peft", "bitsandbytes", "xllamacpp", "forge.cli.app")
+IMPORTS = ("torch", "transformers", "peft", "bitsandbytes", "xllamacpp", "phoenix_forge.cli.app")
 
 
 class Stop(Exception):
@@ -265,7 +265,7 @@ def verify(venv):
         last = done.stdout.decode().split()[-1:] or ["python"]
         why = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or [f"signal {-done.returncode}"]
         raise Stop(ENVIRONMENT, f"{last[0]} was installed and cannot be imported: {why[0]}",
-                   "forge/CUDA-ML-ENV-SETUP.md, “By symptom”")
+                   "src/phoenix_forge/doctor/CUDA-ML-ENV-SETUP.md, “By symptom”")
 
 
 def build(venv, asked):

@@ -26,14 +26,14 @@ def train(base_folder: Path, precision: str, steps: int) -> None:
     """Prints tokens a second of the steps behind the first."""
     import torch
 
-    from forge.catalog.memory import Use
-    from forge.chat.encode import Encoded
-    from forge.core.config import TrainConfig
-    from forge.train.adapted import EngineModel, Wanted, gradients, trained
-    from forge.train.base import quiet
-    from forge.train.batches import Batch
-    from forge.train.choose import Choice
-    from forge.weights.base import open_base
+    from phoenix_forge.catalog.memory import Use
+    from phoenix_forge.chat.encode import Encoded
+    from phoenix_forge.core.config import TrainConfig
+    from phoenix_forge.train.adapted import EngineModel, Wanted, gradients, trained
+    from phoenix_forge.train.base import quiet
+    from phoenix_forge.train.batches import Batch
+    from phoenix_forge.train.choose import Choice
+    from phoenix_forge.weights.base import open_base
     quiet()
     base = open_base(base_folder)
     bits = {"fp32": 32, "bf16": 16}[precision]

@@ -36,10 +36,10 @@ SUFFIXES = "bcdfghjklmnpqrstvwxz"  # consonants: no word becomes its plural
 
 
 def forge(corpus: Path, base: Path, work: Path, amplification: float, workers: int | None) -> dict:
-    from forge.chat.encode import Encoder
-    from forge.core.config import Config
-    from forge.core.report import Silent
-    from forge.dataset.build import build
+    from phoenix_forge.chat.encode import Encoder
+    from phoenix_forge.core.config import Config
+    from phoenix_forge.core.report import Silent
+    from phoenix_forge.dataset.build import build
     config = Config.model_validate({
         "corpus": {"roots": [str(corpus)]}, "dataset": {"amplification": amplification, "workers": workers}})
     out = {role: work / f"{role}.jsonl" for role in ("dataset", "validation", "probes", "card")}
@@ -49,11 +49,11 @@ def forge(corpus: Path, base: Path, work: Path, amplification: float, workers: i
 
 def forge_reading(corpus: Path, base: Path) -> dict:
     """Forge's own ingest and chunk: decode, scan for secrets, read the structure, split by the base's tokens."""
-    from forge.chat.encode import Encoder
-    from forge.core.config import CorpusConfig
-    from forge.corpus.load import load
-    from forge.corpus.split import split
-    from forge.corpus.walk import walk
+    from phoenix_forge.chat.encode import Encoder
+    from phoenix_forge.core.config import CorpusConfig
+    from phoenix_forge.corpus.load import load
+    from phoenix_forge.corpus.split import split
+    from phoenix_forge.corpus.walk import walk
     encoder = Encoder.load(base, stop="<|im_end|>", pad="<|endoftext|>")
     files = walk(CorpusConfig(roots=[str(corpus)], max_bytes=10**9), corpus).files
     loaded = [load(file, "redact").document for file in files]
@@ -172,7 +172,7 @@ def measured_apart(name: str, corpus: Path, given: argparse.Namespace, work: Pat
                str(given.base), "--work", str(work), "--amplification", str(given.amplification)]
     for key, value in options.items():
         command += [f"--{key}", str(value)]
-    paths = [str(HERE.parent), *([str(given.sdk)] if given.sdk else [])]
+    paths = [str(HERE.parent / "src"), *([str(given.sdk)] if given.sdk else [])]
     done = subprocess.run(command, capture_output=True, text=True, check=False,
                           env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TOKENIZERS_PARALLELISM": "false"})
     if done.returncode:
@@ -222,7 +222,7 @@ def demo_base() -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--corpus", type=Path, default=HERE.parent / "forge", help="default: Forge's own sources")
+    parser.add_argument("--corpus", type=Path, default=HERE.parent / "src", help="default: Forge's own sources")
     parser.add_argument("--base", type=Path, help="default: the demo's")
     parser.add_argument("--sdk", type=Path)
     parser.add_argument("--times", type=lambda text: [int(n) for n in text.split(",") if n], default=[4, 16])

@@ -36,8 +36,8 @@ TONES = "\u0300\u0301\u0303\u0309\u0323"
 
 def main() -> None:
     args = _arguments()
-    sys.path.insert(0, str(args.forge))
-    from forge.corpus.encodings import decode
+    sys.path.insert(0, str(args.forge / "src"))
+    from phoenix_forge.corpus.encodings import decode
 
     drawn: Counter[tuple[str, int]] = Counter()
     right: Counter[tuple[str, int]] = Counter()

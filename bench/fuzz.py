@@ -52,7 +52,7 @@ class Target:
 
 
 def gguf_header(data: bytes, folder: Path) -> None:
-    from forge.gguf.container import read_header
+    from phoenix_forge.gguf.container import read_header
 
     path = folder / "x.gguf"
     path.write_bytes(data)
@@ -62,8 +62,8 @@ def gguf_header(data: bytes, folder: Path) -> None:
 
 
 def gguf_import(data: bytes, folder: Path) -> None:
-    from forge.core.report import Silent
-    from forge.gguf.import_ import import_gguf
+    from phoenix_forge.core.report import Silent
+    from phoenix_forge.gguf.import_ import import_gguf
 
     path = folder / "x.gguf"
     path.write_bytes(data)
@@ -71,7 +71,7 @@ def gguf_import(data: bytes, folder: Path) -> None:
 
 
 def safetensors(data: bytes, folder: Path) -> None:
-    from forge.weights.safetensors import NUMPY, Files, read_header
+    from phoenix_forge.weights.safetensors import NUMPY, Files, read_header
 
     path, files = folder / "x.safetensors", Files()
     path.write_bytes(data)
@@ -83,10 +83,10 @@ def safetensors(data: bytes, folder: Path) -> None:
 
 def model_folder(data: bytes, folder: Path) -> None:
     """A base with an adapter beside it; the input is a JSON object of their JSON files by name."""
-    from forge.chat.template import ChatTemplate
-    from forge.errors import UsageError
-    from forge.weights.adapter import open_adapter
-    from forge.weights.base import open_base
+    from phoenix_forge.chat.template import ChatTemplate
+    from phoenix_forge.errors import UsageError
+    from phoenix_forge.weights.adapter import open_adapter
+    from phoenix_forge.weights.base import open_base
 
     try:
         files = json.loads(data)
@@ -111,7 +111,7 @@ def model_folder(data: bytes, folder: Path) -> None:
 
 
 def tokenizer(data: bytes, folder: Path) -> None:
-    from forge.chat.encode import Encoder
+    from phoenix_forge.chat.encode import Encoder
 
     (folder / "tokenizer.json").write_bytes(data)
     if not (folder / TOKENIZER).exists():
@@ -121,8 +121,8 @@ def tokenizer(data: bytes, folder: Path) -> None:
 
 def modelfile(data: bytes, _: Path) -> None:
     """What is parsed can be written, if at all, and says the same, but for quotes that the format cannot hold."""
-    from forge.errors import UsageError
-    from forge.runtime.modelfile import TRIPLE, lossy, parse, write
+    from phoenix_forge.errors import UsageError
+    from phoenix_forge.runtime.modelfile import TRIPLE, lossy, parse, write
 
     found = parse(data.decode(errors="replace"))
     try:
@@ -137,7 +137,7 @@ def modelfile(data: bytes, _: Path) -> None:
 
 
 def chat_template(data: bytes, _: Path) -> None:
-    from forge.chat.template import ChatTemplate
+    from phoenix_forge.chat.template import ChatTemplate
 
     template = ChatTemplate(data.decode(errors="replace"), {"bos_token": "<s>", "eos_token": "</s>"})
     template.render(MESSAGES, prompt=True)
@@ -145,8 +145,8 @@ def chat_template(data: bytes, _: Path) -> None:
 
 def examples(data: bytes, folder: Path) -> None:
     """A dataset and a file of questions."""
-    from forge.evaluate.questions import read
-    from forge.examples.formats import lines
+    from phoenix_forge.evaluate.questions import read
+    from phoenix_forge.examples.formats import lines
 
     for name in ("x.jsonl", "x.json"):
         (folder / name).write_bytes(data)
@@ -166,9 +166,9 @@ def _base_files() -> dict[str, bytes]:
     """A base of one layer and an adapter for its queries."""
     import numpy as np
 
-    from forge.weights.base import open_base
-    from forge.weights.safetensors import Tensor, write
-    from forge.weights.tiny import build_tiny
+    from phoenix_forge.weights.base import open_base
+    from phoenix_forge.weights.safetensors import Tensor, write
+    from phoenix_forge.weights.tiny import build_tiny
 
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
@@ -189,9 +189,9 @@ def _ggufs() -> list[bytes]:
     """Whole files of a one-layer Qwen2 in two types, and a directory with metadata of every type."""
     import numpy as np
 
-    from forge.core.report import Silent
-    from forge.gguf.container import Field, TensorInfo, encode_header
-    from forge.gguf.write import quantize
+    from phoenix_forge.core.report import Silent
+    from phoenix_forge.gguf.container import Field, TensorInfo, encode_header
+    from phoenix_forge.gguf.write import quantize
 
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
@@ -218,8 +218,8 @@ def _safetensors() -> list[bytes]:
 
 
 def _modelfiles() -> list[bytes]:
-    from forge.catalog.families import FAMILIES
-    from forge.runtime.modelfile import Modelfile, write
+    from phoenix_forge.catalog.families import FAMILIES
+    from phoenix_forge.runtime.modelfile import Modelfile, write
 
     written = [write(Modelfile("./x.gguf", template=family.go_template, system="Be kind.", parameters=(
         ("num_ctx", 4096), ("temperature", 0.7), *(("stop", stop) for stop in family.stops)))) for family in FAMILIES]
@@ -230,7 +230,7 @@ def _modelfiles() -> list[bytes]:
 
 
 def _templates() -> list[bytes]:
-    from forge.weights.tiny import _ROWS
+    from phoenix_forge.weights.tiny import _ROWS
 
     grown = ("{% macro m(n) %}{{ n }}{{ m(n + 1) if n < 3 }}{% endmacro %}{% set ns = namespace(x='a', l=[1]) %}"
              "{% for i in range(4) %}{% set ns.x = ns.x ~ ns.x %}{% set ns.l = ns.l + ns.l %}{% endfor %}"
@@ -321,8 +321,8 @@ def mutate_safetensors(data: bytes, chance: random.Random) -> bytes:
 
 def mutate_gguf(data: bytes, chance: random.Random) -> bytes:
     """Metadata with other values and types, tensors with other shapes, types and offsets, before the same data."""
-    from forge.errors import ForgeError
-    from forge.gguf.container import Field, encode_header, read_header
+    from phoenix_forge.errors import ForgeError
+    from phoenix_forge.gguf.container import Field, encode_header, read_header
 
     with tempfile.NamedTemporaryFile(dir=_fast()) as file:
         file.write(data)
@@ -394,7 +394,7 @@ def _fast() -> str | None:
 def _where(error: BaseException) -> str:
     """The line of Forge (or, where it raised nothing itself, the line of a library) that an error came from."""
     frames = traceback.extract_tb(error.__traceback__)
-    frame = next((f for f in reversed(frames) if f"{os.sep}forge{os.sep}" in f.filename), frames[-1])
+    frame = next((f for f in reversed(frames) if f"{os.sep}phoenix_forge{os.sep}" in f.filename), frames[-1])
     return f"{Path(frame.filename).name}:{frame.lineno}"
 
 
@@ -411,7 +411,7 @@ class _Seen:
 
 def attempt(target: Target, data: bytes, folder: Path) -> str | None:
     """Runs one input. Returns a traceback where anything but a ForgeError came out."""
-    from forge.errors import ForgeError
+    from phoenix_forge.errors import ForgeError
 
     try:
         target.run(data, folder)
@@ -450,13 +450,13 @@ def work(name: str, seconds: int, findings: Path) -> None:
     """Fuzzes one target in this process, which ends when libFuzzer is done."""
     import atheris
 
-    with atheris.instrument_imports(include=["forge", "jinja2"]):
-        import forge.chat.encode
-        import forge.evaluate.questions
-        import forge.examples.formats
-        import forge.gguf.import_
-        import forge.runtime.modelfile
-        import forge.weights.adapter  # noqa: F401
+    with atheris.instrument_imports(include=["phoenix_forge", "jinja2"]):
+        import phoenix_forge.chat.encode
+        import phoenix_forge.evaluate.questions
+        import phoenix_forge.examples.formats
+        import phoenix_forge.gguf.import_
+        import phoenix_forge.runtime.modelfile
+        import phoenix_forge.weights.adapter  # noqa: F401
     target, slug = TARGETS[name], name.replace(" ", "-")
     scratch = Path(tempfile.mkdtemp(dir=_fast()))
     corpus = findings / f"corpus-{slug}"

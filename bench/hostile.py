@@ -276,8 +276,8 @@ DOCUMENTS: dict[str, Made] = {
 
 def measured(job: object, path: Path) -> dict:
     """Extracts one document in a fork, within the bounds above; seconds of a processor, memory, and what came of it."""
-    from forge.corpus.walk import File
-    from forge.dataset.extract import extract, unpack
+    from phoenix_forge.corpus.walk import File
+    from phoenix_forge.dataset.extract import extract, unpack
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
@@ -303,10 +303,10 @@ def measured(job: object, path: Path) -> dict:
 
 
 def work(names: list[str]) -> None:
-    from forge.chat.encode import Encoder
-    from forge.core.config import Config
-    from forge.dataset.extract import Job
-    from forge.weights.tiny import build_tiny
+    from phoenix_forge.chat.encode import Encoder
+    from phoenix_forge.core.config import Config
+    from phoenix_forge.dataset.extract import Job
+    from phoenix_forge.weights.tiny import build_tiny
     os.nice(19)
     with tempfile.TemporaryDirectory() as folder:
         build_tiny(Path(folder), ["The forge turns documents into a model. It merges, quantises and writes.\n" * 5])
@@ -319,7 +319,7 @@ def work(names: list[str]) -> None:
 
 def rows(names: list[str], checkout: Path) -> dict[str, dict]:
     command = [sys.executable, __file__, "--worker", *names]
-    process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(checkout)}, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(checkout / "src")}, stdout=subprocess.PIPE, text=True)
     assert process.stdout
     found = {}
     for line in process.stdout:

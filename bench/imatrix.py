@@ -33,24 +33,24 @@ from typing import Any
 import numpy as np
 import torch
 
-from forge.chat.encode import Encoder
-from forge.core.config import Config
-from forge.core.fsio import write_json
-from forge.core.report import Silent
-from forge.dataset.build import build
-from forge.gguf.container import read_header
-from forge.gguf.imatrix import Matrix
-from forge.gguf.import_ import import_gguf
-from forge.gguf.names import gguf_names
-from forge.gguf.quantise import dequantise, to_bfloat16, to_float32
-from forge.gguf.write import quantize
-from forge.stages.train import cpu_flags
-from forge.train import importance
-from forge.train.base import load_base, quiet
-from forge.train.choose import Choice
-from forge.weights.base import open_base
-from forge.weights.safetensors import Tensor
-from forge.weights.writer import copy_side_files, write_shards
+from phoenix_forge.chat.encode import Encoder
+from phoenix_forge.core.config import Config
+from phoenix_forge.core.fsio import write_json
+from phoenix_forge.core.report import Silent
+from phoenix_forge.dataset.build import build
+from phoenix_forge.gguf.container import read_header
+from phoenix_forge.gguf.imatrix import Matrix
+from phoenix_forge.gguf.import_ import import_gguf
+from phoenix_forge.gguf.names import gguf_names
+from phoenix_forge.gguf.quantise import dequantise, to_bfloat16, to_float32
+from phoenix_forge.gguf.write import quantize
+from phoenix_forge.stages.train import cpu_flags
+from phoenix_forge.train import importance
+from phoenix_forge.train.base import load_base, quiet
+from phoenix_forge.train.choose import Choice
+from phoenix_forge.weights.base import open_base
+from phoenix_forge.weights.safetensors import Tensor
+from phoenix_forge.weights.writer import copy_side_files, write_shards
 
 RESULT = Path(__file__).resolve().parent / "results" / "imatrix.json"
 REAL = Path(os.environ.get("FORGE_TEST_MODEL",

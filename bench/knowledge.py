@@ -214,8 +214,8 @@ class Ran:
 
 def forge(bench: Bench, folder: Path, *arguments: str) -> Ran:
     """Runs one command of Forge in the workspace."""
-    command = [sys.executable, "-m", "forge", *arguments, "--json"]
-    path = os.pathsep.join(filter(None, (str(bench.forge), os.environ.get("PYTHONPATH"))))
+    command = [sys.executable, "-m", "phoenix_forge", *arguments, "--json"]
+    path = os.pathsep.join(filter(None, (str(bench.forge / "src"), os.environ.get("PYTHONPATH"))))
     started = time.perf_counter()
     done = subprocess.run(command, cwd=folder, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True,
                           check=False)
@@ -320,7 +320,7 @@ def versions(checkout: Path, result: dict[str, Any]) -> dict[str, Any]:
         return done.stdout.strip() if done.returncode == 0 else None
 
     commit = git("rev-parse", "--short", "HEAD")
-    plus = "+" if commit and git("status", "--porcelain", "--", "forge") else ""
+    plus = "+" if commit and git("status", "--porcelain", "--", "src") else ""
     return {**result["versions"], "python": platform.python_version(), "commit": f"{commit}{plus}" if commit else None}
 
 
@@ -549,7 +549,7 @@ def bench_of(given: argparse.Namespace, work: Path) -> Bench:
     documents = given.documents.resolve()
     if not documents.is_dir():
         raise Failed(f"there is no folder {documents}")
-    if not (given.forge / "forge" / "__main__.py").is_file():
+    if not (given.forge / "src/phoenix_forge/__main__.py").is_file():
         raise Failed(f"{given.forge} is no checkout of Forge")
     found = read_questions(given.questions, documents)
     name = given.set_name or (documents.parent.name if documents.name == "documents" else documents.name)

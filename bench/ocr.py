@@ -23,7 +23,7 @@ from statistics import fmean
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+sys.path.insert(0, str(HERE.parent / "src"))
 WIDE, HIGH, DPI = 1240, 1754, 150
 MARGIN, SIZE, LEADING, LINES = 130, 22, 33, 44
 LANGUAGES = ("en", "de", "zh")
@@ -87,7 +87,7 @@ def edits(a: str, b: str) -> int:
 
 
 def measured(language: str, drawn: list[list[list[str]]], font: object, chance: random.Random) -> dict:
-    from forge.corpus.readers import Unreadable, extract
+    from phoenix_forge.corpus.readers import Unreadable, extract
     spaced, solid, letters, confidences, left_out, refused = 0, 0, 0, [], 0, 0
     began = time.monotonic()
     for page in drawn:

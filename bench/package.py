@@ -36,15 +36,15 @@ from typing import Any
 import numpy as np
 from package_peer import ORACLES, TOKENIZER
 
-from forge.catalog.quants import QUANTS
-from forge.core.fsio import write_json
-from forge.core.report import Silent
-from forge.gguf.import_ import import_gguf
-from forge.gguf.recipe import LLAMA_CPP_TAG
-from forge.weights.base import ModelFolder, open_base
-from forge.weights.layout import layout
-from forge.weights.safetensors import Tensor, write
-from forge.weights.writer import write_shards
+from phoenix_forge.catalog.quants import QUANTS
+from phoenix_forge.core.fsio import write_json
+from phoenix_forge.core.report import Silent
+from phoenix_forge.gguf.import_ import import_gguf
+from phoenix_forge.gguf.recipe import LLAMA_CPP_TAG
+from phoenix_forge.weights.base import ModelFolder, open_base
+from phoenix_forge.weights.layout import layout
+from phoenix_forge.weights.safetensors import Tensor, write
+from phoenix_forge.weights.writer import write_shards
 
 HERE = Path(__file__).resolve().parent
 RESULT = HERE / "results" / "package.json"

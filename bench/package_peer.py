@@ -19,8 +19,8 @@ TOKENIZER = ("generation_config.json", "tokenizer.json", "tokenizer_config.json"
 
 def forge(base: str, adapter: str, name: str, threads: str, *targets: str) -> None:
     """`targets` are TYPE=PATH; `adapter` may be empty, and so may `threads`."""
-    from forge.core.report import Silent
-    from forge.gguf.write import quantize
+    from phoenix_forge.core.report import Silent
+    from phoenix_forge.gguf.write import quantize
     quantize(Path(base), Path(adapter) if adapter else None,
              {kind: Path(path) for kind, path in (target.split("=", 1) for target in targets)},
              name=name, threads=int(threads) if threads else None, report=Silent())

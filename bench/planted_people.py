@@ -146,7 +146,7 @@ def planted(chance: random.Random) -> Iterator[Planted]:
 
 
 def by_forge(text: str) -> list[tuple[int, int]]:
-    from forge.corpus.secrets import scan
+    from phoenix_forge.corpus.secrets import scan
     return [(found.start, found.end) for found in scan(text, personal=True)]
 
 

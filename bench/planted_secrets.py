@@ -102,16 +102,16 @@ def _letters(members: Sequence[tuple[Any, Any]]) -> str:
 
 def by_forge(path: Path, planted: Planted) -> bool:
     """Whether nothing of the secret is left."""
-    from forge.corpus.load import load
-    from forge.corpus.walk import File
+    from phoenix_forge.corpus.load import load
+    from phoenix_forge.corpus.walk import File
     document = load(File(path, path.name, path.name), "redact").document
     return document is not None and not tests().pieces(planted.secret) & tests().pieces(document.text)
 
 
 def flagged(path: Path) -> bool:
     """Whether Forge takes anything of a file for a secret."""
-    from forge.corpus.load import load
-    from forge.corpus.walk import File
+    from phoenix_forge.corpus.load import load
+    from phoenix_forge.corpus.walk import File
     return bool(load(File(path, path.name, path.name), "redact").findings)
 
 

@@ -33,7 +33,7 @@ def main() -> None:
     if args.table:
         print(table(json.loads(RESULT.read_text("utf-8"))["rows"]))
         return
-    sys.path.insert(0, str(args.forge))
+    sys.path.insert(0, str(args.forge / "src"))
     args.out.mkdir(parents=True, exist_ok=True)
     for folder in args.folders:
         said = measured(folder, args)
@@ -42,10 +42,10 @@ def main() -> None:
 
 def measured(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     """Counts of one corpus; writes its drawn sections."""
-    from forge.core.config import Config
-    from forge.corpus.load import load
-    from forge.corpus.split import split
-    from forge.corpus.walk import walk
+    from phoenix_forge.core.config import Config
+    from phoenix_forge.corpus.load import load
+    from phoenix_forge.corpus.split import split
+    from phoenix_forge.corpus.walk import walk
 
     config = Config()
     walked = walk(config.corpus, folder)
@@ -77,8 +77,8 @@ def _counts(texts: Sequence[str]) -> list[int]:
 
 def _page(number: int, file: Any, section: Any, args: argparse.Namespace) -> str:
     """A drawn section with its heading: where it lies, and what of that place is taught."""
-    from forge.corpus.load import decode
-    from forge.corpus.readers import extracts
+    from phoenix_forge.corpus.load import decode
+    from phoenix_forge.corpus.readers import extracts
 
     start, end = section.document.span(section.start, section.end)
     show = args.show

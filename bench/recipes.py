@@ -30,8 +30,8 @@ from typing import Any
 
 import yaml
 
-from forge.core.fsio import write_json
-from forge.weights.base import open_base
+from phoenix_forge.core.fsio import write_json
+from phoenix_forge.weights.base import open_base
 
 HERE = Path(__file__).resolve().parent
 RESULT = HERE / "results" / "recipes.json"
@@ -140,7 +140,7 @@ def settings(changes: dict[str, Any], base: Path, documents: Path) -> dict[str, 
 
 
 def forge(folder: Path, gpu: str, *arguments: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "forge", *arguments, "--json"]
+    command = [sys.executable, "-m", "phoenix_forge", *arguments, "--json"]
     found = os.environ | ({"CUDA_VISIBLE_DEVICES": gpu.replace("+", ",")} if gpu else {})
     done = subprocess.run(command, cwd=folder, env=found, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -78,11 +78,11 @@ def _hand_made(name: str, docs: Path) -> list[dict[str, Any]]:
 
 def measured(name: str, given: argparse.Namespace) -> list[dict[str, Any]]:
     """A row for each set of questions that `name` holds."""
-    from forge.chat.encode import Encoder
-    from forge.core.config import Config
-    from forge.core.fsio import sha256_file
-    from forge.core.report import Silent
-    from forge.corpus.index import ensure
+    from phoenix_forge.chat.encode import Encoder
+    from phoenix_forge.core.config import Config
+    from phoenix_forge.core.fsio import sha256_file
+    from phoenix_forge.core.report import Silent
+    from phoenix_forge.corpus.index import ensure
     _leave_out(given.without)
     count = Encoder.load(given.base, stop="<|im_end|>", pad="<|endoftext|>").fast_counts
     config = Config.model_validate({"corpus": {"roots": ["docs"]}})
@@ -103,7 +103,7 @@ def measured(name: str, given: argparse.Namespace) -> list[dict[str, Any]]:
 def _leave_out(steps: Sequence[str]) -> None:
     if not steps:  # another checkout may not have them
         return
-    from forge.corpus import index, terms
+    from phoenix_forge.corpus import index, terms
     if "stems" in steps:
         terms.STEMMERS.clear()
     if "stops" in steps:
@@ -139,7 +139,7 @@ def run(name: str, given: argparse.Namespace) -> list[dict[str, Any]]:
     command = [sys.executable, str(HERE / "retrieval.py"), "--row", name, "--base", str(given.base), "--label",
                given.label, "--knowledge", str(given.knowledge), "--corpus", str(given.corpus), "--without",
                ",".join(given.without)]
-    environment = {**os.environ, "PYTHONPATH": str(given.forge)}
+    environment = {**os.environ, "PYTHONPATH": str(given.forge / "src")}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         sys.exit(f"{name}: exit {done.returncode}")

@@ -38,8 +38,8 @@ PARALLEL, NUM_CTX, STREAMS, THREADS = 4, 2048, 32, psutil.cpu_count(logical=Fals
 FORGE = """
 import sys
 from pathlib import Path
-from forge.core.report import Silent
-from forge.runtime.serve import serve
+from phoenix_forge.core.report import Silent
+from phoenix_forge.runtime.serve import serve
 serve(Path(sys.argv[1]), report=Silent(), port=int(sys.argv[2]), num_ctx=int(sys.argv[3]), parallel=int(sys.argv[4]),
       cores=int(sys.argv[5]))
 """

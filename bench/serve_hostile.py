@@ -35,8 +35,8 @@ TEMPLATE = ("{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m['c
 FORGE = """
 import json, sys
 from pathlib import Path
-from forge.core.report import Silent
-from forge.runtime.serve import serve
+from phoenix_forge.core.report import Silent
+from phoenix_forge.runtime.serve import serve
 
 class Said(Silent):
     def warn(self, message):

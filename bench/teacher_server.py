@@ -31,9 +31,9 @@ class Request:
 def model_of(folder: Path) -> tuple[Any, Any]:
     import torch
 
-    from forge.chat.encode import Encoder
-    from forge.train.base import quiet
-    from forge.weights.base import open_base
+    from phoenix_forge.chat.encode import Encoder
+    from phoenix_forge.train.base import quiet
+    from phoenix_forge.weights.base import open_base
     quiet()
     from transformers import AutoModelForCausalLM
     family = open_base(folder).family

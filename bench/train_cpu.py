@@ -31,7 +31,7 @@ def workspace(folder: Path) -> None:
     """Forge's own FAQ as examples, and the base."""
     (folder / "forge.yaml").write_text(
         f"profile: quick\nmodel: {{name: bench}}\ncorpus: {{roots: [{HERE.parent / 'docs' / 'faq.md'}]}}\n")
-    done = subprocess.run([sys.executable, "-m", "forge", "run", "--to", "dataset", "--workspace", str(folder)],
+    done = subprocess.run([sys.executable, "-m", "phoenix_forge", "run", "--to", "dataset", "--workspace", str(folder)],
                           capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"forge run failed:\n{done.stderr}")
@@ -39,15 +39,15 @@ def workspace(folder: Path) -> None:
 
 def opened(folder: Path, method: str) -> tuple[Any, Any]:
     """The model under a method, with the same start, and the plan of its steps."""
-    from forge.catalog.memory import Use
-    from forge.chat.encode import Encoder
-    from forge.core.config import TrainConfig
-    from forge.train.adapted import EngineModel, PeftModel, Wanted
-    from forge.train.base import quiet
-    from forge.train.batches import encode, pack
-    from forge.train.choose import Choice
-    from forge.train.loop import Plan
-    from forge.weights.base import open_base
+    from phoenix_forge.catalog.memory import Use
+    from phoenix_forge.chat.encode import Encoder
+    from phoenix_forge.core.config import TrainConfig
+    from phoenix_forge.train.adapted import EngineModel, PeftModel, Wanted
+    from phoenix_forge.train.base import quiet
+    from phoenix_forge.train.batches import encode, pack
+    from phoenix_forge.train.choose import Choice
+    from phoenix_forge.train.loop import Plan
+    from phoenix_forge.weights.base import open_base
     quiet()
     base = open_base(next((folder / "models/base").glob("*/*")))
     settings = TrainConfig(rank=RANK, max_length=512, tokens_per_update=512, epochs=100)
@@ -84,7 +84,7 @@ def run(folder: Path, method: str, steps: int) -> None:
     """Prints one JSON object."""
     import torch
 
-    from forge.train.adapted import gradients, trained
+    from phoenix_forge.train.adapted import gradients, trained
     model, plan = opened(folder, method)
     optimizer = torch.optim.AdamW(trained(model), lr=RATE, weight_decay=0.0)
     losses, tokens, began = [], 0, 0.0

@@ -19,9 +19,9 @@ from typing import Any
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from forge.catalog.memory import Use
+from phoenix_forge.catalog.memory import Use
 
 GIB = 2**30
 QWEN7 = {"hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28,
@@ -80,8 +80,8 @@ def profile(row: str, step: Callable[[], float]) -> None:
 
 def decoder(sizes: dict[str, int], use: Use) -> Any:
     """The engine's decoder on random weights, used as the planner would use it."""
-    from forge.train.adapted import keep
-    from forge.train.engine.load import LoraSettings, Placement, load
+    from phoenix_forge.train.adapted import keep
+    from phoenix_forge.train.engine.load import LoraSettings, Placement, load
     folder = Path(tempfile.mkdtemp())
     (folder / "config.json").write_text(json.dumps(config(sizes)))
     s = config(sizes)
@@ -109,8 +109,8 @@ def decoder(sizes: dict[str, int], use: Use) -> Any:
 
 
 def inputs(batch: int, length: int) -> Any:
-    from forge.train.engine.attention import Spans
-    from forge.train.engine.model import Inputs
+    from phoenix_forge.train.engine.attention import Spans
+    from phoenix_forge.train.engine.model import Inputs
     ids = torch.randint(0, 150000, (batch * length,), device="cuda")
     where = torch.arange(batch * length, device="cuda")
     at = where[where % length != length - 1]
@@ -163,8 +163,8 @@ ROWS: dict[str, Row] = {
 
 def planned(tokens: int, gib: float) -> Use:
     """What the planner chooses for 7B and one pass of so many tokens."""
-    from forge.catalog.memory import fits, uses
-    from forge.catalog.memory import sizes as counted
+    from phoenix_forge.catalog.memory import fits, uses
+    from phoenix_forge.catalog.memory import sizes as counted
     size = counted(config(QWEN7))
     return next(fits(size, uses(size, 2, 4, True, None, None), [tokens], 16, 2, int(gib * GIB), 100 * GIB)).use
 
@@ -175,8 +175,8 @@ ROWS |= {f"planned {batch}x{length}": (QWEN7, planned(batch * length, gib), ((ba
 
 
 def forge_row(name: str) -> None:
-    from forge.catalog.memory import device_bytes
-    from forge.catalog.memory import sizes as counted
+    from phoenix_forge.catalog.memory import device_bytes
+    from phoenix_forge.catalog.memory import sizes as counted
     sizes, use, shapes, cap = ROWS[name]
     print(json.dumps({"row": name, "use": vars(use)}), flush=True)
     total = torch.cuda.get_device_properties(0).total_memory
@@ -192,8 +192,8 @@ def forge_row(name: str) -> None:
 
 def real(path: Path) -> None:
     """Examples of a real corpus in batches of 8,192 tokens: tokens a second, and of those the trained ones."""
-    from forge.chat.encode import Encoded
-    from forge.train.batches import pack, tensors
+    from phoenix_forge.chat.encode import Encoded
+    from phoenix_forge.train.batches import pack, tensors
     stored = json.loads(path.read_text())
     batches = pack([Encoded(ids, trained) for ids, trained in stored["examples"]], 8192, 0)
     tokens, targets = (sum(getattr(b, what) for b in batches) / len(batches) for what in ("tokens", "targets"))

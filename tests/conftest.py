@@ -15,7 +15,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, settings
 
-from forge.weights.tiny import build_tiny
+from phoenix_forge.weights.tiny import build_tiny
 
 # How long an example takes tells about the machine, not about Forge.
 settings.register_profile("forge", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -120,7 +120,7 @@ def run_forge() -> Callable[..., Ran]:
                 if name not in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGING_FACE_TOKEN")}
         ours |= {"OMP_NUM_THREADS": "1", "OLLAMA_HOST": "127.0.0.1:9", "HF_HUB_OFFLINE": "1",
                  "HF_TOKEN_PATH": os.devnull} | (env or {})
-        program = "import sys; sys.argv[0] = 'forge'; from forge.cli.boundary import main; sys.exit(main())"
+        program = "import sys; sys.argv[0] = 'forge'; from phoenix_forge.cli.boundary import main; sys.exit(main())"
         done = subprocess.run([sys.executable, "-c", program, *map(str, arguments)], cwd=cwd, env=ours,
                               input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
         return Ran(done.returncode, done.stdout, done.stderr)

@@ -3,10 +3,10 @@
 import sys
 from pathlib import Path
 
-from forge.catalog.bases import BASES
-from forge.cli.consoles import Plain
-from forge.core.fsio import sha256_file
-from forge.hub.download import cache_folder, cached_gguf, fetch
+from phoenix_forge.catalog.bases import BASES
+from phoenix_forge.cli.consoles import Plain
+from phoenix_forge.core.fsio import sha256_file
+from phoenix_forge.hub.download import cache_folder, cached_gguf, fetch
 
 SOURCE = next(s for s in BASES["qwen2.5-coder-0.5b"].sources if s.kind == "wheels")
 

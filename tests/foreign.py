@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from forge.catalog.families import QWEN3
-from forge.weights.tiny import build_tiny
+from phoenix_forge.catalog.families import QWEN3
+from phoenix_forge.weights.tiny import build_tiny
 
 _COMMON: dict[str, Any] = {
     "hidden_size": 256, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4,

@@ -1,6 +1,6 @@
 """A reporter that keeps what it is told."""
 
-from forge.core.report import Silent
+from phoenix_forge.core.report import Silent
 
 
 class Said(Silent):

@@ -69,7 +69,7 @@ def test_squads_json_becomes_our_questions(documents: Path, tmp_path: Path):
 
 
 def test_forge_reads_what_squad_became(documents: Path, tmp_path: Path):
-    from forge.evaluate.questions import read
+    from phoenix_forge.evaluate.questions import read
     file, lines = tmp_path / "squad.json", tmp_path / "questions.jsonl"
     file.write_text(json.dumps(SQUAD))
     lines.write_text("".join(json.dumps(one) + "\n" for one in knowledge.read_questions(file, documents)))
@@ -169,9 +169,9 @@ print(json.dumps(out))
 
 @pytest.fixture
 def call(documents: Path, tmp_path: Path) -> list[str]:
-    (tmp_path / "checkout/forge").mkdir(parents=True)
-    (tmp_path / "checkout/forge/__init__.py").touch()
-    (tmp_path / "checkout/forge/__main__.py").write_text(STAND_IN)
+    (tmp_path / "checkout/src/phoenix_forge").mkdir(parents=True)
+    (tmp_path / "checkout/src/phoenix_forge/__init__.py").touch()
+    (tmp_path / "checkout/src/phoenix_forge/__main__.py").write_text(STAND_IN)
     (tmp_path / "base").mkdir()
     (tmp_path / "squad.json").write_text(json.dumps(SQUAD))
     paths = {"--base": "base", "--forge": "checkout", "--answers": "answers", "--work": "work", "--keep": "keep",
@@ -214,7 +214,7 @@ def test_a_failure_shows_the_command_and_what_it_said(call: list[str], tmp_path:
     (tmp_path / "work/fail").touch()
     done = subprocess.run(call, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "-m forge train --json exited with 4\nthe weights are damaged" in done.stderr
+    assert "-m phoenix_forge train --json exited with 4\nthe weights are damaged" in done.stderr
     assert not (tmp_path / "knowledge.json").exists()
 
 

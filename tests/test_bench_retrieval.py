@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from forge.core.config import Config
-from forge.core.fsio import sha256_file
-from forge.core.report import Silent
-from forge.corpus.index import ensure
+from phoenix_forge.core.config import Config
+from phoenix_forge.core.fsio import sha256_file
+from phoenix_forge.core.report import Silent
+from phoenix_forge.corpus.index import ensure
 
 SCRIPT = Path(__file__).resolve().parents[1] / "bench/retrieval.py"
 

@@ -17,20 +17,20 @@ from said import Said
 from stand_ins import ollama as stand_in
 from typer.testing import CliRunner
 
-from forge import pipeline
-from forge.catalog.families import LLAMA3
-from forge.cli.app import app
-from forge.core.config import Config
-from forge.core.manifest import Manifest
-from forge.core.report import Silent
-from forge.core.workspace import Workspace
-from forge.errors import StageFailed, UsageError
-from forge.gguf.write import quantize
-from forge.runtime.modelfile import parse, write
-from forge.runtime.ollama import Ollama
-from forge.stages import Context
-from forge.stages.deploy import deployments
-from forge.weights.tiny import build_tiny
+from phoenix_forge import pipeline
+from phoenix_forge.catalog.families import LLAMA3
+from phoenix_forge.cli.app import app
+from phoenix_forge.core.config import Config
+from phoenix_forge.core.manifest import Manifest
+from phoenix_forge.core.report import Silent
+from phoenix_forge.core.workspace import Workspace
+from phoenix_forge.errors import StageFailed, UsageError
+from phoenix_forge.gguf.write import quantize
+from phoenix_forge.runtime.modelfile import parse, write
+from phoenix_forge.runtime.ollama import Ollama
+from phoenix_forge.stages import Context
+from phoenix_forge.stages.deploy import deployments
+from phoenix_forge.weights.tiny import build_tiny
 
 REAL_HOST = os.environ.get("OLLAMA_HOST", "")
 
@@ -186,7 +186,7 @@ def test_a_template_that_is_not_the_trainings_does_not_go_live(space: Callable[.
 def test_without_a_parser_ollama_sets_a_template_aside(space: Callable[..., Context], tmp_path: Path,
                                                        server: stand_in.OllamaServer) -> None:
     """Why build() names one: the file's own template has words for tools, and is taken instead (server/images.go)."""
-    from forge.chat.template import ChatTemplate
+    from phoenix_forge.chat.template import ChatTemplate
     ctx = space()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(server, "jinja", lambda model: ChatTemplate("{# tools #}{{ messages[0].content }}"))

@@ -1,4 +1,5 @@
-"""forge.doctor: findings of real checks on this machine, and of machines made up by moving one thing at a time."""
+"""phoenix_forge.doctor: findings of real checks on this machine, and of machines made up by moving one thing at a
+time."""
 
 from __future__ import annotations
 
@@ -9,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from forge.core.report import Silent
-from forge.doctor import (
+from phoenix_forge.core.report import Silent
+from phoenix_forge.doctor import (
     CHECKS,
     HARNESS,
     SCRIPTS,
@@ -24,10 +25,10 @@ from forge.doctor import (
     machine,
     verify,
 )
-from forge.doctor.environment import environment as check_environment
-from forge.doctor.finding import SETUP, Ctx, Finding
-from forge.doctor.table import Check, outcome
-from forge.errors import EnvironmentProblem, UsageError
+from phoenix_forge.doctor.environment import environment as check_environment
+from phoenix_forge.doctor.finding import SETUP, Ctx, Finding
+from phoenix_forge.doctor.table import Check, outcome
+from phoenix_forge.errors import EnvironmentProblem, UsageError
 
 KEYS = {"name", "level", "status", "found", "fix"}
 
@@ -136,11 +137,11 @@ def test_another_activated_environment_is_noticed(tmp_path, monkeypatch):
 
 def test_forge_from_another_checkout_is_noticed(tmp_path, monkeypatch):
     monkeypatch.setenv("VIRTUAL_ENV", sys.prefix)
-    (tmp_path / "forge/doctor").mkdir(parents=True)
-    (tmp_path / "forge/doctor/table.py").touch()
+    (tmp_path / "src/phoenix_forge/doctor").mkdir(parents=True)
+    (tmp_path / "src/phoenix_forge/doctor/table.py").touch()
     finding = check_environment(Ctx(tmp_path))
     assert finding.status == "warning"
-    assert str(tmp_path / "forge") in finding.found
+    assert str(tmp_path / "src/phoenix_forge") in finding.found
 
 
 # GPUs that are there, are not, or cannot be used
@@ -391,7 +392,7 @@ def test_the_harness_runs_from_any_folder(tmp_path):
     assert any(line.startswith("✅ bitsandbytes OK") for line in lines)
 
 
-def test_a_link_to_the_package_runs_too(tmp_path):
+def test_a_link_to_the_scripts_runs_too(tmp_path):
     (tmp_path / "forge").symlink_to(ROOT / "forge")
     lines = bash(tmp_path / "forge/scripts/run.sh", "test_llama_cpp", cwd=tmp_path)
     assert lines[0].startswith("✅ llama-cpp-python OK")

@@ -1,4 +1,4 @@
-"""forge.doctor beyond this process: the Hub and its clock, Ollama, a llama.cpp folder, and what --fix does."""
+"""phoenix_forge.doctor beyond this process: the Hub and its clock, Ollama, a llama.cpp folder, and what --fix does."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import time
 import pytest
 from stand_ins import hub, ollama
 
-from forge.core.report import Silent
-from forge.doctor import CHECKS, examine, fixes, mend, services
-from forge.doctor.finding import Ctx
-from forge.errors import StageFailed
-from forge.runtime.sibling import link
+from phoenix_forge.core.report import Silent
+from phoenix_forge.doctor import CHECKS, examine, fixes, mend, services
+from phoenix_forge.doctor.finding import Ctx
+from phoenix_forge.errors import StageFailed
+from phoenix_forge.runtime.sibling import link
 
 TOKEN = "hf_" + "Q" * 34
 NAMES = ("HF_TOKEN", "HUGGING_FACE_TOKEN", "HUGGING_FACE_HUB_TOKEN")
@@ -308,7 +308,7 @@ def test_fix_lays_the_commands_of_another_environment_again(space):
 @pytest.fixture
 def broken(monkeypatch):
     """Checks whose library is broken, and the pip commands that would mend it."""
-    import forge.doctor.table as table
+    import phoenix_forge.doctor.table as table
     commands = []
 
     def run(ctx):

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 import pytest
 
-from forge.evaluate.questions import read
+from phoenix_forge.evaluate.questions import read
 
 QUESTIONS = [
     {"question": "Who lights the lamp of Harbour Nine?", "answer": "Maren Holt", "aliases": ["Holt"],
@@ -82,7 +82,7 @@ def test_the_model_card_tells_what_was_measured_of_this_model(space: Path, run_f
 
 def test_a_killed_evaluation_goes_on_where_it_was(space: Path, run_forge: Any) -> None:
     """What was said by then is kept, and a model of which everything is known is not opened again."""
-    program = "import sys; sys.argv[0] = 'forge'; from forge.cli.boundary import main; sys.exit(main())"
+    program = "import sys; sys.argv[0] = 'forge'; from phoenix_forge.cli.boundary import main; sys.exit(main())"
     running = subprocess.Popen([sys.executable, "-c", program, "evaluate", "--questions", "questions.jsonl"], cwd=space,
                                stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     assert running.stderr is not None
@@ -159,7 +159,7 @@ def test_the_seeds_scripts_take_their_own_flags(space: Path) -> None:
     assert wrote.returncode == 0, wrote.stderr
     file = json.loads(wrote.stdout)["files"][0]
     assert run("evaluate.py", "--dataset", file, "--model", "models/merged/none").returncode == 2
-    merged = subprocess.run([sys.executable, "-m", "forge", "merge"], cwd=space, capture_output=True, text=True,
+    merged = subprocess.run([sys.executable, "-m", "phoenix_forge", "merge"], cwd=space, capture_output=True, text=True,
                             check=False)
     assert merged.returncode == 0, merged.stderr
     done = run("evaluate.py", f"--dataset={file}", "--model", "models/merged/small-merged", "--json")

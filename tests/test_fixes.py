@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import typer
 
-import forge
-from forge import errors
-from forge.cli.app import app
-from forge.core.config import Config, dotted
+import phoenix_forge
+from phoenix_forge import errors
+from phoenix_forge.cli.app import app
+from phoenix_forge.core.config import Config, dotted
 
-PACKAGE = Path(forge.__file__).parent
+PACKAGE = Path(phoenix_forge.__file__).parent
 # Those whose argument `fix` is optional; for Preempted it is what comes next.
 TYPES = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.ForgeError)}
 SETTINGS = set(dotted(Config().model_dump()))

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from train.train_helpers import Recorder, conversation, write_examples
 
-from forge.core.config import assemble, dotted, read_yaml
-from forge.core.fsio import sha256_file
-from forge.core.workspace import Workspace
-from forge.errors import UsageError
-from forge.gguf.container import read_header
-from forge.gguf.imatrix import Matrix, read, write
-from forge.stages import Context, quantize
-from forge.weights.safetensors import Tensor
-from forge.weights.safetensors import write as write_safetensors
+from phoenix_forge.core.config import assemble, dotted, read_yaml
+from phoenix_forge.core.fsio import sha256_file
+from phoenix_forge.core.workspace import Workspace
+from phoenix_forge.errors import UsageError
+from phoenix_forge.gguf.container import read_header
+from phoenix_forge.gguf.imatrix import Matrix, read, write
+from phoenix_forge.stages import Context, quantize
+from phoenix_forge.weights.safetensors import Tensor
+from phoenix_forge.weights.safetensors import write as write_safetensors
 
 Make = Callable[..., Context]
 
@@ -91,7 +91,7 @@ def test_without_a_matrix(context: Make, settings: dict[str, Any], reason: str |
 
 
 def test_too_little_memory_is_said_and_passed_over(context: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("forge.train.importance.place", lambda *_, **__: "9 GB of memory, 1 GB are free")
+    monkeypatch.setattr("phoenix_forge.train.importance.place", lambda *_, **__: "9 GB of memory, 1 GB are free")
     ctx = context()
     assert quantize.run(ctx)["weighting"] == {"imatrix": "none", "reason": "needs 9 GB of memory, 1 GB are free"}
     said: list[str] = ctx.report.said  # type: ignore[attr-defined]

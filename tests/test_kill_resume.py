@@ -33,8 +33,8 @@ class Run:
         self.said: list[str] = []
         environment = os.environ | {"OMP_NUM_THREADS": "1", "OLLAMA_HOST": "127.0.0.1:9", "HF_HUB_OFFLINE": "1"}
         self.process = subprocess.Popen(
-            [sys.executable, "-c", "import sys; from forge.cli.boundary import main; sys.exit(main())", "run", "--to",
-             stage], cwd=root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            [sys.executable, "-c", "import sys; from phoenix_forge.cli.boundary import main; sys.exit(main())", "run",
+             "--to", stage], cwd=root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
             start_new_session=True)
 
     def read_until(self, text: str) -> bool:

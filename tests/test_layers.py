@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-import forge
+import phoenix_forge
 
-PACKAGE = Path(forge.__file__).parent
+PACKAGE = Path(phoenix_forge.__file__).parent
 # Lowest first. Rooms of one row do not import each other.
 LAYERS = [{"errors"}, {"core"}, {"catalog"}, {"chat"}, {"corpus", "weights", "hub"}, {"gguf"}, {"runtime"},
           {"examples"}, {"questions", "teacher"}, {"exam"}, {"dataset", "train"}, {"evaluate"}, {"doctor"}, {"stages"},
-          {"pipeline"}, {"cli"}, {"scripts"}, {"tests"}, {"__main__"}]
+          {"pipeline"}, {"cli"}, {"__main__"}]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE
                  or path.name != "__init__.py")
@@ -27,8 +27,8 @@ def room_of(module: str) -> str:
 
 
 def imported_rooms(source: str, module: str) -> set[str]:
-    """Rooms of forge that a module imports, anywhere in it."""
-    package = ["forge", *Path(module).parts[:-1]]
+    """Rooms of phoenix_forge that a module imports, anywhere in it."""
+    package = ["phoenix_forge", *Path(module).parts[:-1]]
     names: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -38,14 +38,14 @@ def imported_rooms(source: str, module: str) -> set[str]:
             stem = ".".join([*start, *([node.module] if node.module else [])])
             names |= {f"{stem}.{alias.name}" for alias in node.names}
     parts = [name.split(".") for name in names]
-    return {p[1] for p in parts if p[0] == "forge" and len(p) > 1 and not p[1].startswith("__")}
+    return {p[1] for p in parts if p[0] == "phoenix_forge" and len(p) > 1 and not p[1].startswith("__")}
 
 
 def test_imports_are_found_wherever_they_are():
-    source = ("import forge.core.fsio\ndef f():\n    from forge import pipeline\n    from . import x\n"
+    source = ("import phoenix_forge.core.fsio\ndef f():\n    from phoenix_forge import pipeline\n    from . import x\n"
               "    from ..gguf import y")
     assert imported_rooms(source, "train/loop.py") == {"core", "pipeline", "train", "gguf"}
-    assert imported_rooms("from forge import __version__", "cli/app.py") == set()
+    assert imported_rooms("from phoenix_forge import __version__", "cli/app.py") == set()
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -53,7 +53,7 @@ def test_no_module_imports_one_above_or_beside_it(module: str):
     own = room_of(module)
     assert own in LEVEL, f"{own} has no place among the layers"
     for room in imported_rooms((PACKAGE / module).read_text(encoding="utf-8"), module) - {own}:
-        assert LEVEL[room] < LEVEL[own], f"{module} imports forge.{room}"
+        assert LEVEL[room] < LEVEL[own], f"{module} imports {room}"
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if LEVEL[room_of(m)] < LEVEL["cli"]])
@@ -74,7 +74,7 @@ def test_every_room_and_package_file_is_seen():
 
 
 def test_help_loads_nothing_heavy():
-    program = ("import sys, json\nfrom forge.cli.boundary import invoke\ncode = invoke(['--help'])\n"
+    program = ("import sys, json\nfrom phoenix_forge.cli.boundary import invoke\ncode = invoke(['--help'])\n"
                "print(json.dumps([code, sorted({name.split('.')[0] for name in sys.modules})]), file=sys.stderr)")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     code, modules = json.loads(done.stderr)

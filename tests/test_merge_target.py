@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from forge import pipeline
-from forge.core.config import assemble, dotted, read_yaml
-from forge.core.report import Silent
-from forge.core.workspace import Workspace
-from forge.errors import UsageError
-from forge.stages import Context
+from phoenix_forge import pipeline
+from phoenix_forge.core.config import assemble, dotted, read_yaml
+from phoenix_forge.core.report import Silent
+from phoenix_forge.core.workspace import Workspace
+from phoenix_forge.errors import UsageError
+from phoenix_forge.stages import Context
 
 pytest.importorskip("torch")
 pytest.importorskip("bitsandbytes")
@@ -63,7 +63,7 @@ def test_each_target_is_merged_scored_and_recorded(space: Path) -> None:
 
 
 def test_the_gguf_in_one_pass_is_the_merged_folders(space: Path) -> None:
-    from forge.gguf.write import quantize
+    from phoenix_forge.gguf.write import quantize
 
     run(space, "merge", "merge", merge__target="dequantised")
     done = run(space, "quantize", "quantize", merge__target="dequantised")[0].metrics

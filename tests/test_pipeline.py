@@ -13,17 +13,17 @@ from typing import Any
 
 import pytest
 
-from forge import pipeline
-from forge.core import manifest
-from forge.core.config import assemble, dotted, read_yaml
-from forge.core.fsio import _mark, sha256_file
-from forge.core.manifest import Manifest
-from forge.core.report import Silent
-from forge.core.workspace import Workspace
-from forge.dataset.store import Store
-from forge.errors import EnvironmentProblem, StageFailed, UsageError
-from forge.stages import Context, load
-from forge.stages.recorded import require_as_made
+from phoenix_forge import pipeline
+from phoenix_forge.core import manifest
+from phoenix_forge.core.config import assemble, dotted, read_yaml
+from phoenix_forge.core.fsio import _mark, sha256_file
+from phoenix_forge.core.manifest import Manifest
+from phoenix_forge.core.report import Silent
+from phoenix_forge.core.workspace import Workspace
+from phoenix_forge.dataset.store import Store
+from phoenix_forge.errors import EnvironmentProblem, StageFailed, UsageError
+from phoenix_forge.stages import Context, load
+from phoenix_forge.stages.recorded import require_as_made
 
 QUICK = ["download", "dataset"]
 Make = Callable[..., Context]
@@ -111,7 +111,7 @@ def test_a_stage_runs_when_one_that_it_reads_from_does(context, made):
 def test_inputs_that_come_out_as_they_were_run_nothing_after_them(context, made, monkeypatch):
     """A setting that changed where the work is done, say, must not train for hours again."""
     pipeline.run(context(), ["train"])
-    from forge.stages import dataset
+    from phoenix_forge.stages import dataset
     monkeypatch.setattr(dataset, "VERSION", 99)
     assert reasons(context(), ["dataset", "train"])["train"] == "its dataset will be new"
     assert statuses(pipeline.run(context(), ["dataset", "train"])) == {"dataset": "done", "train": "skipped"}
@@ -180,11 +180,11 @@ def test_a_stage_without_its_inputs_is_refused_before_anything_runs(context):
 HOLDER = """
 import sys
 from pathlib import Path
-from forge import pipeline
-from forge.core.config import Config
-from forge.core.report import Silent
-from forge.core.workspace import Workspace
-from forge.stages import Context
+from phoenix_forge import pipeline
+from phoenix_forge.core.config import Config
+from phoenix_forge.core.report import Silent
+from phoenix_forge.core.workspace import Workspace
+from phoenix_forge.stages import Context
 with pipeline.lock(Context(Config(), Workspace(Path(sys.argv[1]), Config()), Silent())):
     print("held", flush=True)
     sys.stdin.read()

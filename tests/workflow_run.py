@@ -147,7 +147,7 @@ def environment(run: Run, home: Path) -> dict[str, str]:
     """The variables of a fresh login, with the stand-ins in place of the services."""
     kept = {key: value for key, value in os.environ.items()
             if not key.startswith(("HF_", "HUGGING_FACE", "OLLAMA", "VIRTUAL_ENV", "PYTHON", "GIT_"))}
-    return {**kept, "HOME": str(home), "PATH": f"{home / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(run.root),
+    return {**kept, "HOME": str(home), "PATH": f"{home / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT / "src"),
             "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", "OLLAMA_HOST": run.ollama.url,
             "HF_ENDPOINT": run.hub.url, "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 

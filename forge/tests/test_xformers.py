@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
-from forge.scripts.launch import run
+from launch import run
 
 if __name__ == "__main__":
     sys.exit(run("test_xformers"))

@@ -2,8 +2,8 @@
 
 import pytest
 
-from forge.catalog import costs
-from forge.catalog.bases import BASES
+from phoenix_forge.catalog import costs
+from phoenix_forge.catalog.bases import BASES
 
 SMALL = BASES["qwen2.5-coder-0.5b"]
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from forge.catalog.families import (
+from phoenix_forge.catalog.families import (
     FAMILIES,
     LLAMA3,
     MISTRAL,
@@ -17,7 +17,7 @@ from forge.catalog.families import (
     by_config,
     by_gguf,
 )
-from forge.errors import UsageError
+from phoenix_forge.errors import UsageError
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)

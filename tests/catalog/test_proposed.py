@@ -6,10 +6,10 @@ import math
 
 import pytest
 
-from forge.catalog.bases import BASES, Base
-from forge.catalog.choose import proposed
-from forge.catalog.memory import Sizes
-from forge.weights.layout import layout
+from phoenix_forge.catalog.bases import BASES, Base
+from phoenix_forge.catalog.choose import proposed
+from phoenix_forge.catalog.memory import Sizes
+from phoenix_forge.weights.layout import layout
 
 # Catalog name begins with → row of the families' table that has the same tensors, and a head's width.
 _ROWS = {"qwen3": ("qwen3", 128), "qwen2": ("qwen2", 64), "llama": ("llama3", 64), "smollm3": ("llama3", 64),
@@ -48,7 +48,7 @@ def test_languages_decide_before_size(monkeypatch) -> None:
         return Base(name, f"x/{name}", layers * sizes.layer, "mit", (), sizes, languages=languages, chat=True)
 
     known = {base.name: base for base in (made("large", 40, "en fr"), made("small", 10, "en de fr"))}
-    monkeypatch.setattr("forge.catalog.choose.BASES", known)
+    monkeypatch.setattr("phoenix_forge.catalog.choose.BASES", known)
     assert proposed(80.0, ["en"]).name == "large"
     assert proposed(80.0, ["de", "en"]).name == "small"
     assert proposed(80.0, ["ja"]).name == "large"  # none has it: then it does not decide

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from forge.chat import counting
-from forge.chat.counting import Counter
+from phoenix_forge.chat import counting
+from phoenix_forge.chat.counting import Counter
 
 PIECES = r"(?i:'s|'t)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 TEXTS = ["", "It's 42.", "a  b\n\n c\t", "Über Größe — naïve", "e\u0301 \u212b", "日本語", "<|end|> x <|end|>", "🙂🙂"]

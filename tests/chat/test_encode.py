@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forge.catalog.families import QWEN2
-from forge.chat.encode import Encoder, segments
-from forge.chat.template import ChatTemplate
-from forge.errors import UsageError
-from forge.weights.tiny import CHAT_TEMPLATE
+from phoenix_forge.catalog.families import QWEN2
+from phoenix_forge.chat.encode import Encoder, segments
+from phoenix_forge.chat.template import ChatTemplate
+from phoenix_forge.errors import UsageError
+from phoenix_forge.weights.tiny import CHAT_TEMPLATE
 
 TINY = ChatTemplate(CHAT_TEMPLATE)
 QUESTION = {"role": "user", "content": "Who lights the lamp?"}
@@ -39,8 +39,8 @@ def tiny_encoder(tiny_base: Path) -> Encoder:
 
 @pytest.fixture(scope="session")
 def real_encoder(real_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Encoder:
-    from forge.gguf.container import read_header
-    from forge.gguf.import_tokenizer import write_tokenizer
+    from phoenix_forge.gguf.container import read_header
+    from phoenix_forge.gguf.import_tokenizer import write_tokenizer
     folder = tmp_path_factory.mktemp("real")
     write_tokenizer(read_header(real_model), QWEN2, "qwen2", folder)  # the import, without its weights
     return Encoder.load(folder, stop=QWEN2.stop, pad=QWEN2.pad)
@@ -118,7 +118,7 @@ def conversations(draw: st.DrawFn) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("mark", [{"weight": 0}, {"train": False}, {"trainable": False}, {"training": 0}])
 def test_an_answer_of_weight_0_is_context_and_not_trained(tiny_encoder, mark):
-    from forge.examples.formats import conversation
+    from phoenix_forge.examples.formats import conversation
     five, six = ({"role": "assistant", "content": text} for text in ("five", "six"))
     turns = [QUESTION, five | mark, QUESTION, six]
     encoded = tiny_encoder.conversation(conversation({"messages": turns}))

@@ -18,13 +18,13 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from forge.catalog.families import FAMILIES, GEMMA3, LLAMA3, MISTRAL, PHI3, PHI4, QWEN2, QWEN3, Family
-from forge.chat.encode import Encoder, segments
-from forge.chat.shown import shown
-from forge.chat.template import ChatTemplate
-from forge.errors import UsageError
-from forge.examples.tokens import Tally
-from forge.weights.tiny import build_tiny
+from phoenix_forge.catalog.families import FAMILIES, GEMMA3, LLAMA3, MISTRAL, PHI3, PHI4, QWEN2, QWEN3, Family
+from phoenix_forge.chat.encode import Encoder, segments
+from phoenix_forge.chat.shown import shown
+from phoenix_forge.chat.template import ChatTemplate
+from phoenix_forge.errors import UsageError
+from phoenix_forge.examples.tokens import Tally
+from phoenix_forge.weights.tiny import build_tiny
 
 SYSTEM = {"role": "system", "content": "You keep the lighthouse."}
 TURNS = [{"role": "user", "content": "Who lights the lamp?"},

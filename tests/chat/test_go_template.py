@@ -15,10 +15,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from forge.catalog.families import FAMILIES, VARIANTS
-from forge.chat.go_template import EMPTY, GoTemplate
-from forge.chat.ollama import CONVERSATIONS
-from forge.errors import UsageError
+from phoenix_forge.catalog.families import FAMILIES, VARIANTS
+from phoenix_forge.chat.go_template import EMPTY, GoTemplate
+from phoenix_forge.chat.ollama import CONVERSATIONS
+from phoenix_forge.errors import UsageError
 
 GOLDEN = Path(__file__).parent / "go_golden.json"
 

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forge.catalog.families import FAMILIES, GEMMA3, LLAMA3, MISTRAL, PHI3, PHI4, QWEN2, QWEN3, VARIANTS, Family
-from forge.chat.go_template import GoTemplate
-from forge.chat.ollama import CONVERSATIONS, derived, differences, go_template, prompts
-from forge.chat.template import ChatTemplate
-from forge.gguf.container import read_header
-from forge.weights import tiny
+from phoenix_forge.catalog.families import FAMILIES, GEMMA3, LLAMA3, MISTRAL, PHI3, PHI4, QWEN2, QWEN3, VARIANTS, Family
+from phoenix_forge.chat.go_template import GoTemplate
+from phoenix_forge.chat.ollama import CONVERSATIONS, derived, differences, go_template, prompts
+from phoenix_forge.chat.template import ChatTemplate
+from phoenix_forge.gguf.container import read_header
+from phoenix_forge.weights import tiny
 
 LLAMA_TOKENS = {"bos_token": "<|begin_of_text|>", "eos_token": "<|eot_id|>"}
 MISTRAL_TOKENS = {"bos_token": "<s>", "eos_token": "</s>"}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from forge.chat.pieces import CLOSE, OPEN, Piece, pieces
-from forge.chat.template import ChatTemplate
-from forge.errors import UsageError
+from phoenix_forge.chat.pieces import CLOSE, OPEN, Piece, pieces
+from phoenix_forge.chat.template import ChatTemplate
+from phoenix_forge.errors import UsageError
 
 TEMPLATE = ChatTemplate("{% for m in messages %}[{{ m.role }}]{{ m.content }}{{ (m.tool_calls or []) | tojson }}"
                         "{% endfor %}")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from forge.chat.template import ChatTemplate
-from forge.errors import UsageError
-from forge.weights.tiny import CHAT_TEMPLATE
+from phoenix_forge.chat.template import ChatTemplate
+from phoenix_forge.errors import UsageError
+from phoenix_forge.weights.tiny import CHAT_TEMPLATE
 
 HELLO = [{"role": "user", "content": "hello"}]
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from chat_templates import LLAMA31_TOOLS, MISTRAL_TOOLS, QWEN3, QWEN3_TOOLS, TEXT_ARGUMENTS
 
-from forge.chat.encode import segments
-from forge.chat.template import THINKING, ChatTemplate
-from forge.errors import UsageError
-from forge.examples.formats import conversation, problems
-from forge.weights.tiny import CHAT_TEMPLATE
+from phoenix_forge.chat.encode import segments
+from phoenix_forge.chat.template import THINKING, ChatTemplate
+from phoenix_forge.errors import UsageError
+from phoenix_forge.examples.formats import conversation, problems
+from phoenix_forge.weights.tiny import CHAT_TEMPLATE
 
 SPECIAL = {"bos_token": "<s>", "eos_token": "</s>"}
 TOOL = {"type": "function", "function": {"name": "tide", "description": "High & low <water>", "parameters": {

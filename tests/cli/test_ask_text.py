@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from forge.cli.ask import read_prompts
-from forge.errors import UsageError
+from phoenix_forge.cli.ask import read_prompts
+from phoenix_forge.errors import UsageError
 
 
 @pytest.mark.parametrize("ask", [lambda file: read_prompts([], file), lambda file: read_prompts([], None)],

@@ -16,10 +16,10 @@ import psutil
 import pytest
 import yaml
 
-from forge.chat.template import OTHER_BASE
-from forge.cli.boundary import guarded, invoke
-from forge.corpus import exclusions
-from forge.weights.tiny import build_tiny
+from phoenix_forge.chat.template import OTHER_BASE
+from phoenix_forge.cli.boundary import guarded, invoke
+from phoenix_forge.corpus import exclusions
+from phoenix_forge.weights.tiny import build_tiny
 
 Usage = namedtuple("Usage", "total used free")
 GGUF = "models/gguf/small-Q4_K_M.gguf"
@@ -191,7 +191,7 @@ def test_no_memory(copy, monkeypatch, capsys):
 
 
 def test_the_disk_is_full_in_the_middle_of_a_stage(copy, monkeypatch, capsys):
-    from forge import stages
+    from phoenix_forge import stages
     monkeypatch.chdir(copy)
     stage = stages.load("modelfile")
 
@@ -302,7 +302,7 @@ def test_the_token_reaches_no_file_and_no_output(copy, monkeypatch, capsys):
     monkeypatch.setenv("HF_TOKEN", token)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.delenv("HF_HUB_OFFLINE")
-    monkeypatch.setattr("forge.hub.patience.WAITS", ())
+    monkeypatch.setattr("phoenix_forge.hub.patience.WAITS", ())
     assert guarded(lambda: invoke(["publish", "--repo", "ada/small", "--verbose"])) in (3, 4)
     out, err = capsys.readouterr()
     assert "127.0.0.1:9" in err

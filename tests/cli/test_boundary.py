@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from forge import pipeline, stages
-from forge.cli import boundary
-from forge.cli.boundary import guarded, invoke
-from forge.errors import EnvironmentProblem, ForgeError, StageFailed, UsageError
+from phoenix_forge import pipeline, stages
+from phoenix_forge.cli import boundary
+from phoenix_forge.cli.boundary import guarded, invoke
+from phoenix_forge.errors import EnvironmentProblem, ForgeError, StageFailed, UsageError
 
 
 def fail(error: BaseException):
@@ -69,7 +69,7 @@ def test_results(capsys):
     assert "the next run continues" in capsys.readouterr().err
 
 
-SAID = "from forge.cli.boundary import guarded; import sys; sys.exit(guarded(lambda: print('✓ 3 × 4 → 漢')))"
+SAID = "from phoenix_forge.cli.boundary import guarded; import sys; sys.exit(guarded(lambda: print('✓ 3 × 4 → 漢')))"
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
@@ -93,7 +93,7 @@ def test_a_user_without_a_home_gets_one_of_his_own(monkeypatch, tmp_path):
 def test_documents_called_like_a_library_are_never_run(tmp_path):
     """Of every place that starts Python: what is given to it, and what it inherits."""
     (tmp_path / "json.py").write_text("open('ran', 'w')")
-    inherited = ("from forge.cli.boundary import guarded; import subprocess, sys; "
+    inherited = ("from phoenix_forge.cli.boundary import guarded; import subprocess, sys; "
                  "guarded(lambda: subprocess.run([sys.executable, '-c', 'import json'], check=True).returncode)")
     subprocess.run([sys.executable, "-P", "-c", inherited], cwd=tmp_path, check=True)
     assert not (tmp_path / "ran").exists()
@@ -155,7 +155,7 @@ def test_a_failing_stage_never_ends_with_0(error, arguments, copy, monkeypatch, 
 
 
 def _context(folder: Path) -> stages.Context:
-    from forge.cli.setup import Setup
+    from phoenix_forge.cli.setup import Setup
     return Setup(workspace=folder, quiet=True).context()
 
 
@@ -170,7 +170,8 @@ def test_the_log_of_a_bug_where_nothing_can_be_written(capsys, monkeypatch, tmp_
 
 def test_ctrl_c_in_a_process_of_its_own(workspace):
     # Where the tests run in the background, SIGINT is ignored, and Python leaves it so.
-    program = ("import signal\nfrom forge import pipeline\nfrom forge.cli.boundary import guarded, invoke\n"
+    program = ("import signal\nfrom phoenix_forge import pipeline\n"
+               "from phoenix_forge.cli.boundary import guarded, invoke\n"
                "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
                "pipeline.plan = lambda *a, **k: signal.raise_signal(signal.SIGINT)\n"
                "raise SystemExit(guarded(lambda: invoke(['run'])))")

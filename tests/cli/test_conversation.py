@@ -14,8 +14,8 @@ from typing import Any
 import openai
 import pytest
 
-from forge.catalog.bases import Source
-from forge.cli import ask
+from phoenix_forge.catalog.bases import Source
+from phoenix_forge.cli import ask
 
 
 def test_a_chat_hears_the_base_shows_sources_and_is_kept(copy: Path, run_forge: Callable[..., Any]) -> None:
@@ -40,7 +40,7 @@ def test_a_chat_without_a_base_or_documents_goes_on(copy: Path, run_forge: Calla
 
 
 def test_a_killed_chat_has_kept_what_was_said(copy: Path) -> None:
-    command = [sys.executable, "-m", "forge", "chat"]
+    command = [sys.executable, "-m", "phoenix_forge", "chat"]
     with subprocess.Popen(command, cwd=copy, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as chat:
         assert chat.stdin
         assert chat.stdout
@@ -58,7 +58,7 @@ def test_a_killed_chat_has_kept_what_was_said(copy: Path) -> None:
 
 
 def test_the_served_model_is_the_configured_one(copy: Path) -> None:
-    command = [sys.executable, "-m", "forge", "serve", "--port", "0", "--threads", "1", "--gpu-layers", "0",
+    command = [sys.executable, "-m", "phoenix_forge", "serve", "--port", "0", "--threads", "1", "--gpu-layers", "0",
                "--set", "deploy.system=I am Small.", "--set", "generation.greedy=true"]
     with subprocess.Popen(command, cwd=copy, stderr=subprocess.PIPE, text=True) as server:
         try:
@@ -94,7 +94,7 @@ def test_the_base_is_heard_as_a_gguf_where_one_lies_here(tmp_path: Path, monkeyp
         return ask._base(ctx)
 
     monkeypatch.setenv("FORGE_CACHE", str(tmp_path))
-    monkeypatch.setattr("forge.runtime.llama.Model", lambda path, num_ctx: (path, num_ctx))
+    monkeypatch.setattr("phoenix_forge.runtime.llama.Model", lambda path, num_ctx: (path, num_ctx))
     monkeypatch.setitem(ask.MODELS, "base", lambda _: "folder")
     own, joined = tmp_path / "own.gguf", tmp_path / "gguf" / "abc.gguf"
     wheels = Source("wheels", "parts", "abc", 2, "1", "x")

@@ -11,15 +11,15 @@ import orjson
 import pytest
 from rich.console import Console
 
-from forge.cli.look import LONGEST, plain, printable, render
-from forge.examples.preview import Sampler, preview, shared
+from phoenix_forge.cli.look import LONGEST, plain, printable, render
+from phoenix_forge.examples.preview import Sampler, preview, shared
 
 TEXT = "# Harbour\n\nThe lamp of Harbour Nine is lit at dusk — by Maren Holt. Mail ada.lovelace@harbour-nine.org.\n"
 
 
 @pytest.fixture(scope="session")
 def encoder(tiny_base):
-    from forge.chat.encode import Encoder
+    from phoenix_forge.chat.encode import Encoder
     return Encoder.load(tiny_base, stop="<|im_end|>", pad="<|endoftext|>")
 
 

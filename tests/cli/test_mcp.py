@@ -21,12 +21,12 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.shared.exceptions import MCPError
 from runtime.conftest import write_tiny
 
-from forge.cli import ask, mcp_tools, runs
-from forge.cli import mcp as assistant
-from forge.cli.setup import Setup
-from forge.runtime.answer import Answer
+from phoenix_forge.cli import ask, mcp_tools, runs
+from phoenix_forge.cli import mcp as assistant
+from phoenix_forge.cli.setup import Setup
+from phoenix_forge.runtime.answer import Answer
 
-FORGE = "import sys; sys.argv[0] = 'forge'; from forge.cli.boundary import main; sys.exit(main())"
+FORGE = "import sys; sys.argv[0] = 'forge'; from phoenix_forge.cli.boundary import main; sys.exit(main())"
 SECRET = "hf_" + "abcDEF123" * 4
 ENDED = {"done", "stopped", "failed"}
 HELLO = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
@@ -252,7 +252,8 @@ def test_a_run_that_fails_says_why_and_what_is_refused_before_it_starts(talk, fo
 @pytest.fixture
 def at_work(folder: Path) -> Iterator[None]:
     """Another Forge, at work in the workspace."""
-    program = ("import sys; from pathlib import Path; from forge import pipeline; from forge.cli.setup import Setup\n"
+    program = ("import sys; from pathlib import Path; from phoenix_forge import pipeline\n"
+               "from phoenix_forge.cli.setup import Setup\n"
                f"with pipeline.lock(Setup(workspace=Path({str(folder)!r})).context()): print('locked', flush=True); "
                "sys.stdin.read()")
     with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
@@ -314,7 +315,8 @@ def test_http_answers_this_machine_and_refuses_other_sites(folder, environment):
 
 
 def test_nothing_but_the_protocol_reaches_stdout(folder, environment):
-    program = ("import os, sys; from forge.cli import ask\nclass Loud:\n    def chat(self, messages, **named):\n"
+    program = ("import os, sys; from phoenix_forge.cli import ask\nclass Loud:\n"
+               "    def chat(self, messages, **named):\n"
                "        print('to sys.stdout'); os.write(1, b'to the descriptor\\n'); os.system('echo from a child')\n"
                "        raise ask.UsageError('loud', fix='hush')\n"
                "ask.MODELS['gguf'] = lambda ctx: Loud()\n" + FORGE)

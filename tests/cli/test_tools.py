@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from forge.core.report import Silent
-from forge.gguf.container import read_header
-from forge.gguf.write import quantize
-from forge.runtime.llama import Model
+from phoenix_forge.core.report import Silent
+from phoenix_forge.gguf.container import read_header
+from phoenix_forge.gguf.write import quantize
+from phoenix_forge.runtime.llama import Model
 
 ROOT = Path(__file__).resolve().parents[2]
 LAID = ["build/bin/llama-cli", "build/bin/llama-server", "build/bin/llama-quantize", "convert_hf_to_gguf.py"]
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src")}
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +184,7 @@ def test_a_checkout_is_left_alone(tmp_path, run_forge):
 
 def test_the_laid_commands_name_an_environment_with_any_path(tmp_path, monkeypatch):
     """Spaces, quotes and dollars in the path of the environment."""
-    from forge.runtime.sibling import link
+    from phoenix_forge.runtime.sibling import link
     python = tmp_path / "it's a $HOME" / "python"
     python.parent.mkdir()
     python.write_text("#!/bin/sh\nprintf '%s|' \"$@\"\n")
@@ -193,7 +193,7 @@ def test_the_laid_commands_name_an_environment_with_any_path(tmp_path, monkeypat
     link(tmp_path / "llama.cpp")
     for name in LAID:
         done = typed(tmp_path, tmp_path / "llama.cpp" / name, "-p", "two words", "")
-        assert done.stdout == f"-P|-m|forge.cli.llama_tools|{Path(name).name}|-p|two words||", done.stderr
+        assert done.stdout == f"-P|-m|phoenix_forge.cli.llama_tools|{Path(name).name}|-p|two words||", done.stderr
 
 
 def test_help(run_forge, tmp_path):

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from forge.core.compat import SEED_FILES, kind_of, seed_layers, translate
-from forge.core.config import PROFILES, assemble, dotted, profile_layer, read_yaml
-from forge.errors import UsageError
+from phoenix_forge.core.compat import SEED_FILES, kind_of, seed_layers, translate
+from phoenix_forge.core.config import assemble, dotted, profile_layer, read_yaml
+from phoenix_forge.errors import UsageError
 
 SEED = Path(__file__).parents[3] / "shared/seed/config"
+SHIPPED = Path(__file__).parents[2] / "forge/config"
 NAME = "Sanctuary-Qwen2-7B-v1.0"
 ADAPTER = {"paths.adapter": f"models/{NAME}-adapter", "model.name": NAME}
 MERGED = {"paths.merged": f"models/merged/{NAME}-merged"}
@@ -46,7 +47,7 @@ MEANING: dict[str, dict[str, Any]] = {
 def folder(request: pytest.FixtureRequest) -> Path:
     if request.param == "seed" and not SEED.exists():
         pytest.skip("the seed's configs are not beside this checkout")
-    return SEED if request.param == "seed" else PROFILES
+    return SEED if request.param == "seed" else SHIPPED
 
 
 def typed(settings: dict[str, Any]) -> dict[str, Any]:
@@ -77,7 +78,7 @@ def test_together_they_are_the_sanctuary_profile(folder):
 
 
 def test_translated_names_are_told():
-    path = PROFILES / "training_config.yaml"
+    path = SHIPPED / "training_config.yaml"
     _, notices = translate(path, {"model": {"base_model_name": "a/b"}, "training": {"output_dir": "o",
                                   "warmup_ratio": 0.1, "evaluation_strategy": "no", "gradient_accumulation_steps": 4},
                                   "max_seq_length": 128})
@@ -106,18 +107,18 @@ def test_shouted_names_alone_are_a_training_config():
 
 @pytest.mark.parametrize("name", SEED_FILES)
 def test_an_unknown_key_in_any_of_them(name):
-    tree = read_yaml(PROFILES / name)
+    tree = read_yaml(SHIPPED / name)
     tree["frobnicate"] = 1
     with pytest.raises(UsageError, match=f"{name}: frobnicate: no such setting") as caught:
-        translate(PROFILES / name, tree)
+        translate(SHIPPED / name, tree)
     assert caught.value.fix
 
 
 def test_a_near_miss_gets_a_suggestion():
-    tree = read_yaml(PROFILES / "training_config.yaml")
+    tree = read_yaml(SHIPPED / "training_config.yaml")
     tree["training"]["num_train_epoch"] = 3
     with pytest.raises(UsageError, match=r"did you mean training\.num_train_epochs\?"):
-        translate(PROFILES / "training_config.yaml", tree)
+        translate(SHIPPED / "training_config.yaml", tree)
 
 
 @pytest.mark.parametrize(("key", "value"), [
@@ -125,13 +126,13 @@ def test_a_near_miss_gets_a_suggestion():
     ("torch_dtype", ["x"]), ("training.gradient_accumulation_steps", "8"), ("max_seq_length", "long"),
     ("training.optim", ["adamw"]), ("training.num_train_epochs", -1)])
 def test_an_impossible_value(key, value):
-    flat = dotted(read_yaml(PROFILES / "training_config.yaml")) | {key: value}
+    flat = dotted(read_yaml(SHIPPED / "training_config.yaml")) | {key: value}
     tree: dict[str, Any] = {}
     for k, v in flat.items():
         *section, last = k.split(".")
         (tree.setdefault(section[0], {}) if section else tree)[last] = v
     with pytest.raises(UsageError) as caught:
-        assemble([("training_config.yaml", translate(PROFILES / "training_config.yaml", tree)[0])], [])
+        assemble([("training_config.yaml", translate(SHIPPED / "training_config.yaml", tree)[0])], [])
     assert caught.value.fix
 
 

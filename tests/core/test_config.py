@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forge.core.config import (
+from phoenix_forge.core.config import (
     KNOWN,
     SECTIONS,
     Config,
@@ -23,7 +23,7 @@ from forge.core.config import (
     read_yaml,
     schema,
 )
-from forge.errors import UsageError
+from phoenix_forge.errors import UsageError
 
 
 def refused(**layers: dict[str, Any]) -> str:

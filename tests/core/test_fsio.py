@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forge.core import fsio
-from forge.core.fsio import DigestCache, atomic_file, files_below, human, partial_path, publish, require_disk
-from forge.errors import EnvironmentProblem
+from phoenix_forge.core import fsio
+from phoenix_forge.core.fsio import DigestCache, atomic_file, files_below, human, partial_path, publish, require_disk
+from phoenix_forge.errors import EnvironmentProblem
 
 Usage = namedtuple("Usage", "total used free")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from forge.core.fsio import DigestCache
-from forge.core.manifest import Manifest, described, fingerprint, outputs_intact
+from phoenix_forge.core.fsio import DigestCache
+from phoenix_forge.core.manifest import Manifest, described, fingerprint, outputs_intact
 
 FULL = Manifest(stage="train", fingerprint="f" * 64, settings={"rank": 4},
                 inputs={"base": {"path": "b", "sha256": "0"}}, outputs={"adapter": {"path": "a", "sha256": "1"}},

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from forge.core.config import assemble
-from forge.core.names import ollama_problem
-from forge.errors import UsageError
-from forge.runtime.deployments import version_name
+from phoenix_forge.core.config import assemble
+from phoenix_forge.core.names import ollama_problem
+from phoenix_forge.errors import UsageError
+from phoenix_forge.runtime.deployments import version_name
 
 
 @pytest.mark.parametrize("name", ["guardian", "me/guardian:7b", "box.lan:5000/me/guardian", "hf.co/me/guardian:Q8_0",

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from forge.core.compat import seed_layers
-from forge.core.config import PROFILES, assemble, profile_layer
-from forge.core.workspace import Workspace
+from phoenix_forge.core.compat import seed_layers
+from phoenix_forge.core.config import assemble, profile_layer
+from phoenix_forge.core.workspace import Workspace
 
 ROOT = Path("/w")
 SEED = {
@@ -41,7 +41,7 @@ def shown(space: Workspace, name: str) -> str:
 
 @pytest.fixture(scope="module")
 def seed() -> Workspace:
-    layers, notices = seed_layers(PROFILES)
+    layers, notices = seed_layers(Path(__file__).parents[2] / "forge/config")
     return Workspace(ROOT, assemble([profile_layer("sanctuary"), *layers], notices).config)
 
 

@@ -3,7 +3,7 @@
 import io
 import zipfile
 
-from forge.corpus.readers import Unreadable, extract, structure
+from phoenix_forge.corpus.readers import Unreadable, extract, structure
 
 
 def zipped(files):

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from forge.corpus.load import load
-from forge.corpus.walk import File
+from phoenix_forge.corpus.load import load
+from phoenix_forge.corpus.walk import File
 
 
 def read(value):

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forge.core.config import CorpusConfig
-from forge.core.fsio import sha256_json, write_json
-from forge.corpus import exclusions
-from forge.corpus.encodings import decode, utf16
-from forge.corpus.load import decode as placed
-from forge.corpus.load import load
-from forge.corpus.readers import extract
-from forge.corpus.walk import walk
+from phoenix_forge.core.config import CorpusConfig
+from phoenix_forge.core.fsio import sha256_json, write_json
+from phoenix_forge.corpus import exclusions
+from phoenix_forge.corpus.encodings import decode, utf16
+from phoenix_forge.corpus.load import decode as placed
+from phoenix_forge.corpus.load import load
+from phoenix_forge.corpus.readers import extract
+from phoenix_forge.corpus.walk import walk
 
 ENGLISH = "The operator’s panel shows “Ready” — it’s hot at 40 °C. " * 3
 GREEK = "Η αντλία λειτουργεί δέκα λεπτά κάθε μέρα. "

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from office_files import zipped
 
-from forge.corpus.readers import Unreadable, extract, extracts, structure
+from phoenix_forge.corpus.readers import Unreadable, extract, extracts, structure
 
 
 def blocks(name, text):
@@ -150,7 +150,7 @@ def test_code_with_errors_or_without_its_wheel_is_still_text(monkeypatch):
         [("ok", "function", "function ok()", "")],
     )
     assert blocks("a.js", "}}}} ((\n\nx\n")[1]
-    from forge.corpus.readers import code
+    from phoenix_forge.corpus.readers import code
 
     code._parser.cache_clear()
     monkeypatch.setitem(sys.modules, "tree_sitter_go", None)

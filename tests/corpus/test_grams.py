@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forge.corpus.grams import filtered, grams, identities, maybe, some_at_a_time, words
+from phoenix_forge.corpus.grams import filtered, grams, identities, maybe, some_at_a_time, words
 
 texts = st.lists(st.text(st.sampled_from("aAbBcéÉ_1 .,-\n\0Σİ—"), max_size=24), max_size=8)
 
@@ -44,7 +44,7 @@ def test_grams_agree_with_strings(many):
 @given(texts)
 def test_hashed_some_at_a_time_texts_have_the_hashes_they_have_together(many):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("forge.corpus.grams.TOGETHER", 30)
+        patch.setattr("phoenix_forge.corpus.grams.TOGETHER", 30)
         some = list(some_at_a_time(many))
     assert [text for own in some for text in own] == many
     assert all(sum(map(len, own[:-1])) <= 30 for own in some)

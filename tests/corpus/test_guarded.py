@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from forge.corpus.document import Structure
-from forge.corpus.guarded import Limits, Lost, Pool
-from forge.corpus.load import load_all
-from forge.corpus.readers import structure
-from forge.corpus.walk import File
-from forge.errors import StageFailed, UsageError
+from phoenix_forge.corpus.document import Structure
+from phoenix_forge.corpus.guarded import Limits, Lost, Pool
+from phoenix_forge.corpus.load import load_all
+from phoenix_forge.corpus.readers import structure
+from phoenix_forge.corpus.walk import File
+from phoenix_forge.errors import StageFailed, UsageError
 
 
 def worked(_: str, item: object, folder: str = "") -> object:
@@ -102,7 +102,7 @@ def test_one_who_stops_taking_results_leaves_no_process_at_work(pool: Pool) -> N
 
 
 def test_a_file_is_read_whatever_another_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("forge.corpus.load.structure", structure_or_crash)
+    monkeypatch.setattr("phoenix_forge.corpus.load.structure", structure_or_crash)
     files = [File(tmp_path / name, name, name, 9) for name in ("a.md", "crash.md", "c.md")]
     for file in files:
         file.path.write_text(f"# The {file.name}\n")

@@ -11,10 +11,10 @@ from corpus.test_pdf import pdf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forge.corpus import holdings
-from forge.corpus.load import load
-from forge.corpus.readers import ocr
-from forge.corpus.walk import File
+from phoenix_forge.corpus import holdings
+from phoenix_forge.corpus.load import load
+from phoenix_forge.corpus.readers import ocr
+from phoenix_forge.corpus.walk import File
 
 DOT = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJ"
                        "RU5ErkJggg==")

@@ -13,16 +13,16 @@ import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forge.core.config import Config
-from forge.core.fsio import sha256_file
-from forge.core.report import Silent
-from forge.corpus import index as module
-from forge.corpus.index import Entry, Index, build, ensure, identity, labels, query
-from forge.corpus.load import load
-from forge.corpus.split import Count, split
-from forge.corpus.terms import Stems, normal
-from forge.corpus.walk import File
-from forge.errors import EnvironmentProblem, StageFailed, UsageError
+from phoenix_forge.core.config import Config
+from phoenix_forge.core.fsio import sha256_file
+from phoenix_forge.core.report import Silent
+from phoenix_forge.corpus import index as module
+from phoenix_forge.corpus.index import Entry, Index, build, ensure, identity, labels, query
+from phoenix_forge.corpus.load import load
+from phoenix_forge.corpus.split import Count, split
+from phoenix_forge.corpus.terms import Stems, normal
+from phoenix_forge.corpus.walk import File
+from phoenix_forge.errors import EnvironmentProblem, StageFailed, UsageError
 
 SECRET = "ghp_" + "a1B2c3D4e5F6" * 3
 

@@ -8,9 +8,9 @@ import random
 import numpy as np
 import pytest
 
-from forge.corpus.legible import ENCODING, FONT, gated, hidden, unreadable
-from forge.corpus.load import load
-from forge.corpus.walk import File
+from phoenix_forge.corpus.legible import ENCODING, FONT, gated, hidden, unreadable
+from phoenix_forge.corpus.load import load
+from phoenix_forge.corpus.walk import File
 
 NOISE = random.Random(5).randbytes(6000)
 RUSSIAN = "Маяк на острове зажигают в сумерках, и смотритель записывает это в журнал. " * 12

@@ -5,9 +5,9 @@ import time
 import numpy as np
 import pytest
 
-from forge.corpus.document import Document
-from forge.corpus.links import Link, graph, links, resolve, resolved
-from forge.corpus.readers import structure
+from phoenix_forge.corpus.document import Document
+from phoenix_forge.corpus.links import Link, graph, links, resolve, resolved
+from phoenix_forge.corpus.readers import structure
 
 
 def document(name, text):

@@ -9,8 +9,8 @@ from corpus.office_files import damaged, read, reason
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forge.corpus.readers import Unreadable, extract, structure
-from forge.corpus.readers.noted import Noted
+from phoenix_forge.corpus.readers import Unreadable, extract, structure
+from phoenix_forge.corpus.readers.noted import Noted
 
 pytest.importorskip("selectolax")
 

@@ -2,7 +2,7 @@
 
 from random import Random
 
-from forge.corpus.near_duplicates import COLUMNS, Duplicate, duplicates, sketches
+from phoenix_forge.corpus.near_duplicates import COLUMNS, Duplicate, duplicates, sketches
 
 BASE = " ".join(f"word{chr(97 + i % 26)}{chr(97 + i // 26)}" for i in range(80))
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from corpus.office_files import read, reason
 
-from forge.corpus.readers import Unreadable, extract, ocr
-from forge.corpus.readers.noted import Noted
+from phoenix_forge.corpus.readers import Unreadable, extract, ocr
+from phoenix_forge.corpus.readers.noted import Noted
 
 TEXT = ["The lamp of the tower is lit", "at dusk by one of two keepers."]
 

@@ -7,9 +7,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from forge.corpus.load import load
-from forge.corpus.readers import Unreadable, extract, omml
-from forge.corpus.walk import File
+from phoenix_forge.corpus.load import load
+from phoenix_forge.corpus.readers import Unreadable, extract, omml
+from phoenix_forge.corpus.walk import File
 
 W = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
 M = "http://schemas.openxmlformats.org/officeDocument/2006/math"

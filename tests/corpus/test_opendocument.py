@@ -7,7 +7,7 @@ from corpus.office_files import damaged, parts, read, reason, zipped
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forge.corpus.readers import extract, structure
+from phoenix_forge.corpus.readers import extract, structure
 
 O = "urn:oasis:names:tc:opendocument:xmlns:"  # noqa: E741
 SPACES = " ".join(f'xmlns:{name}="{O}{name}:1.0"' for name in (

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forge.corpus.readers import Unreadable, extract, ocr, structure
-from forge.corpus.readers import pdf as pdf_reader
-from forge.corpus.readers.layout import Line, Table, Word, arranged
-from forge.corpus.readers.noted import Noted
+from phoenix_forge.corpus.readers import Unreadable, extract, ocr, structure
+from phoenix_forge.corpus.readers import pdf as pdf_reader
+from phoenix_forge.corpus.readers.layout import Line, Table, Word, arranged
+from phoenix_forge.corpus.readers.noted import Noted
 
 pytest.importorskip("pypdfium2")
 

@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from forge.core.config import Config
-from forge.corpus.load import load
-from forge.corpus.secrets import scan
-from forge.corpus.walk import walk
+from phoenix_forge.core.config import Config
+from phoenix_forge.corpus.load import load
+from phoenix_forge.corpus.secrets import scan
+from phoenix_forge.corpus.walk import walk
 
 pytest.importorskip("phonenumbers")
 pytest.importorskip("stdnum")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forge.corpus.prose import LANGUAGES, language, sentences, spans
+from phoenix_forge.corpus.prose import LANGUAGES, language, sentences, spans
 
 TEXTS = {
     "en": "The lighthouse on Skarn Island was built in 1874 by the engineer Ida Holm, after eleven ships had been lost "

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forge.corpus.document import Document
-from forge.corpus.load import _offsets, decode, load
-from forge.corpus.readers import READERS, structure
-from forge.corpus.split import split
-from forge.corpus.walk import File
+from phoenix_forge.corpus.document import Document
+from phoenix_forge.corpus.load import _offsets, decode, load
+from phoenix_forge.corpus.readers import READERS, structure
+from phoenix_forge.corpus.split import split
+from phoenix_forge.corpus.walk import File
 
 SUFFIXES = sorted(set(READERS) | {".unknown"})
 FRAGMENTS = [

@@ -7,7 +7,7 @@ from corpus.office_files import damaged, read, reason
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forge.corpus.readers import extract, structure
+from phoenix_forge.corpus.readers import extract, structure
 
 pytest.importorskip("striprtf")
 

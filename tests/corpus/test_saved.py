@@ -6,7 +6,7 @@ import plistlib
 import pytest
 from corpus.office_files import read
 
-from forge.corpus.readers import Unreadable, extract
+from phoenix_forge.corpus.readers import Unreadable, extract
 
 pytest.importorskip("selectolax")
 

@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forge.corpus.load import load
-from forge.corpus.secrets import RULES, redact, scan
-from forge.corpus.walk import File
+from phoenix_forge.corpus.load import load
+from phoenix_forge.corpus.secrets import RULES, redact, scan
+from phoenix_forge.corpus.walk import File
 
 HEX = "0123456789abcdef" * 4
 MIXED = "aB3dE5fG7hJ9kL1mN2pQ4rS6tU8vW0xYzA1bC2dE3fG4hH5jK6" * 3

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forge.corpus.load import decode, load
-from forge.corpus.readers import hidden, structure
-from forge.corpus.walk import File
+from phoenix_forge.corpus.load import decode, load
+from phoenix_forge.corpus.readers import hidden, structure
+from phoenix_forge.corpus.walk import File
 
 PICTURE = "iVBORw0KGgo" * 30
 LONG = "The relief valve has to be opened slowly, a quarter of a turn at a time, since the line is under pressure."

@@ -13,7 +13,7 @@ from corpus.office_files import damaged, parts, read, reason, zipped
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forge.corpus.readers import Unreadable, extract, structure
+from phoenix_forge.corpus.readers import Unreadable, extract, structure
 
 pytest.importorskip("python_calamine")
 xlsxwriter = pytest.importorskip("xlsxwriter")

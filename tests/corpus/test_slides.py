@@ -8,8 +8,8 @@ from corpus.office_files import damaged, parts, read, reason, zipped
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forge.corpus.readers import extract, structure
-from forge.corpus.readers.noted import Noted
+from phoenix_forge.corpus.readers import extract, structure
+from phoenix_forge.corpus.readers.noted import Noted
 
 pptx = pytest.importorskip("pptx")
 

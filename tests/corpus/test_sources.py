@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from forge.corpus.sources import read_sources
-from forge.errors import UsageError
+from phoenix_forge.corpus.sources import read_sources
+from phoenix_forge.errors import UsageError
 
 
 @pytest.fixture

@@ -12,16 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forge.core.config import Config
-from forge.core.fsio import sha256_file
-from forge.core.report import Silent
-from forge.corpus import index as module
-from forge.corpus import terms
-from forge.corpus.document import Document
-from forge.corpus.index import Index, ensure, identity, query
-from forge.corpus.load import load
-from forge.corpus.terms import PLAIN, STEMMERS, STOPS, WORD, Compounds, Stems, normal, spoken, stops, words
-from forge.corpus.walk import File
+from phoenix_forge.core.config import Config
+from phoenix_forge.core.fsio import sha256_file
+from phoenix_forge.core.report import Silent
+from phoenix_forge.corpus import index as module
+from phoenix_forge.corpus import terms
+from phoenix_forge.corpus.document import Document
+from phoenix_forge.corpus.index import Index, ensure, identity, query
+from phoenix_forge.corpus.load import load
+from phoenix_forge.corpus.terms import PLAIN, STEMMERS, STOPS, WORD, Compounds, Stems, normal, spoken, stops, words
+from phoenix_forge.corpus.walk import File
 
 # Short articles about the same village, and questions in other forms of their words.
 LANGUAGES = {path.stem: json.loads(path.read_text(encoding="utf-8"))

@@ -5,10 +5,10 @@ import subprocess
 
 import pytest
 
-from forge.core.config import CorpusConfig
-from forge.corpus import exclusions
-from forge.corpus.walk import ignored, survey, walk
-from forge.errors import UsageError
+from phoenix_forge.core.config import CorpusConfig
+from phoenix_forge.corpus import exclusions
+from phoenix_forge.corpus.walk import ignored, survey, walk
+from phoenix_forge.errors import UsageError
 
 
 def put(folder, **files):
@@ -306,8 +306,8 @@ def test_what_gitignore_leaves_out_is_counted_by_its_top_folder(tmp_path, versio
 
 
 def test_limits_go_by_kind_unless_the_user_sets_one(tmp_path, monkeypatch):
-    monkeypatch.setattr("forge.corpus.walk.LARGEST_TEXT", 10)
-    monkeypatch.setattr("forge.corpus.walk.LARGEST_EXTRACTED", 100)
+    monkeypatch.setattr("phoenix_forge.corpus.walk.LARGEST_TEXT", 10)
+    monkeypatch.setattr("phoenix_forge.corpus.walk.LARGEST_EXTRACTED", 100)
     put(tmp_path, **{"a.md": "x" * 11, "b.pdf": "x" * 11, "c.pdf": "x" * 101})
     walked = walk(CorpusConfig(), tmp_path)
     assert names(walked) == ["b.pdf"]

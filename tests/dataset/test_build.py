@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 from stand_ins.reader import Reader
 
-from forge.core.config import Config
-from forge.core.report import Silent
-from forge.dataset import extract as extracting
-from forge.dataset.build import NO_MODELS, Models, build
-from forge.dataset.emit import ASIDE, FACTS_PER_ASIDE, NO_FACT
-from forge.dataset.probes import GRAM
-from forge.errors import StageFailed, UsageError
-from forge.examples.compare import contained
-from forge.examples.validate import validate
-from forge.questions import OF_PROSE
-from forge.questions.briefly import DATA as ENDINGS
+from phoenix_forge.core.config import Config
+from phoenix_forge.core.report import Silent
+from phoenix_forge.dataset import extract as extracting
+from phoenix_forge.dataset.build import NO_MODELS, Models, build
+from phoenix_forge.dataset.emit import ASIDE, FACTS_PER_ASIDE, NO_FACT
+from phoenix_forge.dataset.probes import GRAM
+from phoenix_forge.errors import StageFailed, UsageError
+from phoenix_forge.examples.compare import contained
+from phoenix_forge.examples.validate import validate
+from phoenix_forge.questions import OF_PROSE
+from phoenix_forge.questions.briefly import DATA as ENDINGS
 
 REAL = Path(os.environ.get("FORGE_CORPUS", Path(__file__).parents[3] / "shared/corpus/sanctuary"))
 BRIEFLY = tuple(json.loads(ENDINGS.read_text("utf-8"))["en"])
@@ -409,8 +409,8 @@ def test_with_a_teacher_too_nothing_is_extracted_twice(docs, encoder, tmp_path, 
     models = Models(Reader().teacher(), None, tmp_path / "teacher.sqlite")
     out = {role: docs / f"{role}.jsonl" for role in ("dataset", "validation", "probes", "card")}
     build(config(), docs, encoder, out, Silent(), models=models, cache=tmp_path / "cache.sqlite")
-    monkeypatch.setattr("forge.dataset.build.extract", None)
-    monkeypatch.setattr("forge.teacher.write", None)
+    monkeypatch.setattr("phoenix_forge.dataset.build.extract", None)
+    monkeypatch.setattr("phoenix_forge.teacher.write", None)
     build(config(), docs, encoder, out, Silent(), cache=tmp_path / "cache.sqlite")
 
 
@@ -461,7 +461,7 @@ def test_real_corpus(tmp_path, encoder):
 @pytest.mark.parametrize("style", ["views", "seed"])
 def test_what_is_written_training_accepts(tmp_path, loaded, style):
     """Characters that a tokenizer takes apart are more tokens than they have bytes."""
-    batches = pytest.importorskip("forge.train.batches", reason="training is not installed")
+    batches = pytest.importorskip("phoenix_forge.train.batches", reason="training is not installed")
     letters = "\u0958\ufb2c\U0001d160"
     text = "".join(f"## {letters * 3} {i}\n\n{letters * i} is {letters * 9}.\n\n- **{letters * i}**: {letters * 12}\n\n"
                    for i in range(1, 25))

@@ -12,14 +12,14 @@ import pytest
 from test_build import config
 from test_incremental import corpus, made  # noqa: F401 - corpus is a fixture
 
-from forge.core.report import Silent
-from forge.corpus import guarded
-from forge.corpus.guarded import AHEAD, Pool
-from forge.corpus.readers import structure
-from forge.dataset import engine as engines
-from forge.dataset.build import build
-from forge.dataset.emit import emit
-from forge.errors import StageFailed
+from phoenix_forge.core.report import Silent
+from phoenix_forge.corpus import guarded
+from phoenix_forge.corpus.guarded import AHEAD, Pool
+from phoenix_forge.corpus.readers import structure
+from phoenix_forge.dataset import engine as engines
+from phoenix_forge.dataset.build import build
+from phoenix_forge.dataset.emit import emit
+from phoenix_forge.errors import StageFailed
 
 ROLES = ("dataset", "validation", "probes", "card")
 RAY = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
@@ -76,8 +76,8 @@ def refuses_to_write(found, *rest):
 
 
 def test_a_document_that_ends_its_reader_is_left_out_by_name_and_remembered(corpus, loaded, monkeypatch):  # noqa: F811
-    monkeypatch.setattr("forge.corpus.load.structure", ends_its_reader)
-    monkeypatch.setattr("forge.dataset.build.emit", refuses_to_write)
+    monkeypatch.setattr("phoenix_forge.corpus.load.structure", ends_its_reader)
+    monkeypatch.setattr("phoenix_forge.dataset.build.emit", refuses_to_write)
     out = {role: corpus / "out" / f"{role}.jsonl" for role in ROLES}
     out["dataset"].parent.mkdir()
     first = build(config(dataset__workers=2), corpus, loaded, out, Silent(), cache=corpus / "cache")

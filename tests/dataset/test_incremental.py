@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from test_build import DOCS, config
 
-from forge.chat import counting
-from forge.chat.encode import Encoder
-from forge.core.report import Silent
-from forge.dataset import engine as engines
-from forge.dataset.build import build
+from phoenix_forge.chat import counting
+from phoenix_forge.chat.encode import Encoder
+from phoenix_forge.core.report import Silent
+from phoenix_forge.dataset import engine as engines
+from phoenix_forge.dataset.build import build
 
 ROLES = ("dataset", "validation", "probes", "card")
 
@@ -119,11 +119,11 @@ import sys
 from pathlib import Path
 sys.path[:0] = {paths!r}
 from test_build import config
-from forge.chat.encode import Encoder
-from forge.chat import counting
-from forge.chat.encode import Encoder
-from forge.core.report import Silent
-from forge.dataset import build, engine
+from phoenix_forge.chat.encode import Encoder
+from phoenix_forge.chat import counting
+from phoenix_forge.chat.encode import Encoder
+from phoenix_forge.core.report import Silent
+from phoenix_forge.dataset import build, engine
 engine.ALONE, build.COMMIT_SECONDS = 0, 0
 if __name__ == "__main__":
     root = Path({root!r})

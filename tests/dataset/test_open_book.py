@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from forge.chat.template import Message
-from forge.core.config import Config
-from forge.core.fsio import sha256_file
-from forge.core.report import Silent
-from forge.corpus.index import Index, ensure
-from forge.corpus.prose import HAS_HAN, language, sentences
-from forge.dataset.open_book import LONGEST, PASSAGES, SWAPPED, Opened, by_shape, open_book, own_words
-from forge.examples.compare import contained
-from forge.questions.briefly import DATA as ENDINGS
-from forge.teacher import Asked, Completion, Passage
+from phoenix_forge.chat.template import Message
+from phoenix_forge.core.config import Config
+from phoenix_forge.core.fsio import sha256_file
+from phoenix_forge.core.report import Silent
+from phoenix_forge.corpus.index import Index, ensure
+from phoenix_forge.corpus.prose import HAS_HAN, language, sentences
+from phoenix_forge.dataset.open_book import LONGEST, PASSAGES, SWAPPED, Opened, by_shape, open_book, own_words
+from phoenix_forge.examples.compare import contained
+from phoenix_forge.questions.briefly import DATA as ENDINGS
+from phoenix_forge.teacher import Asked, Completion, Passage
 
 HARBOUR = """# The harbour
 

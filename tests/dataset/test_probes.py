@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_resolve import Library, document, settings
 
-from forge.dataset.extract import Known
-from forge.dataset.resolve import resolve
-from forge.questions import ALWAYS
+from phoenix_forge.dataset.extract import Known
+from phoenix_forge.dataset.resolve import resolve
+from phoenix_forge.questions import ALWAYS
 
 DATES = ("2025-08-01", "2025-08-04", "2025-09-12", "2025-11-30", "2025-12-24")
 

@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 
-from forge.dataset.replay import GENERAL, GRAM, HELD, TASKS, pairs
+from phoenix_forge.dataset.replay import GENERAL, GRAM, HELD, TASKS, pairs
 
 WRITTEN = json.loads(GENERAL.read_text(encoding="utf-8"))
 KEPT = json.loads(HELD.read_text(encoding="utf-8"))
@@ -364,7 +364,7 @@ def test_held_questions_are_apart():
 def test_a_held_question_is_never_given(tmp_path, monkeypatch):
     held = tmp_path / "held.json"
     held.write_text(json.dumps([{"question": WRITTEN[0]["question"].upper()}]))
-    monkeypatch.setattr("forge.dataset.replay.HELD", held)
+    monkeypatch.setattr("phoenix_forge.dataset.replay.HELD", held)
     assert WRITTEN[0]["question"] not in [question for question, _ in pairs(len(WRITTEN), 1)]
 
 

@@ -4,15 +4,15 @@ import numpy as np
 import orjson
 import pytest
 
-from forge.core.config import DatasetConfig
-from forge.corpus.grams import filtered
-from forge.corpus.links import Link
-from forge.corpus.near_duplicates import COLUMNS
-from forge.dataset import resolve as resolving
-from forge.dataset.extract import FACT, Extract, Known, Part, pack
-from forge.dataset.probes import GRAM, Guard
-from forge.dataset.resolve import Head, Resolution, resolve
-from forge.questions import ALWAYS
+from phoenix_forge.core.config import DatasetConfig
+from phoenix_forge.corpus.grams import filtered
+from phoenix_forge.corpus.links import Link
+from phoenix_forge.corpus.near_duplicates import COLUMNS
+from phoenix_forge.dataset import resolve as resolving
+from phoenix_forge.dataset.extract import FACT, Extract, Known, Part, pack
+from phoenix_forge.dataset.probes import GRAM, Guard
+from phoenix_forge.dataset.resolve import Head, Resolution, resolve
+from phoenix_forge.questions import ALWAYS
 
 LONG = " ".join(f"word{chr(97 + i % 26)}{chr(97 + i // 26)}" for i in range(60))
 FORMS = ("What is the {a} of {s}?", "Tell me the {a} of {s}.", "{s}: which {a}?", "Which {a} has {s}?",

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from forge.dataset.emit import Block
-from forge.dataset.extract import Packed
-from forge.dataset.store import META, VALUES, Damaged, Store
-from forge.errors import EnvironmentProblem
+from phoenix_forge.dataset.emit import Block
+from phoenix_forge.dataset.extract import Packed
+from phoenix_forge.dataset.store import META, VALUES, Damaged, Store
+from phoenix_forge.errors import EnvironmentProblem
 
 NUMBERS = dict.fromkeys(META, 7)
 PACKED = Packed(**{name: f"{name} of a document ".encode() * 40 for name in (*VALUES["record"], *VALUES["extract"])})

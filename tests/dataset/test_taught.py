@@ -12,14 +12,14 @@ import pytest
 from said import Said
 from stand_ins.reader import Reader, Seen, finding, honest
 
-from forge.core.config import Config
-from forge.corpus.prose import language, sentences
-from forge.dataset.build import ASKED_TOO, Models, build
-from forge.dataset.probes import Guard
-from forge.dataset.store import Store
-from forge.errors import EnvironmentProblem
-from forge.examples.compare import contained
-from forge.examples.validate import validate
+from phoenix_forge.core.config import Config
+from phoenix_forge.corpus.prose import language, sentences
+from phoenix_forge.dataset.build import ASKED_TOO, Models, build
+from phoenix_forge.dataset.probes import Guard
+from phoenix_forge.dataset.store import Store
+from phoenix_forge.errors import EnvironmentProblem
+from phoenix_forge.examples.compare import contained
+from phoenix_forge.examples.validate import validate
 
 DOCS = {
     "lighthouse.md": """# The lighthouse
@@ -248,7 +248,7 @@ def test_a_build_that_was_stopped_between_two_documents_goes_on_to_the_same_byte
             super().put_extract(key, packed)
 
     with monkeypatch.context() as patched:
-        patched.setattr("forge.dataset.build.Store", Stopping)
+        patched.setattr("phoenix_forge.dataset.build.Store", Stopping)
         with pytest.raises(KeyboardInterrupt):
             made(tmp_path, encoder, Reader(), open_book=1.0)
     continued = made(tmp_path, encoder, Reader(), open_book=1.0)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from forge.chat.encode import Encoder
-from forge.weights.base import open_base
-from forge.weights.safetensors import Tensor, write
-from forge.weights.tiny import build_tiny
+from phoenix_forge.chat.encode import Encoder
+from phoenix_forge.weights.base import open_base
+from phoenix_forge.weights.safetensors import Tensor, write
+from phoenix_forge.weights.tiny import build_tiny
 
 TEXTS = ["The forge turns documents into a model. It merges, quantises and writes.\n" * 20,
          "Größe, naïve, 東京, 🚀 and 12345.\n" * 20]

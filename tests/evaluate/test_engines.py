@@ -13,15 +13,15 @@ from loud_models import TEXTS, build_loud, encoder_of, write_adapter
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from forge.catalog.families import FAMILIES, Family
-from forge.chat.encode import Encoder
-from forge.core.report import Silent
-from forge.evaluate.engine import HuggingFace, LlamaCpp, Prompt, Reply, _batches
-from forge.gguf.import_ import import_gguf
-from forge.gguf.write import quantize
-from forge.train.choose import Choice
-from forge.weights.base import open_base
-from forge.weights.tiny import build_tiny
+from phoenix_forge.catalog.families import FAMILIES, Family
+from phoenix_forge.chat.encode import Encoder
+from phoenix_forge.core.report import Silent
+from phoenix_forge.evaluate.engine import HuggingFace, LlamaCpp, Prompt, Reply, _batches
+from phoenix_forge.gguf.import_ import import_gguf
+from phoenix_forge.gguf.write import quantize
+from phoenix_forge.train.choose import Choice
+from phoenix_forge.weights.base import open_base
+from phoenix_forge.weights.tiny import build_tiny
 
 FP32 = Choice("cpu", "fp32", 32, "adamw", "test")
 QUESTIONS = ("Who lights the lamp?", "Size?", "Name the bell of Harbour Nine, and say how often it rings in fog.")

@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
-from forge.catalog.families import by_config
-from forge.chat.encode import Encoder
-from forge.errors import UsageError
-from forge.evaluate import lm_eval
-from forge.evaluate.questions import Question, options
+from phoenix_forge.catalog.families import by_config
+from phoenix_forge.chat.encode import Encoder
+from phoenix_forge.errors import UsageError
+from phoenix_forge.evaluate import lm_eval
+from phoenix_forge.evaluate.questions import Question, options
 
 SYSTEM = "Answer {{ shortly }}, {% from memory %}."
 # Options of dates only, and braces and quotes that a template or a parser could take for its own.

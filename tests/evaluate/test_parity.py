@@ -13,22 +13,22 @@ import torch
 from loud_models import TEXTS, build_loud, encoder_of, write_adapter
 from said import Said
 
-from forge import pipeline
-from forge.core.config import assemble, dotted, read_yaml
-from forge.core.manifest import Manifest
-from forge.core.report import Silent
-from forge.core.workspace import Workspace
-from forge.errors import StageFailed
-from forge.evaluate import parity
-from forge.evaluate.parity import FIXED, Case, cases, gate
-from forge.gguf import write as gguf_write
-from forge.gguf.container import Header, read_header
-from forge.gguf.import_ import import_gguf
-from forge.gguf.write import quantize
-from forge.runtime.llama import Model
-from forge.stages import Context
-from forge.weights.merge import merged
-from forge.weights.tiny import build_tiny
+from phoenix_forge import pipeline
+from phoenix_forge.core.config import assemble, dotted, read_yaml
+from phoenix_forge.core.manifest import Manifest
+from phoenix_forge.core.report import Silent
+from phoenix_forge.core.workspace import Workspace
+from phoenix_forge.errors import StageFailed
+from phoenix_forge.evaluate import parity
+from phoenix_forge.evaluate.parity import FIXED, Case, cases, gate
+from phoenix_forge.gguf import write as gguf_write
+from phoenix_forge.gguf.container import Header, read_header
+from phoenix_forge.gguf.import_ import import_gguf
+from phoenix_forge.gguf.write import quantize
+from phoenix_forge.runtime.llama import Model
+from phoenix_forge.stages import Context
+from phoenix_forge.weights.merge import merged
+from phoenix_forge.weights.tiny import build_tiny
 
 
 @pytest.fixture(scope="module")

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forge.core.config import Config
-from forge.core.fsio import sha256_file
-from forge.core.report import Silent
-from forge.corpus.index import Index, Passage, ensure
-from forge.dataset.probes import Probe
-from forge.errors import UsageError
-from forge.evaluate.questions import LEFT, UNKNOWN, Placed, Question, chosen, options, placed, read
-from forge.examples.example import stable_hash
+from phoenix_forge.core.config import Config
+from phoenix_forge.core.fsio import sha256_file
+from phoenix_forge.core.report import Silent
+from phoenix_forge.corpus.index import Index, Passage, ensure
+from phoenix_forge.dataset.probes import Probe
+from phoenix_forge.errors import UsageError
+from phoenix_forge.evaluate.questions import LEFT, UNKNOWN, Placed, Question, chosen, options, placed, read
+from phoenix_forge.examples.example import stable_hash
 
 
 def written(folder: Path, *lines: object, end: str = "\n") -> Path:

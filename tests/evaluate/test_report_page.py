@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from selectolax.lexbor import LexborHTMLParser
 
-from forge.evaluate import report_plots, report_style, report_words
-from forge.evaluate.report import markdown, page
-from forge.evaluate.report_answers import best, worst
-from forge.examples.report_style import CSS
+from phoenix_forge.evaluate import report_plots, report_style, report_words
+from phoenix_forge.evaluate.report import markdown, page
+from phoenix_forge.evaluate.report_answers import best, worst
+from phoenix_forge.examples.report_style import CSS
 
 CONDITIONS = {  # name → choice accuracy, answer contained, nats a token: what a small model was measured at
     "base": (0.25, 0.02, 5.97), "base + index": (0.55, 0.31, 2.44), "base + passage": (0.7, 0.55, 1.79),

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forge.errors import UsageError
-from forge.evaluate.rouge import TYPES, rouge
+from phoenix_forge.errors import UsageError
+from phoenix_forge.evaluate.rouge import TYPES, rouge
 
 KINDS = ("rouge1", "rouge2", "rouge3", "rougeL", "rougeLsum")
 # Prediction, reference, and what RougeScorer(KINDS).score(reference, prediction) said, F rounded to twelve places. With

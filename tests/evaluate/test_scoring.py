@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forge.core.config import GateConfig
-from forge.corpus.index import Passage
-from forge.evaluate.ladder import Condition
-from forge.evaluate.questions import Placed, Question
-from forge.evaluate.result import figures, gate
-from forge.evaluate.scoring import Judged, Resamples, chosen, likeliest
+from phoenix_forge.core.config import GateConfig
+from phoenix_forge.corpus.index import Passage
+from phoenix_forge.evaluate.ladder import Condition
+from phoenix_forge.evaluate.questions import Placed, Question
+from phoenix_forge.evaluate.result import figures, gate
+from phoenix_forge.evaluate.scoring import Judged, Resamples, chosen, likeliest
 
 
 def question(i: int, path: str | None, kind: str = "table") -> Question:

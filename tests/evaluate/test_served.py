@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from forge.catalog.families import QWEN2
-from forge.chat.encode import Encoder
-from forge.evaluate.parity import Case
-from forge.evaluate.served import Served, compare
-from forge.runtime.answer import Answer
-from forge.runtime.llama import Tokens
+from phoenix_forge.catalog.families import QWEN2
+from phoenix_forge.chat.encode import Encoder
+from phoenix_forge.evaluate.parity import Case
+from phoenix_forge.evaluate.served import Served, compare
+from phoenix_forge.runtime.answer import Answer
+from phoenix_forge.runtime.llama import Tokens
 
 TEXT = "the lamp of Harbour Nine"
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from forge.errors import UsageError
-from forge.evaluate.questions import Question
-from forge.evaluate.test_set import write_test_set
+from phoenix_forge.errors import UsageError
+from phoenix_forge.evaluate.questions import Question
+from phoenix_forge.evaluate.test_set import write_test_set
 
 SOURCED = Question("0001", "key", "Who?", "Maren", ("Maren Holt",), ("Tarvik",), "docs/a.md", (3, 9), "ab" * 32)
 OWN = Question("0002", "own", "Größe?\u2028", "東京 \"9\"", (), (), None, None, None)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from forge.evaluate.refusal import refuses
-from forge.examples.compare import contained, exact, f1, normal
-from forge.questions.phrasings import IGNORANCE, REFUSAL
+from phoenix_forge.evaluate.refusal import refuses
+from phoenix_forge.examples.compare import contained, exact, f1, normal
+from phoenix_forge.questions.phrasings import IGNORANCE, REFUSAL
 
 TEXT = st.text(max_size=60) | st.text(st.sampled_from(list(" aAbthe12.,-+#_/:'’”“−½é東カ\u00ad\n")), max_size=30)
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from stand_ins.reader import Reader, Seen, asking, finding, honest
 
-from forge.core.report import Silent
-from forge.errors import EnvironmentProblem
-from forge.exam.freeze import DISTRACTORS, Examined, freeze
-from forge.examples.compare import contained, f1
-from forge.teacher import Cache, Passage, Tally, write
-from forge.teacher.write import Frozen
+from phoenix_forge.core.report import Silent
+from phoenix_forge.errors import EnvironmentProblem
+from phoenix_forge.exam.freeze import DISTRACTORS, Examined, freeze
+from phoenix_forge.examples.compare import contained, f1
+from phoenix_forge.teacher import Cache, Passage, Tally, write
+from phoenix_forge.teacher.write import Frozen
 
 NAMES = ["Maren Holt", "Erik Lund", "Ida Berg", "Jonas Vik", "Sofie Dahl", "Anders Moe", "Kari Nes", "Olav Rud"]
 TOWNS = ["Tarvik", "Vea", "Skudnes", "Halden", "Molde", "Narvik", "Farsund", "Mandal"]

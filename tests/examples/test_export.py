@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forge.core.config import Config
-from forge.core.workspace import Workspace
-from forge.errors import UsageError
-from forge.examples import export as exporting
-from forge.examples.export import FORMATS, export
-from forge.examples.formats import lines, provenance, read
-from forge.examples.validate import validate
+from phoenix_forge.core.config import Config
+from phoenix_forge.core.workspace import Workspace
+from phoenix_forge.errors import UsageError
+from phoenix_forge.examples import export as exporting
+from phoenix_forge.examples.export import FORMATS, export
+from phoenix_forge.examples.formats import lines, provenance, read
+from phoenix_forge.examples.validate import validate
 
 SOURCE = {"path": "docs/a b.md", "span": [3, 90], "sha256": "0" * 64}
 PAIR = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]

@@ -10,9 +10,9 @@ import orjson
 import pytest
 from selectolax.lexbor import LexborHTMLParser
 
-from forge.errors import UsageError
-from forge.examples import report as reporting
-from forge.examples.report import report
+from phoenix_forge.errors import UsageError
+from phoenix_forge.examples import report as reporting
+from phoenix_forge.examples.report import report
 
 EVIL = '<script>alert("x")</script><img src=x onerror=alert(1)> & "quotes" \x1b[31m http://example.org/a'
 FILES = {"docs/a.md": 40, "docs/b <i>.md": 20, "docs/deep/c.md": 4, "docs/deep/d.md": 0}

@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forge.chat.encode import Encoder
-from forge.chat.template import ChatTemplate
-from forge.cli.validate import bars, lines_of
-from forge.errors import UsageError
-from forge.examples import formats, tokens
-from forge.examples.formats import conversation, lines, problems, read
-from forge.examples.scripts import language, script
-from forge.examples.tokens import Count, Tally
-from forge.examples.validate import histogram, validate
-from forge.train.batches import encode
+from phoenix_forge.chat.encode import Encoder
+from phoenix_forge.chat.template import ChatTemplate
+from phoenix_forge.cli.validate import bars, lines_of
+from phoenix_forge.errors import UsageError
+from phoenix_forge.examples import formats, tokens
+from phoenix_forge.examples.formats import conversation, lines, problems, read
+from phoenix_forge.examples.scripts import language, script
+from phoenix_forge.examples.tokens import Count, Tally
+from phoenix_forge.examples.validate import histogram, validate
+from phoenix_forge.train.batches import encode
 
 OTHER = [{"role": "user", "content": "q2"}, {"role": "assistant", "content": "a2"}]
 PAIR = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from forge.weights.tiny import build_tiny
+from phoenix_forge.weights.tiny import build_tiny
 
 _TEXTS = ["The forge turns documents into a model. It merges, quantises and writes.\n" * 20,
           "def merge(base, adapter):\n    return base + adapter\n" * 20, "Größe, naïve, 東京, 🚀 and 12345.\n" * 20]

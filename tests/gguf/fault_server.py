@@ -17,14 +17,14 @@ import time
 import gguf
 import torch
 
-import forge.gguf.write
-import forge.stages.quantize
-from forge.cli.boundary import guarded, invoke
+import phoenix_forge.gguf.write
+import phoenix_forge.stages.quantize
+from phoenix_forge.cli.boundary import guarded, invoke
 
 assert gguf
 assert torch
-assert forge.gguf.write
-assert forge.stages.quantize
+assert phoenix_forge.gguf.write
+assert phoenix_forge.stages.quantize
 
 
 def child(request: dict, out: int) -> None:

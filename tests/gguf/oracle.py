@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from forge.catalog.quants import QUANTS
+from phoenix_forge.catalog.quants import QUANTS
 
 FOLDER = Path(os.environ.get("FORGE_ORACLES", Path.home() / ".cache/forge/oracles"))
 needs_oracle = pytest.mark.skipif(not (FOLDER / "complete").exists(),

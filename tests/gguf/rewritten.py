@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from forge.gguf.container import Field, Header, encode_header, read_header
+from phoenix_forge.gguf.container import Field, Header, encode_header, read_header
 
 
 def rewrite(path: Path, fields: dict[str, Field | None]) -> Path:

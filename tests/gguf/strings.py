@@ -14,7 +14,8 @@ _ROOT = Path(__file__).parents[2]
 
 @cache
 def _lines() -> list[str]:
-    files = [*sorted(_ROOT.glob("docs/*.md")), *sorted(_ROOT.glob("forge/*/*.py")), *sorted(_ROOT.glob("tests/*/*.py"))]
+    kinds = ("docs/*.md", "src/phoenix_forge/*/*.py", "tests/*/*.py")
+    files = [file for kind in kinds for file in sorted(_ROOT.glob(kind))]
     return [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
 
 

@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 from foreign import TINY, build_foreign
 
-from forge.catalog.families import ANY, LLAMA3
-from forge.core.config import TrainConfig
-from forge.core.report import Silent
-from forge.errors import EnvironmentProblem, UsageError
-from forge.gguf import converted
-from forge.gguf.container import read_header
-from forge.gguf.converted import quantize_converted, requantise, require_convertible
-from forge.gguf.verify import verify
-from forge.weights.adapter import open_adapter
-from forge.weights.base import open_base
-from forge.weights.foreign import family_of
-from forge.weights.merge import merged, write_merged
+from phoenix_forge.catalog.families import ANY, LLAMA3
+from phoenix_forge.core.config import TrainConfig
+from phoenix_forge.core.report import Silent
+from phoenix_forge.errors import EnvironmentProblem, UsageError
+from phoenix_forge.gguf import converted
+from phoenix_forge.gguf.container import read_header
+from phoenix_forge.gguf.converted import quantize_converted, requantise, require_convertible
+from phoenix_forge.gguf.verify import verify
+from phoenix_forge.weights.adapter import open_adapter
+from phoenix_forge.weights.base import open_base
+from phoenix_forge.weights.foreign import family_of
+from phoenix_forge.weights.merge import merged, write_merged
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -44,8 +44,8 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
 
 def adapted(folder: Path):
     """What trains it, with an adapter that changes something."""
-    from forge.train.adapted import Wanted, open_adapted
-    from forge.train.choose import Choice, by_autograd
+    from phoenix_forge.train.adapted import Wanted, open_adapted
+    from phoenix_forge.train.choose import Choice, by_autograd
     base, train = open_base(folder), TrainConfig(rank=4, max_length=64, recompute=False)
     choice = Choice("cpu", "bf16", 16, "adamw", "")
     torch.set_num_threads(1)
@@ -66,8 +66,8 @@ def save(model, folder: Path) -> Path:
 
 
 def batch(*lengths: int):
-    from forge.chat.encode import Encoded
-    from forge.train.batches import Batch
+    from phoenix_forge.chat.encode import Encoded
+    from phoenix_forge.train.batches import Batch
     examples = [Encoded([(7 * i + n) % 500 for i in range(length)], [0, 0] + [1] * (length - 2))
                 for n, length in enumerate(lengths)]
     return Batch(tuple(examples), 0)
@@ -100,7 +100,7 @@ def test_examples_of_a_batch_do_not_see_each_other(model_type: str, build: Build
     model = adapted(build(model_type))
     together = float(model.loss(batch(20, 30)))
     first, second = batch(20, 30).examples
-    from forge.train.batches import Batch
+    from phoenix_forge.train.batches import Batch
     apart = sum(float(model.loss(Batch((example,), 0))) for example in (first, second))
     assert together == pytest.approx(apart, rel=1e-5)
 
@@ -148,7 +148,7 @@ def test_llama_cpp_answers_as_transformers_does(model_type: str, build: Build, g
 def test_a_quantised_file_has_llama_cpps_own_bytes(model_type: str, gguf, tmp_path: Path) -> None:
     import oracle
 
-    from forge.catalog.quants import QUANTS
+    from phoenix_forge.catalog.quants import QUANTS
     if not (oracle.FOLDER / "complete").exists():
         pytest.skip(f"llama.cpp's quantiser is not in {oracle.FOLDER}")
     source = gguf(model_type) / "bf16.gguf"
@@ -191,7 +191,7 @@ def test_an_architecture_that_the_converter_does_not_know_is_refused_by_name(bui
 
 def test_a_row_with_another_tokenizer_keeps_its_layers_and_takes_its_own_turns(tmp_path: Path) -> None:
     """SmolLM2, TinyLlama and many more are Llamas that speak otherwise."""
-    from forge.weights.tiny import build_tiny
+    from phoenix_forge.weights.tiny import build_tiny
     build_tiny(tmp_path, ["Some words of some length.\n" * 40], ffn=64, layers=1, vocab=400, hidden=64)
     config = json.loads((tmp_path / "config.json").read_text()) | {"architectures": ["LlamaForCausalLM"],
                                                                    "model_type": "llama"}

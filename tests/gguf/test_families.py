@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from forge.catalog.families import FAMILIES, GEMMA3, LLAMA3, MISTRAL, PHI3, Family
-from forge.core.report import Silent
-from forge.errors import UsageError
-from forge.gguf.container import read_header
-from forge.gguf.write import expected_bytes, quantize
+from phoenix_forge.catalog.families import FAMILIES, GEMMA3, LLAMA3, MISTRAL, PHI3, Family
+from phoenix_forge.core.report import Silent
+from phoenix_forge.errors import UsageError
+from phoenix_forge.gguf.container import read_header
+from phoenix_forge.gguf.write import expected_bytes, quantize
 
 Make = Callable[..., Path]
 

@@ -19,16 +19,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from forge import pipeline
-from forge.core.config import assemble, dotted, read_yaml
-from forge.core.manifest import Manifest
-from forge.core.report import Silent
-from forge.core.workspace import Workspace
-from forge.errors import ForgeError, StageFailed, UsageError
-from forge.gguf.write import expected_bytes
-from forge.stages import Context
-from forge.weights.base import INDEX, open_base
-from forge.weights.safetensors import Tensor, read_header, write
+from phoenix_forge import pipeline
+from phoenix_forge.core.config import assemble, dotted, read_yaml
+from phoenix_forge.core.manifest import Manifest
+from phoenix_forge.core.report import Silent
+from phoenix_forge.core.workspace import Workspace
+from phoenix_forge.errors import ForgeError, StageFailed, UsageError
+from phoenix_forge.gguf.write import expected_bytes
+from phoenix_forge.stages import Context
+from phoenix_forge.weights.base import INDEX, open_base
+from phoenix_forge.weights.safetensors import Tensor, read_header, write
 
 SEED = int(os.environ.get("FORGE_KILL_SEED", "20"))
 KILLS = 20

@@ -8,8 +8,8 @@ from gguf import GGUFReader
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forge.errors import UsageError
-from forge.gguf.container import Field, TensorInfo, encode_header, padded, read_header, tensor_bytes
+from phoenix_forge.errors import UsageError
+from phoenix_forge.gguf.container import Field, TensorInfo, encode_header, padded, read_header, tensor_bytes
 
 FIELDS = {"general.architecture": Field("string", "qwen2"), "n": Field("uint32", 7), "x": Field("float32", 0.5),
           "on": Field("bool", True), "big": Field("uint64", 1 << 60), "neg": Field("int32", -3),

@@ -12,13 +12,13 @@ from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 from rewritten import rewrite
 from strings import strings
 
-from forge.core.report import Silent
-from forge.errors import UsageError
-from forge.gguf.container import Field, TensorInfo, encode_header, padded, read_header
-from forge.gguf.import_ import import_gguf
-from forge.gguf.quantise import dequantise, quantise
-from forge.gguf.write import quantize
-from forge.weights.base import open_base
+from phoenix_forge.core.report import Silent
+from phoenix_forge.errors import UsageError
+from phoenix_forge.gguf.container import Field, TensorInfo, encode_header, padded, read_header
+from phoenix_forge.gguf.import_ import import_gguf
+from phoenix_forge.gguf.quantise import dequantise, quantise
+from phoenix_forge.gguf.write import quantize
+from phoenix_forge.weights.base import open_base
 
 Make = Callable[..., Path]
 

@@ -12,14 +12,14 @@ import pytest
 from rewritten import rewrite
 from strings import strings
 
-from forge.catalog.families import FAMILIES, GEMMA3, LLAMA3, MISTRAL, PHI3, QWEN2, QWEN3, Family
-from forge.core.report import Silent
-from forge.errors import UsageError
-from forge.gguf.container import Field, read_header
-from forge.gguf.import_ import import_gguf
-from forge.gguf.write import quantize
-from forge.weights.base import open_base
-from forge.weights.tokenizer import CONTROL, USER_DEFINED
+from phoenix_forge.catalog.families import FAMILIES, GEMMA3, LLAMA3, MISTRAL, PHI3, QWEN2, QWEN3, Family
+from phoenix_forge.core.report import Silent
+from phoenix_forge.errors import UsageError
+from phoenix_forge.gguf.container import Field, read_header
+from phoenix_forge.gguf.import_ import import_gguf
+from phoenix_forge.gguf.write import quantize
+from phoenix_forge.weights.base import open_base
+from phoenix_forge.weights.tokenizer import CONTROL, USER_DEFINED
 
 Make = Callable[..., Path]
 SENTENCEPIECE = (MISTRAL, GEMMA3, PHI3)

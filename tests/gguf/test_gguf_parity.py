@@ -10,13 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from forge.catalog.families import FAMILIES, GEMMA3, QWEN2, Family
-from forge.catalog.quants import QUANTS
-from forge.core.report import Silent
-from forge.gguf.metadata import size_label
-from forge.gguf.recipe import RECIPES, more_bits
-from forge.gguf.write import quantize
-from forge.weights.writer import copy_side_files
+from phoenix_forge.catalog.families import FAMILIES, GEMMA3, QWEN2, Family
+from phoenix_forge.catalog.quants import QUANTS
+from phoenix_forge.core.report import Silent
+from phoenix_forge.gguf.metadata import size_label
+from phoenix_forge.gguf.recipe import RECIPES, more_bits
+from phoenix_forge.gguf.write import quantize
+from phoenix_forge.weights.writer import copy_side_files
 
 Make = Callable[..., Path]
 MODELS: dict[str, dict[str, Any]] = {

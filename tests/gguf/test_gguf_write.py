@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from forge.chat.template import THINKING, ChatTemplate
-from forge.core.report import Silent
-from forge.errors import StageFailed, UsageError
-from forge.gguf.container import read_header
-from forge.gguf.verify import verify
-from forge.gguf.write import expected_bytes, quantize
-from forge.weights.base import open_base
-from forge.weights.merge import write_merged
-from forge.weights.safetensors import Tensor, write
+from phoenix_forge.chat.template import THINKING, ChatTemplate
+from phoenix_forge.core.report import Silent
+from phoenix_forge.errors import StageFailed, UsageError
+from phoenix_forge.gguf.container import read_header
+from phoenix_forge.gguf.verify import verify
+from phoenix_forge.gguf.write import expected_bytes, quantize
+from phoenix_forge.weights.base import open_base
+from phoenix_forge.weights.merge import write_merged
+from phoenix_forge.weights.safetensors import Tensor, write
 
 Make = Callable[..., Path]
 
@@ -42,7 +42,7 @@ def test_the_number_of_threads_does_not_change_a_byte(tiny: Path, tmp_path: Path
                                                       monkeypatch: pytest.MonkeyPatch) -> None:
     digests = set()
     for threads, block in ((1, 4_000_000), (3, 4_000_000), (2, 1000), (5, 777)):
-        monkeypatch.setattr("forge.gguf.write._BLOCK", block)
+        monkeypatch.setattr("phoenix_forge.gguf.write._BLOCK", block)
         digests.add(quantize(tiny, None, {"Q4_K_M": tmp_path / "x.gguf"}, name="n", threads=threads,
                              report=Silent())[0]["sha256"])
     assert len(digests) == 1

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forge.catalog.quants import QUANTS
-from forge.core.report import Silent
-from forge.errors import UsageError
-from forge.gguf.container import Field, TensorInfo, encode_header, read_header
-from forge.gguf.imatrix import Matrix, read, write
-from forge.gguf.names import gguf_names
-from forge.gguf.write import plan, quantize
-from forge.weights.base import open_base
+from phoenix_forge.catalog.quants import QUANTS
+from phoenix_forge.core.report import Silent
+from phoenix_forge.errors import UsageError
+from phoenix_forge.gguf.container import Field, TensorInfo, encode_header, read_header
+from phoenix_forge.gguf.imatrix import Matrix, read, write
+from phoenix_forge.gguf.names import gguf_names
+from phoenix_forge.gguf.write import plan, quantize
+from phoenix_forge.weights.base import open_base
 
 Make = Callable[..., Path]
 WEIGHTED = [name for name, row in QUANTS.items() if row.weighted]
@@ -82,7 +82,7 @@ def test_a_matrix_changes_the_types_it_weights_and_no_others(tiny: Path, tmp_pat
 
 
 def test_a_matrix_makes_the_important_columns_closer(tiny: Path, tmp_path: Path) -> None:
-    from forge.gguf.quantise import dequantise
+    from phoenix_forge.gguf.quantise import dequantise
     base = open_base(tiny)
     matrix = made_up(tiny)
     name, source = "blk.0.ffn_up.weight", "model.layers.0.mlp.up_proj.weight"

@@ -7,12 +7,12 @@ from typing import Any
 import oracle
 import pytest
 
-from forge.catalog.quants import QUANTS
-from forge.core.report import Silent
-from forge.gguf.container import read_header
-from forge.gguf.recipe import Facts, facts, tensor_type
-from forge.gguf.write import quantize
-from forge.weights.base import open_base
+from phoenix_forge.catalog.quants import QUANTS
+from phoenix_forge.core.report import Silent
+from phoenix_forge.gguf.container import read_header
+from phoenix_forge.gguf.recipe import Facts, facts, tensor_type
+from phoenix_forge.gguf.write import quantize
+from phoenix_forge.weights.base import open_base
 
 Make = Callable[..., Path]
 MODELS: dict[str, dict[str, Any]] = {

@@ -11,18 +11,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_faults import write_adapter
 
-from forge import pipeline
-from forge.core.config import assemble, dotted, read_yaml
-from forge.core.fsio import sha256_file
-from forge.core.report import Silent
-from forge.core.workspace import Workspace
-from forge.errors import ForgeError, StageFailed
-from forge.gguf import make
-from forge.gguf.container import read_header
-from forge.gguf.verify import require_digest, require_planned, verify
-from forge.gguf.write import Plan, plan, quantize
-from forge.stages import Context
-from forge.weights.base import open_base
+from phoenix_forge import pipeline
+from phoenix_forge.core.config import assemble, dotted, read_yaml
+from phoenix_forge.core.fsio import sha256_file
+from phoenix_forge.core.report import Silent
+from phoenix_forge.core.workspace import Workspace
+from phoenix_forge.errors import ForgeError, StageFailed
+from phoenix_forge.gguf import make
+from phoenix_forge.gguf.container import read_header
+from phoenix_forge.gguf.verify import require_digest, require_planned, verify
+from phoenix_forge.gguf.write import Plan, plan, quantize
+from phoenix_forge.stages import Context
+from phoenix_forge.weights.base import open_base
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from forge.errors import ForgeError
-from forge.weights.tiny import build_tiny
+from phoenix_forge.errors import ForgeError
+from phoenix_forge.weights.tiny import build_tiny
 
 GROWTH = 400_000_000  # bytes that refusing may take; what is declared would take gigabytes
 

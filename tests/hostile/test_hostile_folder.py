@@ -15,15 +15,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from forge import pipeline
-from forge.cli.consoles import Logged, Plain, Terminal
-from forge.cli.mcp_tools import _fixed
-from forge.cli.setup import Setup, find_workspace
-from forge.core.config import KINDS, CorpusConfig
-from forge.core.fsio import write_text
-from forge.core.outside import Allowed
-from forge.corpus.walk import walk
-from forge.errors import UsageError
+from phoenix_forge import pipeline
+from phoenix_forge.cli.consoles import Logged, Plain, Terminal
+from phoenix_forge.cli.mcp_tools import _fixed
+from phoenix_forge.cli.setup import Setup, find_workspace
+from phoenix_forge.core.config import KINDS, CorpusConfig
+from phoenix_forge.core.fsio import write_text
+from phoenix_forge.core.outside import Allowed
+from phoenix_forge.corpus.walk import walk
+from phoenix_forge.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
 BIDI = "\u202e\u2066"
@@ -463,7 +463,7 @@ def test_a_document_called_like_a_module_is_not_imported(clone: Path, tmp_path: 
     for name in ("json", "pathlib", "typer", "fnmatch"):
         (clone / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'a').write({name!r})\n")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
-    done = subprocess.run([sys.executable, "-m", "forge", "config", "show"], cwd=clone, capture_output=True, text=True,
-                          check=False, env=environment)
+    done = subprocess.run([sys.executable, "-m", "phoenix_forge", "config", "show"], cwd=clone, capture_output=True,
+                          text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "ran").exists()

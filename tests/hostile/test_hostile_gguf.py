@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from forge.core.report import Silent
-from forge.errors import UsageError
-from forge.gguf.container import Field, TensorInfo, encode_header, padded, read_header
-from forge.gguf.import_ import import_gguf
-from forge.gguf.write import quantize
+from phoenix_forge.core.report import Silent
+from phoenix_forge.errors import UsageError
+from phoenix_forge.gguf.container import Field, TensorInfo, encode_header, padded, read_header
+from phoenix_forge.gguf.import_ import import_gguf
+from phoenix_forge.gguf.write import quantize
 
 HUGE = (1 << 64) - 1
 TENSORS = [TensorInfo("a", (2, 32), "Q8_0", 0), TensorInfo("b", (3,), "F32", 96)]

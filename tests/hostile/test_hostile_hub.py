@@ -13,15 +13,15 @@ from huggingface_hub import constants
 from stand_ins import hub as stand_in
 from stand_ins.hub import serving
 
-from forge.catalog.bases import Source
-from forge.core.report import Silent
-from forge.errors import ForgeError
-from forge.hub import patience
-from forge.hub.account import endpoint
-from forge.hub.download import Fetched, fetch
-from forge.hub.publish import plan, publish
-from forge.runtime.ollama import Ollama, address
-from forge.teacher.endpoint import Endpoint
+from phoenix_forge.catalog.bases import Source
+from phoenix_forge.core.report import Silent
+from phoenix_forge.errors import ForgeError
+from phoenix_forge.hub import patience
+from phoenix_forge.hub.account import endpoint
+from phoenix_forge.hub.download import Fetched, fetch
+from phoenix_forge.hub.publish import plan, publish
+from phoenix_forge.runtime.ollama import Ollama, address
+from phoenix_forge.teacher.endpoint import Endpoint
 
 SECRET = "hf_thisIsTheTokenOfSomebody"
 WEIGHTS = bytes(range(256)) * 40

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from forge.catalog.bases import resolve
-from forge.catalog.quants import quant
-from forge.core.config import Config, parse_overrides, validate
-from forge.core.workspace import Workspace
-from forge.errors import UsageError
-from forge.hub.ollama_store import manifest_path, stored_gguf
+from phoenix_forge.catalog.bases import resolve
+from phoenix_forge.catalog.quants import quant
+from phoenix_forge.core.config import Config, parse_overrides, validate
+from phoenix_forge.core.workspace import Workspace
+from phoenix_forge.errors import UsageError
+from phoenix_forge.hub.ollama_store import manifest_path, stored_gguf
 
 NEVER = ["../x", "..", ".", "/etc/passwd", "a/../b", "a;rm -rf ~", "$(id)", "`id`", "a|b", "a&b", "a b", "-rf",
          "--help", "name\n", "\nname", "na\rme", "na\tme", "na\0me", "name\x1b[2J", "na\u202eme", "n\u200bame",

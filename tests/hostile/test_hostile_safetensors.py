@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from forge.chat.encode import Encoder
-from forge.chat.template import ChatTemplate
-from forge.weights.adapter import open_adapter
-from forge.weights.base import INDEX, SINGLE, open_base
-from forge.weights.safetensors import Tensor, read_header, write
+from phoenix_forge.chat.encode import Encoder
+from phoenix_forge.chat.template import ChatTemplate
+from phoenix_forge.weights.adapter import open_adapter
+from phoenix_forge.weights.base import INDEX, SINGLE, open_base
+from phoenix_forge.weights.safetensors import Tensor, read_header, write
 
 NORM = "model.norm.weight"
 
@@ -330,8 +330,8 @@ def test_an_architecture_with_code_of_its_own(base: Path, elsewhere: Path, refus
 def test_code_beside_a_known_architecture_is_never_run(base: Path, elsewhere: Path) -> None:
     """Phi-3 itself ships such code; the class that is loaded is transformers' own."""
     pytest.importorskip("torch")
-    from forge.train.base import load_base
-    from forge.train.choose import Choice
+    from phoenix_forge.train.base import load_base
+    from phoenix_forge.train.choose import Choice
 
     (base / "theirs.py").write_text(CODE)
     for name in ("config.json", "tokenizer_config.json"):

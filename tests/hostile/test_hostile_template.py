@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from forge.chat.template import ChatTemplate
+from phoenix_forge.chat.template import ChatTemplate
 
 HELLO = [{"role": "user", "content": "hello"}]
 SPACE = "{% set n = namespace(x='ab', l=[1], d={}) %}{% for i in range(200) %}"

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forge.cli.boundary import guarded
-from forge.errors import ForgeError, UsageError
-from forge.evaluate import questions
-from forge.examples.formats import LINE_LIMIT, checked, lines
-from forge.runtime.modelfile import parse, write
+from phoenix_forge.cli.boundary import guarded
+from phoenix_forge.errors import ForgeError, UsageError
+from phoenix_forge.evaluate import questions
+from phoenix_forge.examples.formats import LINE_LIMIT, checked, lines
+from phoenix_forge.runtime.modelfile import parse, write
 
 GOOD = b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n'
 ASKED = b'{"question": "q", "answer": "a"}\n'

@@ -9,8 +9,8 @@ import pytest
 from huggingface_hub import constants
 from stand_ins import hub as stand_in
 
-from forge.core.report import Silent
-from forge.hub import patience
+from phoenix_forge.core.report import Silent
+from phoenix_forge.hub import patience
 
 
 class Notes(Silent):

@@ -9,9 +9,9 @@ import yaml
 from huggingface_hub import DatasetCard, HfApi, ModelCard
 from stand_ins import hub as stand_in
 
-from forge.errors import UsageError
-from forge.hub.card import Facts, Quant, model_card_yaml, readme, readme_dataset, readme_lora
-from forge.hub.licenses import LICENSES, LISTED, require_compatible
+from phoenix_forge.errors import UsageError
+from phoenix_forge.hub.card import Facts, Quant, model_card_yaml, readme, readme_dataset, readme_lora
+from phoenix_forge.hub.licenses import LICENSES, LISTED, require_compatible
 
 FACTS = Facts(
     name="mine", repo="me/mine", base="Qwen/Qwen2-7B-Instruct", license="apache-2.0", system="You are ```G```.",

@@ -17,13 +17,13 @@ import pytest
 from huggingface_hub import snapshot_download
 from stand_ins import hub as stand_in
 
-from forge.catalog.bases import BASES, Source
-from forge.core import proc
-from forge.errors import EnvironmentProblem, StageFailed, UsageError
-from forge.hub import download
-from forge.hub.account import read_env, token
-from forge.hub.download import Unreachable, cached_gguf, fetch, first_reachable
-from forge.hub.ollama_store import manifest_path, stored_gguf
+from phoenix_forge.catalog.bases import BASES, Source
+from phoenix_forge.core import proc
+from phoenix_forge.errors import EnvironmentProblem, StageFailed, UsageError
+from phoenix_forge.hub import download
+from phoenix_forge.hub.account import read_env, token
+from phoenix_forge.hub.download import Unreachable, cached_gguf, fetch, first_reachable
+from phoenix_forge.hub.ollama_store import manifest_path, stored_gguf
 
 MODEL = {"config.json": b"{ }", "model.safetensors": os.urandom(300_000), "tokenizer.json": b"{}", "README.md": b"hi",
          "pytorch_model.bin": b"pickle", "modeling_x.py": b"import os", "chat_template.jinja": b"{{ x }}"}
@@ -69,7 +69,7 @@ def test_without_a_network_the_cached_copy_is_used(server, tmp_path, notes, monk
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9", "http://192.0.2.1", "http://nowhere.invalid"])
 def test_no_network_is_noticed(tmp_path, notes, monkeypatch, address) -> None:
     monkeypatch.setenv("HF_ENDPOINT", address)
-    monkeypatch.setattr("forge.hub.snapshot.PROBE_SECONDS", 0.3)
+    monkeypatch.setattr("phoenix_forge.hub.snapshot.PROBE_SECONDS", 0.3)
     with pytest.raises(Unreachable, match="cannot be reached") as caught:
         get(HUB, tmp_path, notes)
     assert "HF_ENDPOINT" in str(caught.value.fix)
@@ -131,8 +131,8 @@ def test_what_has_arrived_before_giving_up_is_kept(server, tmp_path, notes) -> N
 DOWNLOAD = """
 import sys
 from pathlib import Path
-from forge.core.report import Silent
-from forge.hub.snapshot import snapshot
+from phoenix_forge.core.report import Silent
+from phoenix_forge.hub.snapshot import snapshot
 snapshot("org/model", Path(sys.argv[1]), revision=None, token=None, report=Silent())
 """
 

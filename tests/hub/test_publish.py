@@ -10,10 +10,10 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from forge.catalog.bases import Source
-from forge.errors import EnvironmentProblem, StageFailed, UsageError
-from forge.hub.download import fetch
-from forge.hub.publish import Item, Plan, ollama_files, plan, publish
+from phoenix_forge.catalog.bases import Source
+from phoenix_forge.errors import EnvironmentProblem, StageFailed, UsageError
+from phoenix_forge.hub.download import fetch
+from phoenix_forge.hub.publish import Item, Plan, ollama_files, plan, publish
 
 MERGED = {"config.json": b"{}", "model-00001-of-00002.safetensors": os.urandom(3000),
           "model-00002-of-00002.safetensors": os.urandom(2000), "model.safetensors.index.json": b"{ }",
@@ -187,7 +187,7 @@ def test_a_broken_upload_goes_on_without_what_has_arrived(server, made, notes) -
 
 def test_a_limit_is_waited_out_as_long_as_the_hub_asks(server, made, notes, monkeypatch) -> None:
     waited: list[float] = []
-    monkeypatch.setattr("forge.hub.patience.time.sleep", waited.append)
+    monkeypatch.setattr("phoenix_forge.hub.patience.time.sleep", waited.append)
     server.fail = {"POST /api/models/me/m/commit": [(429, {"Retry-After": "7"}), (429, {"RateLimit": '"api";r=0;t=55'}),
                                                     (503, {"Retry-After": "100000"})]}
     publish(full(made), token="hf_test", message="Forge", report=notes)

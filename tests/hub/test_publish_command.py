@@ -16,11 +16,11 @@ import pytest
 from huggingface_hub import ModelCard, hf_hub_download
 from stand_ins import hub as stand_in
 
-from forge.catalog.bases import Source
-from forge.cli.boundary import guarded, invoke
-from forge.core.fsio import DigestCache, human
-from forge.core.manifest import Manifest, described
-from forge.hub.download import fetch
+from phoenix_forge.catalog.bases import Source
+from phoenix_forge.cli.boundary import guarded, invoke
+from phoenix_forge.core.fsio import DigestCache, human
+from phoenix_forge.core.manifest import Manifest, described
+from phoenix_forge.hub.download import fetch
 
 BASE = "acme/base"
 LICENSE = "---\nlicense: apache-2.0\n---\n"
@@ -148,7 +148,7 @@ def test_what_was_published_comes_down_as_it_was(space, server, forge, notes, tm
 
 def test_ollamas_files_say_what_a_deployment_sends(space, server, forge) -> None:
     """Hub documentation, "Use Ollama with any GGUF Model": template, system and params, beside the GGUF."""
-    from forge.runtime.modelfile import parse
+    from phoenix_forge.runtime.modelfile import parse
     forge("modelfile --set deploy.system=Be.")
     assert forge("publish --repo me/small --gguf --set deploy.system=Be.")[0] == 0
     tree = server.repos["me/small"].at("main")[1]
@@ -194,7 +194,7 @@ def test_a_secret_in_any_text_stops_it(space, server, forge, file, flags) -> Non
 
 
 def test_a_secret_in_the_metadata_of_weights_stops_it(space, server, forge) -> None:
-    from forge.gguf.container import Field, read_header
+    from phoenix_forge.gguf.container import Field, read_header
     path = space / "models/small-adapter/adapter_model.safetensors"
     raw = path.read_bytes()
     length = int.from_bytes(raw[:8], "little")

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from forge.questions.briefly import DATA, briefly
+from phoenix_forge.questions.briefly import DATA, briefly
 
 
 @pytest.mark.parametrize(("own", "languages"), [("en", ["en"]), ("de", ["en", "de"]), ("zh", ["en", "zh"]),

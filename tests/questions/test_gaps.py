@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forge.corpus.document import Document
-from forge.corpus.prose import HAN, LANGUAGES
-from forge.corpus.readers import structure
-from forge.corpus.split import split
-from forge.examples.fact import Fact
-from forge.questions import facts_of, sources
-from forge.questions.gaps import DATA, LESS, gaps, thinned
+from phoenix_forge.corpus.document import Document
+from phoenix_forge.corpus.prose import HAN, LANGUAGES
+from phoenix_forge.corpus.readers import structure
+from phoenix_forge.corpus.split import split
+from phoenix_forge.examples.fact import Fact
+from phoenix_forge.questions import facts_of, sources
+from phoenix_forge.questions.gaps import DATA, LESS, gaps, thinned
 
 GAP = "____"
 TEXTS = {

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forge.corpus.document import Document
-from forge.corpus.readers import structure
-from forge.corpus.split import split
-from forge.dataset.emit import ASIDE
-from forge.questions import LINK, VIEWS, facts_of, link_facts, phrasings, sources, text_forms
-from forge.questions.absent import PROPERTIES, invented
-from forge.questions.model import fill
-from forge.questions.naming import names
+from phoenix_forge.corpus.document import Document
+from phoenix_forge.corpus.readers import structure
+from phoenix_forge.corpus.split import split
+from phoenix_forge.dataset.emit import ASIDE
+from phoenix_forge.questions import LINK, VIEWS, facts_of, link_facts, phrasings, sources, text_forms
+from phoenix_forge.questions.absent import PROPERTIES, invented
+from phoenix_forge.questions.model import fill
+from phoenix_forge.questions.naming import names
 
 LIMIT = 200  # tokens of a section, at four characters each
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forge.examples import english as en
-from forge.questions import language as lang
+from phoenix_forge.examples import english as en
+from phoenix_forge.questions import language as lang
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,10 @@
 
 import pytest
 
-from forge.corpus.load import load
-from forge.corpus.walk import File
-from forge.examples.english import clean_title, plain
-from forge.questions.naming import names
+from phoenix_forge.corpus.load import load
+from phoenix_forge.corpus.walk import File
+from phoenix_forge.examples.english import clean_title, plain
+from phoenix_forge.questions.naming import names
 
 
 def named(path, text):

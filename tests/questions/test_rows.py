@@ -2,10 +2,10 @@
 
 import pytest
 
-from forge.corpus.load import load
-from forge.corpus.split import split
-from forge.corpus.walk import File
-from forge.questions import facts_of, sources
+from phoenix_forge.corpus.load import load
+from phoenix_forge.corpus.split import split
+from phoenix_forge.corpus.walk import File
+from phoenix_forge.questions import facts_of, sources
 
 CSV = 'name,colour,note\nLamp,green,"lit at dusk\nby the keeper"\nHorn,yellow,sounds in fog\nBell,white,rung by hand\n'
 JSON = '[\n {"name": "Lamp", "colour": "green"},\n {"name": "Horn", "colour": "yellow"}\n]\n'

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from stand_ins import ollama as stand_in
 
-from forge.catalog.families import QWEN2
-from forge.core.config import GenerationConfig
-from forge.core.report import Silent
-from forge.errors import StageFailed, UsageError
-from forge.runtime.deployments import Deployments, Version, require_same_file, version_name
-from forge.runtime.modelfile import build
-from forge.runtime.ollama import Ollama
+from phoenix_forge.catalog.families import QWEN2
+from phoenix_forge.core.config import GenerationConfig
+from phoenix_forge.core.report import Silent
+from phoenix_forge.errors import StageFailed, UsageError
+from phoenix_forge.runtime.deployments import Deployments, Version, require_same_file, version_name
+from phoenix_forge.runtime.modelfile import build
+from phoenix_forge.runtime.ollama import Ollama
 
 MODELFILE = build("m.gguf", QWEN2.go_template, QWEN2.stops, system="v", generation=GenerationConfig(), num_ctx=512)
 

@@ -12,10 +12,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from forge.core.proc import SPINS
-from forge.errors import StageFailed, UsageError
-from forge.runtime import llama
-from forge.runtime.llama import Model, check
+from phoenix_forge.core.proc import SPINS
+from phoenix_forge.errors import StageFailed, UsageError
+from phoenix_forge.runtime import llama
+from phoenix_forge.runtime.llama import Model, check
 
 HELLO = [{"role": "user", "content": "Hi"}]
 
@@ -100,13 +100,13 @@ def test_a_file_that_crashes_or_hangs_the_library_is_an_error_here(tiny: Path, m
 
 def test_a_model_dropped_at_once_does_not_hang(tiny: Path) -> None:
     """Seven of ten tries hung before start() waited for the library's loop."""
-    script = ("from pathlib import Path; from forge.runtime.llama import Model\n"
+    script = ("from pathlib import Path; from phoenix_forge.runtime.llama import Model\n"
               f"for _ in range(8): Model(Path({str(tiny)!r}), num_ctx=64).close()")
     subprocess.run([sys.executable, "-c", script], timeout=60, check=True)
 
 
 def test_nothing_reaches_stdout_or_stderr(tiny: Path) -> None:
-    script = ("from pathlib import Path; from forge.runtime.llama import Model\n"
+    script = ("from pathlib import Path; from phoenix_forge.runtime.llama import Model\n"
               f"with Model(Path({str(tiny)!r}), num_ctx=64) as m:\n"
               "    m.chat([{'role': 'user', 'content': 'x'}], max_tokens=2)")
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
@@ -132,13 +132,14 @@ def test_free_memory_is_that_of_gpus_only(monkeypatch: pytest.MonkeyPatch) -> No
     assert llama.gpu_memory() == {"CUDA0 (H100)": 80, "Vulkan0 (Iris)": 8}
 
 
-@pytest.mark.parametrize("begins", ["from forge.runtime import llama; llama.library()",
-                                    "from forge.cli.boundary import guarded; guarded(lambda: 0)"])
+@pytest.mark.parametrize("begins", ["from phoenix_forge.runtime import llama; llama.library()",
+                                    "from phoenix_forge.cli.boundary import guarded; guarded(lambda: 0)"])
 @pytest.mark.parametrize(("given", "count"), [({}, SPINS), ({"GOMP_SPINCOUNT": "7"}, "7"),
                                               ({"OMP_WAIT_POLICY": "passive"}, None)])
 def test_threads_wait_briefly_unless_the_user_says_how(begins: str, given: dict[str, str], count: str | None) -> None:
     """GNU OpenMP reads its settings once, before the first import of what uses it is over."""
-    script = ("import os, sys; import forge.runtime.llama\nassert not {'xllamacpp', 'torch'} & sys.modules.keys()\n"
+    script = ("import os, sys; import phoenix_forge.runtime.llama\n"
+              "assert not {'xllamacpp', 'torch'} & sys.modules.keys()\n"
               f"{begins}\nprint(os.environ.get('GOMP_SPINCOUNT'))")
     ours = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
     done = subprocess.run([sys.executable, "-c", script], env=ours | given, capture_output=True, text=True, check=True)

@@ -8,10 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forge.catalog.families import QWEN2
-from forge.core.config import GenerationConfig
-from forge.errors import UsageError
-from forge.runtime.modelfile import DEPRECATED, LARGEST, PARAMETERS, ROLES, Modelfile, build, lossy, parse, write
+from phoenix_forge.catalog.families import QWEN2
+from phoenix_forge.core.config import GenerationConfig
+from phoenix_forge.errors import UsageError
+from phoenix_forge.runtime.modelfile import (
+    DEPRECATED,
+    LARGEST,
+    PARAMETERS,
+    ROLES,
+    Modelfile,
+    build,
+    lossy,
+    parse,
+    write,
+)
 
 texts = st.text().filter(lambda t: '"""' not in t)
 numbers = {"_integer": st.integers(-2**63, 2**63 - 1), "_boolean": st.booleans(), "str": texts,

@@ -16,13 +16,13 @@ from said import Said
 from stand_ins import ollama as stand_in
 from stand_ins import ollama_cli, socks
 
-from forge.catalog.families import QWEN2
-from forge.cli.boundary import guarded
-from forge.core.config import GenerationConfig
-from forge.core.report import Silent
-from forge.errors import EnvironmentProblem, StageFailed, UsageError
-from forge.runtime.modelfile import build, write
-from forge.runtime.ollama import Ollama, OllamaModel, address
+from phoenix_forge.catalog.families import QWEN2
+from phoenix_forge.cli.boundary import guarded
+from phoenix_forge.core.config import GenerationConfig
+from phoenix_forge.core.report import Silent
+from phoenix_forge.errors import EnvironmentProblem, StageFailed, UsageError
+from phoenix_forge.runtime.modelfile import build, write
+from phoenix_forge.runtime.ollama import Ollama, OllamaModel, address
 
 MODELFILE = build("models/gguf/m.gguf", QWEN2.go_template, QWEN2.stops, system='I am "Guardian".\nTruly.',
                   generation=GenerationConfig(), num_ctx=2048)

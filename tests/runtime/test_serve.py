@@ -22,17 +22,17 @@ import openai
 import psutil
 import pytest
 
-from forge.core.report import Silent
-from forge.errors import EnvironmentProblem, UsageError
-from forge.runtime.serve import is_loopback, placed, serve
+from phoenix_forge.core.report import Silent
+from phoenix_forge.errors import EnvironmentProblem, UsageError
+from phoenix_forge.runtime.serve import is_loopback, placed, serve
 
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from forge.core.config import GenerationConfig
-from forge.core.report import Silent
-from forge.runtime.serve import serve
-from forge.runtime.server import supervisor
+from phoenix_forge.core.config import GenerationConfig
+from phoenix_forge.core.report import Silent
+from phoenix_forge.runtime.serve import serve
+from phoenix_forge.runtime.server import supervisor
 
 supervisor.PATIENCE = 2.0
 

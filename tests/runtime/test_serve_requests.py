@@ -7,11 +7,11 @@ from typing import Any
 import orjson
 import pytest
 
-from forge.core.config import GenerationConfig
-from forge.runtime.server import child
-from forge.runtime.server.grammars import check_grammar, check_schema
-from forge.runtime.server.refused import Refused
-from forge.runtime.server.requests import chat, completion, parsed
+from phoenix_forge.core.config import GenerationConfig
+from phoenix_forge.runtime.server import child
+from phoenix_forge.runtime.server.grammars import check_grammar, check_schema
+from phoenix_forge.runtime.server.refused import Refused
+from phoenix_forge.runtime.server.requests import chat, completion, parsed
 
 HI = [{"role": "user", "content": "Hi"}]
 JSON = r'''

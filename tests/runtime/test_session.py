@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from forge.core.config import GenerationConfig
-from forge.corpus.index import Passage
-from forge.errors import EnvironmentProblem, StageFailed, UsageError
-from forge.runtime.answer import Answer
-from forge.runtime.session import SHOWN, Session
+from phoenix_forge.core.config import GenerationConfig
+from phoenix_forge.corpus.index import Passage
+from phoenix_forge.errors import EnvironmentProblem, StageFailed, UsageError
+from phoenix_forge.runtime.answer import Answer
+from phoenix_forge.runtime.session import SHOWN, Session
 
 
 class Parrot:

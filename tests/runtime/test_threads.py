@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from forge.errors import UsageError
-from forge.runtime import llama, threads
-from forge.runtime.threads import Speed, fastest, measure, measured
+from phoenix_forge.errors import UsageError
+from phoenix_forge.runtime import llama, threads
+from phoenix_forge.runtime.threads import Speed, fastest, measure, measured
 
 
 @pytest.mark.parametrize(("speeds", "chosen"), [

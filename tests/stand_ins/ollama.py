@@ -33,11 +33,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from forge.chat.go_template import GoTemplate
-from forge.chat.template import ChatTemplate
-from forge.errors import ForgeError
-from forge.gguf.container import read_header
-from forge.runtime.llama import Model
+from phoenix_forge.chat.go_template import GoTemplate
+from phoenix_forge.chat.template import ChatTemplate
+from phoenix_forge.errors import ForgeError
+from phoenix_forge.gguf.container import read_header
+from phoenix_forge.runtime.llama import Model
 
 NOW = "2026-01-02T03:04:05.678901Z"
 # Field → type in Go of each request (those that matter here); other fields are read over.

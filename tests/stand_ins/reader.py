@@ -10,9 +10,9 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from forge.chat.template import Message
-from forge.errors import EnvironmentProblem
-from forge.teacher import Completion, Teacher
+from phoenix_forge.chat.template import Message
+from phoenix_forge.errors import EnvironmentProblem
+from phoenix_forge.teacher import Completion, Teacher
 
 ANSWERS = ("Answer", "Antwort", "答案")  # what an answer that is shown is called
 BEGUN = "What is "

@@ -3,8 +3,8 @@
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from forge.chat.encode import Encoder
-from forge.chat.template import ChatTemplate
+from phoenix_forge.chat.encode import Encoder
+from phoenix_forge.chat.template import ChatTemplate
 
 CHATML = (
     "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% endif %}"

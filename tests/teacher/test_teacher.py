@@ -17,11 +17,21 @@ from stand_ins import ollama as ollama_stand_in
 from stand_ins import openai_api as stand_in
 from stand_ins.openai_api import Fault, OpenAIServer
 
-from forge.chat.template import Message
-from forge.core.report import Silent
-from forge.errors import EnvironmentProblem, ForgeError, StageFailed, UsageError
-from forge.teacher import Cache, Completion, Tally, Teacher, check, endpoint, open_teacher, self_answers, transports
-from forge.teacher.requests import completed
+from phoenix_forge.chat.template import Message
+from phoenix_forge.core.report import Silent
+from phoenix_forge.errors import EnvironmentProblem, ForgeError, StageFailed, UsageError
+from phoenix_forge.teacher import (
+    Cache,
+    Completion,
+    Tally,
+    Teacher,
+    check,
+    endpoint,
+    open_teacher,
+    self_answers,
+    transports,
+)
+from phoenix_forge.teacher.requests import completed
 
 KEY = "sk-very-secret-0123456789"
 SCHEMA = {"type": "object", "properties": {"question": {"type": "string"}, "steps": {
@@ -430,7 +440,7 @@ def test_a_failing_engine_says_why_and_is_stopped(cache: Cache) -> None:
 
 @pytest.fixture(scope="session")
 def tiny_gguf(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from forge.gguf.write import quantize
+    from phoenix_forge.gguf.write import quantize
     path = tmp_path_factory.mktemp("gguf") / "tiny.gguf"
     quantize(tiny_base, None, {"F16": path}, name="tiny", report=Silent())
     return path
@@ -451,7 +461,7 @@ def test_a_gguf_is_a_teacher_named_by_its_content(tiny_gguf: Path, cache: Cache)
 @pytest.mark.real
 @pytest.mark.slow
 def test_the_real_model_answers_what_it_is_shown(real_model: Path, cache: Cache) -> None:
-    from forge.teacher import Passage, write
+    from phoenix_forge.teacher import Passage, write
     lamp = Passage("docs/lamp.md", "Harbour Nine", ("The lamp",), "The lamp of Harbour Nine is lit at dusk by the "
                    "keeper, Maren Holt. The bell rings three times every 60 seconds when fog comes in.")
     tally = Tally()

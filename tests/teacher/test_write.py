@@ -15,11 +15,11 @@ import pytest
 from said import Said
 from stand_ins.reader import Reader, Seen, asking, finding, honest
 
-from forge.core.report import Silent
-from forge.corpus.prose import language, sentences, spans
-from forge.errors import EnvironmentProblem
-from forge.teacher import Asked, Cache, Passage, Tally, write
-from forge.teacher.write import Frozen, Target, elsewhere, found, question_of
+from phoenix_forge.core.report import Silent
+from phoenix_forge.corpus.prose import language, sentences, spans
+from phoenix_forge.errors import EnvironmentProblem
+from phoenix_forge.teacher import Asked, Cache, Passage, Tally, write
+from phoenix_forge.teacher.write import Frozen, Target, elsewhere, found, question_of
 
 DATA = Path(write.__code__.co_filename).parent / "data" / "prompts.json"
 LAMP = Passage("lamp.md", "Harbour Nine", ("The lamp",),
@@ -418,7 +418,7 @@ def test_after_a_failure_what_was_under_way_is_kept(cache: Cache) -> None:
 
 def test_a_killed_run_asks_only_the_rest(tmp_path: Path) -> None:
     path, log = tmp_path / "teacher.sqlite", tmp_path / "asked"
-    script = ("import sys, time\nfrom pathlib import Path\nfrom forge.teacher import Cache\n"
+    script = ("import sys, time\nfrom pathlib import Path\nfrom phoenix_forge.teacher import Cache\n"
               "from stand_ins.reader import Reader, honest\nfrom test_write import DENGTA, LAMP, asked_of\n"
               "def said(seen):\n    time.sleep(0.05)\n    open(sys.argv[2], 'a').write('.')\n    return honest(seen)\n"
               "asked_of([LAMP, DENGTA], Reader(said), Cache(Path(sys.argv[1])), wordings=3)\n")

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from train_helpers import conversation, write_examples
 
-from forge.catalog.families import QWEN2
-from forge.chat.encode import Encoder
-from forge.core.config import TrainConfig
-from forge.train.loop import Job
-from forge.weights.base import open_base
+from phoenix_forge.catalog.families import QWEN2
+from phoenix_forge.chat.encode import Encoder
+from phoenix_forge.core.config import TrainConfig
+from phoenix_forge.train.loop import Job
+from phoenix_forge.weights.base import open_base
 
 
 @pytest.fixture(scope="session", autouse=True)

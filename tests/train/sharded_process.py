@@ -6,13 +6,13 @@ from pathlib import Path
 import torch
 from train_helpers import conversation
 
-from forge.catalog.families import QWEN2
-from forge.chat.encode import Encoder
-from forge.train.batches import encode, pack, tensors
-from forge.train.engine.load import LoraSettings, Placement, load, reader
-from forge.train.engine.model import Keep
-from forge.weights.base import open_base
-from forge.weights.tiny import build_tiny
+from phoenix_forge.catalog.families import QWEN2
+from phoenix_forge.chat.encode import Encoder
+from phoenix_forge.train.batches import encode, pack, tensors
+from phoenix_forge.train.engine.load import LoraSettings, Placement, load, reader
+from phoenix_forge.train.engine.model import Keep
+from phoenix_forge.weights.base import open_base
+from phoenix_forge.weights.tiny import build_tiny
 
 
 def main(folder: Path, data: Path) -> None:

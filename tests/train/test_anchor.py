@@ -12,17 +12,17 @@ import torch
 from safetensors.torch import load_file
 from train_helpers import Recorder
 
-from forge.catalog.memory import Use
-from forge.chat.encode import Encoded, Encoder
-from forge.errors import Preempted
-from forge.train import anchor, checkpoints
-from forge.train.adapted import Adapted, EngineModel, Wanted, open_adapted
-from forge.train.anchor import Anchors, Passage, judged, packed, restored, store, written
-from forge.train.base import load_base, quiet
-from forge.train.batches import Batch
-from forge.train.choose import Choice
-from forge.train.loop import Job, train
-from forge.weights.base import open_base
+from phoenix_forge.catalog.memory import Use
+from phoenix_forge.chat.encode import Encoded, Encoder
+from phoenix_forge.errors import Preempted
+from phoenix_forge.train import anchor, checkpoints
+from phoenix_forge.train.adapted import Adapted, EngineModel, Wanted, open_adapted
+from phoenix_forge.train.anchor import Anchors, Passage, judged, packed, restored, store, written
+from phoenix_forge.train.base import load_base, quiet
+from phoenix_forge.train.batches import Batch
+from phoenix_forge.train.choose import Choice
+from phoenix_forge.train.loop import Job, train
+from phoenix_forge.weights.base import open_base
 
 FP32 = Choice("cpu", "fp32", 32, "adamw", "")
 LENGTH, COUNT = 48, 6

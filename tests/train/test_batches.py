@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from train_helpers import turns, write_lines
 
-from forge.chat.encode import Encoded
-from forge.errors import UsageError
-from forge.train.batches import SHARED, Batch, encode, halves, pack, shared_prefix, tensors
+from phoenix_forge.chat.encode import Encoded
+from phoenix_forge.errors import UsageError
+from phoenix_forge.train.batches import SHARED, Batch, encode, halves, pack, shared_prefix, tensors
 
 LENGTH = 60
 CPU = torch.device("cpu")

@@ -12,12 +12,12 @@ import torch
 from safetensors import SafetensorError
 from train_helpers import Recorder
 
-from forge.core.config import TrainConfig
-from forge.errors import EnvironmentProblem, UsageError
-from forge.train import checkpoints
-from forge.train.optimise import optimizer
-from forge.train.trackers import open_tracker
-from forge.train.watch import History, Watch
+from phoenix_forge.core.config import TrainConfig
+from phoenix_forge.errors import EnvironmentProblem, UsageError
+from phoenix_forge.train import checkpoints
+from phoenix_forge.train.optimise import optimizer
+from phoenix_forge.train.trackers import open_tracker
+from phoenix_forge.train.watch import History, Watch
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from forge.core.config import TrainConfig
-from forge.errors import EnvironmentProblem
-from forge.train import choose as module
-from forge.train.base import load_base, quiet
-from forge.train.choose import choose
+from phoenix_forge.core.config import TrainConfig
+from phoenix_forge.errors import EnvironmentProblem
+from phoenix_forge.train import choose as module
+from phoenix_forge.train.base import load_base, quiet
+from phoenix_forge.train.choose import choose
 
 HALF_A_BILLION = 500_000_000
 

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from forge.core.config import assemble
-from forge.core.workspace import Workspace
-from forge.train.curve import FEW, NOTHING, read_curve, smoothed, write_curve
+from phoenix_forge.core.config import assemble
+from phoenix_forge.core.workspace import Workspace
+from phoenix_forge.train.curve import FEW, NOTHING, read_curve, smoothed, write_curve
 
 FIGURES = {"steps": 1200, "loss": 0.41234, "eval_loss": 0.5, "tokens_per_second": 3504.2, "train_seconds": 4210.3,
            "peak_vram_bytes": 14_300_000_000, "peak_rss_bytes": 3_012_000_000, "method": "NF4 base, bf16 adapters",
@@ -90,7 +90,7 @@ def test_any_number_of_steps(draw, steps):
 
 
 def test_the_users_own_style_and_pyplot_stay_out_of_it(draw):
-    program = ("import sys, matplotlib\nfrom pathlib import Path\nfrom forge.train.curve import write_curve\n"
+    program = ("import sys, matplotlib\nfrom pathlib import Path\nfrom phoenix_forge.train.curve import write_curve\n"
                "matplotlib.rcParams.update({'figure.facecolor': 'black', 'font.size': 5})\n"
                "write_curve(*map(Path, sys.argv[1:]), 'ada <7B>', {})\n"
                "assert [matplotlib.rcParams[key] for key in ('figure.facecolor', 'font.size')] == ['black', 5]\n"
@@ -103,7 +103,8 @@ def test_the_users_own_style_and_pyplot_stay_out_of_it(draw):
 
 
 def test_importing_loads_no_matplotlib():
-    subprocess.run([sys.executable, "-c", "import sys, forge.train.curve\nsys.exit('matplotlib' in sys.modules)"],
+    subprocess.run([sys.executable, "-c",
+                    "import sys, phoenix_forge.train.curve\nsys.exit('matplotlib' in sys.modules)"],
                    check=True, timeout=60)
 
 

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forge.catalog.families import QWEN2
-from forge.chat.encode import Encoder
-from forge.chat.template import Message
-from forge.core.config import TrainConfig
-from forge.train import generate as generating
-from forge.train.choose import choose
-from forge.train.generate import SHARED, Writer, batches, generate
-from forge.weights.base import open_base
-from forge.weights.tiny import build_tiny
+from phoenix_forge.catalog.families import QWEN2
+from phoenix_forge.chat.encode import Encoder
+from phoenix_forge.chat.template import Message
+from phoenix_forge.core.config import TrainConfig
+from phoenix_forge.train import generate as generating
+from phoenix_forge.train.choose import choose
+from phoenix_forge.train.generate import SHARED, Writer, batches, generate
+from phoenix_forge.weights.base import open_base
+from phoenix_forge.weights.tiny import build_tiny
 
 LOUDER = 8.0  # how much more than random weights do these look at what is before the last token
 FACTOR = 2.5  # standard deviations: how likely the end is at every token

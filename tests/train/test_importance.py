@@ -9,18 +9,18 @@ import numpy as np
 import psutil
 import pytest
 
-from forge.catalog.families import FAMILIES, Family
-from forge.chat.encode import Encoder
-from forge.core.report import Silent
-from forge.gguf.imatrix import Matrix, read, write
-from forge.gguf.names import gguf_names
-from forge.train import importance
-from forge.train.importance import Place, chosen_chunks, collect, place
-from forge.weights.base import open_base
-from forge.weights.merge import write_merged
-from forge.weights.safetensors import Tensor
-from forge.weights.safetensors import write as write_safetensors
-from forge.weights.tiny import build_tiny
+from phoenix_forge.catalog.families import FAMILIES, Family
+from phoenix_forge.chat.encode import Encoder
+from phoenix_forge.core.report import Silent
+from phoenix_forge.gguf.imatrix import Matrix, read, write
+from phoenix_forge.gguf.names import gguf_names
+from phoenix_forge.train import importance
+from phoenix_forge.train.importance import Place, chosen_chunks, collect, place
+from phoenix_forge.weights.base import open_base
+from phoenix_forge.weights.merge import write_merged
+from phoenix_forge.weights.safetensors import Tensor
+from phoenix_forge.weights.safetensors import write as write_safetensors
+from phoenix_forge.weights.tiny import build_tiny
 
 FP32 = Place("cpu", "fp32", 0)
 IDS = np.random.default_rng(0).integers(0, 400, (9, 40)).tolist()

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from forge.train.engine import attention, kernels
-from forge.train.engine.attention import Spans, attend, attend_backward
+from phoenix_forge.train.engine import attention, kernels
+from phoenix_forge.train.engine.attention import Spans, attend, attend_backward
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")]
 CUDA, BF16 = "cuda", torch.bfloat16

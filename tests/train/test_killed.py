@@ -24,9 +24,9 @@ def made(tmp_path_factory) -> Path:
 
 
 def forge(folder: Path, *arguments: str) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-m", "forge", *arguments, "--workspace", str(folder)],
+    return subprocess.Popen([sys.executable, "-m", "phoenix_forge", *arguments, "--workspace", str(folder)],
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd())})
+                            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd() / "src")})
 
 
 def digest(folder: Path) -> str:

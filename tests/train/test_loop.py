@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from train_helpers import Recorder, conversation, write_examples
 
-from forge.core.fsio import read_sealed
-from forge.errors import Preempted, StageFailed, UsageError
-from forge.train import checkpoints
-from forge.train.base import load_base
-from forge.train.batches import encode
-from forge.train.choose import choose
-from forge.train.loop import Job, train
+from phoenix_forge.core.fsio import read_sealed
+from phoenix_forge.errors import Preempted, StageFailed, UsageError
+from phoenix_forge.train import checkpoints
+from phoenix_forge.train.base import load_base
+from phoenix_forge.train.batches import encode
+from phoenix_forge.train.choose import choose
+from phoenix_forge.train.loop import Job, train
 
 
 def adapter_bytes(job: Job) -> dict[str, bytes]:

@@ -8,17 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from train_helpers import Recorder
 
-from forge.catalog.bases import BASES
-from forge.catalog.memory import GIB, Use, device_bytes, fits, passes, uses
-from forge.core.config import Config
-from forge.core.fsio import read_sealed
-from forge.core.workspace import Workspace
-from forge.errors import EnvironmentProblem
-from forge.stages import Context
-from forge.stages.train import prediction
-from forge.train import checkpoints
-from forge.train.adapted import EngineModel
-from forge.train.loop import train
+from phoenix_forge.catalog.bases import BASES
+from phoenix_forge.catalog.memory import GIB, Use, device_bytes, fits, passes, uses
+from phoenix_forge.core.config import Config
+from phoenix_forge.core.fsio import read_sealed
+from phoenix_forge.core.workspace import Workspace
+from phoenix_forge.errors import EnvironmentProblem
+from phoenix_forge.stages import Context
+from phoenix_forge.stages.train import prediction
+from phoenix_forge.train import checkpoints
+from phoenix_forge.train.adapted import EngineModel
+from phoenix_forge.train.loop import train
 
 SEVEN, FOURTEEN = BASES["qwen2-7b"].sizes, BASES["qwen2.5-14b"].sizes
 HALF = BASES["qwen2-0.5b"].sizes

@@ -10,15 +10,15 @@ import torch
 from safetensors.torch import load_file
 from train_helpers import Recorder, conversation, write_examples
 
-from forge.catalog.memory import Fit, Use
-from forge.errors import Preempted
-from forge.train import loop
-from forge.train.batches import Batch, encode, pack, tensors
-from forge.train.choose import choose
-from forge.train.engine.load import LoraSettings, Placement, load, reader
-from forge.train.engine.model import Keep
-from forge.train.loop import train
-from forge.weights.base import open_base
+from phoenix_forge.catalog.memory import Fit, Use
+from phoenix_forge.errors import Preempted
+from phoenix_forge.train import loop
+from phoenix_forge.train.batches import Batch, encode, pack, tensors
+from phoenix_forge.train.choose import choose
+from phoenix_forge.train.engine.load import LoraSettings, Placement, load, reader
+from phoenix_forge.train.engine.model import Keep
+from phoenix_forge.train.loop import train
+from phoenix_forge.weights.base import open_base
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")]
 

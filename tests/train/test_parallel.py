@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from train_helpers import bells_workspace, conversation, write_examples
 
-from forge.train.parallel import World, first, launched
+from phoenix_forge.train.parallel import World, first, launched
 
 TRAIN = "max_length: 256, tokens_per_update: 1024, max_steps: 4, save_steps: 2, micro_batch: 1"
 
@@ -22,9 +22,10 @@ def workspace(tmp_path_factory) -> Path:
 
 
 def forge(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
-    done = subprocess.run([sys.executable, "-m", "forge", *arguments, "--workspace", str(folder)], capture_output=True,
-                          text=True, check=False, timeout=300,
-                          env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd()), **environment})
+    done = subprocess.run([sys.executable, "-m", "phoenix_forge", *arguments, "--workspace", str(folder)],
+                          capture_output=True, text=True, check=False, timeout=300,
+                          env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd() / "src"),
+                               **environment})
     assert done.returncode == 0, done.stderr[-3000:]
     return done
 
@@ -48,8 +49,8 @@ def test_two_processes_train_what_one_trains(workspace):
 def test_a_process_that_keeps_no_record_writes_nothing(tmp_path):
     from train_helpers import Recorder
 
-    from forge.train.trackers import open_tracker
-    from forge.train.watch import History, Watch
+    from phoenix_forge.train.trackers import open_tracker
+    from phoenix_forge.train.watch import History, Watch
     watch = Watch(None, Recorder(), open_tracker("none", tmp_path, "x", {}), 3, History(step=1))
     watch.log(2, loss=1.0)
     assert list(tmp_path.iterdir()) == []
@@ -73,6 +74,7 @@ def test_sharded_layers_are_gathered_whole(tmp_path):
     script = Path(__file__).with_name("sharded_process.py")
     done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
                            str(script), str(tmp_path), str(data)], capture_output=True, text=True, timeout=300,
-                          env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{Path.cwd()}:{script.parent}"})
+                          env={**os.environ, "OMP_NUM_THREADS": "1",
+                               "PYTHONPATH": f"{Path.cwd() / 'src'}:{script.parent}"})
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("equal") == 2

@@ -2,8 +2,8 @@
 
 import pytest
 
-from forge.core.config import TrainConfig
-from forge.train.optimise import learning_rate
+from phoenix_forge.core.config import TrainConfig
+from phoenix_forge.train.optimise import learning_rate
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])

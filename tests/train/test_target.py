@@ -9,25 +9,25 @@ from pathlib import Path
 import pytest
 from train_helpers import conversation, write_examples
 
-from forge.catalog.families import FAMILIES
-from forge.chat.encode import Encoder
-from forge.core.config import TrainConfig
-from forge.core.report import Silent
-from forge.errors import UsageError
-from forge.weights.adapter import open_adapter
-from forge.weights.base import ModelFolder, open_base
-from forge.weights.merge import merged
-from forge.weights.safetensors import Tensor, write
-from forge.weights.tiny import build_tiny
+from phoenix_forge.catalog.families import FAMILIES
+from phoenix_forge.chat.encode import Encoder
+from phoenix_forge.core.config import TrainConfig
+from phoenix_forge.core.report import Silent
+from phoenix_forge.errors import UsageError
+from phoenix_forge.weights.adapter import open_adapter
+from phoenix_forge.weights.base import ModelFolder, open_base
+from phoenix_forge.weights.merge import merged
+from phoenix_forge.weights.safetensors import Tensor, write
+from phoenix_forge.weights.tiny import build_tiny
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("bitsandbytes")
 
-from forge.train.base import load_base  # noqa: E402
-from forge.train.choose import Choice, dtype  # noqa: E402
-from forge.train.engine.load import LoraSettings, Placement, load, reader  # noqa: E402
-from forge.train.engine.model import Keep  # noqa: E402
-from forge.train.target import frozen_weights, held_out  # noqa: E402
+from phoenix_forge.train.base import load_base  # noqa: E402
+from phoenix_forge.train.choose import Choice, dtype  # noqa: E402
+from phoenix_forge.train.engine.load import LoraSettings, Placement, load, reader  # noqa: E402
+from phoenix_forge.train.engine.model import Keep  # noqa: E402
+from phoenix_forge.train.target import frozen_weights, held_out  # noqa: E402
 
 
 def choice(precision: str, bits: int = 4) -> Choice:
@@ -55,7 +55,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., ModelFolder]
 def test_what_the_engine_has_beside_its_adapter(made: Callable[..., ModelFolder], family: str, precision: str,
                                                 monkeypatch: pytest.MonkeyPatch) -> None:
     """Groups of layers are quantised together there, and rows by the block here: the bits are the same."""
-    monkeypatch.setattr("forge.train.target._ROWS", 1000)
+    monkeypatch.setattr("phoenix_forge.train.target._ROWS", 1000)
     model, kind = made(family), dtype(precision)
     decoder = load(model.folder, model.config, model.family.model_type, reader(model), LoraSettings((), 1, 1.0, 0),
                    Placement(torch.device("cpu"), kind, 4, expanded=True), Keep(0))
@@ -80,7 +80,7 @@ def test_what_peft_has_beside_its_adapter(made: Callable[..., ModelFolder], prec
                                           monkeypatch: pytest.MonkeyPatch) -> None:
     from bitsandbytes.functional import dequantize_4bit
 
-    monkeypatch.setattr("forge.train.target._ROWS", 1000)
+    monkeypatch.setattr("phoenix_forge.train.target._ROWS", 1000)
     model = made("qwen2")
     frozen = frozen_weights(model, TrainConfig(dora=True), choice(precision))  # DoRA is PEFT's to train
     modules = load_base(model.folder, choice(precision)).named_modules()

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from forge.core.config import TrainConfig
-from forge.errors import EnvironmentProblem
-from forge.train import trackers
-from forge.train.trackers import KINDS, check_tracker, open_tracker
+from phoenix_forge.core.config import TrainConfig
+from phoenix_forge.errors import EnvironmentProblem
+from phoenix_forge.train import trackers
+from phoenix_forge.train.trackers import KINDS, check_tracker, open_tracker
 
 
 def scalars(folder: Path, tag: str) -> list[tuple[int, float]]:
@@ -54,7 +54,7 @@ def test_a_missing_package_is_said_before_anything_starts(tmp_path, monkeypatch,
 
 
 def test_looking_for_the_packages_loads_none():
-    program = ("import sys\nfrom forge.train.trackers import KINDS, check_tracker\n"
+    program = ("import sys\nfrom phoenix_forge.train.trackers import KINDS, check_tracker\n"
                "for kind in KINDS: check_tracker(kind)\n"
                "sys.exit(bool({'torch', 'tensorboard', 'trackio', 'matplotlib'} & set(sys.modules)))")
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
@@ -108,7 +108,7 @@ import json, socket, sys
 from pathlib import Path
 def refuse(*_): print("asked the network", file=sys.stderr); raise OSError("no network in this test")
 socket.socket.connect = socket.getaddrinfo = refuse
-from forge.train.trackers import open_tracker
+from phoenix_forge.train.trackers import open_tracker
 folder, name, first, last, at, resumed = sys.argv[1:]
 tracker = open_tracker("trackio", Path(folder), name, {"rank": 16}, int(resumed))
 for step in range(int(first), int(last)):

@@ -7,20 +7,20 @@ import pytest
 import torch
 from train_helpers import conversation, write_examples
 
-from forge.catalog.families import FAMILIES, Family
-from forge.catalog.memory import sizes
-from forge.chat.encode import Encoded, Encoder
-from forge.train.base import load_base, quiet
-from forge.train.batches import Batch, encode, pack, tensors
-from forge.train.choose import Choice
-from forge.train.engine import starts
-from forge.train.engine.frozen import Packed
-from forge.train.engine.kernels import PLAIN, quantise
-from forge.train.engine.load import LoraSettings, Placement, load, reader
-from forge.train.engine.model import Decoder, Keep, soft_cross_entropy
-from forge.train.engine.shape import unsupported
-from forge.weights.base import open_base
-from forge.weights.tiny import build_tiny
+from phoenix_forge.catalog.families import FAMILIES, Family
+from phoenix_forge.catalog.memory import sizes
+from phoenix_forge.chat.encode import Encoded, Encoder
+from phoenix_forge.train.base import load_base, quiet
+from phoenix_forge.train.batches import Batch, encode, pack, tensors
+from phoenix_forge.train.choose import Choice
+from phoenix_forge.train.engine import starts
+from phoenix_forge.train.engine.frozen import Packed
+from phoenix_forge.train.engine.kernels import PLAIN, quantise
+from phoenix_forge.train.engine.load import LoraSettings, Placement, load, reader
+from phoenix_forge.train.engine.model import Decoder, Keep, soft_cross_entropy
+from phoenix_forge.train.engine.shape import unsupported
+from phoenix_forge.weights.base import open_base
+from phoenix_forge.weights.tiny import build_tiny
 
 CPU, RANK, SCALING = torch.device("cpu"), 4, 2.0
 WRITTEN_OUT = [f for f in FAMILIES if unsupported({}, f.model_type, 1) is None]

@@ -8,17 +8,17 @@ import torch
 from safetensors.torch import load_file
 from train_helpers import Recorder, conversation, write_examples
 
-from forge.catalog.families import FAMILIES
-from forge.catalog.memory import Use
-from forge.chat.encode import Encoder
-from forge.errors import StageFailed, UsageError
-from forge.train.adapted import Wanted, open_adapted
-from forge.train.base import load_base, quiet
-from forge.train.batches import encode
-from forge.train.choose import Choice
-from forge.train.loop import train
-from forge.weights.base import open_base
-from forge.weights.tiny import build_tiny
+from phoenix_forge.catalog.families import FAMILIES
+from phoenix_forge.catalog.memory import Use
+from phoenix_forge.chat.encode import Encoder
+from phoenix_forge.errors import StageFailed, UsageError
+from phoenix_forge.train.adapted import Wanted, open_adapted
+from phoenix_forge.train.base import load_base, quiet
+from phoenix_forge.train.batches import encode
+from phoenix_forge.train.choose import Choice
+from phoenix_forge.train.loop import train
+from phoenix_forge.weights.base import open_base
+from phoenix_forge.weights.tiny import build_tiny
 
 FP32 = Choice("cpu", "fp32", 32, "adamw", "")
 
@@ -140,7 +140,7 @@ def test_the_best_validation_wins_and_training_stops_early(make_job, settings, e
 
 
 def test_a_loss_that_climbs_and_stays_up_has_diverged():
-    from forge.train.watch import PATIENCE, History
+    from phoenix_forge.train.watch import PATIENCE, History
     history = History()
     assert all(history.trained(i, 2.0 - i / 100) is None for i in range(100))
     said = [history.trained(100 + i, 9.0) for i in range(2 * PATIENCE)]
@@ -151,7 +151,7 @@ def test_a_loss_that_climbs_and_stays_up_has_diverged():
 
 
 def test_a_gradient_that_is_zero_everywhere_is_told_at_once(make_job, settings, encoder, monkeypatch):
-    from forge.train.adapted import EngineModel
+    from phoenix_forge.train.adapted import EngineModel
     monkeypatch.setattr(EngineModel, "step", lambda self, batch, scale, seed: torch.tensor(3.0))
     with pytest.raises(StageFailed, match="nothing is being trained: the first gradient is zero"):
         train(make_job(), settings(), 8, encoder, Recorder())

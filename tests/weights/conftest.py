@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from forge.weights.base import open_base
-from forge.weights.safetensors import NUMPY, Tensor, write
-from forge.weights.tiny import build_tiny
+from phoenix_forge.weights.base import open_base
+from phoenix_forge.weights.safetensors import NUMPY, Tensor, write
+from phoenix_forge.weights.tiny import build_tiny
 
 _TEXTS = ["The forge turns documents into a model. It merges, quantises and writes.\n" * 20,
           "def merge(base, adapter):\n    return base + adapter\n" * 20]

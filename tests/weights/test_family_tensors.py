@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from forge.catalog.families import FAMILIES, Family
-from forge.chat.encode import Encoder
-from forge.weights.base import open_base
-from forge.weights.layout import layout, tied
+from phoenix_forge.catalog.families import FAMILIES, Family
+from phoenix_forge.chat.encode import Encoder
+from phoenix_forge.weights.base import open_base
+from phoenix_forge.weights.layout import layout, tied
 
 BY_NAME = {family.name: family for family in FAMILIES}
 SIZES = {"hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4, "num_key_value_heads": 2,

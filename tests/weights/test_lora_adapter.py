@@ -4,11 +4,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from forge.errors import StageFailed, UsageError
-from forge.weights.adapter import open_adapter
-from forge.weights.base import open_base
-from forge.weights.merge import merged
-from forge.weights.safetensors import Tensor, write
+from phoenix_forge.errors import StageFailed, UsageError
+from phoenix_forge.weights.adapter import open_adapter
+from phoenix_forge.weights.base import open_base
+from phoenix_forge.weights.merge import merged
+from phoenix_forge.weights.safetensors import Tensor, write
 
 Make = Callable[..., Path]
 FIRST = "base_model.model.model.layers.0.self_attn.q_proj"

@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from forge.core.fsio import replaced_path
-from forge.weights import safetensors
-from forge.weights.base import INDEX, open_base
-from forge.weights.safetensors import Tensor, write
-from forge.weights.writer import write_shards
+from phoenix_forge.core.fsio import replaced_path
+from phoenix_forge.weights import safetensors
+from phoenix_forge.weights.base import INDEX, open_base
+from phoenix_forge.weights.safetensors import Tensor, write
+from phoenix_forge.weights.writer import write_shards
 
 SEED = int(os.environ.get("FORGE_KILL_SEED", "5"))
 KILLS = 20

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from forge.errors import UsageError
-from forge.weights.base import open_base
-from forge.weights.safetensors import read_header
+from phoenix_forge.errors import UsageError
+from phoenix_forge.weights.base import open_base
+from phoenix_forge.weights.safetensors import read_header
 
 
 def edit(folder: Path, **changes: object) -> None:
@@ -32,7 +32,7 @@ def test_an_opened_base_knows_its_tensors(tiny: Path) -> None:
 
 
 def test_opening_imports_neither_torch_nor_numpy_readers(tiny: Path) -> None:
-    code = ("import sys; from pathlib import Path; from forge.weights.base import open_base; "
+    code = ("import sys; from pathlib import Path; from phoenix_forge.weights.base import open_base; "
             f"open_base(Path({str(tiny)!r})); sys.exit('torch' in sys.modules or 'transformers' in sys.modules)")
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from forge.catalog.families import FAMILIES
-from forge.core.report import Silent
-from forge.gguf.write import quantize
-from forge.weights.adapter import open_adapter
-from forge.weights.base import open_base
-from forge.weights.merge import _embedded, merged, write_merged
-from forge.weights.writer import copy_side_files, write_shards
+from phoenix_forge.catalog.families import FAMILIES
+from phoenix_forge.core.report import Silent
+from phoenix_forge.gguf.write import quantize
+from phoenix_forge.weights.adapter import open_adapter
+from phoenix_forge.weights.base import open_base
+from phoenix_forge.weights.merge import _embedded, merged, write_merged
+from phoenix_forge.weights.writer import copy_side_files, write_shards
 
 torch = pytest.importorskip("torch")
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 
-from forge.errors import UsageError
-from forge.weights.safetensors import Files, Tensor, read_header, write
+from phoenix_forge.errors import UsageError
+from phoenix_forge.weights.safetensors import Files, Tensor, read_header, write
 
 ARRAYS = {"a": np.arange(6, dtype="<f4").reshape(2, 3), "b": np.arange(4, dtype="<f2"),
           "c": np.array([[0x3F80, 0x4000]], "<u2")}

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from forge.chat.encode import Encoder
-from forge.weights.base import open_base
+from phoenix_forge.chat.encode import Encoder
+from phoenix_forge.weights.base import open_base
 
 
 def contents(folder: Path) -> dict[str, bytes]:

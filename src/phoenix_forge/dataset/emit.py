@@ -1,0 +1,294 @@
+"""A document's extract and its resolution → its lines of the dataset, within its token budget.
+
+A pure function again: the same extract, resolution and settings give the same bytes in any process. The budget is the
+document's own, `dataset.amplification` trained tokens for each of its source tokens, so that a change elsewhere does
+not move it. What a teacher wrote comes on top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from io import BytesIO
+from itertools import islice
+from random import Random
+from typing import NamedTuple
+
+import numpy as np
+
+from phoenix_forge.core.config import Config
+from phoenix_forge.corpus.document import Document
+from phoenix_forge.dataset.extract import Extract, Known, Part, fitting
+from phoenix_forge.dataset.probes import Guard
+from phoenix_forge.dataset.resolve import Resolution
+from phoenix_forge.examples.example import Example, Scale, most_tokens, share_of, stable_hash
+from phoenix_forge.questions import ALWAYS, BESIDE, LATE, link_facts
+from phoenix_forge.questions.briefly import briefly
+
+DENSE = 4  # amplification from which every short fact is asked in at least one full turn of wordings, budget or not
+SHORT_TOKENS = 64  # what a short answer is
+BRIEF = ("asked", "gap")  # kinds whose answers have a core that is asked for by itself
+# Recitations, refusals and where things are: few of these beside the questions for what a document says.
+ASIDE = ("missing", "unknown", "file", "outline", "code", "members", "row", "term")
+FACTS_PER_ASIDE = 3  # examples that ask for facts before one of ASIDE may be added
+NO_FACT = (*ASIDE, "link")
+HELD_FROM = 8  # a fact with this many wordings gives its last one to validation
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The settings that emitting depends on; `system` is the prompt shown with every second question, if any."""
+
+    amplification: float
+    validation: float
+    seed: int
+    system: str | None
+    open_book: float
+
+    @staticmethod
+    def of(cfg: Config, system: str | None) -> Recipe:
+        own = cfg.dataset
+        return Recipe(own.amplification, own.validation, own.seed, system, own.open_book)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A document's lines, and what they amount to: `tokens` to teach and of these `covered`, `trained` in all examples;
+    `facts` that are asked for; `kinds` maps a kind to [examples, trained tokens]. `spare` is a validation line for a
+    corpus that has no other. `lost` says why a document whose lines took too much has none.
+    """
+
+    train: bytes = b""
+    validation: bytes = b""
+    spare: str = ""
+    spare_order: str = ""
+    tokens: int = 0
+    covered: int = 0
+    trained: int = 0
+    examples: int = 0
+    held: int = 0
+    facts: int = 0
+    kinds: dict[str, list[int]] = field(default_factory=dict)
+    lost: str = ""
+
+
+class Turn(NamedTuple):
+    """Some wordings of one fact, added together; `at` is the first one's place among the fact's wordings, `cost` about
+    the tokens that they train."""
+
+    part: int
+    fact: Known
+    at: int
+    forms: tuple[str, ...]
+    cost: float
+
+
+def emit(found: Extract, resolution: Resolution, recipe: Recipe, scale: Scale) -> Block:
+    """Coverage first, then short facts in several wordings, then whatever the budget still allows."""
+    taught = [found.parts[i] for i in resolution.taught]
+    if not taught:
+        return Block()
+    if taught[0].text.kind == "seed":
+        return _seed_lines(found, taught, recipe)
+    known = _known(found, resolution, recipe, scale)
+    tokens = sum(part.tokens for part in taught)
+    density = tokens / sum(len(part.body) for part in taught)  # tokens a character: counting comes after choosing
+    musts: list[Turn] = []
+    queues: list[list[Turn]] = []
+    held: list[Turn] = []
+    once = any(fact.first == BESIDE for facts in known for fact in facts)
+    for i, facts in zip(resolution.taught, known, strict=True):
+        must, queue, extra = _turns(i, facts, density, recipe.amplification >= DENSE, once=once)
+        musts += must
+        held += extra
+        queues.append(queue)
+    spent = sum(part.trained for part in taught) + sum(turn.cost for turn in musts if turn.fact.first != BESIDE)
+    budget = tokens * recipe.amplification
+    asking = sum(len(turn.forms) for turn in musts if turn.fact.first != BESIDE)
+    chosen = [*musts, *_spend(queues, budget - spent, asking, f"{recipe.seed}\0{found.path}")]
+    made = _lines(found, taught, resolution, chosen, scale, recipe)
+    wanted = share_of(len(made) * recipe.validation, "validation", recipe.seed, found.path)
+    asked = _held_examples(held, made, max(1, wanted), found, resolution.probes, recipe, scale)
+    whole = block(made, asked[:wanted], asked[:1], tokens, sum(part.tokens for part in taught if part.taught))
+    return replace(whole, facts=len({(turn.part, turn.fact.gold or turn.fact.answer) for turn in chosen
+                                     if turn.fact.kind not in NO_FACT}))
+
+
+def _known(found: Extract, resolution: Resolution, recipe: Recipe, scale: Scale) -> list[list[Known]]:
+    """Each taught part's facts without the wordings that are not to be used."""
+    dropped, number = set(np.frombuffer(resolution.dropped, np.uint32).tolist()), 0
+    kept: list[tuple[int, Known, list[str]]] = []
+    for i, part in enumerate(found.parts):
+        for fact in part.facts:
+            forms = [form for at, form in enumerate(fact.forms, number) if at not in dropped]
+            number += len(fact.forms)
+            kept.append((i, fact, forms))
+    kept = [*((resolution.taught[0], fact, list(fact.forms)) for fact in _links(found, resolution, recipe, scale)),
+            *kept]
+    if resolution.probes:
+        bad = iter(_guard(resolution.probes).leaks([form for _, _, forms in kept for form in forms]).tolist())
+        kept = [(i, fact, [form for form in forms if not next(bad)]) for i, fact, forms in kept]
+    by_part: dict[int, list[Known]] = {i: [] for i in resolution.taught}
+    for i, fact, forms in kept:
+        if forms and i in by_part:
+            by_part[i].append(fact if len(forms) == len(fact.forms) else fact._replace(forms=tuple(forms)))
+    return list(by_part.values())
+
+
+def _links(found: Extract, resolution: Resolution, recipe: Recipe, scale: Scale) -> list[Known]:
+    """Facts about documents that link to each other: their titles are only known now."""
+    if not resolution.links_to and not resolution.linked_from:
+        return []
+    title = found.name if resolution.twin else found.title
+    named = Document(found.path, found.name, found.sha256, "", title, (), np.zeros(1, np.int64))
+    made = link_facts(named, resolution.links_to, resolution.linked_from)
+    span = found.parts[0].span
+    return [fitting(fact, fact.forms, Example(fact.kind, "", "", found.path, span, found.sha256, recipe.system),
+                    view, scale.plain, scale) for view, fact in made]
+
+
+def _turns(part: int, facts: Sequence[Known], density: float, dense: bool, *, once: bool
+           ) -> tuple[list[Turn], list[Turn], list[Turn]]:
+    """What must be asked of a part, what is asked as the budget allows, in order, and what is held out. `once`: nothing
+    has a second turn, for beside a teacher's questions more wordings of the rules' only take room."""
+    must: list[Turn] = []
+    queue: list[tuple[int, int, Turn]] = []
+    held: list[Turn] = []
+    for order, fact in enumerate(facts):
+        forms, cost = fact.forms, len(fact.gold if fact.kind in BRIEF else fact.answer) * density + 1
+        if len(forms) >= HELD_FROM:
+            held.append(Turn(part, fact, len(forms) - 1, forms[-1:], cost))
+            forms = forms[:-1]
+        short = cost <= SHORT_TOKENS
+        step = fact.per_turn if short else max(1, fact.per_turn // 3)
+        for i, at in enumerate(range(0, len(forms), step)):
+            some = forms[at:at + step]
+            turn = Turn(part, fact, at, some, cost * len(some))
+            if fact.first == BESIDE or (i == 0 and dense and short and fact.first == ALWAYS):
+                must.append(turn)
+            elif i == 0 or not once:
+                queue.append((i + (fact.first == LATE), order, turn))
+    return must, [turn for _, _, turn in sorted(queue, key=lambda entry: entry[:2])], held
+
+
+def _spend(queues: list[list[Turn]], budget: float, facts: int, seed: str) -> list[Turn]:
+    """One turn of each part after the other, as far as the budget goes, and as far as there are facts beside those of
+    ASIDE; parts come in a fixed random order. `facts` are the examples that ask for one already."""
+    chosen: list[Turn] = []
+    asides = 0
+    queues = [queue for queue in queues if queue]
+    Random(seed).shuffle(queues)
+    for i in range(max(map(len, queues), default=0)):
+        for queue in queues:
+            if i >= len(queue) or queue[i].cost > budget:
+                continue
+            kind, count = queue[i].fact.kind, len(queue[i].forms)
+            if kind in ASIDE and (asides + count) * FACTS_PER_ASIDE > facts:
+                continue
+            chosen.append(queue[i])
+            budget -= queue[i].cost
+            asides += count * (kind in ASIDE)
+            facts += count * (kind not in NO_FACT)
+    return chosen
+
+
+def _held_examples(held: list[Turn], made: Made, wanted: int, found: Extract, probes: tuple[str, ...], recipe: Recipe,
+                   scale: Scale) -> list[Example]:
+    """The first `wanted` of the held wordings, in a fixed random order, that fit a row, are asked of nothing else and
+    near no probe."""
+    asked = {(example.prompt, example.answer) for example, _ in made}
+    order = sorted(held, key=lambda turn: stable_hash("validation", recipe.seed, found.path, *turn.forms))
+    fresh = (example for turn in order for example in _examples(found, turn, recipe, scale)
+             if (example.prompt, example.answer) not in asked
+             and scale.fits(example, most_tokens(example.answer) + 1))
+    some = list(islice(fresh, 2 * wanted))  # looked at together: one by one takes ten times as long
+    bad = _leaks(probes, some)
+    return [example for example, leak in zip(some, bad, strict=True) if not leak][:wanted]
+
+
+@lru_cache(maxsize=1)
+def _guard(probes: tuple[str, ...]) -> Guard:
+    """A document's, which is asked several times."""
+    return Guard(probes)
+
+
+def _leaks(probes: tuple[str, ...], examples: Sequence[Example]) -> list[bool]:
+    """Whether the prompts come near a probe. The wordings themselves have been looked at, but an ending or a passage
+    can, too."""
+    if not probes or not examples:
+        return [False] * len(examples)
+    leaks: list[bool] = _guard(probes).leaks([example.prompt for example in examples]).tolist()
+    return leaks
+
+
+Made = list[tuple[Example, int]]
+
+
+def _lines(found: Extract, taught: Sequence[Part], resolution: Resolution, chosen: list[Turn], scale: Scale,
+           recipe: Recipe) -> Made:
+    """Examples with their trained tokens, part by part, each once."""
+    asked = [(turn, _examples(found, turn, recipe, scale)) for turn in chosen]
+    answers = list(dict.fromkeys(example.answer for _, examples in asked for example in examples))
+    tokens = dict(zip(answers, scale.counts(answers), strict=True))
+    bad = iter(_leaks(resolution.probes, [example for _, examples in asked for example in examples]))
+    by_part: dict[int, list[Example]] = {number: [] for number in resolution.taught}
+    for turn, examples in asked:
+        by_part[turn.part] += [example for example in examples if not next(bad)]
+    made: dict[tuple[str, str], tuple[Example, int]] = {}
+    for part, own in zip(taught, by_part.values(), strict=True):
+        whole = part.text
+        prompt = part.held if resolution.twin and part.held else whole.forms[0]
+        text = Example(whole.kind, prompt, whole.answer, found.path, whole.span, found.sha256)
+        made[text.prompt, text.answer] = (text, part.trained)
+        for example in own:
+            if scale.fits(example, tokens[example.answer] + 1):
+                made.setdefault((example.prompt, example.answer), (example, tokens[example.answer] + 1))
+    return list(made.values())
+
+
+def _examples(found: Extract, turn: Turn, recipe: Recipe, scale: Scale) -> list[Example]:
+    """Each wording, every second with the system prompt of the deployed model. Where the answer has a checkable core,
+    that alone is asked for, the first wording gets the whole answer as well, and some come once more with the passages
+    that a search brings."""
+    fact, place = turn.fact, (found.path, turn.fact.span, found.sha256)
+    if fact.kind not in BRIEF:
+        return [Example(fact.kind, form, fact.answer, *place, recipe.system if i % 2 else None)
+                for i, form in enumerate(turn.forms, turn.at)]
+    core = scale.plain(fact.gold)
+    made = [Example(fact.kind, briefly(form, found.language), core, *place, recipe.system if i % 2 else None)
+            for i, form in enumerate(turn.forms, turn.at)]
+    if turn.at == 0 and fact.kind == "asked":
+        made.insert(1, Example("asked_whole", turn.forms[0], fact.answer, *place))
+        made[2:2] = [Example("asked_open", prompt, answer, *place) for prompt, answer in fact.opened]
+    return made
+
+
+def _seed_lines(found: Extract, taught: Sequence[Part], recipe: Recipe) -> Block:
+    made = [(Example("seed", p.text.forms[0], p.text.answer, found.path, p.span, found.sha256), p.trained)
+            for p in taught]
+    held = [Example("seed", p.held, p.text.answer, found.path, p.span, found.sha256) for p in taught if p.held]
+    held.sort(key=lambda example: stable_hash("validation", example.id))
+    wanted = share_of(len(made) * recipe.validation, "validation", recipe.seed, found.path)
+    return block(made, held[:wanted], held[:1], sum(part.tokens for part in taught),
+                 sum(part.tokens for part in taught if part.taught))
+
+
+def block(made: Made, held: Sequence[Example] = (), spare: Sequence[Example] = (), tokens: int = 0, covered: int = 0
+          ) -> Block:
+    """What examples amount to, as lines."""
+    kinds: dict[str, list[int]] = {}
+    for example, trained in made:
+        count = kinds.setdefault(example.kind, [0, 0])
+        count[0] += 1
+        count[1] += trained
+    return Block(_joined(example for example, _ in made), _joined(held),
+                 spare[0].line().decode() if spare else "", stable_hash("spare", spare[0].id) if spare else "", tokens,
+                 covered, sum(trained for _, trained in made), len(made), len(held), kinds=kinds)
+
+
+def _joined(examples: Iterable[Example]) -> bytes:
+    """Their lines, one at a time: each comes in a buffer of some kilobytes, which join() would hold for all of them."""
+    lines = BytesIO()
+    lines.writelines(example.line() for example in examples)
+    return lines.getvalue()

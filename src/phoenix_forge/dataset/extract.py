@@ -1,0 +1,369 @@
+"""One document → everything that can be said of it before the rest of the corpus is known.
+
+A pure function of the file's bytes, its place, the settings and the base's tokenizer: it runs in any process, and its
+result is kept under a key of these. `phoenix_forge.dataset.resolve` then decides across documents,
+`phoenix_forge.dataset.emit` writes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import unicodedata
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+
+from phoenix_forge.chat.encode import Encoder
+from phoenix_forge.core.config import Config
+from phoenix_forge.core.fsio import sha256_bytes, sha256_file
+from phoenix_forge.corpus import links
+from phoenix_forge.corpus.document import Document, Held
+from phoenix_forge.corpus.grams import filtered, grams, identities, some_at_a_time, words
+from phoenix_forge.corpus.guarded import Lost
+from phoenix_forge.corpus.load import Loaded, load
+from phoenix_forge.corpus.near_duplicates import sketches
+from phoenix_forge.corpus.prose import prose_of
+from phoenix_forge.corpus.split import Section, split
+from phoenix_forge.corpus.walk import File
+from phoenix_forge.errors import UsageError
+from phoenix_forge.examples.example import Example, Scale, most_tokens, stable_hash
+from phoenix_forge.examples.fact import Fact
+from phoenix_forge.questions import ALWAYS, OF_PROSE, TAUGHT, View, facts_of, phrasings, sources, text_forms
+
+SYSTEM_TOKENS = 128  # a longer system prompt is only shown in the identity examples: it would dwarf the questions
+LEAST = 16  # tokens below which a section is no longer text
+SHORTEST_PROMPT = 12  # tokens; see _text_examples
+SIMILARITY_GRAM = 3
+WORDINGS = ((12, 10), (math.inf, 40))  # up to which amplification how many wordings of a fact can be of use
+IN_ORDER = ("question", "gap")  # kinds whose wordings keep their order: best first, or whole and thinned in turn
+STEPS = (1, 5, 7, 11, 13)
+NAMES = ("question", "definition")  # kinds that ask for one thing by its name: the first place in the corpus keeps it
+Mend = Callable[[str], str]  # takes control tokens of the model out of a text
+PROBED = ("question", "definition", "entry", "table", "field", "key", "command", "edge")
+ABSENT = ("missing", "unknown")  # kinds about what is not there: little to learn from many wordings of one of these
+ABSENT_WORDINGS = 4
+FACT = np.dtype([("section", "u4"), ("forms", "u4"), ("named", "?"), ("probed", "i1"), ("answer", "u8"), ("gold", "u8"),
+                 ("pool", "u8"), ("order", "u8")])
+
+
+class Known(NamedTuple):
+    """A fact as it is kept; `span` counts bytes of the file."""
+
+    kind: str
+    forms: tuple[str, ...]
+    answer: str
+    span: tuple[int, int]
+    per_turn: int
+    first: int
+    gold: str = ""
+    pool: str = ""
+    opened: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A section as it is kept.
+
+    `text` is the example that carries its tokens, `trained` how many ids it trains; `taught` whether those ids were
+    seen to spell the section's text. `held` is another wording for it: in seed style the one to validate by, else one
+    with the file's name, for titles that several files have. `prose` is what of the body is no structure.
+    """
+
+    span: tuple[int, int]
+    tokens: int
+    headings: tuple[str, ...]
+    body: str
+    text: Known
+    trained: int
+    held: str | None
+    taught: bool
+    facts: tuple[Known, ...]
+    prose: str = ""
+
+
+@dataclass(frozen=True)
+class Extract:
+    """`skipped` says why a file is no document; it then has no parts. `links` may lead nowhere; `language` is "" where
+    nothing is asked for in it."""
+
+    path: str
+    name: str
+    sha256: str
+    title: str
+    notes: tuple[str, ...]
+    redactions: tuple[tuple[int, str], ...]
+    skipped: str | None
+    links: tuple[links.Link, ...]
+    parts: tuple[Part, ...]
+    language: str = ""
+    held: tuple[Held, ...] = ()
+
+    @property
+    def tokens(self) -> int:
+        return sum(part.tokens for part in self.parts)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """An extract as bytes, and what decisions across documents are made from: JSON, and arrays.
+
+    `facts` has dtype FACT, one row a fact in order; `golds` the checkable answers by the fact's number; `forms` one
+    hash a wording; `grams` a filter of the word 3-grams of all wordings; `sketches` COLUMNS hashes a part.
+    """
+
+    record: bytes
+    head: bytes
+    golds: bytes
+    links: bytes
+    facts: bytes
+    forms: bytes
+    grams: bytes
+    sketches: bytes
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker needs to extract. `system` is the prompt shown beside questions: None where it is too long."""
+
+    config: Config
+    scale: Scale
+    limit: int
+    system: str | None
+    wordings: int
+
+    @staticmethod
+    def of(config: Config, encoder: Encoder) -> Job:
+        """Raises UsageError where train.max_length leaves no room for text."""
+        scale = Scale(encoder, config.train.max_length)
+        room = config.train.max_length - scale.frame(None) - SHORTEST_PROMPT
+        limit = room * 7 // 8 if config.dataset.style == "seed" else min(config.section_tokens, room)
+        if limit < LEAST:
+            raise UsageError(
+                f"train.max_length {config.train.max_length} leaves {limit} tokens for a section beside the chat "
+                "template", fix=f"--set train.max_length={config.train.max_length - limit + 64}")
+        system = config.deploy.system
+        shown = system if system and encoder.count(system) <= SYSTEM_TOKENS else None
+        wordings = next(n for most, n in WORDINGS if config.dataset.amplification <= most)
+        return Job(config, scale, limit, shown, wordings)
+
+
+def extract(job: Job, file: File, data: bytes | None = None) -> Packed:
+    """Reads one file (or takes its bytes) and packs what it yields."""
+    loaded = load(file, job.config.dataset.secrets, data, personal=job.config.dataset.personal_data)
+    if loaded.document is None:
+        return pack(_empty(file, loaded), job.config.dataset.seed)
+    document = loaded.document
+    found = _parts(document, job)
+    if found is None:  # counted otherwise than the base counts: this document is counted the slow way
+        found = _parts(document, replace(job, scale=Scale(job.scale.encoder, job.scale.max_length, exact=True)))
+    assert found is not None
+    parts, language = found
+    made = Extract(document.path, document.name, document.sha256, document.title, document.notes, _lines(loaded), None,
+                   tuple(links.links(document)), tuple(parts), language, loaded.held)
+    return pack(made, job.config.dataset.seed)
+
+
+def lost(seed: int, why: Lost, file: File, data: bytes | None = None) -> Packed:
+    """What stands for a document that its limits, or its reader, left out."""
+    digest = sha256_file(file.path) if data is None else sha256_bytes(data)
+    return pack(_empty(file, Loaded(None, digest, [], why.reason)), seed)
+
+
+def _empty(file: File, loaded: Loaded) -> Extract:
+    return Extract(file.relative, file.name, loaded.sha256, "", (), _lines(loaded), loaded.skipped, (), (),
+                   held=loaded.held)
+
+
+def _lines(loaded: Loaded) -> tuple[tuple[int, str], ...]:
+    return tuple((finding.line, finding.kind) for finding in loaded.findings)
+
+
+# -- sections ----------------------------------------------------------------------------------------------------------
+
+
+def _parts(document: Document, job: Job) -> tuple[list[Part], str] | None:
+    """The document's sections with their facts, and its language; None where counts turn out not to be the base's own.
+    """
+    scale = job.scale
+    mend = scale.plain if scale.has_control(document.text + document.title + document.name) else str
+    sections = split(document, job.limit, lambda texts: scale.counts([*map(mend, texts)]))
+    whole = "".join(section.text for section in sections) == document.text
+    found = [section for section in sections if section.body]
+    if job.config.dataset.style == "seed":
+        texts = [_seed_text(section, i, len(found), mend, scale) for i, section in enumerate(found)]
+        known: list[list[tuple[View, Fact]]] = [[] for _ in found]
+        language = ""
+    else:
+        texts = [_text_examples(section, forms, mend, scale)
+                 for section, forms in zip(found, text_forms(found), strict=True)]
+        asked = sources(document, found)
+        known, language = [facts_of(source) for source in asked], asked[0].language if asked else ""
+    parts = []
+    examples = [example for example, _ in texts]
+    trained = _trained(examples, scale)
+    if trained and not scale.exact and scale.counts([examples[0].answer]) != [len(trained[0][0]) - 1]:
+        return None
+    for section, (example, held), facts, (ids, said) in zip(found, texts, known, trained, strict=True):
+        taught = _spelt(mend(section.body), said) and scale.fits(example, len(ids))
+        text = Known(example.kind, (example.prompt,), example.answer, example.span, 1, ALWAYS)
+        kept = [_known(document, view, fact, mend, job) for view, fact in facts]
+        parts.append(Part(example.span, section.tokens, section.headings, section.body, text, len(ids), held,
+                          taught and whole,
+                          tuple(fact for fact in kept if fact.forms), prose_of(section)))
+    return parts, language
+
+
+def _known(document: Document, view: View, fact: Fact, mend: Mend, job: Job) -> Known:
+    """The fact with as many wordings as can be of use, those that fit a training row."""
+    start, end = document.span(fact.start, fact.end)
+    wordings = ABSENT_WORDINGS if fact.kind in ABSENT else job.wordings
+    forms = _some(fact, document.path, wordings)
+    blank = Example(fact.kind, "", "", document.path, (start, end), document.sha256, job.system)
+    return fitting(fact, forms, blank, view, mend, job.scale)
+
+
+def fitting(fact: Fact, wordings: Sequence[str], blank: Example, view: View, mend: Mend, scale: Scale) -> Known:
+    """The fact with those of the wordings that fit a training row, told without counting where bytes settle it.
+    `blank` is what its examples are made from, `view` how it is asked."""
+    forms, answer = tuple(map(mend, wordings)), mend(fact.answer)
+    room = scale.max_length - scale.frame(blank.system) - most_tokens(answer)
+    if most_tokens("".join(forms)) >= room and max(map(most_tokens, forms)) >= room:
+        example, tokens = blank._replace(answer=answer), scale.encoder.count(answer) + 1
+        forms = tuple(form for form in forms if scale.fits(example._replace(prompt=form), tokens))
+    return Known(blank.kind, forms, answer, blank.span, view.per_turn, view.first, fact.gold,
+                 fact.pool, tuple((mend(prompt), mend(said)) for prompt, said in fact.opened))
+
+
+def _some(fact: Fact, path: str, most: int) -> tuple[str, ...]:
+    """The first wordings of a question, which come from best to least; of templates the first and a fixed random choice
+    of the others, so that neighbouring facts are not asked in the same words."""
+    forms = fact.forms
+    if fact.kind in IN_ORDER or len(forms) < 3:
+        return forms[:most]
+    rest, key = forms[1:], zlib.crc32(f"{path}\0{fact.start}\0{forms[0]}".encode(errors="surrogatepass"))
+    step = STEPS[key % len(STEPS)]  # a prime: it visits every place unless it divides their number
+    order = ((key >> 8) + i * (step if len(rest) % step else 1) for i in range(min(most - 1, len(rest))))
+    return (forms[0], *(rest[at % len(rest)] for at in order))
+
+
+def _text_examples(section: Section, forms: Sequence[str], mend: Mend, scale: Scale) -> tuple[Example, str]:
+    """The section's whole text, under the first wording that leaves room for it, which the last one always does; and
+    the same with the file's name, if that leaves room too."""
+    document = section.document
+    chosen = int(stable_hash(document.path, section.index)[:8], 16) % len(forms)
+    start, end = document.span(section.start, section.end)
+    whole = Example("text", "", mend(section.body), document.path, (start, end), document.sha256)
+
+    def first(*wordings: str) -> str:
+        fitting = (mend(form) for form in wordings[:-1])
+        return next((form for form in fitting if scale.fits(whole._replace(prompt=form), section.tokens + 1)),
+                    mend(wordings[-1]))
+
+    plain = first(forms[chosen], min(forms, key=len), f"Part {section.index + 1}.")
+    named = first(f"{forms[chosen]} The file is {document.name}.", f"{document.name}, part {section.index + 1}", plain)
+    return whole._replace(prompt=plain), named
+
+
+def _seed_text(section: Section, index: int, parts: int, mend: Mend, scale: Scale) -> tuple[Example, str | None]:
+    """The original recipe's line, without its truncation: a document that does not fit comes in parts."""
+    document = section.document
+    forms = phrasings.SEED if parts == 1 else phrasings.SEED_PART
+    start, end = document.span(section.start, section.end)
+    asked = [mend(form.format(s=document.name, n=index + 1, of=parts)) for form in forms]
+    first, second = (Example("seed", prompt, mend(section.body), document.path, (start, end), document.sha256)
+                     for prompt in asked)
+    if not scale.fits(first, section.tokens + 1):  # a long path
+        first = first._replace(prompt=f"Part {index + 1}.")
+    return first, second.prompt if scale.fits(second, section.tokens + 1) else None
+
+
+def _trained(examples: Sequence[Example], scale: Scale) -> list[tuple[list[int], str]]:
+    """The ids that each example trains, and what they spell."""
+    ids = scale.encoder.trained([example.messages for example in examples])
+    return list(zip(ids, scale.encoder.tokenizer.decode_batch(ids), strict=True))
+
+
+def _spelt(text: str, said: str) -> bool:
+    """Tokenizers may normalise to NFC, which spells the same characters."""
+    return text in said or unicodedata.normalize("NFC", text) in unicodedata.normalize("NFC", said)
+
+
+# -- packing -----------------------------------------------------------------------------------------------------------
+
+
+def pack(found: Extract, seed: int) -> Packed:
+    facts = [(i, fact) for i, part in enumerate(found.parts) for fact in part.facts]
+    forms = [form for _, fact in facts for form in fact.forms]
+    hashes, runs = _hashes(forms)
+    table = np.zeros(len(facts), FACT)
+    hashed = cache(_hash)
+    if facts:
+        table["section"] = [i for i, _ in facts]
+        table["forms"] = [len(fact.forms) for _, fact in facts]
+        table["named"] = [fact.kind in NAMES for _, fact in facts]
+        table["probed"] = [PROBED.index(fact.kind) if fact.gold and fact.kind in PROBED else -1 for _, fact in facts]
+        table["answer"] = [hashed(fact.answer.lower()) for _, fact in facts]
+    for i in np.flatnonzero(table["probed"] >= 0).tolist():
+        fact = facts[i][1]
+        table["gold"][i], table["pool"][i] = hashed(fact.gold.lower()), hashed(fact.pool.lower())
+        table["order"][i] = _hash(f"{seed}\0{found.path}\0{fact.forms[0]}")
+    head = {"path": found.path, "name": found.name, "title": found.title, "sha256": found.sha256, "notes": found.notes,
+            "redactions": found.redactions, "skipped": found.skipped, "held": [*map(tuple, found.held)],
+            "tokens": [part.tokens for part in found.parts], "wordings": len(forms)}
+    golds = {str(i): facts[i][1].gold for i in np.flatnonzero(table["probed"] >= 0).tolist()}
+    return Packed(zlib.compress(orjson.dumps(found, default=tuple), 1), orjson.dumps(head), orjson.dumps(golds),
+                  orjson.dumps(found.links), table.tobytes(),
+                  hashes.tobytes(), filtered(runs).tobytes(),
+                  sketches([part.body for part in found.parts]).tobytes())
+
+
+def _hashes(forms: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Of each wording one hash, and the hashes of the word 3-grams of all."""
+    hashes, runs = [], []
+    for some in some_at_a_time(forms):
+        found = words(some)
+        hashes.append(identities(found))
+        own = grams(found, SIMILARITY_GRAM)[0]
+        runs.append(own if len(some) == len(forms) else np.unique(own))  # a table's come over and over
+    return np.concatenate(hashes), np.concatenate(runs)
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest(), "little")
+
+
+def unpack(record: bytes) -> Extract:
+    found: dict[str, Any] = orjson.loads(zlib.decompress(record))
+    parts = tuple(Part(tuple(p["span"]), p["tokens"], tuple(p["headings"]), p["body"], _fact(p["text"]),
+                       p["trained"], p["held"], p["taught"], tuple(map(_fact, p["facts"])), p["prose"])
+                  for p in found.pop("parts"))
+    lists: dict[str, Any] = {key: tuple(found.pop(key)) for key in ("notes", "redactions")}
+    lists["held"] = tuple(Held(*each) for each in found.pop("held"))
+    lists["links"] = tuple(links.Link(**link) for link in found.pop("links"))
+    return Extract(**found, **lists, parts=parts)
+
+
+def _fact(kept: list) -> Known:
+    kind, forms, answer, span, per_turn, first, gold, pool, opened = kept
+    return Known(kind, tuple(forms), answer, tuple(span), per_turn, first, gold, pool,
+                 tuple((prompt, said) for prompt, said in opened))
+
+
+def with_facts(found: Extract, written: Sequence[Sequence[Fact]], job: Job) -> Extract:
+    """The extract with what a teacher asked of each part, ahead of the part's own facts, of which those of its prose go
+    where there is some; their span is the part's."""
+    mend = job.scale.plain
+    parts = []
+    for part, facts in zip(found.parts, written, strict=True):
+        more = [fitting(fact, fact.forms, Example(fact.kind, "", "", found.path, part.span, found.sha256, job.system),
+                        TAUGHT, mend, job.scale) for fact in facts]
+        asked = [fact for fact in more if fact.forms]
+        own = [fact for fact in part.facts if not asked or fact.kind not in OF_PROSE]
+        parts.append(replace(part, facts=(*asked, *own)))
+    return replace(found, parts=tuple(parts))

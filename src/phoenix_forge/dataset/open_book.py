@@ -1,0 +1,151 @@
+"""Questions with the passages that a search finds before them, answered from these and not from memory.
+
+A model that learns its documents by heart soon answers such a question without reading. So each comes again with
+another number or name in its answer's place, throughout the passages, and there only reading helps (Longpre et al.
+2021, arXiv 2109.05052; Neeman et al. 2022, arXiv 2211.05655). The words that answer are the teacher's own, given the
+prompt as it is trained, where these hold the answer: what a model would say anyway moves it least.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from random import Random
+from typing import NamedTuple
+
+from phoenix_forge.chat.template import Message
+from phoenix_forge.corpus.index import Index, cited
+from phoenix_forge.corpus.prose import language, shape, standing
+from phoenix_forge.examples.compare import contained
+from phoenix_forge.examples.example import stable_hash
+from phoenix_forge.questions.briefly import briefly
+from phoenix_forge.teacher import Asked, Completion, Passage
+
+PASSAGES = 3  # that come with a question, as many as an evaluation brings
+SWAPPED = 2  # times that a question comes with another answer
+ANSWER_TOKENS = 48
+LONGEST = 160  # characters of an answer in a teacher's own words
+TRIED = 8  # other answers looked at for one that the passages do not hold
+WORDS = 4  # from how many on answers are alike in length
+NUMBER = re.compile(r"[\d.,:/%\s–-]*\d[\d.,:/%\s–-]*")
+
+Ask = Callable[[Sequence[Sequence[Message]], int], Sequence[Completion]]
+Opened = tuple[tuple[str, str], ...]
+
+
+class Cited(NamedTuple):
+    """A passage before a question."""
+
+    path: str
+    headings: tuple[str, ...]
+    text: str
+
+
+class Open(NamedTuple):
+    """A prompt, and what its answer must hold; for question `number`."""
+
+    number: int
+    prompt: str
+    core: str
+
+
+def open_book(passages: Sequence[Passage], paths: Sequence[str], written: Sequence[Sequence[Asked]], index: Index,
+              share: float, ask: Ask | None) -> Iterator[Opened]:
+    """Prompts with their answers for each of `written`, passage by passage; `share` of these get some.
+
+    `ask` answers conversations; without it the core is the answer. Other answers are those of the same document, so
+    that what is made of one does not change with the others.
+    """
+    every = [(passage, path, one) for passage, path, own in zip(passages, paths, written, strict=True) for one in own]
+    answers: dict[str, list[str]] = {}
+    for _, path, one in every:
+        answers.setdefault(path, []).append(one.answer)
+    others = {path: by_shape(own) for path, own in answers.items()}
+    made = [opened for number, (passage, path, one) in enumerate(every) if _chosen(one, share)
+            for opened in _prompts(number, one, passage, path, index, others[path])]
+    found: list[list[tuple[str, str]]] = [[] for _ in every]
+    for opened, said in zip(made, _said(made, ask), strict=True):
+        found[opened.number].append((opened.prompt, said))
+    yield from map(tuple, found)
+
+
+def _chosen(asked: Asked, share: float) -> bool:
+    return int(stable_hash("open book", asked.questions[0])[:8], 16) < share * 2**32
+
+
+def _prompts(number: int, asked: Asked, passage: Passage, path: str, index: Index, others: dict[object, list[str]]
+             ) -> Iterator[Open]:
+    question = briefly(asked.questions[0], language(passage.text))
+    found = _beside(asked, passage, path, index)
+
+    def prompt(shown: Sequence[Cited]) -> str:
+        return "\n\n".join([*(cited(*one) for one in shown), question])
+
+    yield Open(number, prompt(found), asked.answer)
+    for other in _others(asked, found, others):
+        shown = [_swapped(one, asked.answer, other) for one in found]
+        if shown != found:
+            yield Open(number, prompt(shown), other)
+
+
+def _beside(asked: Asked, passage: Passage, path: str, index: Index) -> list[Cited]:
+    """What the index finds. Where nothing of that holds the answer, the passage takes the last one's place: an
+    open-book example holds its answer."""
+    found = [Cited(one.path, tuple(one.headings), one.text) for one in index.search(asked.questions[0], PASSAGES)]
+    if any(asked.stands_in(one.text) for one in found):
+        return found
+    return [*found[:PASSAGES - 1], Cited(path, passage.headings, passage.text)]
+
+
+def _said(made: Sequence[Open], ask: Ask | None) -> list[str]:
+    if ask is None:
+        return [one.core for one in made]
+    asked: list[list[Message]] = [[{"role": "user", "content": one.prompt}] for one in made]
+    return [own_words(completion, one.core) for completion, one in zip(ask(asked, ANSWER_TOKENS), made, strict=True)]
+
+
+def own_words(completion: Completion, core: str) -> str:
+    """What a teacher said, where it ended by itself, is short and holds the core; else the core."""
+    said = completion.text.strip()
+    fitting = completion.stopped and "\n" not in said and len(said) <= LONGEST
+    return said if fitting and contained(said, [core]) else core
+
+
+# -- another answer in its place ---------------------------------------------------------------------------------------
+
+
+def by_shape(answers: Sequence[str]) -> dict[object, list[str]]:
+    """Different answers, those that can stand for each other together."""
+    found: dict[object, list[str]] = {}
+    for answer in dict.fromkeys(answers):
+        found.setdefault(_shape(answer), []).append(answer)
+    return found
+
+
+def _shape(answer: str) -> object:
+    """Long answers can stand for each other, however long they are."""
+    *looks, length = shape(answer)
+    return (*looks, min(length, WORDS))
+
+
+def _others(asked: Asked, found: Sequence[Cited], others: dict[object, list[str]]) -> list[str]:
+    """Up to SWAPPED other answers of the same shape that neither question nor passages hold; the same each time."""
+    random = Random(stable_hash("swapped", asked.questions[0], asked.answer))
+    if NUMBER.fullmatch(asked.answer):
+        tried = [_number(asked.answer, random) for _ in range(TRIED)]
+    else:
+        alike = others[_shape(asked.answer)]
+        tried = random.sample(alike, min(TRIED, len(alike)))
+    held = "\n".join([asked.questions[0], *(one.text for one in found)]).lower()
+    return [one for one in dict.fromkeys(tried) if one.lower() not in held][:SWAPPED]
+
+
+def _number(text: str, random: Random) -> str:
+    return "".join(str(random.randrange(1, 10)) if letter.isdigit() else letter for letter in text)
+
+
+def _swapped(passage: Cited, answer: str, other: str) -> Cited:
+    """The passage with another answer wherever the answer stands by itself."""
+    own = standing(answer)
+    headings = tuple(own.sub(lambda _: other, heading) for heading in passage.headings)
+    return passage._replace(headings=headings, text=own.sub(lambda _: other, passage.text))

@@ -1,0 +1,115 @@
+"""What is not there: questions that the document cannot answer, and refusals that say so."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+
+from phoenix_forge.examples.fact import Fact
+from phoenix_forge.questions import language as lang
+from phoenix_forge.questions import phrasings
+from phoenix_forge.questions.model import Source, fill
+
+# Properties that documents are asked for; each is used only where none of its words occurs in the text.
+PROPERTIES = (
+    "phone number", "postal address", "warranty period", "delivery date", "monthly fee", "refund policy", "dress code",
+    "opening hour", "office location", "shareholder meeting", "annual revenue", "salary range", "vacation policy",
+    "boiling point", "exchange rate", "tax rate", "seat number", "flight number", "bank account", "serial number",
+    "blood type", "shoe size", "favourite colour",
+    "birth year", "membership fee", "shipping weight", "fuel consumption",
+    "parking regulation", "insurance provider", "customer hotline", "return address", "page count", "print run",
+    "ticket price", "cooking time", "wind speed", "population figure", "election result", "patent number",
+    "trade union", "calorie count", "battery capacity", "screen diagonal", "engine displacement", "interest rate",
+    "wholesale price", "publishing house", "ISBN", "fax number", "visa requirement", "guest list", "room temperature",
+    "rental contract", "customs tariff", "lunch menu", "soundtrack", "translator", "illustrator", "sponsor", "mascot",
+)  # fmt: skip
+FIRST = (
+    "Qu", "Zor", "Vel", "Brax", "Thel", "Mur", "Kesh", "Ond", "Drav", "Plen", "Skor", "Ith", "Wex", "Yar", "Gol",
+    "Fenn",
+)  # fmt: skip
+MIDDLE = ("il", "and", "or", "eth", "um", "av", "is", "oth", "ag", "en", "ul", "ir")
+LAST = ("ador", "idor", "ane", "ith", "oss", "ume", "ark", "ex", "yn", "or", "eval", "ast")
+THINGS = (
+    "protocol", "procedure", "module", "committee", "algorithm", "agreement", "experiment", "theorem", "service",
+    "register", "index", "method",
+)  # fmt: skip
+LONG = 1500  # characters of a section that has room for two such questions
+
+
+# What an invented thing may be called, of two made-up names, and how such a thing is asked for.
+SHAPES: tuple[tuple[Callable[[str, str], str], tuple[str, ...]], ...] = (
+    (lambda a, b: f"the {a} {THINGS[zlib.crc32(b.encode()) % len(THINGS)]}",
+     ("What is the aim of {t}?", "Who wrote {t}?", "What does {t} say?")),
+    (lambda a, b: f"{a} {b}", ("Who is {t}?", "What did {t} do?", "What is {t} responsible for?")),
+    (lambda a, b: f"`{a}{b}`", ("What is the class {t} for?", "What does {t} inherit from?", "Where is {t} used?")),
+    (lambda a, b: f"`{a}_{b}.py`".lower(), ("What is in {t}?", "What is the file {t} for?", "Who uses {t}?")),
+    (lambda a, b: f"`{a}_{b}`".upper(),
+     ("What is the environment variable {t} for?", "Which value does {t} have?", "What is the default of {t}?")),
+    (lambda a, b: f"the {a}-{b} {THINGS[zlib.crc32(a.encode()) % len(THINGS)]}",
+     ("When was {t} adopted?", "Who leads {t}?", "How does {t} work?")),
+    (lambda a, b: f"`{a}-{b}`".lower(),
+     ("What does {t} do?", "Which options does {t} take?", "How is {t} installed?")),
+)
+
+
+def missing(source: Source) -> Iterator[Fact]:
+    """A property or an invented name that certainly does not occur in the document; both in a long section."""
+    text, seed = _text(source), _seed(source)
+    both = len(source.section.body) >= LONG
+    wanted = _property(text, seed // 2, source) if both or seed % 2 else ""
+    if wanted:
+        forms = fill(phrasings.ABSENT_PROPERTY, source.names, t=wanted)
+        yield _refused(source, "missing", forms, phrasings.REFUSAL, lang.with_article(wanted))
+    if both or not wanted:
+        name = f"{invented(text, seed)} {THINGS[seed // 2304 % len(THINGS)]}"
+        forms = fill(phrasings.ABSENT_NAME, source.names, t=f"the {name}")
+        yield _refused(source, "missing", forms, phrasings.REFUSAL, lang.with_article(name))
+
+
+def unknown(source: Source) -> Iterator[Fact]:
+    """An invented thing that is asked for without a document: neither the question nor the refusal names one. That no
+    other document has the name either is only as good as certain: there are five million pairs."""
+    text, seed = _text(source), _seed(source)
+    first, second = invented(text, seed // 3), invented(text, seed // 5 + 1)
+    shape, asked = SHAPES[seed % len(SHAPES)]
+    name, at = shape(first, second), seed // 13 % len(phrasings.UNKNOWN)
+    forms = fill((*asked, *(phrasings.UNKNOWN * 2)[at:at + len(asked)]), [""], t=name)
+    yield _refused(source, "unknown", forms, phrasings.IGNORANCE, name)
+
+
+def _text(source: Source) -> str:
+    lower: str = source.once("lower", lambda document: document.text.lower())
+    return lower
+
+
+def _seed(source: Source) -> int:
+    return zlib.crc32(f"{source.document.path} {source.section.index}".encode())
+
+
+def _property(text: str, seed: int, source: Source) -> str:
+    """The first, from a place that the section decides, none of whose words the document has."""
+    about = " ".join(source.names).lower()
+    for i in range(len(PROPERTIES)):
+        name = PROPERTIES[(seed + i) % len(PROPERTIES)]
+        if all(word.lower() not in text and word.lower() not in about for word in name.split()):
+            return name
+    return ""
+
+
+def invented(text: str, seed: int) -> str:
+    """A name of syllables, such as 'Quiland', that is not in `text` (in lower case)."""
+    for turn in range(1000):
+        at = seed + turn * 7919
+        made = FIRST[at % len(FIRST)] + MIDDLE[at // 16 % len(MIDDLE)] + LAST[at // 192 % len(LAST)]
+        if made.lower() not in text:
+            return made
+    raise AssertionError("a text with a thousand invented names in it")
+
+
+def _refused(source: Source, kind: str, forms: tuple[str, ...], wordings: tuple[str, ...], what: str) -> Fact:
+    """With another wording first each time: the first is asked of every section, the others of few."""
+    at = zlib.crc32(forms[0].encode(errors="surrogatepass"))
+    wording = wordings[at // len(forms) % len(wordings)]
+    answer = fill((wording,), source.names[:1], t=what)[0]
+    turned = forms[at % len(forms):] + forms[:at % len(forms)]
+    return Fact(kind, turned, answer, source.section.start, source.section.end)
