@@ -92,7 +92,8 @@ class Meter:
         if any(isinstance(value, int) and abs(value) > _NUMBER for value in values[1:]):
             raise SecurityError(f"it gives {name} a number above {_NUMBER:,}")
         if name in _MULTIPLYING:
-            self.multiply(*values)
+            numbers = [] if isinstance(values[0], int) else values[:1]  # a number is as long as its digits
+            self.multiply(*numbers, *values[1:])
         if name == "format" and isinstance(values[0], str) and _WIDE.search(values[0]):
             raise SecurityError(f"it formats with a width: {values[0]!r:.80}")
 
