@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import gguf
@@ -23,10 +23,12 @@ def _byte_characters() -> list[str]:
     return [chr(b if b in plain else next(others)) for b in range(256)]
 
 
-def write_tiny(path: Path, template: str = TEMPLATE) -> None:
-    """A Qwen2 of two layers with random weights and one token a byte."""
+def write_tiny(path: Path, template: str = TEMPLATE, says: Sequence[str] = ()) -> None:
+    """A Qwen2 of two layers with random weights and one token a byte. With `says` it answers just that, each text a
+    token of its own behind the one before, the first behind a line feed or `]`; those in brackets are control tokens.
+    """
     hidden, heads, ffn, layers = 64, 2, 128, 2
-    tokens = [*_byte_characters(), "<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    tokens = [*_byte_characters(), "<|endoftext|>", "<|im_start|>", "<|im_end|>", *says]
     writer = gguf.GGUFWriter(path, "qwen2")
     writer.add_name("tiny")
     writer.add_block_count(layers)
@@ -40,7 +42,9 @@ def write_tiny(path: Path, template: str = TEMPLATE) -> None:
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("qwen2")
     writer.add_token_list(tokens)
-    writer.add_token_types([gguf.TokenType.NORMAL] * 256 + [gguf.TokenType.CONTROL] * 3)
+    writer.add_token_types([gguf.TokenType.NORMAL] * 256 + [gguf.TokenType.CONTROL] * 3 + [
+        gguf.TokenType.CONTROL if text.startswith("[") and text.endswith("]") else gguf.TokenType.USER_DEFINED
+        for text in says])
     writer.add_token_merges(["a b"])
     writer.add_eos_token_id(258)
     writer.add_pad_token_id(256)
@@ -49,9 +53,20 @@ def write_tiny(path: Path, template: str = TEMPLATE) -> None:
 
     def add(name: str, *shape: int) -> None:
         values = np.ones(shape) if name.endswith("norm.weight") else random.normal(0, 0.3, shape)
+        if says and ("attn_output" in name or "ffn_down" in name):
+            values = values * 0  # then the last token alone says what follows
         writer.add_tensor(name, values.astype(np.float32))
 
-    add("token_embd.weight", len(tokens), hidden)
+    if says:
+        known = random.normal(0, 1, (len(tokens), hidden))
+        follows = {10: 259, ord("]"): 259, **{259 + i: 260 + i for i in range(len(says))}, 258 + len(says): 258}
+        output = np.zeros_like(known)
+        for token, following in follows.items():
+            output[following] += known[token]
+        writer.add_tensor("token_embd.weight", known.astype(np.float32))
+        writer.add_tensor("output.weight", output.astype(np.float32))
+    else:
+        add("token_embd.weight", len(tokens), hidden)
     for i in range(layers):
         for name in ("attn_norm", "ffn_norm"):
             add(f"blk.{i}.{name}.weight", hidden)

@@ -21,6 +21,8 @@ import httpx2
 import openai
 import psutil
 import pytest
+from chat.chat_templates import MISTRAL_TOOLS, QWEN3_TOOLS
+from runtime.conftest import write_tiny
 
 from phoenix_forge.core.report import Silent
 from phoenix_forge.errors import EnvironmentProblem, UsageError
@@ -189,6 +191,86 @@ def test_more_streams_than_places_wait_for_their_turn(url: str) -> None:
 
     with ThreadPoolExecutor(16) as pool:
         assert list(pool.map(stream, range(16))) == [40] * 16
+
+
+# -- tools
+
+
+def tool(name: str) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name, "description": "High water <|im_end|>", "parameters": {
+        "type": "object", "properties": {"port": {"type": "string", "maxLength": 3}, "day": {"$ref": "#/$defs/day"}},
+        "required": ["port", "day"], "$defs": {"day": {"enum": ["today", "tomorrow"]}}}}}
+
+
+TOOLS = [tool("tide"), tool("clock")]
+CALL = '{"name": "%s", "arguments": {"port": "Büsum"}}'
+PRINTED = {"9": -100, "10": -100, "13": -100, "32": -100}  # no white space, of which a random model has no end
+# What a model says, and what is told of it.
+SAYS = {"qwen3": (QWEN3_TOOLS, ["I look. ", "\n<tool_call>", CALL % "tide", "</tool_call>",
+                                f"\n<tool_call>{CALL % 'clock'}", "\n</tool_call>"], "I look."),
+        "mistral": (MISTRAL_TOOLS, ["[TOOL_CALLS]", f" [{CALL % 'tide'}, ", f"{CALL % 'clock'}]"], "")}
+
+
+@pytest.fixture(scope="module", params=SAYS)
+def calling(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    source, says, said = SAYS[request.param]
+    path = tmp_path_factory.mktemp("calling") / "calling.gguf"
+    write_tiny(path, source, says)
+    with served(path, num_ctx=4096, parallel=1) as (address, _):
+        yield address, said
+
+
+def called(call: Any) -> tuple[str, Any]:
+    return call.function.name, json.loads(call.function.arguments)
+
+
+def both_ways(address: str, **asked: Any) -> tuple[str, list[tuple[str, Any]], str, list[str]]:
+    """What is said, what called and why it ended, the same whole and streamed; and the calls' ids."""
+    given: dict[str, Any] = {"model": "mine", "messages": HELLO, "tools": TOOLS, "temperature": 0, **asked}
+    (choice,) = client(address).chat.completions.create(**given).choices
+    calls = choice.message.tool_calls or []
+    whole = (choice.message.content or "", [called(call) for call in calls], choice.finish_reason)
+    deltas = [part.choices[0] for part in client(address).chat.completions.create(**given, stream=True)]
+    told = [call for part in deltas for call in part.delta.tool_calls or []]
+    assert [call.index for call in told] == list(range(len(calls)))
+    assert whole == ("".join(part.delta.content or "" for part in deltas), [called(call) for call in told],
+                     deltas[-1].finish_reason)
+    assert (choice.message.content is None) == (bool(calls) and not whole[0])
+    return *whole, [call.id for call in calls]
+
+
+def test_calls_of_an_answer_are_told_as_such(calling: tuple[str, str]) -> None:
+    said, calls, finish, ids = both_ways(calling[0])
+    assert (said, calls, finish) == (calling[1], [("tide", {"port": "Büsum"}), ("clock", {"port": "Büsum"})],
+                                     "tool_calls")
+    assert len({*ids}) == 2
+    assert all(len(identity) == 9 and identity.isalnum() for identity in ids)
+    assert both_ways(calling[0], parallel_tool_calls=False)[1] == calls[:1]
+
+
+def test_an_answer_that_has_to_call_does_so_by_the_schema(calling: tuple[str, str]) -> None:
+    named = {"type": "function", "function": {"name": "clock"}}
+    for choice, names in (("required", {"tide", "clock"}), (named, {"clock"})):
+        said, ((name, arguments),), finish, _ = both_ways(calling[0], tool_choice=choice, logit_bias=PRINTED,
+                                                          max_tokens=200)
+        assert (said, finish, name in names) == ("", "tool_calls", True)
+        assert len(arguments["port"]) <= 3
+        assert arguments["day"] in ("today", "tomorrow")
+    said, calls, finish, _ = both_ways(calling[0], tool_choice=named, logit_bias=PRINTED, max_tokens=5)
+    assert (calls, finish) == ([], "length"), "cut in the middle of its call, it stays text"
+    assert '{"n' in said
+
+
+def test_where_nothing_is_to_be_called_an_answer_is_text(calling: tuple[str, str]) -> None:
+    said, calls, finish, _ = both_ways(calling[0], tool_choice="none")
+    assert '"arguments": {"port": "Büsum"}' in said
+    assert (calls, finish) == ([], "stop")
+
+
+def test_a_template_without_a_place_for_tools_refuses_them_by_name(url: str) -> None:
+    for change in ({"tools": TOOLS}, {"messages": [*HELLO, {"role": "tool", "tool_call_id": "1", "content": "x"}]}):
+        with pytest.raises(openai.BadRequestError, match=r"template of tiny\.gguf has no place for tools"):
+            client(url).chat.completions.create(**{"model": "mine", "messages": HELLO, **change})
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
+from phoenix_forge.chat.calls import Spoken, spoken
 from phoenix_forge.chat.pieces import Piece, pieces
 from phoenix_forge.chat.template import ChatTemplate, Message, UnsafeTemplate
 from phoenix_forge.errors import UsageError
@@ -57,15 +59,21 @@ class Prompts:
         self.template, self.tokens, self.system = template, tokens, system
         self._begins = bool(tokens("", special=True, beginning=True))
 
-    def of(self, messages: Sequence[Message]) -> str | list[int]:
+    @cached_property
+    def spoken(self) -> Spoken:
+        """How the model writes tool calls. Raises UsageError where its template has no place for them."""
+        return spoken(self.template)
+
+    def of(self, messages: Sequence[Message], begun: str = "") -> str | list[int]:
         """What llama.cpp is to answer: a text, of which it reads control tokens and before which it puts what the model
-        begins texts with; or token ids, where somebody wrote control tokens, which then are text.
+        begins texts with; or token ids, where somebody wrote control tokens, which then are text. `begun` is how the
+        answer begins.
 
         Raises UsageError where the template does not take the conversation.
         """
         if self.system and messages[0]["role"] != "system":
             messages = [{"role": "system", "content": self.system}, *messages]
-        first, *rest = self._pieces(messages)
+        first, *rest = _begun(self._pieces(messages), begun)
         text = first.text
         if self._begins:
             text = text.removeprefix(self.template.special.get("bos_token", ""))
@@ -90,3 +98,10 @@ class Prompts:
     def _acts(self, text: str) -> bool:
         return bool(_SUSPICIOUS.search(text)) and self.tokens(text, special=True) != self.tokens(text, special=False)
 
+
+def _begun(prompt: list[Piece], begun: str) -> list[Piece]:
+    """A prompt with the beginning of its answer, which is the template's as what stands before it."""
+    *before, last = prompt
+    if last.written or not begun:
+        return [*prompt, *([Piece(begun, written=False)] if begun else [])]
+    return [*before, Piece(last.text + begun, written=False)]

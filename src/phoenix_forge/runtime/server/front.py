@@ -16,13 +16,14 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from phoenix_forge.chat.template import Message
+from phoenix_forge.chat.calls import Call, Hearing, uses_tools
 from phoenix_forge.errors import UsageError
 from phoenix_forge.runtime.prompts import Prompts
 from phoenix_forge.runtime.server import requests
 from phoenix_forge.runtime.server.refused import Refused
 from phoenix_forge.runtime.server.requests import Asked
 from phoenix_forge.runtime.server.supervisor import Upstream
+from phoenix_forge.runtime.server.tools import Called
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -168,9 +169,8 @@ class Front:
         try:
             body = await _body(headers, receive, requests.body_limit(self.num_ctx))
             asked = requests.READERS[path](requests.parsed(body), self.num_ctx)
-            if asked.messages:
-                asked.prompts = [await self._rendered(asked.messages)]
-            form = Form(chat=bool(asked.messages), model=self.alias, logprobs=asked.logprobs)
+            called = await asyncio.to_thread(self._prepared, asked) if asked.messages else None
+            form = Form(chat=bool(asked.messages), model=self.alias, logprobs=asked.logprobs, called=called)
             async with contextlib.aclosing(self._pieces(asked, receive)) as pieces:
                 if asked.stream:
                     await self._streamed(asked, form, pieces, more, send)
@@ -181,12 +181,18 @@ class Front:
         finally:
             self.asked -= 1
 
-    async def _rendered(self, messages: Sequence[Message]) -> str | list[int]:
-        """In a thread: a template may take a second, until the meter ends it."""
+    def _prepared(self, asked: Asked) -> Called | None:
+        """Renders the prompt, and says how an answer calls tools, where it may. Raises Refused for a template that has
+        no place for what a conversation has of tools. In a thread of its own: a template may take a second, until the
+        meter ends it."""
         try:
-            return await asyncio.to_thread(self.prompts.of, messages)
+            spoken = self.prompts.spoken if uses_tools(asked.messages) else None
+            called = Called(spoken, asked.offer) if spoken and asked.offer else None
+            asked.prompts = [self.prompts.of(asked.messages, called.begun if called else "")]
         except UsageError as error:
-            raise Refused(error.message, param="messages") from None
+            raise Refused(error.message, param="tools" if asked.offer else "messages") from None
+        asked.sent |= called.sent if called else {}
+        return called
 
     async def _pieces(self, asked: Asked, receive: Receive) -> AsyncGenerator[tuple[int, dict[str, Any]]]:
         """(number of the answer, piece) of all answers as they are written. Raises _Left when the client has gone."""
@@ -268,11 +274,13 @@ class _Left(Exception):
 class Form:
     """OpenAI's forms of an answer, for one request. Those of a completion's log-probabilities hold a chat's as well."""
 
-    def __init__(self, *, chat: bool, model: str, logprobs: bool) -> None:
-        self.chat, self.model, self.logprobs = chat, model, logprobs
+    def __init__(self, *, chat: bool, model: str, logprobs: bool, called: Called | None = None) -> None:
+        self.chat, self.model, self.logprobs, self.called = chat, model, logprobs, called
         self.id, self.created = f"{'chatcmpl' if chat else 'cmpl'}-{secrets.token_hex(12)}", int(time.time())
         self.begun: set[int] = set()
         self.offsets: dict[int, int] = {}
+        self.hearings: dict[int, Hearing] = {}
+        self.untold: dict[int, list[dict[str, Any]]] = {}  # log-probabilities of words that wait
 
     def head(self, suffix: str = "") -> dict[str, Any]:
         kind = f"chat.completion{suffix}" if self.chat else "text_completion"
@@ -282,24 +290,46 @@ class Form:
         made = []
         for number, choice in sorted(choices.items()):
             text = "".join(choice.text)
-            said = {"message": {"role": "assistant", "content": text}} if self.chat else {"text": text}
+            text, calls = self.called.hearing().whole(text) if self.called else (text, [])
+            said = {"message": self._message(text, calls)} if self.chat else {"text": text}
             made.append({"index": number, **said, "logprobs": self._logprobs(number, choice.told),
-                         "finish_reason": FINISH.get(choice.last["stop_type"], "length")})
+                         "finish_reason": _finish(choice.last, calls)})
         lasts = [choice.last for _, choice in sorted(choices.items())]
         return {**self.head(), "choices": made, "usage": usage(lasts, 1)}
+
+    def _message(self, text: str, calls: list[Call]) -> dict[str, Any]:
+        told = self.called.told(calls) if self.called and calls else []
+        return {"role": "assistant", "content": text if text or not told else None,
+                **({"tool_calls": told} if told else {})}
 
     def chunks(self, number: int, piece: Mapping[str, Any]) -> list[dict[str, Any]]:
         made = []
         if self.chat and number not in self.begun:
             self.begun.add(number)
             made.append(self._chunk(number, {"delta": {"role": "assistant", "content": ""}}, [], None))
-        if piece["content"]:
-            said = {"delta": {"content": piece["content"]}} if self.chat else {"text": piece["content"]}
-            made.append(self._chunk(number, said, piece.get("completion_probabilities", []), None))
+        text, calls = self._heard(number, piece)
+        untold = [*self.untold.pop(number, []), *piece.get("completion_probabilities", [])]
+        if text:
+            said: dict[str, Any] = {"delta": {"content": text}} if self.chat else {"text": text}
+            made.append(self._chunk(number, said, untold, None))
+        elif untold:
+            self.untold[number] = untold
+        if self.called and calls:
+            told = [{"index": place, **call} for place, call in enumerate(self.called.told(calls))]
+            made.append(self._chunk(number, {"delta": {"tool_calls": told}}, [], None))
         if piece["stop"]:
             said = {"delta": {}} if self.chat else {"text": ""}
-            made.append(self._chunk(number, said, [], FINISH.get(piece["stop_type"], "length")))
+            made.append(self._chunk(number, said, [], _finish(piece, calls)))
         return made
+
+    def _heard(self, number: int, piece: Mapping[str, Any]) -> tuple[str, list[Call]]:
+        """What a piece adds to what is said, and the calls of an answer that ends with it."""
+        if self.called is None:
+            return piece["content"], []
+        hearing = self.hearings.setdefault(number, self.called.hearing())
+        text = hearing.add(piece["content"])
+        rest, calls = hearing.end() if piece["stop"] else ("", [])
+        return text + rest, calls
 
     def _chunk(self, number: int, said: dict[str, Any], told: list[dict[str, Any]], finish: str | None
                ) -> dict[str, Any]:
@@ -317,6 +347,12 @@ class Form:
         return {"content": told, "tokens": texts, "token_logprobs": [token["logprob"] for token in told],
                 "top_logprobs": [{other["token"]: other["logprob"] for other in token["top_logprobs"]}
                                  for token in told], "text_offset": offsets}
+
+
+def _finish(last: Mapping[str, Any], calls: list[Call]) -> str:
+    """Why an answer ends; one that was cut is not said to have ended with its calls."""
+    finish = FINISH.get(last["stop_type"], "length")
+    return "tool_calls" if calls and finish == "stop" else finish
 
 
 def usage(lasts: Sequence[Mapping[str, Any]], n: int) -> dict[str, Any]:

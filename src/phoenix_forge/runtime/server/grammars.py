@@ -93,10 +93,32 @@ def _check_count(count: int, param: str) -> None:
 
 def check_schema(schema: Any) -> None:
     """Of JSON Schema. Raises Refused."""
-    param = "response_format"
+    check_size(schema, "response_format")
+    check_references(schema, "response_format")
+
+
+def check_references(schema: dict[str, Any], param: str) -> None:
+    """llama.cpp binds an answer to nothing at all where a schema refers to what is not in it."""
+    for part in _parts(schema):
+        reference = part.get("$ref")
+        if isinstance(reference, str) and not _refers(schema, reference):
+            raise _refused(f"$ref is {reference!r:.100}, which is not in the schema", param)
+
+
+def _refers(schema: Any, reference: str) -> bool:
+    root, *names = reference.split("/")
+    for name in names:
+        if not isinstance(schema, dict) or name not in schema:
+            return False
+        schema = schema[name]
+    return root == "#"
+
+
+def check_size(schema: Any, param: str) -> None:
+    """Raises Refused for what could stop llama.cpp; `param` is where in the request it stands."""
     if not isinstance(schema, dict):
         raise _refused("the schema is not an object", param)
-    if _depth(schema) > NESTED:
+    if depth(schema) > NESTED:
         raise _refused(f"the schema is nested more than {NESTED} levels deep", param)
     if len(orjson.dumps(schema)) > SCHEMA:
         raise _refused(f"the schema is longer than {SCHEMA:,} bytes", param)
@@ -114,13 +136,13 @@ def check_schema(schema: Any) -> None:
             _check_pattern(part["pattern"], param)
 
 
-def _depth(value: Any) -> int:
+def depth(value: Any) -> int:
     """Levels of objects and lists in each other, counted without recursion."""
-    depth, level = 0, [value]
+    levels, level = 0, [value]
     while level:
-        depth += 1
+        levels += 1
         level = [item for held in level for item in _held(held)]
-    return depth
+    return levels
 
 
 def _held(value: Any) -> list[Any]:

@@ -14,14 +14,15 @@ from typing import Any
 import orjson
 
 from phoenix_forge.chat.template import Message
-from phoenix_forge.runtime.server import grammars
+from phoenix_forge.runtime.server import grammars, tools
 from phoenix_forge.runtime.server.refused import Refused
+from phoenix_forge.runtime.server.tools import Offer
 
 MESSAGES, CHOICES, STOPS, BIASES, LIKELIEST = 1024, 16, 16, 1024, 20
 STOP_LENGTH = 256  # characters
 CHARACTERS = 64  # a token has, at most: of a longer text it is known without counting that it does not fit
 BODY = 2**20  # bytes, beside those that a full context may need
-ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
 # Numbers and their ranges; None: the context's length.
 NUMBERS: dict[str, tuple[type, float, float | None]] = {
     "temperature": (float, 0, 100), "top_p": (float, 0, 1), "min_p": (float, 0, 1), "typical_p": (float, 0, 1),
@@ -39,17 +40,18 @@ NOTHING: dict[str, tuple[Any, ...]] = {
     "tools": ([],), "tool_choice": ("none", "auto"), "functions": ([],), "function_call": ("none", "auto"),
     "echo": (False,), "suffix": ("",), "modalities": (["text"],),
     "chat_template_kwargs": ({}, {"enable_thinking": False})}
-INSTEAD = {"tools": "this server answers in text and calls no tools; tell the model of them in a message, and read its "
-           "answer", "echo": "prompts are not scored here",
+INSTEAD = {"tools": "ask /v1/chat/completions", "functions": "give them as tools",
+           "echo": "prompts are not scored here",
            "chat_template_kwargs": "the model was trained without thoughts, and is asked for none"}
 
 
 @dataclass
 class Asked:
-    """One request, checked. `prompts` of text, or of token ids, for a completion; `messages` for a chat. `sent` are
-    llama.cpp's settings for every choice of the `n` for each prompt."""
+    """One request, checked. `prompts` of text, or of token ids, for a completion; `messages` for a chat, whose answers
+    may call what is in `offer`. `sent` are llama.cpp's settings for every choice of the `n` for each prompt."""
 
     messages: list[Message] = field(default_factory=list)
+    offer: Offer | None = None
     prompts: list[str | list[int]] = field(default_factory=list)
     sent: dict[str, Any] = field(default_factory=dict)
     n: int = 1
@@ -75,11 +77,19 @@ def parsed(body: bytes) -> dict[str, Any]:
 
 def chat(request: dict[str, Any], num_ctx: int) -> Asked:
     """Raises Refused, as do the others here."""
-    asked = _asked(request, num_ctx, {"messages", "logprobs", "top_logprobs", "response_format"})
+    asked = _asked(request, num_ctx, {"messages", "logprobs", "top_logprobs", "response_format", "tools", "tool_choice",
+                                      "parallel_tool_calls"})
     asked.messages = [_message(turn, place) for place, turn in enumerate(_list(request, "messages", MESSAGES))]
     if not asked.messages:
         raise Refused("messages is empty", param="messages")
-    _fits(sum(len(message["content"]) for message in asked.messages), num_ctx)
+    given = tools.tools(request.get("tools", []))
+    asked.offer = tools.offer(given, request.get("tool_choice"), not _flag(request, "parallel_tool_calls", True))
+    if asked.offer:
+        asked.messages[0] |= {"tools": given}
+        if asked.sent.keys() & {"grammar", "json_schema"}:
+            raise Refused("an answer that may call tools cannot be bound to a grammar or schema as well; with "
+                          "tool_choice none it can", param="tools")
+    _fits(sum(map(_length, asked.messages)), num_ctx)
     asked.logprobs = _flag(request, "logprobs")
     if asked.logprobs:
         asked.sent["n_probs"] = max(1, _number(request, "top_logprobs", num_ctx) or 0)
@@ -107,7 +117,7 @@ def _asked(request: dict[str, Any], num_ctx: int, own: set[str]) -> Asked:
     for name, value in request.items():
         if name not in known:
             raise Refused(f"{name!r:.100} is not supported", param=name[:100])
-        if name in NOTHING and value not in NOTHING[name]:
+        if name in NOTHING.keys() - own and value not in NOTHING[name]:
             raise Refused(f"{name} is not supported: {INSTEAD.get(name, 'leave it out')}", param=name)
     sent = {name: _number(request, name, num_ctx) for name in SENT if name in request}
     longest = "max_completion_tokens" if "max_completion_tokens" in request else "max_tokens"
@@ -151,12 +161,18 @@ def _message(turn: Any, place: int) -> Message:
     where = f"messages[{place}]"
     if not isinstance(turn, dict):
         raise Refused(f"{where} is not an object", param=where)
-    if turn.get("tool_calls") or turn.get("role") in ("tool", "function"):
-        raise Refused(f"{where}: {INSTEAD['tools']}", param=where)
     role = turn.get("role")
     if not isinstance(role, str) or role not in ROLES:
         raise Refused(f"{where}.role is {role!r:.60}, not one of {', '.join(ROLES)}", param=f"{where}.role")
-    return {"role": ROLES[role], "content": _content(turn.get("content"), f"{where}.content")}
+    called = tools.calls(turn["tool_calls"], f"{where}.tool_calls") if turn.get("tool_calls") else []
+    if called and role != "assistant":
+        raise Refused(f"{where}.tool_calls: only an assistant calls", param=where)
+    wordless = called and turn.get("content") is None
+    message: Message = {"role": ROLES[role], "content": "" if wordless else _content(turn.get("content"),
+                                                                                     f"{where}.content")}
+    if role == "tool":
+        return message | tools.identity(turn, "tool_call_id", where) | tools.identity(turn, "name", where)
+    return message | ({"tool_calls": called} if called else {})
 
 
 def _content(content: Any, where: str) -> str:
@@ -179,6 +195,12 @@ def _prompt(prompt: Any, num_ctx: int) -> str | list[int]:
                   param="prompt")
 
 
+def _length(message: Message) -> int:
+    """Characters of a turn, those of its calls and tools as JSON."""
+    rest = [message[name] for name in ("tool_calls", "tools") if name in message]
+    return len(message["content"]) + sum(len(orjson.dumps(value)) for value in rest)
+
+
 def _fits(characters: int, num_ctx: int) -> None:
     if characters > CHARACTERS * num_ctx:
         raise Refused(f"{characters:,} characters exceed the available context size ({num_ctx} tokens)",
@@ -194,8 +216,8 @@ def _list(request: Mapping[str, Any], name: str, most: int) -> list[Any]:
     return found
 
 
-def _flag(request: Mapping[str, Any], name: str) -> bool:
-    value = request.get(name, False)
+def _flag(request: Mapping[str, Any], name: str, otherwise: bool = False) -> bool:
+    value = request.get(name, otherwise)
     if not isinstance(value, bool):
         raise Refused(f"{name} is {value!r:.60}, not true or false", param=name)
     return value
