@@ -9,10 +9,12 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
+from chat.chat_templates import QWEN3, QWEN3_TOOLS
 from said import Said
 from stand_ins import ollama as stand_in
 from typer.testing import CliRunner
@@ -30,6 +32,7 @@ from phoenix_forge.runtime.modelfile import parse, write
 from phoenix_forge.runtime.ollama import Ollama
 from phoenix_forge.stages import Context
 from phoenix_forge.stages.deploy import deployments
+from phoenix_forge.stages.modelfile import takes_tools
 from phoenix_forge.weights.tiny import build_tiny
 
 REAL_HOST = os.environ.get("OLLAMA_HOST", "")
@@ -239,3 +242,10 @@ def test_a_real_ollama(space: Callable[..., Context], monkeypatch: pytest.Monkey
         assert made["parity"]["same"] == made["parity"]["prompts"]
     finally:
         deployments(ctx, record.server).remove(str(ctx.config.deploy.name), force=True)
+
+
+@pytest.mark.parametrize(("source", "takes"), [(QWEN3_TOOLS, True), (QWEN3, False)])
+def test_whether_a_model_takes_tools_is_its_templates(tmp_path: Path, source: str, takes: bool) -> None:
+    (tmp_path / "chat_template.jinja").write_text(source)
+    ctx: Any = SimpleNamespace(base_dir=tmp_path, workspace=SimpleNamespace(adapter=tmp_path / "none"))
+    assert takes_tools(ctx) is takes

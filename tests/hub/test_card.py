@@ -121,3 +121,8 @@ def test_a_base_that_is_not_on_the_hub_is_not_linked() -> None:
 
 def test_the_adapters_card_loads_from_the_repository() -> None:
     assert 'PeftModel.from_pretrained(base, "me/mine")' in readme_lora(FACTS)
+
+
+def test_the_card_says_where_tools_go_for_a_model_that_has_a_place_for_them() -> None:
+    assert "tools" not in readme(FACTS)
+    assert "Requests with tools go to `forge serve`" in readme(replace(FACTS, tools=True))

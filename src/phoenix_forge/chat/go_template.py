@@ -427,8 +427,8 @@ class GoTemplate:
         Raises UsageError for tools, and where the template does not read `.Messages`: Ollama feeds those turn by turn.
         """
         if any(message["role"] == "tool" or "tool_calls" in message for message in messages):
-            raise UsageError("the conversation uses tools: Forge's models are not trained to call any, and their "
-                             "templates have no words for it", fix="send the conversation without tools")
+            raise UsageError("the conversation uses tools: Forge's templates for Ollama have no words for them",
+                             fix="ask forge serve, or send the conversation without tools")
         if ".Messages" not in self.source:
             raise self._error(_Fault("it does not read .Messages"))
         turns: list[dict[str, Any]] = []

@@ -34,7 +34,7 @@ def facts(ctx: Context, repo: str | None, private: bool, ggufs: Sequence[Path], 
 
     from phoenix_forge.hub.card import Facts
     from phoenix_forge.stages.download import base_license, license_in_force
-    from phoenix_forge.stages.modelfile import system_prompt
+    from phoenix_forge.stages.modelfile import system_prompt, takes_tools
     w = ctx.workspace
     manifests = [m for name in STAGES if (m := Manifest.read(w.manifest(name)))]
     of = {m.stage: m for m in manifests}
@@ -42,7 +42,8 @@ def facts(ctx: Context, repo: str | None, private: bool, ggufs: Sequence[Path], 
     return Facts(
         name=ctx.config.model.name, repo=repo, base=ctx.base.identity, license=license_in_force(ctx),
         system=system_prompt(ctx) or None, num_ctx=ctx.config.deploy.num_ctx, private=private,
-        base_license=base_license(ctx), terms=terms, files=[_quant(ctx, path, evaluation) for path in ggufs],
+        tools=takes_tools(ctx), base_license=base_license(ctx), terms=terms,
+        files=[_quant(ctx, path, evaluation) for path in ggufs],
         dataset=json.loads(w.card.read_text(encoding="utf-8")) if w.card.exists() else {},
         training=_training(of.get("train")),
         revision=of["download"].metrics.get("revision") if "download" in of else None,

@@ -38,7 +38,7 @@ class Quant:
 class Facts:
     """What the cards tell. `dataset` is dataset_card.json; `training` the settings and results worth showing;
     `evaluation` what was measured, in Markdown; `revision` the base's commit; `terms` what its licence asks for;
-    `manifests` those of the stages, in order."""
+    `tools`: the template has a place for them; `manifests` those of the stages, in order."""
 
     name: str
     repo: str | None
@@ -47,6 +47,7 @@ class Facts:
     system: str | None
     num_ctx: int
     private: bool = False
+    tools: bool = False
     revision: str | None = None
     base_license: str = "unknown"
     terms: Sequence[str] = ()
@@ -138,6 +139,9 @@ def _run_gguf(facts: Facts) -> str:
         lines += ["```bash", *(f"ollama run hf.co/{facts.repo}:{quant}" for quant in quants),
                   f"llama-server -hf {facts.repo}:{quants[0]} -c {facts.num_ctx}", "```\n"]
     lines.append(f"Ollama finds template, stop tokens and system prompt here. Context: {facts.num_ctx} tokens.\n")
+    if facts.tools:
+        lines.append("Requests with tools go to `forge serve` or `llama-server`: Ollama's template has no words for "
+                     "them.\n")
     return "\n".join(lines)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from phoenix_forge.gguf.container import Header
 
 SUMMARY = "the Modelfile for Ollama"
-VERSION = 4
+VERSION = 5
 TOOLS = ()
 
 
@@ -56,6 +56,19 @@ def system_prompt(ctx: Context) -> str:
         return ctx.config.deploy.system
     from phoenix_forge.chat.template import ChatTemplate
     return ChatTemplate.load(ctx.base_dir, ctx.workspace.adapter).default_system or ""
+
+
+def takes_tools(ctx: Context) -> bool:
+    """Whether `forge serve` answers requests with tools by the model's own template. Its Go template never has words
+    for them: Ollama writes tools and calls as JSON without spaces, in an order of its own, which nothing was trained
+    on."""
+    from phoenix_forge.chat.calls import spoken
+    from phoenix_forge.chat.template import ChatTemplate
+    try:
+        spoken(ChatTemplate.load(ctx.base_dir, ctx.workspace.adapter))
+    except UsageError:
+        return False
+    return True
 
 
 def adds_bos(header: Header) -> bool:
@@ -108,6 +121,7 @@ def run(ctx: Context) -> dict:
         "license": license_in_force(ctx),
         "parameters": {key: modelfile.options()[key] for key in ("temperature", "num_ctx")},
         "template": modelfile.template, "system": prompt,
+        "tools": {"forge serve": takes_tools(ctx), "ollama": False},
         "base": {"name": ctx.base.identity, "license": base_license(ctx)},
         "provenance": {stage: _chain(ctx, stage) for stage in ("download", "dataset", "train", "quantize")},
         "versions": quantized.versions if quantized else {}})
