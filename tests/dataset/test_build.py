@@ -374,7 +374,7 @@ def test_a_file_that_cannot_be_read_is_listed(docs, encoder):
     assert [entry["path"] for entry in card["skipped"]] == ["docs/broken.docx"]
 
 
-ASKED = {"asked", "asked_whole", "asked_open"}
+ASKED = {"asked", "asked_quoted", "asked_open", "gap_quoted"}
 
 
 def test_a_teacher_writes_along_and_is_asked_once(docs, encoder, tmp_path):
@@ -382,7 +382,7 @@ def test_a_teacher_writes_along_and_is_asked_once(docs, encoder, tmp_path):
     lines, reader = with_teacher(docs, encoder, tmp_path, base=base.teacher(), dataset__replay=0.1)
     mine = [e for e in lines if e["kind"] == "asked" and answer(e) == "64"]
     assert {e["source"]["path"] for e in mine} == {"docs/guide.md"}
-    assert {"The default rank is 64."} == {answer(e) for e in lines if e["kind"] == "asked_whole"
+    assert {"> The default rank is 64.\n\n64"} == {answer(e) for e in lines if e["kind"] == "asked_quoted"
                                            and asked(e) in {asked(one).removesuffix(end) for one in mine
                                                             for end in BRIEFLY}}
     assert "Two." in {answer(e) for e in lines if e["kind"] == "replay"}

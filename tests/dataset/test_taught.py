@@ -19,6 +19,7 @@ from phoenix_forge.dataset.probes import Guard
 from phoenix_forge.dataset.store import Store
 from phoenix_forge.errors import EnvironmentProblem
 from phoenix_forge.examples.compare import contained
+from phoenix_forge.examples.quote import split
 from phoenix_forge.examples.validate import validate
 
 DOCS = {
@@ -101,9 +102,9 @@ def every_sentence() -> list[str]:
     return [one.text for text in DOCS.values() for one in sentences(text, language(text))]
 
 
-def test_a_teachers_questions_are_asked_shortly_wholly_and_with_passages(whole: Made, encoder) -> None:
+def test_a_teachers_questions_are_asked_shortly_plainly_and_with_passages(whole: Made, encoder) -> None:
     kinds = Counter(one["kind"] for one in whole.examples)
-    assert kinds["asked"] > kinds["asked_whole"] > kinds["asked_open"] > 2
+    assert kinds["asked"] >= kinds["asked_quoted"] > kinds["asked_open"] > 2
     assert {one["source"]["path"] for one in whole.of("asked")} == {f"docs/{name}" for name in DOCS}
     assert whole.card["kinds"]["asked_open"] == kinds["asked_open"]
     assert validate(whole.out["dataset"], encoder=encoder, max_length=768)["errors"] == 0
@@ -114,7 +115,19 @@ def test_every_answer_is_of_a_sentence_of_the_corpus(whole: Made) -> None:
     for one in whole.of("asked"):
         assert any(answer(one) in sentence for sentence in told)
         assert not contained(prompt(one), [answer(one)])
-    assert {answer(one) for one in whole.of("asked_whole")} <= set(told)
+
+
+def test_a_plain_question_is_answered_behind_the_sentence_that_bears_the_answer(whole: Made) -> None:
+    told = set(every_sentence())
+    for kind in ("asked", "gap"):
+        brief = {(prompt(one), answer(one)) for one in whole.of(kind)}
+        assert len(whole.of(f"{kind}_quoted")) > 4
+        for one in whole.of(f"{kind}_quoted"):
+            said = split(answer(one))
+            assert said.quote in told
+            assert said.answer in said.quote
+            assert any(asked.startswith(prompt(one)) and core == said.answer for asked, core in brief)
+            assert said.quote not in prompt(one)
 
 
 def test_every_open_book_prompt_holds_its_answer_and_ends_with_its_question(whole: Made) -> None:
@@ -155,7 +168,7 @@ def test_a_teacher_with_little_time_is_not_asked_with_passages(tmp_path: Path, e
 def test_as_many_come_with_passages_as_are_asked_for(share: float, tmp_path: Path, encoder) -> None:
     found = made(tmp_path, encoder, Reader(), open_book=share)
     assert bool(found.of("asked_open")) == bool(share)
-    assert not share or len(found.of("asked_open")) >= 0.9 * len(found.of("asked_whole"))
+    assert not share or len(found.of("asked_open")) >= 0.9 * len({answer(one) for one in found.of("asked")})
 
 
 def test_the_probes_are_the_exam(whole: Made) -> None:

@@ -38,6 +38,7 @@ def condition(name: str, choice: float, contained: float, nats: float) -> dict[s
     return {"name": name, "choice_accuracy": choice, "choice_low": choice - 0.081, "choice_high": choice + 0.093,
             "likeliest": choice + 0.137, "exact_match": contained / 2, "f1": contained * 1.3,
             "contained": contained, "contained_low": max(contained - 0.043, 0.0), "contained_high": contained + 0.067,
+            "evidence": contained + 0.09,
             "nats_per_token": nats, "seconds": 12.3 + nats, "tokens": 12_345 + round(nats * 1000)}
 
 
@@ -182,7 +183,8 @@ def test_the_conditions_table():
     tree = parsed(made())
     assert [*zip(heads(tree, "ladder"), rows(tree, "ladder")[3], strict=True)] == [
         ("Condition", "tuned"), ("Choice", "41.0 %"), ("95 % interval", "32.9 to 50.3 %"), ("Likeliest", "54.7 %"),
-        ("Contained", "22.0 %"), ("95 % interval", "17.7 to 28.7 %"), ("Exact", "11.0 %"), ("F1", "28.6 %"),
+        ("Contained", "22.0 %"), ("95 % interval", "17.7 to 28.7 %"), ("Evidence", "31.0 %"),
+        ("Exact", "11.0 %"), ("F1", "28.6 %"),
         ("Nats a token", "2.76"), ("Time", "15.1 s"), ("Tokens", "15,105")]
     assert [row[0] for row in rows(tree, "ladder")] == [*CONDITIONS]
 
@@ -234,7 +236,7 @@ def test_what_must_not_break_and_what_it_cost():
 def test_how_it_was_measured():
     said = words(parsed(made()).css_first("#method"))
     assert "100 questions from 51 documents, asked closed book" in said
-    assert "clustered by document. Guessing would choose right in 25.0 %." in said
+    assert "contains the gold answer. Guessing would choose right in 25.0 %." in said
     assert "passage left the corpus: 2" in said
     assert "forge 0.1, torch 2.13.0" in said
 
@@ -612,8 +614,8 @@ def test_the_summary():
     ladder, lost = tables(card)
     assert [*zip(ladder[0], ladder[1:][3], strict=True)] == [
         ("condition", "tuned"), ("choice accuracy", "41.0 %"), ("95 % interval", "32.9 to 50.3 %"),
-        ("likeliest", "54.7 %"), ("answer contained", "22.0 %"), ("exact match", "11.0 %"), ("F1", "28.6 %"),
-        ("nats a token", "2.76")]
+        ("likeliest", "54.7 %"), ("answer contained", "22.0 %"), ("evidence", "31.0 %"),
+        ("exact match", "11.0 %"), ("F1", "28.6 %"), ("nats a token", "2.76")]
     assert [row[0] for row in ladder[1:]] == [*CONDITIONS]
     assert lost[1:] == [
         ["quantisation loss (tuned − Q4_K_M)", "2.1 points"], ["forgetting (60 general questions)", "1.8 points"],
@@ -628,7 +630,7 @@ def test_the_summary():
 
 def test_hostile_names_stay_in_their_cells():
     ladder, lost = tables(markdown(hostile(made())))
-    assert {len(row) for row in ladder} == {8}
+    assert {len(row) for row in ladder} == {9}
     assert {len(row) for row in lost} == {2}
     assert ladder[1][0].startswith('base<script>alert("x")</script>|<img src=x onerror=alert(1)> # & \'quotes\' ␛[31m')
 
@@ -637,7 +639,7 @@ def test_hostile_names_stay_in_their_cells():
 def test_any_text_is_one_cell_of_the_summary(value):
     ladder, _ = tables(markdown({"conditions": [{"name": value}]}))
     assert len(ladder) == 2
-    assert ladder[1] == [report_words.visible(" ".join(value.split())), "not measured", "", *["not measured"] * 5]
+    assert ladder[1] == [report_words.visible(" ".join(value.split())), "not measured", "", *["not measured"] * 6]
 
 
 # -- files -------------------------------------------------------------------------------------------------------------

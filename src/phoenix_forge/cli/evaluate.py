@@ -12,11 +12,11 @@ from phoenix_forge.evaluate.report_words import learned
 
 def summary(result: dict[str, Any]) -> str:
     """The ladder as a table, and the figures below it."""
-    lines = [f"{'':16} {'choices':>14} {'answers contain':>18} {'F1':>6} {'nats/token':>11}"]
+    lines = [f"{'':16} {'choices':>14} {'answers contain':>18} {'evidence':>9} {'F1':>6} {'nats/token':>11}"]
     for c in result["conditions"]:
         choice = _share(c["choice_accuracy"], c["choice_low"], c["choice_high"])
         contained = _share(c["contained"], c["contained_low"], c["contained_high"])
-        lines.append(f"{c['name']:16} {choice:>14} {contained:>18} {_number(c['f1']):>6} "
+        lines.append(f"{c['name']:16} {choice:>14} {contained:>18} {_number(c['evidence']):>9} {_number(c['f1']):>6} "
                      f"{_number(c['nats_per_token']):>11}")
     gained, name = result["knowledge_gained"], learned(result).lower()
     if gained and gained["value"] is not None:

@@ -23,6 +23,7 @@ from phoenix_forge.dataset.extract import Extract, Known, Part, fitting
 from phoenix_forge.dataset.probes import Guard
 from phoenix_forge.dataset.resolve import Resolution
 from phoenix_forge.examples.example import Example, Scale, most_tokens, share_of, stable_hash
+from phoenix_forge.examples.quote import quoted
 from phoenix_forge.questions import ALWAYS, BESIDE, LATE, link_facts
 from phoenix_forge.questions.briefly import briefly
 
@@ -107,7 +108,7 @@ def emit(found: Extract, resolution: Resolution, recipe: Recipe, scale: Scale) -
     budget = tokens * recipe.amplification
     asking = sum(len(turn.forms) for turn in musts if turn.fact.first != BESIDE)
     chosen = [*musts, *_spend(queues, budget - spent, asking, f"{recipe.seed}\0{found.path}")]
-    made = _lines(found, taught, resolution, chosen, scale, recipe)
+    made = _lines(found, taught, resolution, chosen, scale, recipe, quoting=once)
     wanted = share_of(len(made) * recipe.validation, "validation", recipe.seed, found.path)
     asked = _held_examples(held, made, max(1, wanted), found, resolution.probes, recipe, scale)
     whole = block(made, asked[:wanted], asked[:1], tokens, sum(part.tokens for part in taught if part.taught))
@@ -226,9 +227,10 @@ Made = list[tuple[Example, int]]
 
 
 def _lines(found: Extract, taught: Sequence[Part], resolution: Resolution, chosen: list[Turn], scale: Scale,
-           recipe: Recipe) -> Made:
-    """Examples with their trained tokens, part by part, each once."""
-    asked = [(turn, _examples(found, turn, recipe, scale)) for turn in chosen]
+           recipe: Recipe, *, quoting: bool) -> Made:
+    """Examples with their trained tokens, part by part, each once. `quoting`: answers also come behind sentences."""
+    asked = [(turn, [*_examples(found, turn, recipe, scale), *_quoting(found, turn, recipe, scale, quoting)])
+             for turn in chosen]
     answers = list(dict.fromkeys(example.answer for _, examples in asked for example in examples))
     tokens = dict(zip(answers, scale.counts(answers), strict=True))
     bad = iter(_leaks(resolution.probes, [example for _, examples in asked for example in examples]))
@@ -249,19 +251,28 @@ def _lines(found: Extract, taught: Sequence[Part], resolution: Resolution, chose
 
 def _examples(found: Extract, turn: Turn, recipe: Recipe, scale: Scale) -> list[Example]:
     """Each wording, every second with the system prompt of the deployed model. Where the answer has a checkable core,
-    that alone is asked for, the first wording gets the whole answer as well, and some come once more with the passages
-    that a search brings."""
+    that alone is asked for, and some come once more with the passages that a search brings."""
     fact, place = turn.fact, (found.path, turn.fact.span, found.sha256)
     if fact.kind not in BRIEF:
         return [Example(fact.kind, form, fact.answer, *place, recipe.system if i % 2 else None)
                 for i, form in enumerate(turn.forms, turn.at)]
     core = scale.plain(fact.gold)
-    made = [Example(fact.kind, briefly(form, found.language), core, *place, recipe.system if i % 2 else None)
-            for i, form in enumerate(turn.forms, turn.at)]
-    if turn.at == 0 and fact.kind == "asked":
-        made.insert(1, Example("asked_whole", turn.forms[0], fact.answer, *place))
-        made[2:2] = [Example("asked_open", prompt, answer, *place) for prompt, answer in fact.opened]
-    return made
+    opened = fact.opened if turn.at == 0 else ()
+    return [*(Example(fact.kind, briefly(form, found.language), core, *place, recipe.system if i % 2 else None)
+              for i, form in enumerate(turn.forms, turn.at)),
+            *(Example(f"{fact.kind}_open", prompt, answer, *place) for prompt, answer in opened)]
+
+
+def _quoting(found: Extract, turn: Turn, recipe: Recipe, scale: Scale, quoting: bool) -> list[Example]:
+    """The same wordings without an ending that asks for the answer alone: behind the sentence that it stands in. A
+    gap's sentence is quoted where its question shows only some of it."""
+    fact = turn.fact
+    if not quoting or fact.kind not in BRIEF:
+        return []
+    said = quoted(fact.answer, scale.plain(fact.gold))
+    shown = [(i, form) for i, form in enumerate(turn.forms, turn.at) if fact.kind != "gap" or i % 2]
+    return [Example(f"{fact.kind}_quoted", form, said, found.path, fact.span, found.sha256,
+                    recipe.system if i % 2 else None) for i, form in shown]
 
 
 def _seed_lines(found: Extract, taught: Sequence[Part], recipe: Recipe) -> Block:

@@ -10,7 +10,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import orjson
@@ -35,6 +35,7 @@ BRIEFLY = "Give only the answer."
 CLOSED, INDEX, PASSAGE = "", "index", "passage"
 BATCH = 16  # options behind one BRIEFLY
 REFUSAL_TOKENS = 48
+QUOTE_TOKENS = 192  # of a sentence before an answer
 CHUNK = 512  # tokens of a text whose bits are counted
 VERSION = 1  # of what is kept
 
@@ -59,12 +60,14 @@ class Condition:
 
 
 class Examiner:
-    """Asks subjects; what they said is kept in the folder `cache`."""
+    """Asks subjects; what they said is kept in the folder `cache`. `quotes`: a tuned model, asked a plain question
+    without passages, quotes a sentence before it answers, as it was trained to."""
 
     def __init__(self, encoder: Encoder, system: str | None, placed: Sequence[Placed], index: Index, *,
-                 passages: int, max_tokens: int, cache: Path, report: Reporter) -> None:
+                 passages: int, max_tokens: int, cache: Path, report: Reporter, quotes: bool = False) -> None:
         self.encoder, self.system, self.placed, self.index = encoder, system, placed, index
         self.passages, self.max_tokens, self.cache, self.report = passages, max_tokens, cache, report
+        self.quotes = quotes
         self._plain = Scale(encoder, 0).plain  # a passage about `<|im_end|>` must not end the turn
         self._used: set[Path] = set()
 
@@ -72,12 +75,20 @@ class Examiner:
 
     def condition(self, name: str, subject: Subject, material: str = CLOSED) -> Condition:
         """The questions, with what `material` says in the prompt."""
+        quoting = self.quotes and not material and subject.name != "base"
         prompts = [Prompt(self._asked(placed.question, self._material(placed, material)),
-                          [self.encoder.ids(option) for option in offered(placed.question)], self.max_tokens)
-                   for placed in self.placed]
+                          [self.encoder.ids(option) for option in offered(placed.question)],
+                          0 if quoting else self.max_tokens) for placed in self.placed]
         replies, seconds = self._replies(subject, prompts, name)
+        if quoting:
+            plain = [Prompt(self._ids(placed.question.question), (), QUOTE_TOKENS + self.max_tokens)
+                     for placed in self.placed]
+            said, more = self._replies(subject, plain, f"{name}, quoting")
+            replies = [replace(one, logprobs=reply.logprobs) for one, reply in zip(said, replies, strict=True)]
+            prompts, seconds = [*prompts, *plain], seconds + more
         priors = self._priors(subject, [placed.question for placed in self.placed])
-        judged = [judge(placed.question, reply, [priors[option] for option in offered(placed.question)], self.encoder)
+        judged = [judge(placed.question, reply, [priors[option] for option in offered(placed.question)], self.encoder,
+                        quoting=quoting)
                   for placed, reply in zip(self.placed, replies, strict=True)]
         _require_answers(name, judged, replies)
         return Condition(name, judged, seconds, sum(prompt.tokens for prompt in prompts))
@@ -116,8 +127,9 @@ class Examiner:
     @property
     def longest(self) -> int:
         """Tokens of the longest closed-book prompt with what may follow it."""
+        most = self.max_tokens + QUOTE_TOKENS * self.quotes
         return max(len(self._asked(placed.question))
-                   + max([self.max_tokens, *(self.encoder.count(option) for option in offered(placed.question))])
+                   + max([most, *(self.encoder.count(option) for option in offered(placed.question))])
                    for placed in self.placed)
 
     # -- prompts -------------------------------------------------------------------------------------------------------

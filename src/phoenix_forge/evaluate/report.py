@@ -155,18 +155,19 @@ def _ladder(result: Result) -> str:
         _head(one["name"]) + _cell(percent(one.get("choice_accuracy")), "n dup") + _interval(one, "choice_", "n iv dup")
         + _cell(percent(one.get("likeliest")))
         + _cell(percent(one.get("contained")), "n dup") + _interval(one, "contained_", "n iv dup")
-        + _cell(percent(one.get("exact_match"))) + _cell(percent(one.get("f1")))
+        + _cell(percent(one.get("evidence"))) + _cell(percent(one.get("exact_match"))) + _cell(percent(one.get("f1")))
         + _cell(decimal(one.get("nats_per_token"))) + _cell(duration(one.get("seconds")))
         + _cell(count(one.get("tokens"))) for one in conditions]
-    heads = ("Condition", "=Choice", "=95&nbsp;% interval", ">Likeliest", "=Contained", "=95&nbsp;% interval", ">Exact",
-             ">F1", ">Nats a token", ">Time", ">Tokens")
+    heads = ("Condition", "=Choice", "=95&nbsp;% interval", ">Likeliest", "=Contained", "=95&nbsp;% interval",
+             ">Evidence", ">Exact", ">F1", ">Nats a token", ">Time", ">Tokens")
     return (
         "<p>Each question is asked alone, as a choice between options and as a question to answer freely. “+ passage” "
         "has the right passage in the prompt, the most that reading can give; “+ index” what a search found.</p>"
         f"{ladder(conditions, chance(result))}{_table(heads, rows, 'wide')}"
         "<p class=note>Choice: the option that gains most by the question. Likeliest: the most probable option is the "
         "right one; what a tuned model says often, it can choose less well than say. Contained: the gold answer occurs "
-        "in what was written. Nats a token: of the gold answer; lower is better.</p>")
+        "in what was written. Evidence: it occurs there, or in the sentence quoted before it. Nats a token: of the "
+        "gold answer; lower is better.</p>")
 
 
 MEASURES = {"choice_accuracy": "Choice accuracy", "likeliest": "Likeliest option right",

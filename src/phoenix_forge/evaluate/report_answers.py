@@ -69,13 +69,17 @@ def _pair(one: dict[str, Any]) -> str:
         f"<div class=sides>{_side(one, 'base')}{_side(one, 'tuned')}</div><footer>{foot}{kind}</footer></article>")
 
 
+# What of an answer is shown, and where it stands.
+WRITTEN = (("chose", "choice"), ("quoted", "quote"), ("wrote", "text"))
+
+
 def _side(one: dict[str, Any], condition: str) -> str:
     said, right = _said(one, condition), _right(one, condition)
     verdict = html(NOT_MEASURED) if right is None else (
         "<i class=yes>✓</i> right" if right else "<i class=no>✗</i> wrong")
     nats = f"{decimal(said['nats'])} nats" if measured(said.get("nats")) else html(NOT_MEASURED)
-    listed = "".join(f"<dt>{label}</dt><dd dir=auto>{_clipped(said.get(key))}</dd>"
-                     for label, key in (("chose", "choice"), ("wrote", "text")))
+    shown = [(label, said[key]) for label, key in WRITTEN if said.get(key)]
+    listed = "".join(f"<dt>{label}</dt><dd dir=auto>{_clipped(text)}</dd>" for label, text in shown)
     return f"<div><h4>{condition} <span>{verdict}</span><span class=sum>{nats}</span></h4><dl>{listed}</dl></div>"
 
 

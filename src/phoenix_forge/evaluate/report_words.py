@@ -162,7 +162,8 @@ def measurement(result: Result) -> str:
     return (
         f"{several(result.get('questions'), 'question')} from {several(result.get('documents'), 'document')}, asked "
         "closed book: no document is in the prompt, except in “+ passage” and “+ index”. Intervals are 95 % bootstrap "
-        f"intervals, clustered by document.{by_chance}{whose}").replace(" %", "\N{NO-BREAK SPACE}%")
+        f"intervals, clustered by document. Evidence: the answer, or the sentence quoted before it, contains the gold "
+        f"answer.{by_chance}{whose}").replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 # -- the summary for a model card --------------------------------------------------------------------------------------
@@ -171,10 +172,11 @@ def measurement(result: Result) -> str:
 def markdown(result: Result) -> str:
     """The section of a model card: the headline, the ladder, what was lost, and how it was measured."""
     rungs = [(one["name"], percent(one.get("choice_accuracy")), interval(one.get("choice_low"), one.get("choice_high")),
-              percent(one.get("likeliest")), percent(one.get("contained")), percent(one.get("exact_match")),
+              percent(one.get("likeliest")), percent(one.get("contained")), percent(one.get("evidence")),
+              percent(one.get("exact_match")),
               percent(one.get("f1")), decimal(one.get("nats_per_token"))) for one in result.get("conditions") or []]
-    ladder = _table(("condition", "choice accuracy", "95 % interval", "likeliest", "answer contained", "exact match",
-                     "F1", "nats a token"), rungs)
+    ladder = _table(("condition", "choice accuracy", "95 % interval", "likeliest", "answer contained", "evidence",
+                     "exact match", "F1", "nats a token"), rungs)
     lost = _table(("measure", "value"), _lost(result))
     parts = ["## Evaluation", _escaped(headline(result)), *([ladder] if rungs else []), lost,
              _escaped(measurement(result))]

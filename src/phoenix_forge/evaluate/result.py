@@ -52,7 +52,7 @@ def _condition(condition: Condition, draws: Resamples) -> dict[str, Any]:
         found |= {measure: _rounded(interval and interval.value),
                   f"{measure.partition('_')[0]}_low": _rounded(interval and interval.low),
                   f"{measure.partition('_')[0]}_high": _rounded(interval and interval.high)}
-    for measure in ("likeliest", "exact_match", "f1", "nats_per_token"):
+    for measure in ("likeliest", "exact_match", "f1", "nats_per_token", "evidence"):
         interval = draws.mean(column(condition.judged, measure))
         found[measure] = _rounded(interval and interval.value)
     return found | {"seconds": condition.seconds, "tokens": condition.tokens}

@@ -14,6 +14,7 @@ from phoenix_forge.chat.encode import Encoder
 from phoenix_forge.evaluate.engine import Reply
 from phoenix_forge.evaluate.questions import Question, options
 from phoenix_forge.examples import compare
+from phoenix_forge.examples.quote import Said, split
 
 RESAMPLES = 2000
 LEVEL = 95.0  # per cent, of an interval
@@ -25,7 +26,8 @@ MEASURES = ("choice_accuracy", "likeliest", "contained", "nats_per_token")
 class Judged:
     """One question under one condition. `right`: the choice is the gold answer; `likeliest`: so is the most probable
     option, as it stands. They are None where the question has no distractors; `nats` are the gold answer's a token,
-    lower is better; all of it is None where nothing was asked."""
+    lower is better. `text` is the answer without the sentence quoted before it, `evidence`: that sentence or the answer
+    contains the gold one. All of it is None where nothing was asked."""
 
     choice: str | None
     right: bool | None
@@ -35,6 +37,8 @@ class Judged:
     f1: float | None
     contained: bool | None
     nats: float | None
+    quote: str | None = None
+    evidence: bool | None = None
 
     def record(self) -> dict[str, Any]:
         return asdict(self)
@@ -70,17 +74,21 @@ def likeliest(logprobs: Sequence[Sequence[float]]) -> int:
     return totals.index(max(totals))
 
 
-def judge(question: Question, reply: Reply, priors: Sequence[Sequence[float]], encoder: Encoder) -> Judged:
-    """`priors` as the reply's logprobs, of the same options behind a prompt that asks nothing."""
+def judge(question: Question, reply: Reply, priors: Sequence[Sequence[float]], encoder: Encoder, *,
+          quoting: bool = False) -> Judged:
+    """`priors` as the reply's logprobs, of the same options behind a prompt that asks nothing. `quoting`: the
+    answer is what follows a sentence that may be quoted first."""
     texts = offered(question)
     nats = -statistics.fmean(reply.logprobs[texts.index(question.answer)])
     choice = texts[chosen(reply.logprobs, priors)] if question.distractors else None
     right = choice == question.answer if question.distractors else None
     said = texts[likeliest(reply.logprobs)] == question.answer if question.distractors else None
     golds = (question.answer, *question.aliases)
-    answer = encoder.tokenizer.decode(reply.ids, skip_special_tokens=True).strip()
-    return Judged(choice, right, said, answer, compare.exact(answer, golds), compare.f1(answer, golds),
-                  compare.contained(answer, golds), nats)
+    whole = encoder.tokenizer.decode(reply.ids, skip_special_tokens=True).strip()
+    quote, answer = split(whole) if quoting else Said("", whole)
+    found = compare.contained(answer, golds)
+    return Judged(choice, right, said, answer, compare.exact(answer, golds), compare.f1(answer, golds), found, nats,
+                  quote, found or compare.contained(quote, golds))
 
 
 # -- shares and intervals ----------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     E = TypeVar("E", bound=Engine)
 
 SUMMARY = "what the model learned, measured"
-VERSION = 2  # 2: the result says whose questions were asked
+VERSION = 3  # 2: the result says whose questions were asked; 3: what a model quotes is no part of its answer
 TOOLS = ("torch", "transformers", "peft", "xllamacpp")
 COUNT = {"cuda": 400, "cpu": 60}
 TEXT_TOKENS = {"cuda": 16384, "cpu": 2048}  # of each text whose bits are counted
@@ -135,7 +135,8 @@ def _climbed(ctx: Context, asked: Sequence[Placed], index: Index, choice: Choice
     from phoenix_forge.evaluate.ladder import INDEX, PASSAGE, Examiner, neutral_texts
     own = ctx.config.evaluate
     examiner = Examiner(encoder(ctx, tuned=True), ctx.config.deploy.system, asked, index, passages=own.passages,
-                        max_tokens=own.max_tokens, cache=ctx.workspace.state / "evaluation", report=ctx.report)
+                        max_tokens=own.max_tokens, cache=ctx.workspace.state / "evaluation", report=ctx.report,
+                        quotes=any(kind.endswith("_quoted") for kind in card.get("kinds", {})))
     subjects = _subjects(ctx, examiner, choice, opened)
     rungs = [(found.BASE, "base", ""), (found.BASE_INDEX, "base", INDEX), (found.BASE_PASSAGE, "base", PASSAGE),
              (found.TUNED, "tuned", ""), (found.TUNED_INDEX, "tuned", INDEX),
