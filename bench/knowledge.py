@@ -48,7 +48,7 @@ CONDITIONS = (BASE, BASE_INDEX, BASE_PASSAGE, TUNED, TUNED_INDEX)
 MEASURES = {"contained": "contained", "contained_low": "contained_low", "contained_high": "contained_high",
             "exact_match": "exact_match", "f1": "f1", "choice_accuracy": "choice_accuracy",
             "choice_accuracy_low": "choice_low", "choice_accuracy_high": "choice_high", "likeliest": "likeliest",
-            "nats_per_token": "nats_per_token"}
+            "nats_per_token": "nats_per_token", "evidence": "evidence"}
 GAINED = {"choices": "choice_accuracy", "likeliest": "likeliest", "contained": "contained"}
 SAME = ("set", "base", "recipe", "seed")
 
