@@ -77,7 +77,7 @@ def made(root: Path, encoder, reader: Reader, name: str = "out", *, cached: bool
     out = {role: root / name / f"{role}.jsonl" for role in ("dataset", "validation", "probes", "card")}
     report = Said()
     metrics = build(config(**changes), root, encoder, out, report, cache=root / "dataset.sqlite" if cached else None,
-                    models=Models(reader.teacher(), None, root / "teacher.sqlite", most))
+                    models=Models(reader.teacher(), None, root / "teacher.sqlite", most, slow=most < math.inf))
     read = {role: [json.loads(line) for line in out[role].read_text("utf-8").splitlines()]
             for role in ("dataset", "validation", "probes")}
     return Made(read["dataset"], read["validation"], read["probes"], json.loads(out["card"].read_text("utf-8")),

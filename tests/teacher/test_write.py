@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from stand_ins.reader import Reader, Seen, asking, finding, honest
 from phoenix_forge.core.report import Silent
 from phoenix_forge.corpus.prose import language, sentences, spans
 from phoenix_forge.errors import EnvironmentProblem
-from phoenix_forge.teacher import Asked, Cache, Passage, Tally, write
+from phoenix_forge.teacher import Asked, Cache, Passage, Tally, per_passage, write
 from phoenix_forge.teacher.write import Frozen, Target, elsewhere, found, question_of
 
 DATA = Path(write.__code__.co_filename).parent / "data" / "prompts.json"
@@ -220,11 +221,19 @@ def test_wordings_that_ask_for_the_same_answer_are_kept_together(cache: Cache) -
     assert all(len(set(one.questions)) == 3 for one in kept)
 
 
+@pytest.mark.parametrize(("most", "passages", "share"), [
+    (math.inf, 5, math.inf), (16, 2, 4), (1600, 250, 4), (1600, 200, 4), (1600, 176, 2 ** 2.5), (3, 100, 1),
+    (6.4, 0, 4)])
+def test_a_passages_share_changes_in_steps(most: float, passages: int, share: float) -> None:
+    assert per_passage(most, passages) == share
+
+
 @pytest.mark.parametrize("most", [4, 10, 16])
 def test_where_requests_are_limited_every_sentence_has_its_turn_before_any_has_its_second(most: int, cache: Cache
                                                                                         ) -> None:
     reader = Reader()
-    list(write([LAMP, MAYAK], reader.teacher(), cache, 2, Silent(), Tally(), per_sentence=9, wordings=3, most=most))
+    list(write([LAMP, MAYAK], reader.teacher(), cache, 2, Silent(), Tally(), per_sentence=9, wordings=3,
+               share=per_passage(most, 2)))
     assert 4 <= len(reader.seen) <= most * 1.25
     asked = Counter(seen.text for seen in reader.seen if seen.to_write)
     for passage in (LAMP, MAYAK):

@@ -89,6 +89,9 @@ class DatasetConfig(Section):
     teacher_workers: Positive = Field(4, description="Requests to the teacher at a time.")
     teacher_minutes: float = Field(10, gt=0, description="What the built-in runtime may take for the base or a GGUF as "
                                    "teacher, about, by this machine's cores; other teachers have no limit.")
+    requests: Positive = Field(200_000, description="Requests to a teacher, at most, about, so that a large "
+                               "folder takes no days: each passage has its share, and each sentence its turn before "
+                               "any has its second. An exam's come on top.")
     per_sentence: Positive = Field(12, description="Answers that a teacher asks for in a sentence, at most.")
     wordings: Positive = Field(6, description="Questions that a teacher writes for an answer, at most; where fewer are "
                                "kept, these come again with fewer of their words.")

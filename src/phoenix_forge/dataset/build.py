@@ -54,7 +54,6 @@ SHOWN = 20  # findings that an error lists
 PLACES = 3  # of what was redacted, that a line names
 COMMIT_SECONDS = 2.0  # work that a kill can cost
 GENERAL = "phoenix_forge/dataset/general.json"
-EXAM_SHARE = 0.5  # of a teacher's requests, where these are limited
 ASKED_TOO = 3  # of so many of an exam's answers one is asked for in training, too, about as what people ask for is
 LONG, FEW = 200, 10  # tokens of a file that should give something to ask for; facts a thousand tokens that are few
 PACKED = 5  # times that a document is larger than its extract, at most
@@ -65,13 +64,15 @@ Workers = Local | RayCluster
 
 @dataclass(frozen=True)
 class Models:
-    """`teacher` writes further examples, `base` answers the general questions; `cache` keeps what they said; a teacher
-    gets at most so many requests."""
+    """`teacher` writes further examples, `base` answers the general questions; `cache` keeps what they said. A teacher
+    gets at most so many requests, about, and for the exam as many; `slow`: prompts of three passages would take most of
+    its time."""
 
     teacher: Teacher | None = None
     base: Teacher | None = None
     cache: Path | None = None
     most: float = math.inf
+    slow: bool = False
 
 
 NO_MODELS = Models()
@@ -176,7 +177,7 @@ def _taught(extracts: Extracts, job: Job, models: Models, store: Store, cfg: Con
     from phoenix_forge.corpus.index import ensure
     from phoenix_forge.dataset.open_book import open_book
     from phoenix_forge.exam.freeze import freeze
-    from phoenix_forge.teacher import Cache, completed, write
+    from phoenix_forge.teacher import Cache, completed, per_passage, write
     teacher = models.teacher
     assert teacher is not None
     assert models.cache is not None
@@ -184,26 +185,26 @@ def _taught(extracts: Extracts, job: Job, models: Models, store: Store, cfg: Con
     with Cache(models.cache) as cache, ensure(cfg, root, encoder.fast_counts, place, digest, report) as index:
         owners, passages = _passages(extracts, range(len(extracts.heads)))
         examined = freeze(passages, teacher, cache, own.teacher_workers, report, tally, wanted=own.probes,
-                          seed=own.seed, most=models.most * EXAM_SHARE)
+                          seed=own.seed, most=models.most)
         exam = [_probe(one, *owners[one.passage], extracts) for one in examined]
         frozen = frozenset(one.frozen for i, one in enumerate(examined) if i % ASKED_TOO)
         corpus = stable_hash(*extracts.keys)  # any document's passages may stand before any question
+        share = per_passage(models.most, len(passages))
         keys = [stable_hash("asked", key, corpus, teacher.identity, own.per_sentence, own.wordings, own.open_book,
-                            models.most, sorted(frozen)) for key in extracts.keys]
+                            share, sorted(frozen)) for key in extracts.keys]
         known = store.has("extract", keys)
         missing = [i for i, key in enumerate(keys) if key not in known]
         owners, passages = _passages(extracts, missing)
         written = list(write(passages, teacher, cache, own.teacher_workers, report, tally,
                              per_sentence=own.per_sentence, wordings=own.wordings, frozen=frozen,
-                             most=models.most * (1 - EXAM_SHARE)))
+                             share=share))
 
         def ask(conversations: Sequence[Sequence[Message]], tokens: int) -> list[Completion]:
             return completed(conversations, tokens, teacher, cache, own.teacher_workers, tally, report,
                              "open book")
 
         paths = [extracts.heads[i].path for i, _ in owners]
-        limited = models.most < math.inf  # then prompts of three passages would take most of its time
-        opened = open_book(passages, paths, written, index, own.open_book, None if limited else ask)
+        opened = open_book(passages, paths, written, index, own.open_book, None if models.slow else ask)
         by_part = iter(written)
         for i in missing:
             found = extracts.extract(i)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -133,11 +132,12 @@ def _models(ctx: Context, opened: ExitStack) -> Models:
     answering = None
     if own.replay_answers == "base":
         answering = asking if asked == "base" else start("base")
-    most = math.inf
-    if limited(ctx):
+    most, slow = own.requests, limited(ctx)
+    if slow:
         folder = _folder(ctx, asked)
-        most = requests_within(own.teacher_minutes, _gguf_of(ctx, folder) if folder else ctx.workspace.at(asked))
-    return Models(asking, answering, ctx.workspace.state / "teacher.sqlite", most)
+        gguf = _gguf_of(ctx, folder) if folder else ctx.workspace.at(asked)
+        most = min(most, requests_within(own.teacher_minutes / 2, gguf))
+    return Models(asking, answering, ctx.workspace.state / "teacher.sqlite", most, slow)
 
 
 def limited(ctx: Context) -> bool:

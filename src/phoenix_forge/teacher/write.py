@@ -104,18 +104,24 @@ class Target(NamedTuple):
 
 
 def write(passages: Sequence[Passage], teacher: Teacher, cache_: Cache, workers: int, report: Reporter, tally: Tally, *,
-          per_sentence: int, wordings: int, frozen: frozenset[Frozen] = frozenset(), most: float = math.inf
+          per_sentence: int, wordings: int, frozen: frozenset[Frozen] = frozenset(), share: float = math.inf
           ) -> Generator[list[Asked]]:
     """What was kept of each passage, in their order; resumable at every completion.
 
-    `per_sentence` answers are looked for in a sentence, each asked for in up to `wordings` ways, and in no more than
-    `most` requests in all, each passage its share; none that shares words with what an exam asks of the sentence.
+    `per_sentence` answers are looked for in a sentence, each asked for in up to `wordings` ways, and no more than
+    `share` questions are written for a passage; none that shares words with what an exam asks of the sentence.
     Raises a ForgeError where the teacher does not answer.
     """
     for start in range(0, len(passages), TOGETHER):
         some = passages[start:start + TOGETHER]
-        share = most / len(passages) / REQUESTS_A_QUESTION
         yield from _written(some, teacher, cache_, workers, report, per_sentence, wordings, frozen, share, tally)
+
+
+def per_passage(most: float, passages: int) -> float:
+    """Questions for each of so many passages that `most` requests allow, in steps of a half power of two: a corpus that
+    has grown a little is asked what it was asked before."""
+    share = max(1.0, most / max(1, passages) / REQUESTS_A_QUESTION)
+    return 2 ** (math.floor(2 * math.log2(share)) / 2) if math.isfinite(share) else share
 
 
 def _written(passages: Sequence[Passage], teacher: Teacher, cache_: Cache, workers: int, report: Reporter,
