@@ -45,6 +45,9 @@ NOT_PROSE = re.compile(r"^\s*(?:\||\[?!\[|<|---|===|\+\+\+|#{1,6}\s|[-*_=]{3,}\s
 FENCE = re.compile(r"^[\s>]*(`{3,}(?![^\n]*`)|~{3,})")
 UNDERLINE = re.compile(r"^ {0,3}(?:=+|-{2,})\s*$")  # makes the line before it a heading
 UNDER_HEAD = re.compile(r"^\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)+$")  # below the head of a table without outer borders
+# German writes nouns with capitals, so what follows an ordinal ("im 19. Jahrhundert") seems to begin one.
+GERMAN_ORDINAL = re.compile(
+    r"\b(?:am|beim|das|dem|den|der|des|die|im|ins|und|vom|zum|zur|(?:früh|spät|ausgehend)en) \d{1,2}\.$")
 WORDLIKE = re.compile(r"[^\W\d_]{2,}")
 
 
@@ -122,7 +125,13 @@ def _plain(text: str) -> str:
 def _segmented(paragraph: str, language: str) -> list[str]:
     from sentencex import segment
     whole = paragraph.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be segmented
-    return [sentence.strip() for sentence in segment(language, whole) if sentence.strip()]
+    found: list[str] = []
+    for sentence in filter(None, map(str.strip, segment(language, whole))):
+        if found and language == "de" and GERMAN_ORDINAL.search(found[-1]):
+            found[-1] = f"{found[-1]} {sentence}"
+        else:
+            found.append(sentence)
+    return found
 
 
 def shape(text: str) -> tuple[bool, bool, bool, int]:
