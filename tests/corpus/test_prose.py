@@ -91,8 +91,8 @@ def test_a_sentence_knows_the_one_before_it_in_its_paragraph_only() -> None:
 @pytest.mark.parametrize(("own", "text", "expected"), [
     ("de", "Dr. Holm traf Herrn Berg um 17 Uhr, z. B. am Hafen. Es regnete am 3. Mai sehr stark.",
      ["Dr. Holm traf Herrn Berg um 17 Uhr, z. B. am Hafen.", "Es regnete am 3. Mai sehr stark."]),
-    ("de", "Er lebte im 18. und 19. Jahrhundert und starb mit 39. Seine Schwester wohnte in Haus 9. Es steht noch dort.",
-     ["Er lebte im 18. und 19. Jahrhundert und starb mit 39.", "Seine Schwester wohnte in Haus 9.",
+    ("de", "Er lebte im 18. und 19. Jahrhundert und starb mit 39. Ihre Schwester wohnte in Haus 9. Es steht noch dort.",
+     ["Er lebte im 18. und 19. Jahrhundert und starb mit 39.", "Ihre Schwester wohnte in Haus 9.",
       "Es steht noch dort."]),
     ("zh", "灯塔由伊达·霍尔姆建造。它的灯在黄昏时点亮！谁在黄昏点亮它呢？",
      ["灯塔由伊达·霍尔姆建造。", "它的灯在黄昏时点亮！", "谁在黄昏点亮它呢？"]),
