@@ -17,7 +17,7 @@ from phoenix_forge.core.config import Config
 from phoenix_forge.core.fsio import sha256_file
 from phoenix_forge.core.report import Silent
 from phoenix_forge.corpus import index as module
-from phoenix_forge.corpus.index import Entry, Index, build, ensure, identity, labels, query
+from phoenix_forge.corpus.index import SAMPLE, Entry, Index, build, ensure, fresh, identity, labels, query
 from phoenix_forge.corpus.load import load
 from phoenix_forge.corpus.split import Count, split
 from phoenix_forge.corpus.terms import Stems, normal
@@ -180,6 +180,25 @@ def test_secrets_are_not_in_the_index(tmp_path: Path):
     assert made(tmp_path, {}, secrets="drop").sections("docs/other.md")
 
 
+# -- sentences ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("sentence", "path"), [
+    ("The founders of Tarvik cast it from bronze.", "docs/TASKS/done/052_bell.md"),
+    ("the pumps run on DIESEL — since the quay has no mains", "docs/ADRs/021_pumps.md"),  # over the end of a line, too
+    ("Status: complete", "docs/TASKS/done/052_bell.md"),  # without the marks of Markdown
+    ("鐘は青銅です", "docs/ja.md"),
+    ("The founders of Tarvik cast it from iron.", None), ("Nobody wrote this.", None), ("", None), ("…", None)])
+def test_a_sentence_is_found_where_it_stands(harbour: Index, sentence: str, path: str | None) -> None:
+    found = harbour.locate(sentence)
+    assert (found and found.path) == path
+
+
+def test_a_link_s_address_is_no_part_of_its_sentence(tmp_path: Path) -> None:
+    index = made(tmp_path, {"a.md": "See [the bell](https://example.org/bell?x=1), cast in *Tarvik*, for details.\n"})
+    assert index.locate("See the bell, cast in Tarvik, for details.")
+
+
 # -- an index that is up to date, and whole ----------------------------------------------------------------------------
 
 
@@ -198,6 +217,18 @@ def test_it_is_made_again_only_when_something_changed(tmp_path: Path, monkeypatc
     assert len(seen) == 5
     assert len(seen | {identity(opened(tmp_path, section_tokens=9).path)}) == 6
     assert [p.path for p in opened(tmp_path).search("horn", 3)] == ["docs/c.md"]
+
+
+def test_what_is_fresh_is_opened_without_a_tokenizer(tmp_path: Path) -> None:
+    config = Config.model_validate({"corpus": {"roots": ["docs"]}, "dataset": {"section_tokens": 24}})
+    target = made(tmp_path, {"a.md": "# Fog\n\nThe bell rings.\n"}).path
+    sampled = count(SAMPLE.split())
+    with fresh(config, tmp_path, sampled, target, sha256_file) as index:
+        assert index.search("bell", 1)
+    assert fresh(config, tmp_path, [*sampled[1:], 99], target, sha256_file) is None
+    (tmp_path / "docs/b.md").write_text("The horn blows.\n")
+    assert fresh(config, tmp_path, sampled, target, sha256_file) is None
+    assert fresh(config, tmp_path, sampled, tmp_path / "none.sqlite", sha256_file) is None
 
 
 def test_another_tokenizer_is_another_index(tmp_path: Path):

@@ -46,24 +46,25 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import astuple, dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from phoenix_forge.core.config import Config
 from phoenix_forge.core.fsio import partial_path, publish, remove, sha256_json
 from phoenix_forge.core.report import Reporter
 from phoenix_forge.core.workspace import Workspace
-from phoenix_forge.corpus import prose
-from phoenix_forge.corpus.document import Document
-from phoenix_forge.corpus.guarded import Pool
-from phoenix_forge.corpus.load import limits, load
-from phoenix_forge.corpus.split import Count, Section, split
+from phoenix_forge.corpus import inline, prose
 from phoenix_forge.corpus.terms import COMPOUNDING, Compounds, Stems, normal, spoken, stops, words
 from phoenix_forge.corpus.terms import STOP as STOP  # for others
 from phoenix_forge.corpus.terms import WORD as WORD
 from phoenix_forge.corpus.walk import File, walk
 from phoenix_forge.errors import EnvironmentProblem, StageFailed
+
+if TYPE_CHECKING:  # what reads files takes longer to load than a search takes, and most searches read none
+    from phoenix_forge.corpus.document import Document
+    from phoenix_forge.corpus.split import Count, Section
 
 SCHEMA = """
 CREATE TABLE about (identity TEXT);
@@ -81,6 +82,7 @@ WEIGHTS = (64, 64, 16, 4, 16, 4)  # of the columns of `terms`; see the module fo
 RUN = 3  # longest run of a question's words that counts by itself
 MOST = 64  # distinct words of a question that are looked for: nobody's question has more, but a pasted page has
 SPARE = 4  # sections looked at for each that is wanted, since some say the same
+QUOTED_IN = 8  # sections that are looked through for a sentence
 
 # What a line names: its beginning up to a colon, a cell's border, an equals sign or a dash; bold or code at its
 # beginning; a table's head. Every pattern is bounded, so that a line of a megabyte takes no longer than a page.
@@ -93,7 +95,8 @@ SAMPLE = "Größe, naïve and 東京: def f(x):\n    return 1_000 * x  # counted
 
 @dataclass(frozen=True)
 class Passage:
-    """A section as it can be cited. `span` counts bytes of the file at `path`, which has `document_bytes`."""
+    """A section as it can be cited. `span` counts bytes of the file at `path`, which has `document_bytes` and is in
+    `language` (ISO 639-1)."""
 
     path: str
     title: str
@@ -101,6 +104,7 @@ class Passage:
     span: tuple[int, int]
     text: str
     document_bytes: int
+    language: str = "en"
 
 
 class Entry(NamedTuple):
@@ -127,6 +131,12 @@ class Entry(NamedTuple):
 def cited(path: str, headings: Sequence[str], text: str) -> str:
     """A passage as it stands in a prompt, in training and in use."""
     return f"From {' › '.join([path, *headings])}:\n\n{text}"
+
+
+def grounded(question: str, passages: Iterable[Passage], plain: Callable[[str], str]) -> str:
+    """A question behind the passages that may answer it, as a model is trained to read them. `plain` takes control
+    tokens out of a text: a passage about `<|im_end|>` must not end the turn."""
+    return "\n\n".join([*(cited(p.path, p.headings, plain(p.text)) for p in passages), question])
 
 
 class Index:
@@ -169,6 +179,13 @@ class Index:
             found.setdefault(alike, number)
         return [passage for number in list(found.values())[:count] for passage in self._passages("s.id = ?", number)]
 
+    def locate(self, sentence: str) -> Passage | None:
+        """The passage that a sentence stands in, compared without case, marks and spaces; None where none has it. The
+        sentence may be as it reads, without the marks of Markdown that the document has."""
+        wanted = bare(sentence)
+        found = self.search(sentence, QUOTED_IN) if wanted else []
+        return next((p for p in found if wanted in bare(p.text) or wanted in bare(inline.plain(p.text))), None)
+
     def at(self, path: str, span: tuple[int, int]) -> list[Passage]:
         """The passages of a document that overlap the span, the longest overlap first."""
         found = self._passages("s.document = ? AND s.start < ? AND s.end > ?", self._document(path), span[1], span[0])
@@ -207,10 +224,10 @@ class Index:
         return None if first is None else (first, last)
 
     def _passages(self, where: str, *values: object) -> list[Passage]:
-        rows = self._rows("SELECT d.path, d.title, s.headings, s.start, s.end, s.text, d.bytes FROM section s "
-                          f"JOIN document d ON d.id = s.document WHERE {where} ORDER BY s.id", *values)
-        return [Passage(_read(path), _read(title), tuple(json.loads(headings)), (start, end), _read(text), size)
-                for path, title, headings, start, end, text, size in rows]
+        rows = self._rows("SELECT d.path, d.title, s.headings, s.start, s.end, s.text, d.bytes, d.language "
+                          f"FROM section s JOIN document d ON d.id = s.document WHERE {where} ORDER BY s.id", *values)
+        return [Passage(_read(path), _read(title), tuple(json.loads(headings)), (start, end), _read(text), *more)
+                for path, title, headings, start, end, text, *more in rows]
 
     def _rows(self, statement: str, *values: object) -> list:
         try:
@@ -262,14 +279,30 @@ def ensure(cfg: Config, root: Path, count: Count, target: Path, digest: Callable
     `count` gives the tokens of texts, `digest` a file's SHA-256. Text is indexed with its secrets taken out. Raises
     UsageError for a corpus that is missing or empty, StageFailed where no document of it can be used.
     """
-    files = walk(cfg.corpus, root, [*Workspace(root, cfg).artifacts, target]).files
-    libraries = [version(name) for name in ("PyStemmer", "py3langid")]  # another would bring a question to other stems
-    wanted = sha256_json([SCHEMA, _source_digest(), libraries, cfg.section_tokens, cfg.dataset.secrets,
-                          cfg.dataset.personal_data, count(SAMPLE.split()),
-                          [[*map(repr, (file.relative, file.name)), digest(file.path)] for file in files]])
+    files = _files(cfg, root, target)
+    wanted = _wanted(cfg, files, count(SAMPLE.split()), digest)
     if identity(target) != wanted:
         build(_entries(cfg, files, count, report), target, wanted)
     return Index(target)
+
+
+def fresh(cfg: Config, root: Path, sampled: Sequence[int], target: Path, digest: Callable[[Path], str]) -> Index | None:
+    """The index, where one lies that is over the corpus as it is now and was made with a tokenizer that gives
+    `sampled` tokens to the words of SAMPLE. The caller knows that the file is whole. Raises as `ensure` does."""
+    wanted = _wanted(cfg, _files(cfg, root, target), sampled, digest)
+    return Index(target) if identity(target, sound=True) == wanted else None
+
+
+def _files(cfg: Config, root: Path, target: Path) -> list[File]:
+    return walk(cfg.corpus, root, [*Workspace(root, cfg).artifacts, target]).files
+
+
+def _wanted(cfg: Config, files: Iterable[File], sampled: Sequence[int], digest: Callable[[Path], str]) -> str:
+    """What `identity` says of an index over these files."""
+    libraries = [version(name) for name in ("PyStemmer", "py3langid")]  # another would bring a question to other stems
+    return sha256_json([SCHEMA, _source_digest(), libraries, cfg.section_tokens, cfg.dataset.secrets,
+                        cfg.dataset.personal_data, list(sampled),
+                        [[*map(repr, (file.relative, file.name)), digest(file.path)] for file in files]])
 
 
 @dataclass(frozen=True)
@@ -284,6 +317,8 @@ class _Reading:
 
 def _read_entry(reading: _Reading, file: File) -> Entry | str:
     """A document's entry, or why it has none."""
+    from phoenix_forge.corpus.load import load
+    from phoenix_forge.corpus.split import split
     loaded = load(file, reading.secrets, personal=reading.personal)
     if loaded.document is None:
         return loaded.skipped or ""
@@ -292,6 +327,8 @@ def _read_entry(reading: _Reading, file: File) -> Entry | str:
 
 def _entries(cfg: Config, files: Sequence[File], count: Count, report: Reporter) -> Iterator[Entry]:
     """What can be read of the corpus."""
+    from phoenix_forge.corpus.guarded import Pool
+    from phoenix_forge.corpus.load import limits
     skipped: list[str] = []
     prose.language("text")  # its model is loaded before the processes are forked
     reading = _Reading(cfg.dataset.secrets, cfg.dataset.personal_data, cfg.section_tokens, count)
@@ -308,6 +345,7 @@ def _entries(cfg: Config, files: Sequence[File], count: Count, report: Reporter)
                           fix="add documents to corpus.roots")
 
 
+@cache
 def _source_digest() -> str:
     """Of the room's own source: another version of Forge reads and splits otherwise."""
     sources = sorted(Path(__file__).parent.rglob("*.py"))
@@ -393,18 +431,24 @@ class _Writer:
                 self._terms(row, language, columns, parts)
 
 
-def identity(path: Path) -> str | None:
-    """What an index was made from; None where none lies, or one that is damaged or of another format."""
+def identity(path: Path, *, sound: bool = False) -> str | None:
+    """What an index was made from; None where none lies, or one that is damaged or of another format. It is read
+    through for damage, unless it is known to be `sound`."""
     if not path.is_file():
         return None
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as db:
-            sound = db.execute("PRAGMA quick_check(1)").fetchone()
+            checked = ("ok",) if sound else db.execute("PRAGMA quick_check(1)").fetchone()
             made = db.execute("PRAGMA user_version").fetchone()
             found = db.execute("SELECT identity FROM about").fetchone()
     except sqlite3.DatabaseError:
         return None
-    return found[0] if found and sound == ("ok",) and made == (FORMAT,) else None
+    return found[0] if found and checked == ("ok",) and made == (FORMAT,) else None
+
+
+def bare(text: str) -> str:
+    """The letters and digits of a text, without case: what two writings of one sentence have in common."""
+    return "".join(filter(str.isalnum, normal(text)))
 
 
 def labels(text: str) -> str:

@@ -14,12 +14,15 @@ import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import regex
 import Stemmer
 
-from phoenix_forge.corpus.document import Document
 from phoenix_forge.corpus.prose import PROSE, language
+
+if TYPE_CHECKING:
+    from phoenix_forge.corpus.document import Document
 
 STOPS: dict[str, str] = json.loads((Path(__file__).parent / "data" / "stop.json").read_text(encoding="utf-8"))
 STOP = frozenset(STOPS["en"].split())  # English words that say nothing, and words of asking

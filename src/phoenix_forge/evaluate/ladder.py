@@ -19,7 +19,7 @@ from phoenix_forge.chat.encode import Encoder
 from phoenix_forge.chat.template import Message
 from phoenix_forge.core.fsio import read_sealed, sha256_json, write_sealed
 from phoenix_forge.core.report import Reporter
-from phoenix_forge.corpus.index import Index, Passage, cited
+from phoenix_forge.corpus.index import Index, Passage, grounded
 from phoenix_forge.dataset.replay import HELD
 from phoenix_forge.errors import StageFailed
 from phoenix_forge.evaluate import invented, refusal
@@ -68,7 +68,7 @@ class Examiner:
         self.encoder, self.system, self.placed, self.index = encoder, system, placed, index
         self.passages, self.max_tokens, self.cache, self.report = passages, max_tokens, cache, report
         self.quotes = quotes
-        self._plain = Scale(encoder, 0).plain  # a passage about `<|im_end|>` must not end the turn
+        self._plain = Scale(encoder, 0).plain
         self._used: set[Path] = set()
 
     # -- what is asked -------------------------------------------------------------------------------------------------
@@ -138,8 +138,7 @@ class Examiner:
         return self._ids(f"{question.question}\n\n{BRIEFLY}", passages)
 
     def _ids(self, question: str, passages: Sequence[Passage] = ()) -> list[int]:
-        said = "\n\n".join([*(cited(p.path, p.headings, self._plain(p.text)) for p in passages), question])
-        asked: list[Message] = [{"role": "user", "content": said}]
+        asked: list[Message] = [{"role": "user", "content": grounded(question, passages, self._plain)}]
         if self.system:
             asked.insert(0, {"role": "system", "content": self.system})
         return self.encoder.prompt(asked)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import orjson
 
 from phoenix_forge.chat.encode import Encoder
+from phoenix_forge.chat.pieces import plain
 from phoenix_forge.chat.template import Message
 
 ASCII = re.compile(r"[\0-\x7f]+")
@@ -94,7 +95,7 @@ class Scale:
 
     def plain(self, text: str) -> str:
         """Text in which no control token of the model stands: a document about `<|im_end|>` must not end a turn."""
-        return self._special.sub(lambda m: f"{m[0][:1]} {m[0][1:]}", text)
+        return plain(text, self._special)
 
     def frame(self, system: str | None) -> int:
         """Tokens of a conversation around the prompt's and the answer's own."""

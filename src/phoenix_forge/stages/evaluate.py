@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -208,21 +209,46 @@ def _subjects(ctx: Context, examiner: Examiner, choice: Choice, opened: ExitStac
 
 
 def open_index(ctx: Context) -> Index:
-    """The index over the corpus as it is now; one that is not as it was written is made again."""
-    from phoenix_forge.corpus.index import ensure, identity
-    path = ctx.workspace.index
-    mark = path.with_suffix(".json")
-    known = read_sealed(mark)
-    if path.exists() and known and known["of"] == identity(path) and known["sha256"] != ctx.digests.file(path):
+    """The index over the corpus as it is now; one that is not as it was written is made again.
+
+    Beside it lies what was true when it was made: its own digest, and of the tokenizer, which takes half a second to
+    load, what tells that it is the same.
+    """
+    from phoenix_forge.corpus.index import SAMPLE, ensure, fresh, identity
+    cfg, root, path, digest = ctx.config, ctx.workspace.root, ctx.workspace.index, ctx.digests.file
+    known = _known(ctx)
+    tokenizer = digest(ctx.base_dir / "tokenizer.json")
+    whole = path.exists() and known.get("sha256") == digest(path)
+    if whole and known["tokenizer"] == tokenizer and (index := fresh(cfg, root, known["sampled"], path, digest)):
+        ctx.digests.save()
+        return index
+    if path.exists() and known and not whole and known["of"] == identity(path):
         ctx.report.warn(f"{ctx.workspace.shown(path)} is damaged, and is made again")
         remove(path)
-    index = ensure(ctx.config, ctx.workspace.root, encoder(ctx).fast_counts, path, ctx.digests.file, ctx.report)
-    now = {"of": identity(path), "sha256": ctx.digests.file(path)}
+    own = encoder(ctx)
+    index = ensure(cfg, root, own.fast_counts, path, digest, ctx.report)
+    now = {"of": identity(path), "sha256": digest(path), "tokenizer": tokenizer,
+           "sampled": own.fast_counts(SAMPLE.split()), "control": own.control_tokens.pattern}
     if now != known:
         with suppress(OSError):  # a read-only workspace's index is as good without
-            write_sealed(mark, now)
+            write_sealed(_mark(ctx), now)
     ctx.digests.save()
     return index
+
+
+def control_tokens(ctx: Context) -> re.Pattern[str]:
+    """What finds the base's control tokens in a text, as `open_index` left it; without that, of the base itself."""
+    return re.compile(known["control"]) if (known := _known(ctx)) else encoder(ctx).control_tokens
+
+
+def _mark(ctx: Context) -> Path:
+    return ctx.workspace.index.with_suffix(".json")
+
+
+def _known(ctx: Context) -> dict[str, Any]:
+    """What lies beside the index; nothing where it was written by another version of Forge."""
+    known = read_sealed(_mark(ctx))
+    return known if isinstance(known, dict) and "tokenizer" in known else {}
 
 
 def _choice(ctx: Context) -> Choice:
