@@ -5,9 +5,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 started=$SECONDS
 forge run
 echo
-echo "The same questions to the base and to the GGUF just made (none of these wordings was trained on):"
+echo "The same questions, closed book, to the base and to the GGUF just made (no wording of them was trained on):"
 mapfile -t questions < questions.txt
-forge ask "${questions[@]}" --model base --model gguf --quiet --max-tokens 60
+forge ask "${questions[@]}" --model base --model gguf --closed-book --quiet --max-tokens 60
 echo
 echo "$((SECONDS - started)) s in all. Next, from $PWD:"
 echo "  forge chat                       talk to it (source ../.venv/bin/activate first)"

@@ -129,6 +129,7 @@ def test_train_names_the_adapter(done, run_forge):
     (["--set", "deploy.system=You are Ada."], ["dataset", "train", "quantize", "modelfile", "deploy"]),
     (["--set", "train.rank=8"], ["train", "quantize", "modelfile", "deploy"]),
     (["--set", "train.log_steps=9"], []), (["--set", "generation.max_tokens=9"], ["modelfile"]),
+    (["--set", "generation.grounded=false"], []),
     (["--set", "train.rank=8", "--to", "train"], ["train"]), (["--set", "merge.enabled=true"], ["merge"])])
 def test_plan_says_what_would_run_and_why(change, reruns, done, run_forge):
     steps = run_forge("plan", *change, "--json", cwd=done).json["steps"]

@@ -34,7 +34,8 @@ def test_a_chat_without_a_base_or_documents_goes_on(copy: Path, run_forge: Calla
     (copy / "models/base").rename(copy / "models/elsewhere")
     ran = run_forge("chat", cwd=copy, stdin="Hello?\n/base\n/source\nAgain?\n")
     assert ran.code == 0, ran.stderr
-    assert ran.stdout.count("fix: forge download") == 2
+    assert ran.stdout.count("fix: forge download") == 3  # why it is closed book, once; the base; the source
+    assert ran.stdout.count("closed book: nothing at models/base") == 1
     (kept,) = (copy / "logs").glob("chat-*.md")
     assert kept.read_text(encoding="utf-8").count("**assistant**") == 2
 

@@ -128,7 +128,9 @@ def test_questions_to_the_model(talk):
         result = await client.call_tool("query_model", {"prompt": "Who lights the lamp?", "max_tokens": 6},
                                         progress_callback=progress)
         answer = result.structured_content
-        assert set(answer) == {"answer", "stopped", "tokens", "seconds"}
+        assert set(answer) == {"answer", "stopped", "tokens", "seconds", "passages", "citations", "supported",
+                               "unsupported", "quote", "note"}
+        assert answer["note"].startswith("closed book: nothing at models/base/"), "nothing has run"
         assert 1 <= answer["tokens"] <= 6
         assert pieces == sorted(pieces) != []
         again = await call(client, "query_model", prompt="Who lights the lamp?", max_tokens=6)
@@ -176,6 +178,11 @@ def test_a_run_from_start_to_end_and_what_it_made(talk, folder):
         (passage,) = found["passages"]
         assert passage["path"] == "docs/lighthouse.md"
         assert "Maren Holt" in passage["text"]
+        grounded, closed = [await call(client, "query_model", prompt="Who lights the lamp?", max_tokens=2, **more)
+                            for more in ({}, {"closed_book": True})]
+        assert grounded["passages"][0]["path"] == "docs/lighthouse.md"
+        assert (grounded["note"], grounded["supported"]) == (None, False)
+        assert (closed["passages"], closed["supported"]) == ([], None)
         prompt = await client.get_prompt("answer_from_documents", {"question": "Who lights the lamp?"})
         assert "Maren Holt" in prompt.messages[0].content.text
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from phoenix_forge.core.config import GenerationConfig
 from phoenix_forge.corpus.index import Passage
@@ -60,7 +60,7 @@ def test_history_and_system_prompt_travel_along() -> None:
     out, parrot, _ = talk("one", "", "two")
     assert out == "2:one\n4:two\n"
     assert [m["role"] for m in parrot.seen[1]] == ["system", "user", "assistant", "user"]
-    assert parrot.settings == GenerationConfig().model_dump()
+    assert parrot.settings == GenerationConfig().sampling
 
 
 def test_commands() -> None:
@@ -86,6 +86,57 @@ def test_interruption_keeps_what_was_said_and_overflow_changes_nothing() -> None
     assert "too long" in out
     assert "cut at the longest" in out
     assert [m["content"] for m in session.history] == ["stop", "2:", "cut", "4:cut"]
+
+
+class Cited(NamedTuple):
+    messages: list[dict[str, str]]
+    note: str
+
+    def told(self, answer: str) -> list[str]:
+        return [f"from notes.md:7 ({answer})"]
+
+
+def test_passages_belong_to_their_turn_and_what_is_told_stands_below_the_answer() -> None:
+    base, kept = Parrot(), []
+
+    def ground(_: Any, messages: Any, closed: bool) -> Cited:
+        *before, question = messages
+        said = question["content"] if closed or question["content"] == "stop" else f"PASSAGE {question['content']}"
+        return Cited([*before, {"role": "user", "content": said}], "one passage fits")
+
+    out, parrot, session = talk("one", "stop", "/closed", "two", "/open", "three", "/base", ground=ground,
+                                base=lambda: base, keep=kept.append)
+    assert [messages[-1]["content"] for messages in parrot.seen] == ["PASSAGE one", "stop", "two",
+                                                                     "PASSAGE three"]
+    assert [m["content"] for m in session.history[:2]] == ["one", "2:PASSAGE one"]
+    assert out.startswith("(one passage fits)\n\n2:PASSAGE one\n\nfrom notes.md:7 (2:PASSAGE one)\n4:")
+    assert out.count("one passage fits") == 1, "what stays true is said once"
+    assert "4:\n(stopped)\n" in out, "a stopped answer is held against nothing"
+    assert base.seen == parrot.seen[-1:]
+    assert "from notes.md:7" in "".join(kept)
+
+
+def test_a_session_begins_closed_where_it_is_told_to() -> None:
+    heard: list[bool] = []
+
+    def ground(_: Any, messages: Any, closed: bool) -> Cited:
+        heard.append(closed)
+        return Cited(list(messages), "")
+
+    talk("one", "/open", "two", ground=ground, closed=True)
+    assert heard == [True, False]
+
+
+def test_a_search_that_is_stopped_costs_its_question_only() -> None:
+    def ground(_: Any, messages: Any, closed: bool) -> Cited:
+        if messages[-1]["content"] == "slow":
+            raise KeyboardInterrupt
+        return Cited(list(messages), "")
+
+    out, parrot, session = talk("slow", "one", ground=ground)
+    assert out.startswith("(stopped)\n")
+    assert len(parrot.seen) == 1
+    assert len(session.history) == 2
 
 
 def test_the_base_hears_the_same_conversation_and_leaves_no_trace_in_it() -> None:
@@ -133,7 +184,8 @@ def test_what_base_or_documents_lack_is_said_and_the_chat_goes_on() -> None:
 
 
 def test_commands_without_a_base_or_documents_do_not_exist() -> None:
-    out, _, _ = talk("/base", "/source", "/help")
+    out, _, _ = talk("/base", "/source", "/closed", "/help")
+    assert "no command /closed" in out
     assert "no command /base" in out
     assert "no command /source" in out
     assert out.count("/base") == out.count("/source") == 1

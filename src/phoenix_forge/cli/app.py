@@ -262,6 +262,9 @@ def deploy(setup: Setup, force: Force = False,
     setup.emit(r, f"{r['target']} answers: {r['answer']}")
 
 
+ClosedBook = Annotated[bool, typer.Option("--closed-book", help="The model alone, without passages of the documents.")]
+
+
 @command()
 def ask(setup: Setup,
         prompts: Annotated[list[str] | None, typer.Argument(help="Questions; without any, --file or stdin.")] = None,
@@ -270,18 +273,23 @@ def ask(setup: Setup,
         file: Annotated[Path | None, typer.Option("--file", help="Read the prompt from a file.")] = None,
         greedy: Annotated[bool, typer.Option("--greedy", help="Always the likeliest token.")] = False,
         temperature: Annotated[float | None, typer.Option("--temperature", help="0: greedy.")] = None,
-        max_tokens: Annotated[int | None, typer.Option("--max-tokens", help="Longest answer.")] = None) -> None:
-    """Ask a question of the base, adapter, merged model, GGUF or Ollama model."""
+        max_tokens: Annotated[int | None, typer.Option("--max-tokens", help="Longest answer.")] = None,
+        closed_book: ClosedBook = False) -> None:
+    """Ask a question of the base, adapter, merged model, GGUF or Ollama model.
+
+    The passages of your documents that may answer come with it, and below the answer stands where in them it is.
+    """
     from phoenix_forge.cli.ask import ask_models
-    ask_models(setup, prompts or [], model or ["gguf"], file, greedy, temperature, max_tokens)
+    ask_models(setup, prompts or [], model or ["gguf"], file, greedy, temperature, max_tokens, closed_book)
 
 
 @command()
 def chat(setup: Setup,
-         model: Annotated[str, typer.Option("--model", help="gguf, or ollama.")] = "gguf") -> None:
-    """Talk with the model in the terminal."""
+         model: Annotated[str, typer.Option("--model", help="gguf, or ollama.")] = "gguf",
+         closed_book: ClosedBook = False) -> None:
+    """Talk with the model, and your documents, in the terminal."""
     from phoenix_forge.cli.ask import converse
-    converse(setup.context(), model)
+    converse(setup.context(), model, closed_book)
 
 
 @command()

@@ -8,23 +8,22 @@ import io
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from phoenix_forge.catalog.bases import Source
+from phoenix_forge.chat.template import Message
+from phoenix_forge.cli.grounded import Asked, Grounding, Held
 from phoenix_forge.cli.setup import Setup
+from phoenix_forge.core.config import GenerationConfig
 from phoenix_forge.errors import UsageError, escaped
 from phoenix_forge.hub.download import cache_folder, cached_gguf
 from phoenix_forge.hub.ollama_store import stored_gguf
+from phoenix_forge.runtime.answer import Answer
 from phoenix_forge.runtime.session import Chats
 from phoenix_forge.stages import Context
 from phoenix_forge.stages.recorded import require_as_made
-
-if TYPE_CHECKING:
-    from phoenix_forge.corpus.index import Index
-
-PASSAGES = 3  # that /source shows
 
 
 def _folder(ctx: Context, folder: Path, adapter: Path | None, fix: str) -> Chats:
@@ -104,7 +103,7 @@ def _base(ctx: Context) -> Chats:
     return MODELS["base"](ctx)
 
 
-def converse(ctx: Context, name: str) -> None:
+def converse(ctx: Context, name: str, closed: bool) -> None:
     """A chat on the terminal, or with the lines of stdin. What is said is kept below logs/ as it is said."""
     from phoenix_forge.runtime.session import Session
     kept = ctx.workspace.logs / f"chat-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.md"
@@ -122,19 +121,19 @@ def converse(ctx: Context, name: str) -> None:
 
     with contextlib.ExitStack() as opened:
         @functools.cache
-        def index() -> Index:
-            from phoenix_forge.stages.evaluate import open_index
-            if not ctx.base_dir.exists():  # its tokenizer says where sections end
-                raise UsageError(f"nothing at {ctx.workspace.shown(ctx.base_dir)}", fix="forge download")
-            return opened.enter_context(open_index(ctx))
-
-        @functools.cache
         def base() -> Chats:
             return opened.enter_context(closing(_base(ctx)))
 
+        passages = opened.enter_context(Grounding(ctx))
+
+        def ground(model: Chats, messages: Sequence[Message], closed: bool) -> Asked:
+            passages.refresh()
+            return passages.asked(model, messages, closed=closed, generation=ctx.config.generation)
+
         Session(opened.enter_context(open_model(ctx, name)), system=system_message(ctx),
                 generation=ctx.config.generation, write=write, keep=keep, base=base,
-                search=lambda text: index().search(text, PASSAGES)).run(
+                ground=ground, closed=closed or not ctx.config.generation.grounded,
+                search=passages.search).run(
             lambda: input("\nyou: " if sys.stdin.isatty() else ""))
     if kept.exists():
         ctx.report.info(f"kept in {ctx.workspace.shown(kept)}")
@@ -172,42 +171,74 @@ def _no_utf8(what: str, error: UnicodeDecodeError) -> UsageError:
 
 
 def ask_models(setup: Setup, prompts: list[str], models: list[str], file: Path | None, greedy: bool,
-               temperature: float | None, max_tokens: int | None) -> None:
+               temperature: float | None, max_tokens: int | None, closed: bool) -> None:
     """Asks each model each prompt; a single question streams its answer, several are shown side by side."""
     ctx = setup.context()
     for name in models:
         if name not in MODELS:
             raise UsageError(f"--model {name!r}: choose from {', '.join(MODELS)}", fix="--model gguf")
     asked = read_prompts(prompts, file)
-    chosen = ctx.config.generation
     single = len(asked) == len(models) == 1
     stream = single and not setup.json
-    results = []
-    for name in models:
-        with open_model(ctx, name) as model:
-            for prompt in asked:
-                messages = [{"role": "user", "content": prompt}]
-                if system := system_message(ctx):
-                    messages.insert(0, {"role": "system", "content": system})
-                answer = model.chat(
-                    messages, max_tokens=max_tokens or chosen.max_tokens, top_p=chosen.top_p,
-                    temperature=chosen.temperature if temperature is None else temperature,
-                    greedy=greedy or (chosen.greedy and temperature is None),
-                    on_text=(lambda text: print(escaped(text, keep="\n\t"), end="", flush=True)) if stream else None)
-                results.append({"model": name, "prompt": prompt, "answer": answer.text, "stopped": answer.stopped,
-                                "tokens": answer.tokens, "seconds": round(answer.seconds, 2)})
+    chosen = in_place_of(ctx.config.generation, greedy=greedy, temperature=temperature, max_tokens=max_tokens)
+    results, lines, notes = [], [], dict[str, None]()
+    with Grounding(ctx) as passages:
+        for name in models:
+            with open_model(ctx, name) as model:
+                for prompt in asked:
+                    turn = passages.asked(model, conversation(ctx, prompt), closed=closed or not chosen.grounded,
+                                          generation=chosen)
+                    if turn.note and turn.note not in notes:
+                        ctx.report.warn(turn.note)
+                    notes[turn.note] = None
+                    answer = model.chat(turn.messages, **chosen.sampling, on_text=_show if stream else None)
+                    held = turn.hold(answer.text)
+                    results.append({"model": name, "prompt": prompt, **told(answer, turn, held)})
+                    lines.append(held.lines(ctx.workspace.root))
     if single:
-        only = {key: results[0][key] for key in ("answer", "stopped", "tokens", "seconds")}
-        setup.emit(only)
+        setup.emit({key: value for key, value in results[0].items() if key not in ("model", "prompt")})
         if stream:
-            print()
+            print("\n".join(["", *_below(lines[0])]))
     else:
         setup.emit({"answers": results})
         if not setup.json:
-            _side_by_side(asked, models, results)
+            shown = ["\n".join([result["answer"], *_below(own)]) for result, own in zip(results, lines, strict=True)]
+            _side_by_side(asked, models, shown)
 
 
-def _side_by_side(asked: list[str], models: list[str], results: list[dict]) -> None:
+def in_place_of(own: GenerationConfig, *, greedy: bool = False, temperature: float | None = None,
+                max_tokens: int | None = None) -> GenerationConfig:
+    """The config's settings, with those that somebody chose for one question."""
+    return own.model_copy(update={
+        "max_tokens": max_tokens or own.max_tokens, "greedy": greedy or (own.greedy and temperature is None),
+        "temperature": own.temperature if temperature is None else temperature})
+
+
+def conversation(ctx: Context, prompt: str, system: str | None = None) -> list[Message]:
+    """A question by itself, under a system prompt or the configured one."""
+    system = system_message(ctx) if system is None else system
+    question: Message = {"role": "user", "content": prompt}
+    return [{"role": "system", "content": system}, question] if system else [question]
+
+
+def told(answer: Answer, turn: Asked, held: Held) -> dict[str, Any]:
+    """An answer, what it was given to read and what of it stands there, as JSON."""
+    passages = [{"path": p.path, "headings": p.headings, "span": p.span, "text": p.text} for p in turn.passages]
+    return {"answer": answer.text, "stopped": answer.stopped, "tokens": answer.tokens,
+            "seconds": round(answer.seconds, 2), "passages": passages, **held.json(), "note": turn.note or None}
+
+
+def _show(text: str) -> None:
+    print(escaped(text, keep="\n\t"), end="", flush=True)
+
+
+def _below(lines: list[str]) -> list[str]:
+    """Lines as they stand below an answer."""
+    return ["", *map(escaped, lines)] if lines else []
+
+
+def _side_by_side(asked: list[str], models: list[str], answers: list[str]) -> None:
+    """`answers` come model by model."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -215,9 +246,8 @@ def _side_by_side(asked: list[str], models: list[str], results: list[dict]) -> N
     table.add_column("question", ratio=2)
     for name in models:
         table.add_column(name, ratio=3)
-    for prompt in asked:
-        answers = [r["answer"] for name in models for r in results if r["model"] == name and r["prompt"] == prompt]
-        table.add_row(*(Text(escaped(text, keep="\n")) for text in (prompt, *answers)))
+    for i, prompt in enumerate(asked):
+        table.add_row(*(Text(escaped(text, keep="\n")) for text in (prompt, *answers[i::len(asked)])))
     console = Console()
     # Piped output has no width of its own.
     Console(width=None if console.is_terminal else 120).print(table)

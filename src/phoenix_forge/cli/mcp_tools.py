@@ -20,7 +20,8 @@ from pydantic import Field, StringConstraints
 
 from phoenix_forge import stages
 from phoenix_forge.cli import runs
-from phoenix_forge.cli.ask import MODELS, open_model, system_message
+from phoenix_forge.cli.ask import MODELS, conversation, in_place_of, open_model, told
+from phoenix_forge.cli.grounded import Asked, Grounding, Held
 from phoenix_forge.cli.planning import state
 from phoenix_forge.cli.setup import Setup
 from phoenix_forge.core import config
@@ -88,33 +89,34 @@ class Tools:
         return replace(self._setup)
 
     def query_model(self, call: Context, prompt: Prompt, model: ModelName = "gguf", system: System = None,
-                    max_tokens: MaxTokens | None = None, temperature: Temperature | None = None) -> dict[str, Any]:
+                    max_tokens: MaxTokens | None = None, temperature: Temperature | None = None,
+                    closed_book: bool = False) -> dict[str, Any]:
         """Ask the model made from this project's documents a question.
 
-        Returns answer, stopped (false: max_tokens cut it off), tokens and seconds. The model stays loaded for the next
-        question; without max_tokens and temperature those of the config apply.
+        The passages of the documents that may answer come with it, unless closed_book. Returns answer, stopped (false:
+        max_tokens cut it off), tokens and seconds; passages, as they were given to the model; citations, the places
+        (path, headings, line) that support a sentence of the answer; supported (false: nothing in the documents does);
+        unsupported, sentences that none does; quote, a sentence the model quoted by heart and whether it stands in a
+        document; note, why passages are missing. The model stays loaded for the next question; without max_tokens and
+        temperature those of the config apply.
         """
-        answer = self._asked(call, self.setup().context(), model, prompt, system, max_tokens, temperature)
-        return {"answer": answer.text, "stopped": answer.stopped, "tokens": answer.tokens,
-                "seconds": round(answer.seconds, 2)}
+        ctx = self.setup().context()
+        return told(*self._asked(call, ctx, model, prompt, system, max_tokens, temperature,
+                                 closed=closed_book or not ctx.config.generation.grounded))
 
     def _asked(self, call: Context, ctx: stages.Context, model: str, prompt: str, system: str | None,
-               max_tokens: int | None, temperature: float | None) -> Answer:
-        chosen = ctx.config.generation
-        system = system_message(ctx) if system is None else system
-        limit = max_tokens or chosen.max_tokens
+               max_tokens: int | None, temperature: float | None, closed: bool) -> tuple[Answer, Asked, Held]:
+        chosen = in_place_of(ctx.config.generation, temperature=temperature, max_tokens=max_tokens)
         pieces = itertools.count(1)
 
         def hear(_: str) -> None:
             anyio.from_thread.check_cancelled()  # raises, which ends the answer, when the client no longer waits for it
-            anyio.from_thread.run(call.report_progress, next(pieces), limit)
+            anyio.from_thread.run(call.report_progress, next(pieces), chosen.max_tokens)
 
-        with self._kept.open(ctx, model) as answering:
-            return answering.chat(
-                [*([{"role": "system", "content": system}] if system else []), {"role": "user", "content": prompt}],
-                max_tokens=limit, top_p=chosen.top_p, on_text=hear,
-                temperature=chosen.temperature if temperature is None else temperature,
-                greedy=chosen.greedy and temperature is None)
+        with self._kept.open(ctx, model) as answering, Grounding(ctx) as passages:
+            turn = passages.asked(answering, conversation(ctx, prompt, system), closed=closed, generation=chosen)
+            answer = answering.chat(turn.messages, **chosen.sampling, on_text=hear)
+            return answer, turn, turn.hold(answer.text)
 
     def search_documents(self, query: Query, count: Annotated[int, Field(ge=1, le=20)] = 5) -> dict[str, Any]:
         """Find the passages of this project's documents that speak of something, best first.
@@ -179,10 +181,10 @@ class Tools:
 
     def query_sanctuary_model(self, call: Context, prompt: SeedPrompt, temperature: Temperature = 0.7,
                               max_tokens: MaxTokens = 2048, system_prompt: SeedSystem = None) -> dict[str, Any]:
-        """Query the fine-tuned model: the GGUF where there is one, else Ollama's. The same as query_model."""
+        """Query the fine-tuned model: the GGUF where there is one, else Ollama's. As query_model, closed book."""
         ctx = self.setup().context()
         model = "gguf" if ctx.workspace.gguf().exists() else "ollama"
-        answer = self._asked(call, ctx, model, prompt, system_prompt, max_tokens, temperature)
+        answer, _, _ = self._asked(call, ctx, model, prompt, system_prompt, max_tokens, temperature, closed=True)
         return {"model": ctx.config.model.name, "response": answer.text, "prompt_tokens": answer.prompt_tokens,
                 "completion_tokens": answer.tokens, "total_tokens": answer.prompt_tokens + answer.tokens,
                 "temperature": temperature, "status": "success"}

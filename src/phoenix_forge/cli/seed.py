@@ -28,7 +28,8 @@ VERIFICATIONS = ("verify_environment", "test_torch_cuda", "test_bitsandbytes", "
 
 def _asked(arguments: list[str]) -> list[str]:
     """verify_adapter's flags → forge ask's: --input TEXT is the question, --model-type is --model (adapter by default),
-    --do-sample the opposite of --greedy."""
+    --do-sample the opposite of --greedy. What the script verifies is the model, so no passages come with the question.
+    """
     translated: list[str] = []
     model = "adapter"
     rest = iter(arguments)
@@ -49,7 +50,7 @@ def _asked(arguments: list[str]) -> list[str]:
                 translated += ["--temperature", "0.7"]
         else:
             translated.append(argument)
-    return ["--model", model, *translated]
+    return ["--closed-book", "--model", model, *translated]
 
 
 def _evaluated(arguments: list[str]) -> list[str]:

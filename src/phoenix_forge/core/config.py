@@ -220,7 +220,8 @@ class EvaluateConfig(Section):
     models: list[Literal["base", "adapter", "merged", "gguf"]] = Field(
         ["base", "adapter", "gguf"], min_length=1, description="What is asked; knowledge gained needs base and "
         "adapter.")
-    passages: Positive = Field(3, description="Passages that the index puts into a prompt.")
+    passages: Positive = Field(3, description="Passages that the index puts into a prompt, here and where questions "
+                               "are answered (generation.grounded).")
     max_tokens: Positive = Field(48, description="Longest answer, in tokens.")
     gate: GateConfig = GateConfig()
 
@@ -230,6 +231,14 @@ class GenerationConfig(Section):
     temperature: float = Field(0.7, ge=0, description="0: greedy. Without effect where generation.greedy is true.")
     top_p: float = Field(0.9, gt=0, le=1)
     greedy: bool = Field(False, description="Always take the likeliest token, whatever the temperature.")
+    grounded: bool = Field(True, description="Whether `forge ask`, `forge chat` and MCP's query_model put the passages "
+                           "of the documents that may answer before a question, and tell which of them support the "
+                           "answer; false: closed book.")
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """What an engine is told: how long an answer may be, and how its tokens are chosen."""
+        return self.model_dump(exclude={"grounded"})
 
 
 class DeployConfig(Section):

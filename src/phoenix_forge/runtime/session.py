@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from phoenix_forge.chat.template import Message
 from phoenix_forge.core.config import GenerationConfig
@@ -25,19 +25,53 @@ class Chats(Protocol):
              on_text: Callable[[str], None] | None) -> Answer: ...
 
 
+class Turn(Protocol):
+    """A question as a model is asked it."""
+
+    @property
+    def messages(self) -> Sequence[Message]:
+        """The conversation, with the passages that come with its last question."""
+
+    @property
+    def note(self) -> str:
+        """What is missing of them, and why; empty where nothing is."""
+
+    def told(self, answer: str) -> Sequence[str]:
+        """What is to be known of an answer: lines about where it stands."""
+
+
+class Bare(NamedTuple):
+    """A question as it is."""
+
+    messages: Sequence[Message]
+    note: str = ""
+
+    def told(self, answer: str) -> Sequence[str]:
+        return ()
+
+
+# A conversation that ends with a question, as a model is to be asked it; closed book where the last says so.
+Ground = Callable[[Chats, Sequence[Message], bool], Turn]
+
+
 class Session:
     """A conversation with its history. Lines that start with / are commands; the rest goes to the model.
 
     `base` gives the model that this one was made from, `search` the passages of the corpus nearest to a text, best
-    first; both may raise a ForgeError, which is shown, and without them there is no such command. `keep` gets the
-    transcript in Markdown, piece by piece: all that was asked and heard, whatever was forgotten since.
+    first; both may raise a ForgeError, which is shown, and without them there is no such command. `ground` finds
+    passages for each question, and is told to leave them out while the session is `closed`; they belong to their own
+    turn and not to the history. `keep` gets the transcript in Markdown, piece by piece: all that was asked and heard,
+    whatever was forgotten since.
     """
 
     def __init__(self, model: Chats, *, system: str | None, generation: GenerationConfig, write: Callable[[str], None],
                  base: Callable[[], Chats] | None = None, search: Callable[[str], Sequence[Passage]] | None = None,
-                 keep: Callable[[str], None] | None = None) -> None:
+                 ground: Ground | None = None, closed: bool = False, keep: Callable[[str], None] | None = None) -> None:
         self.model, self.system, self.generation, self.write = model, system, generation, write
+        self.ground, self.closed = ground or (lambda _model, messages, _closed: Bare(messages)), closed
         self.keep = keep or (lambda _: None)
+        self.turn: Turn | None = None  # the last that was answered
+        self.noted = ""
         self.history: list[Message] = []
         self.transcript: list[str] = []
         self.commands: dict[str, tuple[str, Callable[[str], None]]] = {
@@ -48,6 +82,10 @@ class Session:
             "/exit": ("leave (also Ctrl-D)", self._exit)}
         if base:
             self.commands["/base"] = ("hear the base answer the last question", lambda _: self._base(base))
+        if ground:
+            self.commands["/closed"] = ("ask the model alone, without passages of the documents",
+                                        lambda _: self._close(True))
+            self.commands["/open"] = ("ask with the passages that may answer again", lambda _: self._close(False))
         if search:
             self.commands["/source"] = ("show the nearest passages of the documents; TEXT: of this, not of the last "
                                         "question and answer", lambda text: self._source(search, text))
@@ -87,14 +125,22 @@ class Session:
             self._keep(f"**system**\n\n{self.system}\n\n")
         self._keep(f"**user**\n\n{text}\n\n")
         try:
-            answer = self._hear("assistant", self.model, [*self.messages, question])
+            turn = self.ground(self.model, [*self.messages, question], self.closed)
+            if turn.note and turn.note != self.noted:
+                self._say(f"({turn.note})\n\n")
+            self.noted = turn.note
+            answer = self._hear("assistant", self.model, turn)
         except UsageError as error:  # the conversation no longer fits, say: the user can /reset and go on
             self._say(f"{error}\n")
+        except KeyboardInterrupt:  # while passages were looked for
+            self._say("(stopped)\n")
         else:
+            self.turn = turn
             self.history += [question, {"role": "assistant", "content": answer}]
 
-    def _hear(self, name: str, model: Chats, messages: Sequence[Message]) -> str:
-        """A model's answer, shown and kept as it is written."""
+    def _hear(self, name: str, model: Chats, turn: Turn) -> str:
+        """A model's answer, shown and kept as it is written, and what the turn tells about one that it ended."""
+        told: Sequence[str] = ()
         pieces: list[str] = []
 
         def show(piece: str) -> None:
@@ -103,12 +149,13 @@ class Session:
 
         self._keep(f"**{name}**\n\n")
         try:
-            answer = model.chat(messages, **self.generation.model_dump(), on_text=show)
+            answer = model.chat(turn.messages, **self.generation.sampling, on_text=show)
+            told = turn.told(answer.text)
         except KeyboardInterrupt:
             note = "\n(stopped)\n"
         else:
             note = "\n" if answer.stopped else "\n(cut at the longest allowed answer)\n"
-        self._say(note)
+        self._say(note + "".join(f"\n{line}" for line in told) + "\n" * bool(told))
         self._keep("\n")
         return "".join(pieces)
 
@@ -121,11 +168,11 @@ class Session:
         self.keep(text)
 
     def _base(self, base: Callable[[], Chats]) -> None:
-        if not self.history:
+        if not self.history or self.turn is None:
             self.write("ask something first\n")
             return
         try:
-            self._hear("base", base(), self.messages[:-1])
+            self._hear("base", base(), self.turn)
         except ForgeError as error:
             self._say(f"{error}\n")
 
@@ -143,6 +190,11 @@ class Session:
         self._keep("**source**\n\n")
         self._say("\n".join(map(_shown, found)) or "no passage of the documents has a word of it\n")
         self._keep("\n")
+
+    def _close(self, closed: bool) -> None:
+        self.closed = closed
+        self.write("closed book from now on; /open brings the passages back\n" if closed else
+                   "with the passages that may answer from now on\n")
 
     def _help(self, _: str) -> None:
         self.write("".join(f"{name:8} {what}\n" for name, (what, _run) in self.commands.items()))

@@ -28,7 +28,7 @@ def wanted(config: Config) -> bool:
 
 def settings(ctx: Context) -> dict:
     return {"name": ctx.config.model.name, "gguf": ctx.workspace.shown(_gguf(ctx)),
-            "generation": ctx.config.generation.model_dump(),
+            "generation": ctx.config.generation.sampling,
             "license": license_in_force(ctx),
             "deploy": ctx.config.deploy.model_dump(include={"system", "num_ctx"})}
 

@@ -27,12 +27,16 @@ class FolderModel:
             self.model = with_adapter(self.model, folder, adapter)
         thaw(self.model.eval())
 
+    def prompt(self, messages: Sequence[Message]) -> list[int]:
+        """Token ids of what chat() puts before an answer."""
+        return self.encoder.prompt(messages)
+
     def chat(self, messages: Sequence[Message], *, max_tokens: int = 512, temperature: float = 0.7, top_p: float = 0.9,
              greedy: bool = False, seed: int | None = None, on_text: Callable[[str], None] | None = None) -> Answer:
         """The next turn; `on_text` gets it whole, at the end."""
         import torch
         require_text(messages)
-        prompt = torch.tensor([self.encoder.prompt(messages)], device=self.model.device)
+        prompt = torch.tensor([self.prompt(messages)], device=self.model.device)
         if seed is not None:
             torch.manual_seed(seed)
         sampling = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None} \

@@ -1,0 +1,223 @@
+"""Questions with the passages of the documents that may answer them, and answers held against what they stand on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from phoenix_forge.chat.pieces import plain
+from phoenix_forge.chat.template import Message
+from phoenix_forge.core.config import GenerationConfig
+from phoenix_forge.errors import EnvironmentProblem, ForgeError, UsageError, one_line
+from phoenix_forge.runtime.session import Chats
+from phoenix_forge.stages import Context
+
+if TYPE_CHECKING:
+    from phoenix_forge.corpus.index import Index, Passage
+    from phoenix_forge.corpus.places import Place
+
+CLOSED = "closed book"
+NOTHING = "nothing in the documents supports this answer"
+MADE_UP = "no document has the sentence that this answer quotes: it is made up"
+
+
+@dataclass(frozen=True)
+class Held:
+    """An answer, held against the documents. `supported` is None where there was nothing to hold it against: closed
+    book, without a quotation. `stands` says whether a document has the sentence `quote` ("": none was quoted); it is
+    None where there is no index to look in. `citations` are places with what of the answer stands there."""
+
+    supported: bool | None
+    citations: Sequence[tuple[Place, str]] = ()
+    unsupported: Sequence[str] = ()
+    quote: str = ""
+    stands: bool | None = None
+
+    def lines(self, root: Path) -> list[str]:
+        """For people, a line a source; paths are shown from the current folder."""
+        sources: dict[Any, Place] = {}
+        for place, _ in self.citations:
+            sources.setdefault(place._replace(line=None), place)
+        shown = [f"from {_from_here(place, root).shown}" for place in sources.values()]
+        if self.quote and self.stands is False:
+            shown.append(MADE_UP)
+        elif self.supported is False:
+            shown.append(NOTHING)
+        if self.supported and (rest := len(self.unsupported)):
+            shown.append(f"{rest} of its sentences {'has' if rest == 1 else 'have'} no support in the documents")
+        return shown
+
+    def json(self) -> dict[str, Any]:
+        return {"supported": self.supported,
+                "citations": [{"path": place.path, "headings": place.headings, "line": place.line,
+                               "lines": place.lines, "sentence": sentence} for place, sentence in self.citations],
+                "unsupported": list(self.unsupported),
+                "quote": {"sentence": self.quote, "stands": self.stands} if self.quote else None}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question as a model is asked it: the conversation with the `passages` that came with its last message, and
+    what is missing of them (`note`)."""
+
+    messages: list[Message]
+    passages: list[Passage]
+    note: str
+    hold: Callable[[str], Held] = field(repr=False)
+    root: Path
+
+    def told(self, answer: str) -> list[str]:
+        return self.hold(answer).lines(self.root)
+
+
+class Grounding:
+    """Passages from the index over the workspace's documents, as they are when a question is asked.
+
+    Where there can be no index, questions are asked closed book and their note says why. Not to be used by two threads.
+    """
+
+    def __init__(self, ctx: Context) -> None:
+        self.ctx = ctx
+        self._index: Index | None = None
+        self._problem: ForgeError | None = None  # why there is none
+
+    def __enter__(self) -> Grounding:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+                 ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._index:
+            self._index.close()
+        self._index = None
+
+    def refresh(self) -> None:
+        """Looks at the documents again before the next question."""
+        self.close()
+        self._problem = None
+
+    def search(self, text: str) -> list[Passage]:
+        """The passages nearest to a text. Raises the ForgeError that says why there is no index."""
+        found = self._try(lambda index: index.search(text, self.ctx.config.evaluate.passages))
+        if self._problem:
+            raise self._problem
+        return found
+
+    def asked(self, model: Chats, messages: Sequence[Message], *, closed: bool, generation: GenerationConfig) -> Asked:
+        """The conversation as `model` is to be asked it: its last message behind the passages that may answer it, as
+        many of `evaluate.passages` as fit the context window beside an answer of `generation.max_tokens`."""
+        question = messages[-1]["content"]
+        found = [] if closed else self._try(lambda index: index.search(question, self.ctx.config.evaluate.passages))
+        if self._problem and not closed:
+            return self._asked(messages, question, [], f"{CLOSED}: {_on_one_line(self._problem)}")
+        for count in range(len(found), 0, -1):
+            grounded = self._with(messages, found[:count])
+            if self._fits(model, grounded, generation):
+                note = "" if count == len(found) else f"{count} of {len(found)} passages fit {self._window}"
+                return self._asked(grounded, question, found[:count], note)
+        note = f"{CLOSED}: no passage fits beside the conversation in {self._window}" if found else ""
+        return self._asked(messages, question, [], note, looked=not closed and not found)
+
+    def _asked(self, messages: Sequence[Message], question: str, passages: list[Passage], note: str,
+               looked: bool = False) -> Asked:
+        def hold(answer: str) -> Held:
+            return self._hold(answer, question, passages, looked or bool(passages))
+        return Asked(list(messages), passages, note, hold, self.ctx.workspace.root)
+
+    def _with(self, messages: Sequence[Message], passages: Sequence[Passage]) -> list[Message]:
+        from phoenix_forge.corpus.index import grounded
+        *before, last = messages
+        said = grounded(last["content"], passages, lambda text: plain(text, self._control))
+        return [*before, {**last, "content": said}]
+
+    # -- the context window --------------------------------------------------------------------------------------------
+
+    @property
+    def _window(self) -> str:
+        return f"deploy.num_ctx ({self.ctx.config.deploy.num_ctx:,} tokens)"
+
+    def _fits(self, model: Chats, messages: Sequence[Message], generation: GenerationConfig) -> bool:
+        window = self.ctx.config.deploy.num_ctx
+        prompt: Callable[[Sequence[Message]], Sequence[int]] = getattr(model, "prompt", None) or self._prompt
+        return len(prompt(messages)) <= window - min(generation.max_tokens, window // 2)
+
+    @cached_property
+    def _prompt(self) -> Callable[[Sequence[Message]], Sequence[int]]:
+        """By the base's tokenizer, for a model that keeps its own to itself."""
+        from phoenix_forge.stages.dataset import encoder
+        return encoder(self.ctx, tuned=True).prompt
+
+    @cached_property
+    def _control(self) -> Any:
+        from phoenix_forge.stages.evaluate import control_tokens
+        return control_tokens(self.ctx)
+
+    # -- the index -----------------------------------------------------------------------------------------------------
+
+    def _try(self, look: Callable[[Index], Any]) -> Any:
+        """What is found in the index; None where there is none, and `_problem` then says why."""
+        from phoenix_forge.stages.evaluate import open_index
+        try:
+            if self._index is None and self._problem is None:
+                folder = self.ctx.base_dir
+                if not (folder / "tokenizer.json").exists():
+                    raise UsageError(f"nothing at {self.ctx.workspace.shown(folder)}, and without a base's tokenizer "
+                                     "there is no index over the documents", fix="forge download")
+                self._index = open_index(self.ctx)
+            return look(self._index) if self._index else None
+        except ForgeError as error:
+            self._problem = error
+        except OSError as error:
+            self._problem = EnvironmentProblem(f"no index over the documents: {error.strerror}: {error.filename}",
+                                               fix="check the disk, the path and its permissions")
+        self.close()
+        return None
+
+    # -- answers -------------------------------------------------------------------------------------------------------
+
+    def _hold(self, answer: str, question: str, passages: Sequence[Passage], looked: bool) -> Held:
+        """`looked`: passages were looked for, and an answer without any stands on nothing."""
+        from phoenix_forge.corpus.places import place
+        from phoenix_forge.corpus.support import Words, supported
+        from phoenix_forge.examples.quote import split
+        words, root, said = Words(), self.ctx.workspace.root, split(answer)
+        cited: dict[tuple[str, int | None], tuple[Place, str]] = {}
+
+        def cite(passage: Passage, sentence: str) -> None:
+            found = place(root, passage, sentence, words)
+            cited.setdefault((found.path, found.line or passage.span[0]), (found, sentence))
+
+        stands = None
+        if said.quote:
+            spot = self._try(lambda index: (index.locate(said.quote),))
+            stands = spot and spot[0] is not None
+            if stands:
+                cite(spot[0], said.quote)
+        held = supported(said.answer, question, passages, words) if looked else []
+        for one in held:
+            if one.passage is not None:
+                cite(passages[one.passage], one.sentence)
+        rest = [one.sentence for one in held if one.passage is None]
+        known = bool(cited) if looked or stands is not None else None
+        return Held(known, list(cited.values()), rest, said.quote, stands)
+
+
+def _on_one_line(problem: ForgeError) -> str:
+    fix = f" (fix: {problem.fix})" if problem.fix else ""
+    return one_line(problem.message.partition("\n")[0].rstrip(":") + fix)
+
+
+def _from_here(place: Place, root: Path) -> Place:
+    at = root / place.path
+    with suppress(OSError):  # the current folder may be gone
+        if at.exists():
+            return place._replace(path=os.path.relpath(at))
+    return place
