@@ -219,6 +219,43 @@ def test_it_is_made_again_only_when_something_changed(tmp_path: Path, monkeypatc
     assert [p.path for p in opened(tmp_path).search("horn", 3)] == ["docs/c.md"]
 
 
+def rows(index: Index) -> list[list[tuple]]:
+    return [index.db.execute(f"SELECT * FROM {table}").fetchall() for table in ("document", "section", "vocabulary")]
+
+
+def test_one_that_is_brought_up_to_date_is_one_that_is_made_anew(tmp_path: Path) -> None:
+    made(tmp_path, HARBOUR | {"häuser.md": "# Häuser\n\nDas Hafenhaus steht am Hafen, das Haus der Wärter am Ufer.\n",
+                              "empty.pdf": b"%PDF-1.4 no more"})
+    docs = tmp_path / "docs"
+    changes = [lambda: (docs / "diary.md").write_text("# Diary\n\nNothing but fog.\n"),
+               lambda: (docs / "ja.md").rename(docs / "jp.md"),
+               lambda: (docs / "TASKS/done/053_oil.md").unlink(),
+               lambda: (docs / "zug.md").write_text("# Zug\n\nDer Hafenzug hält am Haus.\n")]
+    for change in changes:
+        change()
+        updated = opened(tmp_path)
+        kept = rows(updated)
+        updated.path.unlink()
+        assert rows(opened(tmp_path)) == kept
+
+
+def test_only_what_changed_is_read_again(tmp_path: Path) -> None:
+    config = Config.model_validate({"corpus": {"roots": ["docs"]}, "dataset": {"section_tokens": 24}})
+    target = made(tmp_path, {"a.md": "The bell rings.\n", "b.md": "The horn blows.\n"}).path
+    was = sha256_file(tmp_path / "docs/a.md")
+    for name, text in (("a.md", "The bell is read again.\n"), ("b.md", "The horn is read again.\n")):
+        (tmp_path / "docs" / name).write_text(text)
+
+    def said(of: Count) -> list[str]:
+        with ensure(config, tmp_path, of, target, lambda path: was if path.name == "a.md" else sha256_file(path),
+                    Silent()) as index:
+            return [p.text for p in (*index.sections("docs/a.md"), *index.sections("docs/b.md"))]
+
+    assert said(count) == ["The bell rings.", "The horn is read again."]
+    by_letters = said(lambda texts: [len(text) for text in texts])
+    assert "".join(by_letters).startswith("The bell is"), "what is split otherwise is read again, too"
+
+
 def test_what_is_fresh_is_opened_without_a_tokenizer(tmp_path: Path) -> None:
     config = Config.model_validate({"corpus": {"roots": ["docs"]}, "dataset": {"section_tokens": 24}})
     target = made(tmp_path, {"a.md": "# Fog\n\nThe bell rings.\n"}).path

@@ -44,7 +44,7 @@ import re
 import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import astuple, dataclass
 from functools import cache
 from importlib.metadata import version
@@ -56,6 +56,7 @@ from phoenix_forge.core.fsio import partial_path, publish, remove, sha256_json
 from phoenix_forge.core.report import Reporter
 from phoenix_forge.core.workspace import Workspace
 from phoenix_forge.corpus import inline, prose
+from phoenix_forge.corpus.readers import installed
 from phoenix_forge.corpus.terms import COMPOUNDING, Compounds, Stems, normal, spoken, stops, words
 from phoenix_forge.corpus.terms import STOP as STOP  # for others
 from phoenix_forge.corpus.terms import WORD as WORD
@@ -67,7 +68,7 @@ if TYPE_CHECKING:  # what reads files takes longer to load than a search takes, 
     from phoenix_forge.corpus.split import Count, Section
 
 SCHEMA = """
-CREATE TABLE about (identity TEXT);
+CREATE TABLE about (identity TEXT, reading TEXT);
 CREATE TABLE document (id INTEGER PRIMARY KEY, path BLOB UNIQUE, name BLOB, title BLOB, sha256 TEXT, bytes INTEGER,
   language TEXT);
 CREATE INDEX named ON document (name);
@@ -77,7 +78,7 @@ CREATE INDEX part ON section (document);
 CREATE VIRTUAL TABLE terms USING fts5 (title, name, headings, text, labels, parts, content='', tokenize="ascii");
 CREATE VIRTUAL TABLE vocabulary USING fts5vocab (terms, row);
 """
-FORMAT = 2  # raised with the schema or with what its terms mean: an index of another format is no index
+FORMAT = 3  # raised with the schema or with what its terms mean: an index of another format is no index
 WEIGHTS = (64, 64, 16, 4, 16, 4)  # of the columns of `terms`; see the module for what they rest on
 RUN = 3  # longest run of a question's words that counts by itself
 MOST = 64  # distinct words of a question that are looked for: nobody's question has more, but a pasted page has
@@ -200,6 +201,26 @@ class Index:
         found = self._rows("SELECT sha256, bytes FROM document WHERE id = ?", self._document(path))
         return found[0] if found else None
 
+    @property
+    def reading(self) -> str:
+        """How its documents were read."""
+        ((made,),) = self._rows("SELECT reading FROM about")
+        return str(made)
+
+    def documents(self) -> dict[tuple[str, str, str], int]:
+        """The number of each document, by its path, its name and the SHA-256 of its file."""
+        return {(_read(path), _read(name), sha256): number
+                for number, path, name, sha256 in self._rows("SELECT id, path, name, sha256 FROM document")}
+
+    def entry(self, number: int) -> Entry:
+        """A document as it was indexed, by its number."""
+        ((path, name, title, sha256, size, language),) = self._rows(
+            "SELECT path, name, title, sha256, bytes, language FROM document WHERE id = ?", number)
+        rows = self._rows("SELECT start, end, headings, text FROM section WHERE document = ? ORDER BY id", number)
+        sections = tuple(((start, end), tuple(json.loads(headings)), _read(text))
+                         for start, end, headings, text in rows)
+        return Entry(_read(path), _read(name), _read(title), sha256, size, language, sections)
+
     def _spoken(self) -> list[Stems]:
         """Of each language that documents are in."""
         if self._stems is None:
@@ -280,16 +301,21 @@ def ensure(cfg: Config, root: Path, count: Count, target: Path, digest: Callable
     UsageError for a corpus that is missing or empty, StageFailed where no document of it can be used.
     """
     files = _files(cfg, root, target)
-    wanted = _wanted(cfg, files, count(SAMPLE.split()), digest)
-    if identity(target) != wanted:
-        build(_entries(cfg, files, count, report), target, wanted)
+    reading = _reading(cfg, count(SAMPLE.split()))
+    wanted = _identity(reading, files, digest)
+    there = identity(target)
+    if there != wanted:
+        with ExitStack() as opened:
+            old = opened.enter_context(Index(target)) if there else None
+            known = old if old and old.reading == reading else None
+            build(_entries(cfg, files, count, digest, known, report), target, wanted, reading)
     return Index(target)
 
 
 def fresh(cfg: Config, root: Path, sampled: Sequence[int], target: Path, digest: Callable[[Path], str]) -> Index | None:
     """The index, where one lies that is over the corpus as it is now and was made with a tokenizer that gives
     `sampled` tokens to the words of SAMPLE. The caller knows that the file is whole. Raises as `ensure` does."""
-    wanted = _wanted(cfg, _files(cfg, root, target), sampled, digest)
+    wanted = _identity(_reading(cfg, sampled), _files(cfg, root, target), digest)
     return Index(target) if identity(target, sound=True) == wanted else None
 
 
@@ -297,12 +323,15 @@ def _files(cfg: Config, root: Path, target: Path) -> list[File]:
     return walk(cfg.corpus, root, [*Workspace(root, cfg).artifacts, target]).files
 
 
-def _wanted(cfg: Config, files: Iterable[File], sampled: Sequence[int], digest: Callable[[Path], str]) -> str:
+def _reading(cfg: Config, sampled: Sequence[int]) -> str:
+    """How files are read and split: what has to be equal for the same file to give the same entry."""
+    return sha256_json([SCHEMA, _source_digest(), _libraries(), cfg.section_tokens, cfg.dataset.secrets,
+                        cfg.dataset.personal_data, list(sampled)])
+
+
+def _identity(reading: str, files: Iterable[File], digest: Callable[[Path], str]) -> str:
     """What `identity` says of an index over these files."""
-    libraries = [version(name) for name in ("PyStemmer", "py3langid")]  # another would bring a question to other stems
-    return sha256_json([SCHEMA, _source_digest(), libraries, cfg.section_tokens, cfg.dataset.secrets,
-                        cfg.dataset.personal_data, list(sampled),
-                        [[*map(repr, (file.relative, file.name)), digest(file.path)] for file in files]])
+    return sha256_json([reading, [[*map(repr, (file.relative, file.name)), digest(file.path)] for file in files]])
 
 
 @dataclass(frozen=True)
@@ -325,16 +354,21 @@ def _read_entry(reading: _Reading, file: File) -> Entry | str:
     return Entry.of(loaded.document, split(loaded.document, reading.tokens, reading.count))
 
 
-def _entries(cfg: Config, files: Sequence[File], count: Count, report: Reporter) -> Iterator[Entry]:
-    """What can be read of the corpus."""
+def _entries(cfg: Config, files: Sequence[File], count: Count, digest: Callable[[Path], str], known: Index | None,
+             report: Reporter) -> Iterator[Entry]:
+    """What can be read of the corpus. What an index has `known` of a file that is as it was is taken from there."""
     from phoenix_forge.corpus.guarded import Pool
     from phoenix_forge.corpus.load import limits
     skipped: list[str] = []
     prose.language("text")  # its model is loaded before the processes are forked
     reading = _Reading(cfg.dataset.secrets, cfg.dataset.personal_data, cfg.section_tokens, count)
+    known_as = known.documents() if known else {}
     with closing(Pool(cfg.dataset.workers or os.cpu_count() or 1, _Reading, astuple(reading))) as pool:
-        found = pool.map(_read_entry, zip(files), limits, lambda lost, _: lost.reason)
-        for done, (file, entry) in enumerate(zip(files, found, strict=True), 1):
+        numbers = [known_as.get((file.relative, file.name, digest(file.path))) for file in files]
+        changed = ((file,) for file, number in zip(files, numbers, strict=True) if number is None)
+        found = pool.map(_read_entry, changed, limits, lambda lost, _: lost.reason)
+        for done, (file, number) in enumerate(zip(files, numbers, strict=True), 1):
+            entry = next(found) if known is None or number is None else known.entry(number)
             if isinstance(entry, Entry):
                 yield entry
             else:
@@ -346,14 +380,21 @@ def _entries(cfg: Config, files: Sequence[File], count: Count, report: Reporter)
 
 
 @cache
+def _libraries() -> list[str]:
+    """Others would read a file otherwise, or at all, or bring a question to other stems."""
+    return [*installed(), *(version(name) for name in ("PyStemmer", "py3langid"))]
+
+
+@cache
 def _source_digest() -> str:
     """Of the room's own source: another version of Forge reads and splits otherwise."""
     sources = sorted(Path(__file__).parent.rglob("*.py"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
 
 
-def build(entries: Iterable[Entry], target: Path, identity: str) -> None:
-    """Writes an index over documents, which is whole or not there. `identity` is what `identity()` then says."""
+def build(entries: Iterable[Entry], target: Path, identity: str, reading: str = "") -> None:
+    """Writes an index over documents, which is whole or not there. `identity` is what `identity()` then says, `reading`
+    how the documents were read."""
     target.parent.mkdir(parents=True, exist_ok=True)
     staged = partial_path(target.with_name(f"{target.name}.{os.getpid()}"))  # a chat's may be made beside a stage's
     remove(staged)
@@ -365,7 +406,7 @@ def build(entries: Iterable[Entry], target: Path, identity: str) -> None:
             for number, entry in enumerate(entries):
                 writer.add(number, entry)
             writer.finish()
-            db.execute("INSERT INTO about VALUES (?)", (identity,))
+            db.execute("INSERT INTO about VALUES (?, ?)", (identity, reading))
             db.execute("INSERT INTO terms (terms) VALUES ('optimize')")
             db.commit()
             db.execute("VACUUM")  # `optimize` leaves a quarter of the file empty

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import PurePosixPath
+from posixpath import splitext
 from types import ModuleType
 
 from phoenix_forge.corpus.document import Cut, Held, Structure
@@ -167,7 +168,7 @@ def extract(name: str, data: bytes) -> str:
 
 
 def _reader(name: str) -> Reader:
-    return READERS.get(PurePosixPath(name).suffix.lower(), _PLAIN)
+    return READERS.get(splitext(name)[1].lower(), _PLAIN)  # in a tenth of the time of a Path; a walk asks twice a file
 
 
 def _module(name: str) -> ModuleType:
