@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench docs clean model ray
+.PHONY: help setup demo check test slow lint bench docs site dist clean model ray
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,8 +24,14 @@ model: setup ## fetch the real 0.5B model for the tests that want one (491 MB)
 ray: setup ## add Ray, for datasets made on several machines
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
 
+check: setup ## run the quick tests, in about two minutes
+	$(PYTEST) -n 2 -m 'not slow and not real and not gpu'
+
 test: setup ## run the tests
 	$(PYTEST) -n 2
+
+slow: setup ## run the tests that take long or want the real model (make model)
+	$(PYTEST) -n 2 -m 'slow or real'
 
 lint: setup ## ruff and mypy
 	$(BIN)/ruff check .
@@ -38,7 +44,15 @@ bench: setup ## measure (see bench/README.md)
 docs: setup ## write docs/schema.json, the JSON Schema of forge.yaml
 	$(BIN)/forge config schema > docs/schema.json
 
+site: setup ## build the documentation into site/
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[site]'
+	$(BIN)/python -m mkdocs build --strict
+
+dist: setup ## build sdist and wheel into dist/ (see RELEASING.md)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
+	$(BIN)/uv build --clear
+
 clean: ## remove what was built here, except the environment
-	rm -rf build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist site src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -rf demo/models demo/outputs demo/dataset_package demo/logs demo/.forge demo/Modelfile
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
