@@ -25,6 +25,9 @@ def encoder(tiny_base: Path) -> Encoder:
 
 
 class Index:
+    def locate(self, sentence: str) -> Passage | None:
+        return next((one for one in self.search("", 1) if sentence == one.text), None)
+
     def search(self, question: str, most: int) -> list[Passage]:
         return [Passage("a.md", "A", (), (0, 42), SENTENCE, 42)]
 
@@ -62,12 +65,15 @@ def test_what_follows_the_quotation_is_the_answer(tmp_path: Path, encoder, answe
     judged = asked(tmp_path, encoder, engine, quotes=True)
     assert (judged.quote, judged.text) == (SENTENCE, answer)
     assert (judged.contained, judged.evidence, judged.exact) == (right, evidence, right)
+    assert judged.stands
     assert judged.choice is not None, "options are chosen behind the prompt that asks for the answer alone"
 
 
 def test_a_long_sentence_leaves_room_for_the_answer(tmp_path: Path, encoder) -> None:
     long = "a " * 90 + "64"
-    assert asked(tmp_path, encoder, Quoting(encoder, "wrong", quoted(long, "64")), quotes=True).contained
+    judged = asked(tmp_path, encoder, Quoting(encoder, "wrong", quoted(long, "64")), quotes=True)
+    assert judged.contained
+    assert not judged.stands
 
 
 @pytest.mark.parametrize(("name", "material", "quotes"), [("base", "", True), ("tuned", INDEX, True),
@@ -76,4 +82,4 @@ def test_nobody_else_is_asked_plainly(tmp_path: Path, encoder, name: str, materi
     engine = Quoting(encoder, "> 64", "wrong")
     judged = asked(tmp_path, encoder, engine, quotes=quotes, name=name, material=material)
     assert all(BRIEFLY in one for one in engine.asked)
-    assert (judged.text, judged.contained) == ("> 64", True)
+    assert (judged.text, judged.contained, judged.stands) == ("> 64", True, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -73,6 +74,14 @@ def test_a_question_of_no_document_is_no_part_of_what_the_passage_is_worth():
     assert found["knowledge_gained"]["value"] == 0.5
     assert [c["choice_accuracy"] for c in found["conditions"]] == [round(8 / 60, 4), 0.8, round(20 / 60, 4)]
     assert found["answers"][-1]["conditions"]["base + passage"]["nats"] is None
+
+
+def test_how_often_it_is_right_where_it_quotes_a_sentence_of_the_documents_and_where_it_does_not():
+    rows = [(True, True)] * 6 + [(True, False)] * 2 + [(False, True)] * 1 + [(False, False)] * 11
+    own = [replace(judged(right), stands=stands) for stands, right in rows]
+    found = figures(placed(20, 4), [Condition("tuned", own, 1.0, 100)])
+    assert found["quotations"] == {"stands": 0.4, "contained_where_it_stands": 0.75, "contained_elsewhere": 0.0833}
+    assert figures(placed(2, 1), [rung("tuned", [True, False])])["quotations"] is None
 
 
 def test_without_a_gap_there_is_nothing_to_be_a_share_of():

@@ -90,6 +90,8 @@ class Examiner:
         judged = [judge(placed.question, reply, [priors[option] for option in offered(placed.question)], self.encoder,
                         quoting=quoting)
                   for placed, reply in zip(self.placed, replies, strict=True)]
+        if quoting:
+            judged = [replace(one, stands=bool(one.quote and self.index.locate(one.quote))) for one in judged]
         _require_answers(name, judged, replies)
         return Condition(name, judged, seconds, sum(prompt.tokens for prompt in prompts))
 

@@ -154,6 +154,17 @@ RULES = (" The questions were made by the rules that made the training examples,
          "the taught facts is recalled, not what the model would answer to people's own questions.")
 
 
+def _believed(result: Result) -> str:
+    """When an answer can be believed."""
+    quoted = result.get("quotations")
+    if not quoted:
+        return ""
+    stands, right, others = (percent(quoted.get(key))
+                             for key in ("stands", "contained_where_it_stands", "contained_elsewhere"))
+    return (f" {stands} of the tuned model's answers quote a sentence that stands in the documents; of these {right} "
+            f"contain the gold answer, of the others {others}.")
+
+
 def measurement(result: Result) -> str:
     """How the figures were made."""
     guessing = chance(result)
@@ -163,7 +174,7 @@ def measurement(result: Result) -> str:
         f"{several(result.get('questions'), 'question')} from {several(result.get('documents'), 'document')}, asked "
         "closed book: no document is in the prompt, except in “+ passage” and “+ index”. Intervals are 95 % bootstrap "
         f"intervals, clustered by document. Evidence: the answer, or the sentence quoted before it, contains the gold "
-        f"answer.{by_chance}{whose}").replace(" %", "\N{NO-BREAK SPACE}%")
+        f"answer.{_believed(result)}{by_chance}{whose}").replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 # -- the summary for a model card --------------------------------------------------------------------------------------

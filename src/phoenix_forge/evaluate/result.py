@@ -33,6 +33,7 @@ def figures(placed: Sequence[Placed], conditions: Sequence[Condition]) -> dict[s
         "conditions": [_condition(condition, draws) for condition in conditions],
         "knowledge_gained": _gained(by_name, draws),
         "quantisation_loss": _lost(by_name),
+        "quotations": _quotations(by_name.get(TUNED)),
         "rouge": {name: rouge([one.text or "" for one in by_name[name].judged], [one.question.answer for one in placed])
                   for name in (BASE, TUNED) if name in by_name},
         "breakdowns": {kind: _groups(placed, by_name, group) for kind, group in GROUPINGS.items()},
@@ -75,6 +76,18 @@ def _lost(by_name: dict[str, Condition]) -> float | None:
     if first is None or TUNED not in by_name:
         return None
     return _rounded(_mean(by_name[TUNED]) - _mean(first))
+
+
+def _quotations(tuned: Condition | None) -> dict[str, float | None] | None:
+    """How many of the tuned model's answers quote a sentence that stands in the documents, and how many contain the
+    gold answer where it does and where it does not. None where the model does not quote."""
+    judged = [one for one in tuned.judged if one.stands is not None] if tuned else []
+    if not judged:
+        return None
+    stands, contained = column(judged, "stands") > 0, column(judged, "contained")
+    return {"stands": _rounded(float(stands.mean())),
+            "contained_where_it_stands": _rounded(_average(contained[stands])),
+            "contained_elsewhere": _rounded(_average(contained[~stands]))}
 
 
 RUNGS = (BASE, BASE_INDEX, BASE_PASSAGE, TUNED, TUNED_INDEX, "merged")

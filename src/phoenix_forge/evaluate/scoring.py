@@ -27,7 +27,8 @@ class Judged:
     """One question under one condition. `right`: the choice is the gold answer; `likeliest`: so is the most probable
     option, as it stands. They are None where the question has no distractors; `nats` are the gold answer's a token,
     lower is better. `text` is the answer without the sentence quoted before it, `evidence`: that sentence or the answer
-    contains the gold one. All of it is None where nothing was asked."""
+    contains the gold one; `stands`: the sentence is one of the documents, None where no model quotes. All of it is None
+    where nothing was asked."""
 
     choice: str | None
     right: bool | None
@@ -39,6 +40,7 @@ class Judged:
     nats: float | None
     quote: str | None = None
     evidence: bool | None = None
+    stands: bool | None = None
 
     def record(self) -> dict[str, Any]:
         return asdict(self)

@@ -99,8 +99,8 @@ def run(ctx: Context) -> dict:
     write_json(ctx.staged(w.evaluation), result)
     write_text(ctx.staged(w.evaluation_files["page"]), page(result, curve))
     write_text(ctx.staged(w.evaluation_files["summary"]), markdown(result))
-    kept = ("conditions", "knowledge_gained", "forgetting", "quantisation_loss", "questions", "documents", "skipped",
-            "rule_made", "refusals", "bits_per_byte", "gate")
+    kept = ("conditions", "knowledge_gained", "forgetting", "quantisation_loss", "quotations", "questions", "documents",
+            "skipped", "rule_made", "refusals", "bits_per_byte", "gate")
     return {key: result[key] for key in kept} | {"path": w.shown(w.evaluation),
                                                  "report": w.shown(w.evaluation_files["page"])}
 
