@@ -41,6 +41,26 @@ def test_a_passage_stands_in_the_lines_that_an_editor_shows(data: bytes, tmp_pat
     assert place(tmp_path, bell, "nothing of it", Words()).line == 9
 
 
+@pytest.mark.parametrize(("opening", "headings"), [
+    ("## Fog\n\nThe bell rings.\n\n### Nights\n\nIt rings thrice.\n", ("Harbour", "Fog", "Nights")),
+    ("## Fog\n\nThe bell rings.\n\n## Nights\n\nIt rings thrice.\n", ("Harbour", "Nights")),
+    ("## Fog\n\nThe bell rings.\n\n# Nights\n\nIt rings thrice.\n", ("Nights",)),
+    ("## Fog\n\nIt rings thrice.\n\n## Nights\n\nIt is silent.\n", ("Harbour", "Fog")),
+    ("The bell rings.\n\n### Nights\n\nIt rings thrice.\n", ("Harbour", "Fog", "Nights")),  # goes on from before
+    ("The bell rings thrice.\n\n### Nights\n\nIt is silent.\n", ("Harbour", "Fog"))])
+def test_the_headings_are_those_above_the_line(opening: str, headings: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text(opening)
+    own = Passage("a.md", "A", ("Harbour", "Fog"), (0, len(opening)), opening, len(opening))
+    assert place(tmp_path, own, "thrice", Words()).headings == headings
+
+
+def test_a_part_of_a_program_has_the_headings_of_its_passage(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("        return 2.0 * hour\n\ndef height(:\n")
+    own = Passage("a.py", "A", ("tides",), (0, 30), "return 2.0 * hour", 30)
+    found = place(tmp_path, own, "hour", Words())
+    assert (found.line, found.headings) == (1, ("tides",))
+
+
 def test_what_has_no_lines_is_shown_without(tmp_path: Path) -> None:
     page = b"<html><body><h1>Harbour</h1><p>The lamp is lit at dusk by the keeper.</p></body></html>"
     (lamp,) = passages(tmp_path, "a.html", page)

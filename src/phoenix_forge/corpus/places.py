@@ -8,15 +8,15 @@ from typing import NamedTuple
 
 from phoenix_forge.corpus.encodings import decode
 from phoenix_forge.corpus.index import Passage
-from phoenix_forge.corpus.readers import extracts
+from phoenix_forge.corpus.readers import extracts, structure
 from phoenix_forge.corpus.support import Words
 
 LINE_END = re.compile("\r\n|\r|\n")
 
 
 class Place(NamedTuple):
-    """A passage of a document: `line` is the one that a text stands in, `lines` the passage's first and last, counted
-    from one. Both are None for a file whose text is extracted, which no editor shows by lines."""
+    """A passage of a document: `line` is the one that a text stands in, below `headings`; `lines` are the passage's
+    first and last, counted from one. For a file whose text is extracted both are None: no editor shows it by lines."""
 
     path: str
     headings: tuple[str, ...]
@@ -43,10 +43,24 @@ def place(root: Path, passage: Passage, text: str, words: Words) -> Place:
     whole = made.text.encode("utf-8", "surrogatepass")
     start, end = (max(0, at - made.skip) for at in passage.span)
     above = len(LINE_END.findall(whole[:start].decode("utf-8", "replace")))
-    own = LINE_END.split(whole[start:end].decode("utf-8", "replace"))
+    text_there = LINE_END.sub("\n", whole[start:end].decode("utf-8", "replace"))
+    own = text_there.split("\n")
     full = [i for i, line in enumerate(own) if line.strip()]
     if not full:
         return nowhere
     wanted = set(words.telling(text, passage.language))
     most = max(full, key=lambda i: (len(wanted & words.all(own[i], passage.language)), -i))
-    return Place(passage.path, passage.headings, above + most + 1, (above + full[0] + 1, above + full[-1] + 1))
+    headings = _above(passage, text_there, sum(len(line) + 1 for line in own[:most]))
+    return Place(passage.path, headings, above + most + 1, (above + full[0] + 1, above + full[-1] + 1))
+
+
+def _above(passage: Passage, text: str, at: int) -> tuple[str, ...]:
+    """The headings above a character of a passage, whose own are those of its beginning."""
+    blocks = structure(passage.path, text).blocks
+    below = next((block.headings for block in blocks if block.start <= at < block.end), ())
+    tops = [block for block in blocks if block.kind == "heading" and block.headings == below[:1]]
+    if not tops:
+        return passage.headings
+    first = blocks[0]
+    kept = len(passage.headings) - 1 - first.level if first.kind == "heading" else -1  # above a heading of level 0
+    return (*passage.headings[:max(0, kept + tops[0].level)], *below)
