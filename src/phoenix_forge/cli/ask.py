@@ -125,6 +125,7 @@ def converse(ctx: Context, name: str, closed: bool) -> None:
             return opened.enter_context(closing(_base(ctx)))
 
         passages = opened.enter_context(Grounding(ctx))
+        passages.load_ahead()
 
         def ground(model: Chats, messages: Sequence[Message], closed: bool) -> Asked:
             passages.refresh()
@@ -183,6 +184,7 @@ def ask_models(setup: Setup, prompts: list[str], models: list[str], file: Path |
     chosen = in_place_of(ctx.config.generation, greedy=greedy, temperature=temperature, max_tokens=max_tokens)
     results, lines, notes = [], [], dict[str, None]()
     with Grounding(ctx) as passages:
+        passages.load_ahead()
         for name in models:
             with open_model(ctx, name) as model:
                 for prompt in asked:

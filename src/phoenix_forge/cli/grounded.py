@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -103,6 +105,10 @@ class Grounding:
         """Looks at the documents again before the next question."""
         self.close()
         self._problem = None
+
+    def load_ahead(self) -> None:
+        """Loads the modules that find passages, which takes as long as finding them, while the caller loads a model."""
+        threading.Thread(target=_load, name="load ahead", daemon=True).start()
 
     def search(self, text: str) -> list[Passage]:
         """The passages nearest to a text. Raises the ForgeError that says why there is no index."""
@@ -208,6 +214,11 @@ class Grounding:
         rest = [one.sentence for one in held if one.passage is None]
         known = bool(cited) if looked or stands is not None else None
         return Held(known, list(cited.values()), rest, said.quote, stands)
+
+
+def _load() -> None:
+    for name in ("phoenix_forge.stages.evaluate", "phoenix_forge.corpus.index"):
+        import_module(name)
 
 
 def _on_one_line(problem: ForgeError) -> str:
