@@ -24,7 +24,7 @@ model: setup ## fetch the real 0.5B model for the tests that want one (491 MB)
 ray: setup ## add Ray, for datasets made on several machines
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
 
-check: setup ## run the quick tests, in about two minutes
+check: setup ## run the quick tests (neither slow nor wanting the real model)
 	$(PYTEST) -n 2 -m 'not slow and not real and not gpu'
 
 test: setup ## run the tests

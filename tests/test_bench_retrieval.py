@@ -37,6 +37,7 @@ def words(texts: list[str]) -> list[int]:
     return [len(text.split()) for text in texts]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("answer", "span", "rank"), [
     ("Tarvik", (0, 500), 2),  # the first passage found is of the same span, but does not hold the answer
     ("bell Bells", (0, 500), 1),  # no section holds all of it: where it lies is enough
@@ -66,6 +67,7 @@ def run(*given: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_run_writes_rows_and_what_is_left_out_shows(tmp_path: Path, tiny_base: Path):
     result = tmp_path / "rows.json"
     same = ["--base", str(tiny_base), "--sets", "village-ru", "--result", str(result)]

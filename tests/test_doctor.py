@@ -386,6 +386,7 @@ def bash(script: Path, *arguments: str, cwd: Path) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_the_harness_runs_from_any_folder(tmp_path):
     lines = bash(ROOT / "forge/tests/verify_environment.sh", cwd=tmp_path)
     assert lines[-1] == "VERIFICATION COMPLETE"

@@ -16,6 +16,8 @@ import pytest
 
 from phoenix_forge.evaluate.questions import read
 
+pytestmark = pytest.mark.slow
+
 QUESTIONS = [
     {"question": "Who lights the lamp of Harbour Nine?", "answer": "Maren Holt", "aliases": ["Holt"],
      "distractors": ["The ferry", "Tarvik", "Selkie"], "path": "docs/lighthouse.md"},

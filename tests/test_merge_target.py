@@ -17,6 +17,8 @@ from phoenix_forge.core.workspace import Workspace
 from phoenix_forge.errors import UsageError
 from phoenix_forge.stages import Context
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("torch")
 pytest.importorskip("bitsandbytes")
 

@@ -25,6 +25,8 @@ from phoenix_forge.errors import EnvironmentProblem, StageFailed, UsageError
 from phoenix_forge.stages import Context, load
 from phoenix_forge.stages.recorded import require_as_made
 
+pytestmark = pytest.mark.slow
+
 QUICK = ["download", "dataset"]
 Make = Callable[..., Context]
 

@@ -147,6 +147,7 @@ def test_without_a_driver_it_is_the_cpu_and_a_wish_is_followed(setup_env, tmp_pa
 
 # Installing
 
+@pytest.mark.slow
 def test_the_first_run_installs_and_the_second_only_looks(setup_env, installs, venv, capsys):
     assert setup_env.main(["--venv", str(venv)]) == 0
     assert [call[1:] for call in installs.calls] == [("uv",), ("torch",), ("-e", setup_env.EXTRAS)]
@@ -284,6 +285,7 @@ def test_a_failing_pip_is_a_failure(setup_env, venv, monkeypatch, capsys):
 
 # Environments that are broken, or something else
 
+@pytest.mark.slow
 def test_an_environment_whose_python_is_gone_is_made_anew(setup_env, installs, venv, capsys):
     setup_env.main(["--venv", str(venv)])
     for link in (venv / "bin").glob("python*"):
@@ -294,6 +296,7 @@ def test_an_environment_whose_python_is_gone_is_made_anew(setup_env, installs, v
     assert setup_env.runs(venv, "import pip")
 
 
+@pytest.mark.slow
 def test_an_environment_without_pip_is_given_one_and_keeps_what_it_has(setup_env, installs, venv):
     site = setup_env.site_packages(venv)
     for path in site.glob("pip*"):

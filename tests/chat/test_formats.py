@@ -160,6 +160,7 @@ def test_conversations_counted_in_bulk_have_the_tokens_that_are_trained(encoders
 _words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="<|>[]▁\x02"), max_size=30)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [case for case in CASES.values() if not case.tokenizer],
                          ids=[name for name, case in CASES.items() if not case.tokenizer])
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -157,6 +157,7 @@ def test_a_new_workspace(spoil, command, code, named, workspace, monkeypatch, ca
     assert not Path("models/gguf/gguf_model_manifest.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("spoil", "command", "code", "named"), FINISHED.values(), ids=FINISHED)
 def test_a_finished_workspace(spoil, command, code, named, copy, monkeypatch, capsys):
     monkeypatch.chdir(copy)
@@ -164,6 +165,7 @@ def test_a_finished_workspace(spoil, command, code, named, copy, monkeypatch, ca
     refused(command, code, named, capsys)
 
 
+@pytest.mark.slow
 def test_force_overwrites_what_is_there(copy, run_forge):
     good = (copy / GGUF).read_bytes()
     (copy / GGUF).write_bytes(b"edited")

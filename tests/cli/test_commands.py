@@ -40,6 +40,7 @@ RESULTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help(command, run_forge, tmp_path):
     ran = run_forge(*command.split(), "--help", cwd=tmp_path)
@@ -91,6 +92,7 @@ def test_verify_reads_everything_again(copy, run_forge):
     assert {row["role"] for row in ran.json["files"]} >= {"base", "dataset", "gguf Q4_K_M", "checkpoint"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("line", "keys"), RESULTS.items(), ids=RESULTS)
 def test_one_json_object_with_the_fixed_keys(line, keys, copy, run_forge):
     ran = run_forge(*line.split(), "--json", cwd=copy)
@@ -98,6 +100,7 @@ def test_one_json_object_with_the_fixed_keys(line, keys, copy, run_forge):
     assert keys <= set(ran.json)
 
 
+@pytest.mark.slow
 def test_what_the_objects_hold(copy, run_forge):
     dataset = run_forge("dataset", "--json", cwd=copy).json
     assert dataset["coverage"] == 1.0
@@ -125,6 +128,7 @@ def test_train_names_the_adapter(done, run_forge):
     assert trained["tokens_per_second"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("change", "reruns"), [
     (["--set", "deploy.system=You are Ada."], ["dataset", "train", "quantize", "modelfile", "deploy"]),
     (["--set", "train.rank=8"], ["train", "quantize", "modelfile", "deploy"]),
@@ -148,12 +152,14 @@ def test_plan_and_status_for_people(done, run_forge):
     assert "models/gguf/small-Q4_K_M.gguf" in status.stdout
 
 
+@pytest.mark.slow
 def test_an_edited_document_is_noticed(copy, run_forge):
     (copy / "docs/ferry.md").write_text("# The ferry\n\nIt leaves at eight.\n")
     steps = run_forge("plan", "--json", cwd=copy).json["steps"]
     assert next(s for s in steps if s["name"] == "dataset")["reason"] == "document docs/ferry.md changed"
 
 
+@pytest.mark.slow
 def test_config_show_names_every_setting_and_its_origin(done, run_forge):
     ran = run_forge("config", "show", "--set", "train.rank=8", "--json", cwd=done)
     origins = ran.json["origins"]
@@ -172,6 +178,7 @@ def test_config_schema_needs_no_config(tmp_path, run_forge):
     assert ran.stdout == written.read_text(), "make docs"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["handbook", "2024", "true", "a folder: with, odd 'signs'", "x" * 120])
 def test_init_writes_a_config_that_loads(name, tmp_path, run_forge):
     folder = tmp_path / name
@@ -200,6 +207,7 @@ def test_init_chooses_by_the_machine_and_the_folder(memory, size, amplification,
     assert (config["dataset"]["amplification"], config["model"]["base"]) == (amplification, base)
 
 
+@pytest.mark.slow
 def test_init_shows_what_it_found(tmp_path, run_forge):
     (tmp_path / "node_modules").mkdir()
     for name, text in {
@@ -225,6 +233,7 @@ def test_init_shows_what_it_found(tmp_path, run_forge):
     assert "time: training takes about" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("files", "fix"), [
     ({}, "put documents there"), ({"a.svg": b"<svg/>"}, "!*.svg"), ({"a.mp3": b"ID3\0\0"}, "sound: write down")])
 def test_init_writes_a_config_where_nothing_can_be_read_and_says_what_to_do(files, fix, tmp_path, run_forge):
@@ -263,6 +272,7 @@ def test_commands_find_the_workspace_from_below(done, run_forge, tmp_path):
     assert from_below.json["stages"] == named.json["stages"]
 
 
+@pytest.mark.slow
 def test_questions_come_from_arguments_a_file_or_stdin(done, run_forge, tmp_path):
     (tmp_path / "question.txt").write_text("hello\n")
     said = [run_forge("ask", *arguments, "--greedy", "--json", cwd=done, stdin=stdin).json["answer"]

@@ -17,6 +17,8 @@ import pytest
 from phoenix_forge.catalog.bases import Source
 from phoenix_forge.cli import ask
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_chat_hears_the_base_shows_sources_and_is_kept(copy: Path, run_forge: Callable[..., Any]) -> None:
     ran = run_forge("chat", cwd=copy, stdin="When is the lamp lit?\n/source\n/source four crowns\n/base\n/exit\n")

@@ -26,6 +26,8 @@ from phoenix_forge.cli import mcp as assistant
 from phoenix_forge.cli.setup import Setup
 from phoenix_forge.runtime.answer import Answer
 
+pytestmark = pytest.mark.slow
+
 FORGE = "import sys; sys.argv[0] = 'forge'; from phoenix_forge.cli.boundary import main; sys.exit(main())"
 SECRET = "hf_" + "abcDEF123" * 4
 ENDED = {"done", "stopped", "failed"}

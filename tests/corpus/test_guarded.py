@@ -60,6 +60,7 @@ def instead(lost: Lost, item: object, *_: object) -> str:
     return f"{item}: {lost.reason}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("item", "reason"), [
     ("crash", r"ended its reader \(signal 11, "), ("exit", r"ended its reader \(exit code 7\)"),
     ("spin", "took more than 1 s of a processor"), ("fill", r"needed more than 0\.1 GB of memory"),

@@ -90,6 +90,7 @@ def test_graph():
         "a.md": ["b.md"], "b.md": ["a.md", "d/e.md"], "d/e.md": ["a.md"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", ["[", "](", "[a](", "![", "`", "`a", "<", "<a ", "[a][", "(", "`x <", "[a]: ", "\\"])
 @pytest.mark.parametrize("name", ["a.md", "a.rst"])
 def test_long_lines_take_linear_time(name, unit):

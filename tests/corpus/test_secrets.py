@@ -370,6 +370,7 @@ def seconds(text):
     return min(spent)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", UGLY)
 def test_time_is_linear(unit):
     text = (unit * (N // len(unit) + 1))[:N]

@@ -280,6 +280,7 @@ PIECES = st.lists(st.sampled_from(
     | st.text(max_size=5), max_size=25).map("".join)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".md", ".mdx", ".rst", ".tex", ".csv", ".json", ".jsonl", ".adoc", ".org", ".txt"])
 @given(text=PIECES)
 def test_any_text_is_read_and_its_places_rise(suffix, text):

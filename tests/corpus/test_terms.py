@@ -65,6 +65,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Index:
     return made(tmp_path_factory.mktemp("together"), list(LANGUAGES))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("language", "question", "path"), ASKED)
 def test_the_passage_that_answers_comes_first(alone: dict[str, Index], language: str, question: str, path: str):
     assert [p.path for p in alone[language].search(question, 1)] == [f"docs/{language}/{path}"]
@@ -81,6 +82,7 @@ def missed(root: Path, language: str) -> int:
                for one in LANGUAGES[language]["questions"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", ["ar", "de", "es", "fr", "ru"])
 def test_these_questions_need_stems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, language: str):
     monkeypatch.setattr(terms, "STEMMERS", {})

@@ -207,6 +207,7 @@ def test_no_system_prompt_no_identity(docs, encoder):
     assert not any(e["kind"] == "identity" or e["messages"][0]["role"] == "system" for e in read["dataset"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("open_book", [None, 0.0, 0.35, 1.0])
 def test_probes_are_kept_out_of_training(docs, encoder, tmp_path, open_book):
     """Those made by rules (None) and a teacher's; the passages before a question are part of its prompt."""

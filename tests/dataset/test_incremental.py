@@ -18,6 +18,8 @@ from phoenix_forge.core.report import Silent
 from phoenix_forge.dataset import engine as engines
 from phoenix_forge.dataset.build import build
 
+pytestmark = pytest.mark.slow
+
 ROLES = ("dataset", "validation", "probes", "card")
 
 

@@ -205,6 +205,7 @@ def test_a_second_build_gives_the_same_bytes_and_asks_nothing(tmp_path: Path, en
     assert whole.files == first.files
 
 
+@pytest.mark.slow
 def test_a_build_whose_teacher_broke_off_goes_on_where_it_stopped(tmp_path: Path, encoder, whole: Made) -> None:
     every = Reader()
     made(tmp_path / "whole", encoder, every)
@@ -215,6 +216,7 @@ def test_a_build_whose_teacher_broke_off_goes_on_where_it_stopped(tmp_path: Path
     assert len(broken.seen) + len(rest.seen) == len(every.seen)
 
 
+@pytest.mark.slow
 def test_a_changed_document_costs_its_own_questions_only(tmp_path: Path, encoder, monkeypatch: pytest.MonkeyPatch
                                                          ) -> None:
     made(tmp_path, encoder, Reader(), probes=0)
@@ -244,6 +246,7 @@ def test_what_a_changed_document_said_before_stands_in_no_passages(tmp_path: Pat
     assert [prompt(one) for one in after.of("asked_open") if "Maren Holt" in prompt(one)] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("written", [1, 2, 3])
 def test_a_build_that_was_stopped_between_two_documents_goes_on_to_the_same_bytes(
         written: int, tmp_path: Path, encoder, monkeypatch: pytest.MonkeyPatch) -> None:

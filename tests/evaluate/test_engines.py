@@ -148,6 +148,7 @@ def test_every_prompt_is_in_one_batch_of_like_lengths(shapes, tokens, rows):
     assert all(len(batch) == 1 or sum(len(prompts[i].ids) for i in batch) <= tokens for batch in batches)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_every_family_is_asked_in_batches(family: Family, tmp_path: Path) -> None:
     """Gemma's windows are shorter than the longest prompt here."""

@@ -203,6 +203,7 @@ def test_of_two_passages_that_with_the_answer_is_the_first(tmp_path: Path, fog: 
     assert [p.headings[-1] for p in one.passages] == ["Lighthouse", "Fog"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("text", "heading"), [
     (HEAD + FOG + BELL + "\nOne more line.\n", "Fog"),  # changed elsewhere
     ("# Lighthouse\n\n" + "A new beginning of many words. " * 8 + "\n\n" + FOG + BELL, "Fog"),  # moved

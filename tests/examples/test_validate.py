@@ -248,6 +248,7 @@ CONTENT = st.text(st.sampled_from("ab e\n<|>é 東"), min_size=1, max_size=12) |
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", TEMPLATES.values(), ids=TEMPLATES)
 @settings(max_examples=60)
 @given(contents=st.lists(st.tuples(CONTENT, CONTENT, st.none() | CONTENT), min_size=1, max_size=6))

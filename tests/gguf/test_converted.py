@@ -73,6 +73,7 @@ def batch(*lengths: int):
     return Batch(tuple(examples), 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model_type", TINY)
 def test_it_trains_and_merges_as_peft_merges(model_type: str, build: Build, tmp_path: Path) -> None:
     folder = build(model_type)

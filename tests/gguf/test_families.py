@@ -23,6 +23,7 @@ def change(folder: Path, **settings: Any) -> None:
     (folder / "config.json").write_text(json.dumps(config | settings))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_llama_cpp_answers_as_transformers_does(family: Family, tmp_path: Path, make_tiny: Make) -> None:
     """The same next tokens for the same ids: weights, rotary embeddings, norms and heads are what the graph expects."""
@@ -82,6 +83,7 @@ def own_base(tmp_path: Path, make_tiny: Make) -> Callable[[Family], Path]:
     return lambda family: make_tiny(tmp_path / "base", family=family, hidden=64, ffn=128, vocab=600)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", [LLAMA3, MISTRAL, GEMMA3], ids=lambda family: family.name)
 def test_its_dataset_teaches_all_though_the_template_trims(family, own_base, workspace, run_forge) -> None:
     root = workspace(model={"base": str(own_base(family)), "name": "small"})

@@ -30,6 +30,8 @@ from phoenix_forge.stages import Context
 from phoenix_forge.weights.base import INDEX, open_base
 from phoenix_forge.weights.safetensors import Tensor, read_header, write
 
+pytestmark = pytest.mark.slow
+
 SEED = int(os.environ.get("FORGE_KILL_SEED", "20"))
 KILLS = 20
 TYPES = ["Q8_0", "Q4_0"]

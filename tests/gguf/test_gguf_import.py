@@ -112,6 +112,7 @@ def test_every_type_decodes_to_the_gguf_packages_bits(kind: str) -> None:
     assert np.isfinite(found).mean() > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", TYPES)
 def test_a_file_with_a_tensor_of_any_type_is_imported(tmp_path: Path, tiny: Path, kind: str) -> None:
     rows = np.random.default_rng(1).standard_normal((256, 256), np.float32) * np.float32(0.05)

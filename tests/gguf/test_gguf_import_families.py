@@ -53,6 +53,7 @@ def trip(request: pytest.FixtureRequest, make_tiny: Make,
     return family, base, path, bring(path, folder / "back")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("dtype", ["BF16", "F16", "F32"])
 @pytest.mark.parametrize("family", FAMILIES, ids=named)
@@ -128,6 +129,7 @@ def special(folder: Path) -> tuple[str, ...]:
     return tuple(entry["content"] for entry in json.loads((folder / "tokenizer.json").read_text())["added_tokens"])
 
 
+@pytest.mark.slow
 def test_ten_thousand_strings_have_the_same_tokens(trip: tuple[Family, Path, Path, Path]) -> None:
     from tokenizers import Tokenizer
     from transformers import AutoTokenizer
@@ -172,11 +174,13 @@ def assert_tokens_of_llama_cpp(path: Path, back: Path, composed: bool = False) -
             assert tokens_of(running, text, add_special=True) == tokenizer.encode(text).ids, text
 
 
+@pytest.mark.slow
 def test_llama_cpp_has_the_same_tokens(trip: tuple[Family, Path, Path, Path]) -> None:
     family, _, path, back = trip
     assert_tokens_of_llama_cpp(path, back, composed=family in (QWEN2, QWEN3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "pre"), [(LLAMA3, "llama-bpe"), (MISTRAL, "tekken"), (PHI3, "gpt-4o"),
                                              (PHI3, "dbrx"), (MISTRAL, "default"), (PHI3, "default")],
                          ids=lambda value: getattr(value, "name", value))
@@ -203,6 +207,7 @@ def pieces_of(path: Path) -> list[tuple[str, float, int]]:
     return list(zip(*(list(column) for column in columns), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", SENTENCEPIECE, ids=named)
 def test_sentencepiece_itself_has_the_same_tokens(tmp_path: Path, make_tiny: Make, family: Family) -> None:
     """Rebuilt as `tokenizers` and as tokenizer.model, against the model that was trained."""

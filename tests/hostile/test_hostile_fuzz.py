@@ -26,6 +26,7 @@ COUNTS = {"gguf header": (1000, 10), "gguf import": (300, 15), "safetensors": (1
           "tokenizer": (150, 2), "modelfile": (1500, 5), "chat template": (300, 2), "examples": (600, 1)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COUNTS)
 def test_nothing_but_a_forge_error_comes_out(name: str, fuzz: ModuleType, tmp_path: Path) -> None:
     count, refusals = COUNTS[name]

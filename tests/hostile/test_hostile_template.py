@@ -57,6 +57,7 @@ HOSTILE: dict[str, tuple[str, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_no_template_takes_for_ever(name: str, refused: Callable) -> None:
     source, words = HOSTILE[name]

@@ -22,6 +22,8 @@ from phoenix_forge.core.fsio import DigestCache, human
 from phoenix_forge.core.manifest import Manifest, described
 from phoenix_forge.hub.download import fetch
 
+pytestmark = pytest.mark.slow
+
 BASE = "acme/base"
 LICENSE = "---\nlicense: apache-2.0\n---\n"
 SECRET = "ghp_" + "aB3dE5gH7jK9mN1pQ3sT5vW7yZ0bD2fG4hJ6"  # of GitHub's form

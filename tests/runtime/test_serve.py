@@ -239,6 +239,7 @@ def both_ways(address: str, **asked: Any) -> tuple[str, list[tuple[str, Any]], s
     return *whole, [call.id for call in calls]
 
 
+@pytest.mark.slow
 def test_calls_of_an_answer_are_told_as_such(calling: tuple[str, str]) -> None:
     said, calls, finish, ids = both_ways(calling[0])
     assert (said, calls, finish) == (calling[1], [("tide", {"port": "Büsum"}), ("clock", {"port": "Büsum"})],
@@ -298,6 +299,7 @@ def test_a_client_that_leaves_frees_its_place(guarded: tuple[str, Any]) -> None:
     assert client(guarded[0], "secret").chat.completions.create(model="mine", messages=HELLO, max_tokens=1).choices
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP])
 def test_answers_go_on_where_llama_cpp_ends_or_hangs(guarded: tuple[str, Any], blow: signal.Signals) -> None:
     address, process = guarded

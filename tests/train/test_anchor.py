@@ -173,6 +173,7 @@ def distance(job: Job, passages: list[Passage]) -> float:
     return (base.exp() * (base - torch.cat(logs(model, passages)))).sum(-1).mean().item()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, {"dora": True}], ids=["by the engine", "by PEFT"])
 def test_a_model_that_is_held_stays_nearer_to_its_base_and_still_learns(make_job: Callable[..., Job], settings,
                                                                         encoder: Encoder, passages: list[Passage],

@@ -84,6 +84,7 @@ def test_where_the_line_runs_follows_the_loss(draw):
     assert right - left > 300
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [1, 2, 3, FEW, FEW + 1, 40, 3000])
 def test_any_number_of_steps(draw, steps):
     assert draw(lines(steps)).has(BLUE) > 50

@@ -102,6 +102,7 @@ def ending(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Writer]:
 CONVERSATIONS = {"alone": alone(), "with shared beginnings": shared(), "both": [*alone()[:10], *shared()[:10]]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [1, 3, 32])
 @pytest.mark.parametrize("which", CONVERSATIONS)
 def test_answers_are_those_that_transformers_gives_one_by_one(which: str, rows: int, ending: Writer,

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from train_helpers import bells_workspace
 
+pytestmark = pytest.mark.slow
+
 TRAIN = "max_length: 256, tokens_per_update: 512, max_steps: 40, save_steps: 5, dropout: 0.1, anchor: 0"
 
 

@@ -77,6 +77,7 @@ def held_out(tmp_path: Path) -> Path:
     return write_examples(tmp_path / "val.jsonl", [conversation(i) for i in range(30, 34)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_at", [3, 4])
 def test_a_stopped_training_resumes_exactly(make_job, settings, encoder, held_out, stop_at):
     """Stopped by SIGTERM between two checkpoints or on one; dropout makes the random state matter."""

@@ -11,6 +11,8 @@ from train_helpers import bells_workspace, conversation, write_examples
 
 from phoenix_forge.train.parallel import World, first, launched
 
+pytestmark = pytest.mark.slow
+
 TRAIN = "max_length: 256, tokens_per_update: 1024, max_steps: 4, save_steps: 2, micro_batch: 1"
 
 

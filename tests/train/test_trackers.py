@@ -17,6 +17,8 @@ from phoenix_forge.errors import EnvironmentProblem
 from phoenix_forge.train import trackers
 from phoenix_forge.train.trackers import KINDS, check_tracker, open_tracker
 
+pytestmark = pytest.mark.slow
+
 
 def scalars(folder: Path, tag: str) -> list[tuple[int, float]]:
     reader = importlib.import_module("tensorboard.backend.event_processing.event_accumulator")

@@ -117,6 +117,7 @@ def close(found, expected):
         assert (found[name] - t).norm() <= 1e-4 * t.norm() + 1e-7, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("four_bit", [False, True])
 def test_losses_and_gradients_are_pefts(family, folder, batches, four_bit):
     assert any(b.prefix for b in batches) or family.name != "qwen2", "the shared beginning is tested too"
@@ -234,6 +235,7 @@ def test_packed_is_unpacked(family, folder, batches):
     assert together / len(torch.cat(alone)) == pytest.approx(torch.cat(alone).mean().item(), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_dropout_repeats_itself_in_the_backward_pass(family, folder, batches):
     """Numerically: the loss's slope along the gradient is the gradient's size, with the same elements dropped."""
     decoder = opened(folder, family, Keep(1, chunk=16))

@@ -45,6 +45,7 @@ def adapted_loss(base: Path, adapter: Path, dataset: Path, encoder: Encoder, len
     return sum(losses) / len(losses)
 
 
+@pytest.mark.slow
 def test_every_family_trains_two_steps(family_base, make_job, settings, dataset):
     family, path = family_base
     encoder = Encoder.load(path, stop=family.stop, pad=family.pad)
@@ -59,6 +60,7 @@ def test_every_family_trains_two_steps(family_base, make_job, settings, dataset)
     assert names == set(family.targets)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", [
     {}, {"rslora": True}, {"dora": True}, {"lora_plus": 16.0}, {"start": "pissa"},
     {"start": "loftq", "method": "qlora"},

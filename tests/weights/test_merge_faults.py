@@ -26,6 +26,8 @@ from phoenix_forge.weights.base import INDEX, open_base
 from phoenix_forge.weights.safetensors import Tensor, write
 from phoenix_forge.weights.writer import write_shards
 
+pytestmark = pytest.mark.slow
+
 SEED = int(os.environ.get("FORGE_KILL_SEED", "5"))
 KILLS = 20
 SERVER = Path(__file__).parents[1] / "gguf" / "fault_server.py"

@@ -79,6 +79,7 @@ CHANGED = {"rslora": 4, "dora, rslora": 4}  # elsewhere all 7 linear layers of b
 TORCH = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", CONFIGS)
 @pytest.mark.parametrize("dtype", TORCH)
 def test_equal_to_peft(tmp_path: Path, make_tiny: Callable[..., Path], dtype: str, config: str) -> None:
@@ -113,6 +114,7 @@ BEYOND: dict[str, tuple[dict[str, Any], int | None]] = {
 NOT_SO = {("resized, embedding's LoRA", False)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
 @pytest.mark.parametrize("family", TARGETS)
 @pytest.mark.parametrize("beyond", BEYOND)
