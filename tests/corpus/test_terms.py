@@ -139,7 +139,7 @@ def test_an_index_of_another_format_is_none(tmp_path: Path):
 def test_an_index_made_with_other_stemmers_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     index = made(tmp_path, ["fr"])
     before = identity(index.path)
-    monkeypatch.setattr(module, "version", lambda name: f"{name} 99")
+    monkeypatch.setattr(module, "_libraries", lambda: ["another"])
     ensure(Config.model_validate({"corpus": {"roots": ["docs"]}}), tmp_path, count, index.path, sha256_file, Silent())
     assert identity(index.path) not in (before, None)
 
