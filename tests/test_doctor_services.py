@@ -30,7 +30,7 @@ def alone(monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_TOKEN_PATH", os.devnull)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # the discard port: nothing listens
-    monkeypatch.setattr(services, "HUB_SECONDS", 60.0)  # however busy this machine is
+    monkeypatch.setattr("phoenix_forge.doctor.hub.HUB_SECONDS", 60.0)  # however busy this machine is
 
 
 @pytest.fixture
@@ -182,7 +182,7 @@ def test_a_fine_grained_token_is_told_by_its_role(tmp_path, odd):
 
 
 def test_a_hub_that_never_answers_is_left(tmp_path, monkeypatch):
-    monkeypatch.setattr(services, "HUB_SECONDS", 0.2)
+    monkeypatch.setattr("phoenix_forge.doctor.hub.HUB_SECONDS", 0.2)
     write_token(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")

@@ -21,13 +21,16 @@ LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE
                  or path.name != "__init__.py")
 
+# Formats that hold each other: Markdown has YAML and HTML in it, what is written as JSON is read as Markdown. One left.
+READERS_CIRCLE = {"chats", "data", "html", "markdown", "mdx", "records", "tags"}
+
 
 def room_of(module: str) -> str:
     return Path(module).parts[0].removesuffix(".py")
 
 
-def imported_rooms(source: str, module: str) -> set[str]:
-    """Rooms of phoenix_forge that a module imports, anywhere in it."""
+def imported(source: str, module: str) -> set[str]:
+    """Dotted names that a module imports, anywhere in it."""
     package = ["phoenix_forge", *Path(module).parts[:-1]]
     names: set[str] = set()
     for node in ast.walk(ast.parse(source)):
@@ -37,7 +40,12 @@ def imported_rooms(source: str, module: str) -> set[str]:
             start = package[:len(package) - node.level + 1] if node.level else []
             stem = ".".join([*start, *([node.module] if node.module else [])])
             names |= {f"{stem}.{alias.name}" for alias in node.names}
-    parts = [name.split(".") for name in names]
+    return names
+
+
+def imported_rooms(source: str, module: str) -> set[str]:
+    """Rooms of phoenix_forge that a module imports, anywhere in it."""
+    parts = [name.split(".") for name in imported(source, module)]
     return {p[1] for p in parts if p[0] == "phoenix_forge" and len(p) > 1 and not p[1].startswith("__")}
 
 
@@ -54,6 +62,40 @@ def test_no_module_imports_one_above_or_beside_it(module: str):
     assert own in LEVEL, f"{own} has no place among the layers"
     for room in imported_rooms((PACKAGE / module).read_text(encoding="utf-8"), module) - {own}:
         assert LEVEL[room] < LEVEL[own], f"{module} imports {room}"
+
+
+def dotted(module: str) -> str:
+    return ".".join(["phoenix_forge", *Path(module).with_suffix("").parts]).removesuffix(".__init__")
+
+
+def circles(edges: dict[str, set[str]]) -> set[frozenset[str]]:
+    """Groups of modules that reach each other (strongly connected components of more than one)."""
+    def reached(start: str) -> set[str]:
+        seen: set[str] = set()
+        ahead = [start]
+        while ahead:
+            new = edges[ahead.pop()] - seen
+            seen |= new
+            ahead += new
+        return seen
+
+    reach = {module: reached(module) for module in edges}
+    return {frozenset(other for other in reach[module] if module in reach[other])
+            for module in edges if module in reach[module]}
+
+
+def test_a_circle_is_seen():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}) == {frozenset("bc")}
+
+
+def test_modules_of_a_room_do_not_import_each_other_in_a_circle():
+    """Not even inside functions: who reads one module of a circle has to read them all."""
+    names = {dotted(module): imported((PACKAGE / module).read_text(encoding="utf-8"), module) for module in MODULES}
+    edges = {}
+    for module, imports in names.items():
+        targets = {name if name in names else name.rpartition(".")[0] for name in imports}
+        edges[module] = targets & (names.keys() - {module})
+    assert circles(edges) == {frozenset(f"phoenix_forge.corpus.readers.{name}" for name in READERS_CIRCLE)}
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if LEVEL[room_of(m)] < LEVEL["cli"]])

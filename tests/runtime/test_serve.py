@@ -26,7 +26,8 @@ from runtime.conftest import write_tiny
 
 from phoenix_forge.core.report import Silent
 from phoenix_forge.errors import EnvironmentProblem, UsageError
-from phoenix_forge.runtime.serve import is_loopback, placed, serve
+from phoenix_forge.runtime.serve import is_loopback, serve
+from phoenix_forge.runtime.server.run import placed
 
 SCRIPT = """
 import json, sys

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,7 @@ def start(setup: Setup, first: str | None = None, last: str | None = None, force
     with open(log(space, run_id), "xb") as out:
         # -P: a workspace may have a folder forge/ of its own. UTF-8: the console's marks, whatever the locale.
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "phoenix_forge.cli.runs", str(_at(space, run_id, "exit")), *arguments],
+            [sys.executable, "-P", "-m", "phoenix_forge.cli.background", str(_at(space, run_id, "exit")), *arguments],
             cwd=space.root, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
             env={**os.environ, "PYTHONIOENCODING": "utf-8"})
     write_json(_at(space, run_id, "json"), {"pid": process.pid, "created": psutil.Process(process.pid).create_time(),
@@ -144,16 +144,3 @@ def stop(space: Workspace, run_id: str) -> None:
     write_text(_at(space, run_id, "stop"), "")
     with contextlib.suppress(psutil.NoSuchProcess):
         process.send_signal(signal.SIGTERM)
-
-
-def main(exit_file: str, arguments: Sequence[str]) -> int:
-    """The run's own process."""
-    from phoenix_forge.cli.boundary import guarded, invoke
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C; training has its own handler meanwhile
-    code = guarded(lambda: invoke(["run", *arguments]))
-    write_text(Path(exit_file), str(code))
-    return code
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2:]))

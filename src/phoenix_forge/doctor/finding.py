@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from phoenix_forge.core.checkout import CHECKOUT
 
 if TYPE_CHECKING:
-    from phoenix_forge.doctor.services import Reply
+    from phoenix_forge.doctor.hub import Reply
 
 Level = Literal["critical", "required", "optional"]
 Status = Literal["ok", "warning", "failed"]
@@ -35,7 +35,7 @@ class Ctx:
     @cached_property
     def hub(self) -> Reply | str:
         """What the Hub says to the token found here, or why it was not asked; asked once for all checks."""
-        from phoenix_forge.doctor.services import ask_hub
+        from phoenix_forge.doctor.hub import ask_hub
         return ask_hub(self.root)
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from phoenix_forge.core.config import GenerationConfig
-from phoenix_forge.core.fsio import human
 from phoenix_forge.core.report import Reporter
 from phoenix_forge.errors import EnvironmentProblem, UsageError
 from phoenix_forge.runtime import llama
@@ -46,16 +45,6 @@ def _origin(text: str) -> str:
         raise UsageError(f"--allow-origin {text!r:.100} is no web site's origin",
                          fix="--allow-origin https://NAME, or http://NAME:PORT")
     return f"{found.scheme}://{found.netloc}"
-
-
-def placed(cores: Sequence[int], before: dict[str, int], after: dict[str, int]) -> str:
-    """What computes: threads for answers and for prompts, and the GPU memory taken, from what was free before and is
-    now. The library tells the number of layers only in its log."""
-    answers, prompts = cores
-    said = f"threads: {answers}" + (f" ({prompts} for prompts)" if prompts != answers else "")
-    taken = [f"{human(max(0, free - after.get(name, free)))} of {human(free)} free on {name}"
-             for name, free in before.items()]
-    return ", ".join([said, *taken])
 
 
 def serve(gguf: Path, *, report: Reporter, host: str = "127.0.0.1", port: int = 8080, num_ctx: int = 4096,

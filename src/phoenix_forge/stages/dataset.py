@@ -73,7 +73,7 @@ def check(ctx: Context) -> None:
     require_disk(ctx.workspace.dataset, int(read * (ctx.config.dataset.amplification * 7 + 10)), "the dataset")
     asked = teacher(ctx)
     if "base" in (asked, ctx.config.dataset.replay_answers) and not has_gpu():
-        from phoenix_forge.stages.quantize import require_convertible_base
+        from phoenix_forge.stages.convertible import require_convertible_base
         require_convertible_base(ctx)  # it is asked as a GGUF
     if asked not in ("none", "base") and not _folder(ctx, asked):
         from phoenix_forge.teacher import check as check_teacher

@@ -13,6 +13,7 @@ from phoenix_forge.core.fsio import require_disk, sha256_json
 from phoenix_forge.core.manifest import Manifest
 from phoenix_forge.errors import UsageError
 from phoenix_forge.stages import Context, target
+from phoenix_forge.stages.convertible import require_convertible_base
 from phoenix_forge.stages.memory import peak_rss, require_memory
 from phoenix_forge.stages.merge import require_parts, size
 
@@ -75,19 +76,6 @@ def check(ctx: Context) -> None:
     require_disk(ctx.workspace.gguf(),
                  sum(costs.gguf_bytes(parameters, t) for t in ctx.config.quantize.types) + meanwhile, "the GGUF")
     require_memory(costs.stream_memory(parameters, os.cpu_count() or 1), "quantising")
-
-
-def require_convertible_base(ctx: Context) -> None:
-    """Refuses a base that cannot become a GGUF; of one that is still to be fetched nothing is known."""
-    if "download" not in ctx.pending and ctx.base_dir.exists():
-        from phoenix_forge.gguf.converted import require_convertible
-        from phoenix_forge.gguf.hyperparameters import hyperparameters
-        from phoenix_forge.weights.base import open_base
-        base = open_base(ctx.base_dir)
-        if base.family.converted:
-            require_convertible(base)
-        else:
-            hyperparameters(base.family, base.config, f"{ctx.workspace.shown(ctx.base_dir)}/config.json")
 
 
 def converted(ctx: Context) -> bool:

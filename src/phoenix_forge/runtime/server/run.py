@@ -7,15 +7,15 @@ import logging
 import resource
 import signal
 import socket
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import uvicorn
 
+from phoenix_forge.core.fsio import human
 from phoenix_forge.core.report import Reporter
 from phoenix_forge.runtime.prompts import Prompts, template_of
-from phoenix_forge.runtime.serve import placed
 from phoenix_forge.runtime.server.connections import Protocol, Server
 from phoenix_forge.runtime.server.front import Door, Front
 from phoenix_forge.runtime.server.supervisor import Upstream
@@ -75,6 +75,16 @@ async def _unless(stopped: asyncio.Future[Any], upstream: Upstream, work: Corout
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     return None
+
+
+def placed(cores: Sequence[int], before: dict[str, int], after: dict[str, int]) -> str:
+    """What computes: threads for answers and for prompts, and the GPU memory taken, from what was free before and is
+    now. The library tells the number of layers only in its log."""
+    answers, prompts = cores
+    said = f"threads: {answers}" + (f" ({prompts} for prompts)" if prompts != answers else "")
+    taken = [f"{human(max(0, free - after.get(name, free)))} of {human(free)} free on {name}"
+             for name, free in before.items()]
+    return ", ".join([said, *taken])
 
 
 def _address(listening: socket.socket) -> str:

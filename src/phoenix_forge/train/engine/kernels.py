@@ -13,11 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# The sixteen values of 4-bit NormalFloat (Dettmers et al. 2023, arXiv 2305.14314, appendix E).
-NF4 = (-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334,
-       -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224,
-       0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0)
-E4M3_MAX = 448.0
+from phoenix_forge.train.engine.formats import E4M3_MAX, NF4
+
 BLOCK = 64  # weights that share one absmax
 
 

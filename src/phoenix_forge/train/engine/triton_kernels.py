@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from phoenix_forge.train.engine.kernels import E4M3_MAX, NF4
+from phoenix_forge.train.engine.formats import E4M3_MAX, NF4
 
 _codes: dict[torch.device, Tensor] = {}
 
