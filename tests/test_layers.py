@@ -16,7 +16,7 @@ PACKAGE = Path(phoenix_forge.__file__).parent
 # Lowest first. Rooms of one row do not import each other.
 LAYERS = [{"errors"}, {"core"}, {"catalog"}, {"chat"}, {"corpus", "weights", "hub"}, {"gguf"}, {"runtime"},
           {"examples"}, {"questions", "teacher"}, {"exam"}, {"dataset", "train"}, {"evaluate"}, {"doctor"}, {"stages"},
-          {"pipeline"}, {"cli"}, {"__main__"}]
+          {"pipeline"}, {"project"}, {"cli"}, {"__main__"}]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE
                  or path.name != "__init__.py")
@@ -112,7 +112,15 @@ def test_below_the_commands_nothing_prints_and_nothing_is_swallowed(module: str)
 def test_every_room_and_package_file_is_seen():
     assert {room_of(m) for m in MODULES} >= {"errors", "core", "chat", "gguf", "train", "pipeline", "cli", "doctor"}
     assert ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8")).body
-    assert not imported_rooms((PACKAGE / "__init__.py").read_text(encoding="utf-8"), "__init__.py")
+    assert imported_rooms((PACKAGE / "__init__.py").read_text(encoding="utf-8"), "__init__.py") == {
+        "core", "errors", "project"}, "only what is offered"
+
+
+def test_the_package_is_imported_without_its_rooms():
+    program = ("import sys, phoenix_forge\nprint(sorted(n for n in sys.modules if n.startswith('phoenix_')))\n"
+               "phoenix_forge.Project\nprint('torch' in sys.modules)")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["['phoenix_forge']", "False"]
 
 
 def test_help_loads_nothing_heavy():

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from phoenix_forge.cli.init import init, write_config
+from phoenix_forge.cli.init import init
 from phoenix_forge.core.config import KNOWN, SECTIONS
 from phoenix_forge.errors import EnvironmentProblem, UsageError
+from phoenix_forge.project.init import write_config
 
 COMMANDS = ["init", "doctor", "download", "dataset", "validate", "train", "ask", "merge", "quantize", "modelfile",
             "evaluate", "deploy", "chat", "serve", "mcp", "publish", "run", "plan", "status", "verify", "tools link",
@@ -201,7 +202,7 @@ def test_init_writes_a_config_that_loads(name, tmp_path, run_forge):
 @pytest.mark.parametrize(("memory", "size", "amplification", "base"), [
     (8.0, 1000, 15, "qwen3-8b"), (8.0, 600_000, 10, "qwen3-8b"), (0.0, 1000, 6, "qwen3-0.6b")])
 def test_init_chooses_by_the_machine_and_the_folder(memory, size, amplification, base, tmp_path, monkeypatch):
-    monkeypatch.setattr("phoenix_forge.cli.init.gpu", lambda: ("A GPU" if memory else "", memory))
+    monkeypatch.setattr("phoenix_forge.project.init.gpu", lambda: ("A GPU" if memory else "", memory))
     (tmp_path / "a.md").write_text("A word. " * (size // 8))
     config = yaml.safe_load(write_config(tmp_path, force=False)[1])
     assert (config["dataset"]["amplification"], config["model"]["base"]) == (amplification, base)
@@ -247,7 +248,7 @@ def test_init_writes_a_config_where_nothing_can_be_read_and_says_what_to_do(file
 
 
 def test_init_names_what_is_to_be_installed(tmp_path, monkeypatch):
-    monkeypatch.setattr("phoenix_forge.cli.init.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("phoenix_forge.project.init.importlib.util.find_spec", lambda name: None)
     (tmp_path / "a.pdf").write_bytes(b"%PDF-1.7\0")
     found, said = init(tmp_path, force=False)
     assert found["documents"] == 0

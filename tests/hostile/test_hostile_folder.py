@@ -18,12 +18,13 @@ import yaml
 from phoenix_forge import pipeline
 from phoenix_forge.cli.consoles import Logged, Plain, Terminal
 from phoenix_forge.cli.mcp_tools import _fixed
-from phoenix_forge.cli.setup import Setup, find_workspace
+from phoenix_forge.cli.setup import Setup
 from phoenix_forge.core.config import KINDS, CorpusConfig
 from phoenix_forge.core.fsio import write_text
 from phoenix_forge.core.outside import Allowed
 from phoenix_forge.corpus.walk import walk
 from phoenix_forge.errors import UsageError
+from phoenix_forge.project.folder import find_workspace
 
 ROOT = Path(__file__).parents[2]
 BIDI = "\u202e\u2066"
@@ -316,7 +317,7 @@ def test_words_of_people_stay_as_they_are(tmp_path: Path) -> None:
 # -- forge.yaml
 def allow(folder: Path) -> None:
     setup = Setup(workspace=folder)
-    Allowed().add(folder, setup.outside)
+    Allowed().add(folder, setup.project.outside)
 
 
 REACHES: dict[str, dict[str, dict[str, object]]] = {
@@ -394,9 +395,9 @@ def test_publishing_where_the_folder_says_needs_the_users_word(clone: Path) -> N
     setup = Setup(workspace=clone, quiet=True)
     setup.context()
     with pytest.raises(UsageError, match="publish to elsewhere/collected"):
-        setup.may_publish()
+        setup.project.may_publish()
     allow(clone)
-    Setup(workspace=clone, quiet=True).may_publish()
+    Setup(workspace=clone, quiet=True).project.may_publish()
 
 
 def test_allow_shows_and_remembers(clone: Path, run_forge: Callable, home: Path, tmp_path: Path) -> None:

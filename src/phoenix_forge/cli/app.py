@@ -59,14 +59,10 @@ Force = Annotated[bool, typer.Option("--force", help="Do it again, overwriting w
 
 def one_stage(setup: Setup, name: str, force: bool, **options: Any) -> dict:
     """Runs a single stage if it is not up to date; returns its metrics."""
-    from phoenix_forge import pipeline
-    ctx = setup.context(force=force, **options)
-    if name == "dataset" and not ctx.base_dir.exists():
-        setup.report.info("the base comes first: its tokenizer counts the tokens")
-        pipeline.run(ctx, ["download"])
-    (done,) = pipeline.run(ctx, [name], force=force)
+    setup.context()
+    result = setup.project.stage(name, force=force, **options)
     close(setup)
-    return {**done.metrics, "seconds": done.seconds if done.status == "done" else 0.0}
+    return result
 
 
 def close(setup: Setup) -> None:
@@ -364,24 +360,20 @@ def run(setup: Setup,
         last: Annotated[str | None, typer.Option("--to", help="Last stage.")] = None,
         force: Force = False) -> None:
     """Run every stage that is not up to date."""
-    from phoenix_forge import pipeline
-    ctx = setup.context(force=force)
-    results: list[pipeline.Done] = []
-
-    def result() -> dict:
-        return {"stages": [{"name": r.name, "status": r.status, "seconds": r.seconds} for r in results],
-                "artifacts": pipeline.artifacts(ctx)}
+    from phoenix_forge.pipeline import Done
+    from phoenix_forge.project.project import ran
+    ctx = setup.context()
+    results: list[Done] = []
 
     try:
-        pipeline.run(ctx, pipeline.selected(ctx, first, last), force=force, each=results.append)
+        made = setup.project.run(first, last, force=force, each=results.append)
     finally:
         close(setup)
         if any(r.status == "failed" for r in results):
-            setup.emit(result())  # machines learn how far it came; people read the error
+            setup.emit(ran(ctx, results))  # machines learn how far it came; people read the error
     if all(r.status == "skipped" for r in results):
-        setup.emit(result(), "nothing to do: everything is up to date")
+        setup.emit(made, "nothing to do: everything is up to date")
         return
-    made = result()
     lines = [f"  {a['path']}  {a['bytes']:,} bytes" for a in made["artifacts"]]
     setup.emit(made, "\n".join(["made:", *lines, "next: forge ask \"…\" · forge chat · forge serve"]))
 
@@ -392,23 +384,25 @@ def plan(setup: Setup,
          last: Annotated[str | None, typer.Option("--to", help="Last stage.")] = None) -> None:
     """Show what would run and why, with the time, memory and disk it needs."""
     from phoenix_forge.cli.planning import planned
-    result, lines = planned(setup, first, last)
-    setup.emit(result, "\n".join(lines))
+    setup.context()
+    result = setup.project.plan(first, last)
+    setup.emit(result, "\n".join(planned(result)))
 
 
 @command()
 def status(setup: Setup) -> None:
     """Show what exists, and whether it is up to date."""
     from phoenix_forge.cli.planning import state
-    result, lines = state(setup)
-    setup.emit(result, "\n".join(lines))
+    setup.context()
+    result = setup.project.status()
+    setup.emit(result, "\n".join(state(result)))
 
 
 @command()
 def allow(setup: Setup) -> None:
     """Show what forge.yaml and links reach outside of this folder, and allow it from now on."""
     from phoenix_forge.core.outside import Allowed
-    record, asked = Allowed(), setup.outside
+    record, asked = Allowed(), setup.project.outside
     if missing := record.missing(setup.root, asked):
         record.add(setup.root, missing)
     listed = "\n  ".join(map(str, asked))

@@ -35,10 +35,6 @@ def guarded(work: Callable[[], int | None]) -> int:
     except BrokenPipeError:  # the reader (head, less) went away; that is no failure of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except ImportError as error:
-        print(f"error: {error.name or error} cannot be imported: {error}\nfix: make setup, then source "
-              ".venv/bin/activate (or: pip install 'phoenix-forge[train]')", file=sys.stderr)
-        return 3
     except Exception as error:  # noqa: BLE001 - the one boundary
         from phoenix_forge.core.faults import explained
         if problem := explained(error, [Path("logs").absolute()]):

@@ -22,7 +22,6 @@ from phoenix_forge import stages
 from phoenix_forge.cli import runs
 from phoenix_forge.cli.ask import MODELS, conversation, in_place_of, open_model, told
 from phoenix_forge.cli.grounded import Asked, Grounding, Held
-from phoenix_forge.cli.planning import state
 from phoenix_forge.cli.setup import Setup
 from phoenix_forge.core import config
 from phoenix_forge.core.fsio import inside
@@ -139,7 +138,7 @@ class Tools:
     def model_status(self) -> dict[str, Any]:
         """What exists of the model and whether it is up to date; its evaluation, Ollama, and the latest run."""
         setup = self.setup()
-        made, _ = state(setup)
+        made = setup.project.status()
         ctx, w = setup.context(), setup.space
         latest = runs.ids(w)[-1:]
         return {"model": ctx.config.model.name, "base": ctx.base.identity, "workspace": str(w.root),

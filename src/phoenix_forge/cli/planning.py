@@ -1,49 +1,12 @@
-"""forge plan and forge status as data and text."""
+"""forge plan and forge status as text."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from phoenix_forge import pipeline
-from phoenix_forge.catalog import costs
-from phoenix_forge.cli.setup import Setup
-from phoenix_forge.core.fsio import free_bytes, human
-from phoenix_forge.core.machine import gpu
-from phoenix_forge.core.manifest import Manifest
-from phoenix_forge.corpus.walk import walk
-from phoenix_forge.stages import STAGES, Context, load
+from phoenix_forge.core.fsio import human
 
-
-def training_tokens(ctx: Context) -> float:
-    """Tokens that training will read, prompts included: counted where there is a dataset, else from the documents."""
-    made = Manifest.read(ctx.workspace.manifest("dataset"))
-    if made:
-        source = made.metrics["source_tokens"]
-    else:
-        chosen = walk(ctx.config.corpus, ctx.workspace.root, ctx.workspace.artifacts).files
-        source = sum(file.path.stat().st_size for file in chosen) / costs.BYTES_A_TOKEN
-    return costs.train_tokens(source, ctx.config.dataset.amplification, ctx.config.train.epochs)
-
-
-def training(ctx: Context) -> dict[str, Any]:
-    """Device memory, RAM, disk and time of training here; the time by the last training's speed where there is one."""
-    from phoenix_forge.stages.train import prediction
-    found = prediction(ctx, *gpu(), training_tokens(ctx))
-    before = Manifest.read(ctx.workspace.manifest("train"))
-    if found and before and before.metrics["tokens_per_second"]:  # 0 where a resume found the training finished
-        found["seconds"] = round(training_tokens(ctx) / before.metrics["tokens_per_second"])
-    return found
-
-
-def asking(ctx: Context) -> dict[str, Any]:
-    """Who asks, and how long that may take where it has a limit."""
-    from phoenix_forge.stages.dataset import limited, teacher
-    who = teacher(ctx)
-    if who == "none":
-        return {"how": "rules ask, no teacher: no exam"}
-    found: dict[str, Any] = {"how": f"teacher: {who}"}
-    return found | {"seconds": ctx.config.dataset.teacher_minutes * 60} if limited(ctx) else found
+PREDICTED = (("vram_bytes", "of GPU memory"), ("memory_bytes", "memory"), ("disk_bytes", "disk"))
 
 
 def duration(seconds: float) -> str:
@@ -51,65 +14,28 @@ def duration(seconds: float) -> str:
         f"{seconds / 3600:.0f} h"
 
 
-def needs(ctx: Context, name: str) -> dict[str, Any]:
-    """Predicted disk, memory and time of a stage, from the base's size; empty where nothing is known."""
-    p = ctx.base.parameters
-    table: dict[str, Callable[[], dict[str, Any]]] = {
-        "download": lambda: {"disk_bytes": costs.import_disk(p)},
-        "merge": lambda: {"disk_bytes": costs.base_bytes(p), "memory_bytes": costs.stream_memory(p, 1)},
-        "quantize": lambda: {"disk_bytes": sum(costs.gguf_bytes(p, t) for t in ctx.config.quantize.types),
-                             "memory_bytes": costs.stream_memory(p, 2)},
-    }
-    if name == "train":
-        return training(ctx)
-    if name == "dataset":
-        return asking(ctx)
-    found = table[name]() if p and name in table else {}
-    return found | _way(ctx) if name == "quantize" else found
+def planned(result: dict[str, Any]) -> list[str]:
+    """What `forge run` would do, a line a stage."""
+    lines = []
+    for step in result["steps"]:
+        mark = f"run   {step['name']}: {step['reason']}" if step["run"] else f"skip  {step['name']}: up to date"
+        costs = _costs(step)
+        lines.append(mark + (f" ({', '.join(costs)})" if step["run"] and costs else ""))
+    return [*lines, f"disk free: {human(result['disk_free_bytes'])}"]
 
 
-def _way(ctx: Context) -> dict[str, Any]:
-    """What is lost where no row describes the base's family."""
-    from phoenix_forge.stages.quantize import converted
-    if not converted(ctx):
-        return {}
-    return {"how": "no one-pass writer for this model: merged on disk, then llama.cpp's own converter; no importance "
-                   "matrix"}
+def _costs(step: dict[str, Any]) -> list[str]:
+    costs = [f"{human(step[key])} {word}" for key, word in PREDICTED if step.get(key)]
+    if "seconds" in step:
+        costs.append(f"about {duration(step['seconds'])}")
+    if step.get("how"):
+        costs.append(step["how"])
+    if step["seconds_last_time"] is not None:
+        costs.append(f"{duration(step['seconds_last_time'])} last time")
+    return costs
 
 
-def planned(setup: Setup, first: str | None, last: str | None) -> tuple[dict, list[str]]:
-    """What `forge run` would do. Times are those of the last run, where there was one."""
-    from phoenix_forge.stages.download import require_known
-    ctx = setup.context()
-    require_known(ctx)
-    steps, lines = [], []
-    for step in pipeline.plan(ctx, pipeline.selected(ctx, first, last)):
-        before = Manifest.read(ctx.workspace.manifest(step.name))
-        entry: dict[str, Any] = {"name": step.name, "run": step.reason is not None, "reason": step.reason,
-                 "seconds_last_time": before.seconds if before else None, **needs(ctx, step.name)}
-        steps.append(entry)
-        predicted = (("vram_bytes", "of GPU memory"), ("memory_bytes", "memory"), ("disk_bytes", "disk"))
-        costs_text = [f"{human(entry[key])} {word}" for key, word in predicted if entry.get(key)]
-        if "seconds" in entry:
-            costs_text.append(f"about {duration(entry['seconds'])}")
-        if entry.get("how"):
-            costs_text.append(entry["how"])
-        if before:
-            costs_text.append(f"{duration(before.seconds)} last time")
-        mark = f"run   {step.name}: {step.reason}" if step.reason else f"skip  {step.name}: up to date"
-        lines.append(mark + (f" ({', '.join(costs_text)})" if step.reason and costs_text else ""))
-    free = free_bytes(ctx.workspace.root)
-    lines.append(f"disk free: {human(free)}")
-    return {"steps": steps, "disk_free_bytes": free}, lines
-
-
-def state(setup: Setup) -> tuple[dict, list[str]]:
-    """Every stage with its state, and every artifact with its size."""
-    ctx = setup.context()
-    stages = []
-    for step in pipeline.plan(ctx, [n for n in STAGES if load(n).wanted(ctx.config)]):
-        stages.append({"name": step.name, "up_to_date": step.reason is None, "reason": step.reason})
-    artifacts = pipeline.artifacts(ctx)
-    lines = [f"{'✓' if s['up_to_date'] else '·'} {s['name']}: {s['reason'] or 'up to date'}" for s in stages]
-    lines += [f"  {a['path']}  {human(a['bytes'])}  {a['sha256'][:12]}" for a in artifacts]
-    return {"stages": stages, "artifacts": artifacts}, lines
+def state(result: dict[str, Any]) -> list[str]:
+    """Every stage with its state, and every artifact with its size, a line each."""
+    lines = [f"{'✓' if s['up_to_date'] else '·'} {s['name']}: {s['reason'] or 'up to date'}" for s in result["stages"]]
+    return lines + [f"  {a['path']}  {human(a['bytes'])}  {a['sha256'][:12]}" for a in result["artifacts"]]

@@ -199,7 +199,7 @@ def publish_files(setup: Setup, repo: str | None, chosen: dict[str, bool], files
     ctx = setup.context()
     w, settings = ctx.workspace, ctx.config.publish
     if not (repo or dry_run or loopback(endpoint())):
-        setup.may_publish()
+        setup.project.may_publish()
     repo = require_repo(repo or settings.repo)
     hidden = settings.private if private is None else private
     if not any(chosen.values()) and not files:

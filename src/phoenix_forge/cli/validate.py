@@ -6,8 +6,9 @@ from pathlib import Path
 from shlex import quote
 
 from phoenix_forge.chat.template import OTHER_BASE
-from phoenix_forge.cli.setup import CONFIG, Setup
+from phoenix_forge.cli.setup import Setup
 from phoenix_forge.errors import UsageError
+from phoenix_forge.project.folder import CONFIG
 
 SHOWN = 20  # findings printed; --json has more
 BAR = 40  # characters of the longest bar

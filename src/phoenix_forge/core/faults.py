@@ -1,13 +1,14 @@
 """What a machine refuses in the middle of the work, as a problem that says where and what to do: a full disk, no more
-memory, a file that may not be read or written, a proxy that there is no way to ask."""
+memory, a file that may not be read or written, a library that is not there, a proxy that there is no way to ask."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sqlite3
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from phoenix_forge.core.fsio import FULL, disk_full, free_bytes
@@ -35,6 +36,10 @@ def out_of_memory(error: BaseException) -> bool:
 def explained(error: BaseException, places: Sequence[Path] = ()) -> EnvironmentProblem | None:
     """The problem that an error of the system or of a library stands for, or None where it is none of these. `places`
     are what was being written: one of them is named where a full disk is said of nothing in particular."""
+    if isinstance(error, ImportError):
+        return EnvironmentProblem(f"{error.name or error} cannot be imported: {error}",
+                                  fix="make setup, then source .venv/bin/activate (or: pip install "
+                                  "'phoenix-forge[train]')")
     if out_of_memory(error):
         return EnvironmentProblem("memory ran out" + (f": {error}" if str(error) else ""), fix=MEMORY)
     if isinstance(error, OSError):
@@ -50,6 +55,18 @@ def explained(error: BaseException, places: Sequence[Path] = ()) -> EnvironmentP
         return EnvironmentProblem(f"a database{there} cannot be used: {error}",
                                   fix="check its owner and permissions, and that no other program holds it")
     return None
+
+
+@contextlib.contextmanager
+def named(*places: Path) -> Iterator[None]:
+    """What a machine refuses inside of it is raised as the problem that it stands for."""
+    try:
+        yield
+    except (OSError, MemoryError, RuntimeError, ImportError, sqlite3.Error) as error:
+        problem = explained(error, places)
+        if problem is None or isinstance(error, BrokenPipeError):
+            raise
+        raise problem from error
 
 
 def _system(error: OSError, places: Sequence[Path]) -> EnvironmentProblem:
