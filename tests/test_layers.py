@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import subprocess
 import sys
@@ -29,11 +30,14 @@ def room_of(module: str) -> str:
     return Path(module).parts[0].removesuffix(".py")
 
 
+parsed = functools.cache(ast.parse)
+
+
 def imported(source: str, module: str) -> set[str]:
     """Dotted names that a module imports, anywhere in it."""
     package = ["phoenix_forge", *Path(module).parts[:-1]]
     names: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -100,7 +104,7 @@ def test_modules_of_a_room_do_not_import_each_other_in_a_circle():
 
 @pytest.mark.parametrize("module", [m for m in MODULES if LEVEL[room_of(m)] < LEVEL["cli"]])
 def test_below_the_commands_nothing_prints_and_nothing_is_swallowed(module: str):
-    for node in ast.walk(ast.parse((PACKAGE / module).read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed((PACKAGE / module).read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             assert node.func.id != "print", f"{module}:{node.lineno} prints"
         if isinstance(node, ast.ExceptHandler):

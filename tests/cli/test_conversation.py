@@ -94,7 +94,7 @@ def test_the_base_is_heard_as_a_gguf_where_one_lies_here(tmp_path: Path, monkeyp
     def opened(*sources: Source) -> Any:
         ctx: Any = SimpleNamespace(base=SimpleNamespace(sources=sources),
                                    config=SimpleNamespace(deploy=SimpleNamespace(num_ctx=77)))
-        return ask._base(ctx)
+        return ask.base_model(ctx)
 
     monkeypatch.setenv("FORGE_CACHE", str(tmp_path))
     monkeypatch.setattr("phoenix_forge.runtime.llama.Model", lambda path, num_ctx: (path, num_ctx))

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from phoenix_forge.cli import ask
-from phoenix_forge.cli.grounded import MADE_UP, NOTHING, Grounding
 from phoenix_forge.cli.setup import Setup
+from phoenix_forge.project.grounded import MADE_UP, NOTHING, Grounding
 from phoenix_forge.runtime.answer import Answer
 
 LAMP = "When is the lamp of Harbour Nine lit?"

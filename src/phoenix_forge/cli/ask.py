@@ -8,99 +8,17 @@ import io
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from phoenix_forge.catalog.bases import Source
 from phoenix_forge.chat.template import Message
-from phoenix_forge.cli.grounded import Asked, Grounding, Held
 from phoenix_forge.cli.setup import Setup
-from phoenix_forge.core.config import GenerationConfig
 from phoenix_forge.errors import UsageError, escaped
-from phoenix_forge.hub.download import cache_folder, cached_gguf
-from phoenix_forge.hub.ollama_store import stored_gguf
-from phoenix_forge.runtime.answer import Answer
+from phoenix_forge.project.asking import conversation, in_place_of, system_message, told
+from phoenix_forge.project.grounded import Asked, Grounding
+from phoenix_forge.project.models import MODELS, base_model, closing, open_model
 from phoenix_forge.runtime.session import Chats
 from phoenix_forge.stages import Context
-from phoenix_forge.stages.recorded import require_as_made
-
-
-def _folder(ctx: Context, folder: Path, adapter: Path | None, fix: str) -> Chats:
-    for path in (folder, adapter):
-        if path and not path.exists():
-            raise UsageError(f"nothing at {ctx.workspace.shown(path)}", fix=fix)
-    require_as_made(ctx, folder, *([adapter] if adapter else []))
-    from phoenix_forge.train.answer import FolderModel
-    from phoenix_forge.weights.adapter import open_adapter
-    from phoenix_forge.weights.base import open_base
-    model = open_base(folder)
-    if adapter:
-        open_adapter(adapter, model)
-    from phoenix_forge.stages.dataset import encoder
-    own = encoder(ctx, tuned=folder != ctx.base_dir or adapter is not None)
-    return FolderModel(folder, own, model.parameters, adapter)
-
-
-def _gguf(ctx: Context) -> Chats:
-    from phoenix_forge.runtime.llama import Model
-    path = ctx.workspace.gguf()
-    if not path.exists():
-        raise UsageError(f"no GGUF at {ctx.workspace.shown(path)}", fix="forge quantize")
-    require_as_made(ctx, path)
-    return Model(path, num_ctx=ctx.config.deploy.num_ctx)
-
-
-def _ollama(ctx: Context) -> Chats:
-    from phoenix_forge.runtime.ollama import Ollama, OllamaModel
-    server = Ollama()
-    server.require(ctx.report)
-    return OllamaModel(server, ctx.config.deploy.name or ctx.config.model.name)
-
-
-MODELS: dict[str, Callable[[Context], Chats]] = {
-    "base": lambda ctx: _folder(ctx, ctx.base_dir, None, "forge download"),
-    "adapter": lambda ctx: _folder(ctx, ctx.base_dir, ctx.workspace.adapter, "forge train"),
-    "merged": lambda ctx: _folder(ctx, ctx.workspace.merged, None, "forge merge"),
-    "gguf": _gguf,
-    "ollama": _ollama,
-}
-
-
-@contextlib.contextmanager
-def open_model(ctx: Context, name: str) -> Iterator[Chats]:
-    if name not in MODELS:
-        raise UsageError(f"--model {name!r}: choose from {', '.join(MODELS)}", fix="--model gguf")
-    with closing(MODELS[name](ctx)) as model:
-        yield model
-
-
-@contextlib.contextmanager
-def closing(model: Chats) -> Iterator[Chats]:
-    """The model, whose memory is given back at the end where its kind holds any."""
-    try:
-        yield model
-    finally:
-        if hasattr(model, "close"):
-            model.close()
-
-
-# The base as a GGUF, for the kinds of source that are one.
-GGUFS: dict[str, Callable[[Source], Path | None]] = {
-    "gguf": lambda source: Path(source.at),
-    "wheels": lambda source: cached_gguf(cache_folder(), source.sha256 or ""),
-    "ollama": lambda source: stored_gguf(source.at),
-}
-
-
-def _base(ctx: Context) -> Chats:
-    """The base: its GGUF where it came or can come as one that lies on this machine, else its folder."""
-    from phoenix_forge.runtime.llama import Model
-    for source in ctx.base.sources:
-        path = GGUFS.get(source.kind, lambda _: None)(source)
-        if path and path.is_file():
-            return Model(path, num_ctx=ctx.config.deploy.num_ctx)
-    return MODELS["base"](ctx)
 
 
 def converse(ctx: Context, name: str, closed: bool) -> None:
@@ -122,7 +40,7 @@ def converse(ctx: Context, name: str, closed: bool) -> None:
     with contextlib.ExitStack() as opened:
         @functools.cache
         def base() -> Chats:
-            return opened.enter_context(closing(_base(ctx)))
+            return opened.enter_context(closing(base_model(ctx)))
 
         passages = opened.enter_context(Grounding(ctx))
         passages.load_ahead()
@@ -138,11 +56,6 @@ def converse(ctx: Context, name: str, closed: bool) -> None:
             lambda: input("\nyou: " if sys.stdin.isatty() else ""))
     if kept.exists():
         ctx.report.info(f"kept in {ctx.workspace.shown(kept)}")
-
-
-def system_message(ctx: Context) -> str | None:
-    """The configured system prompt; without one each model's own template adds its default."""
-    return ctx.config.deploy.system
 
 
 def read_prompts(prompts: list[str], file: Path | None) -> list[str]:
@@ -206,28 +119,6 @@ def ask_models(setup: Setup, prompts: list[str], models: list[str], file: Path |
         if not setup.json:
             shown = ["\n".join([result["answer"], *_below(own)]) for result, own in zip(results, lines, strict=True)]
             _side_by_side(asked, models, shown)
-
-
-def in_place_of(own: GenerationConfig, *, greedy: bool = False, temperature: float | None = None,
-                max_tokens: int | None = None) -> GenerationConfig:
-    """The config's settings, with those that somebody chose for one question."""
-    return own.model_copy(update={
-        "max_tokens": max_tokens or own.max_tokens, "greedy": greedy or (own.greedy and temperature is None),
-        "temperature": own.temperature if temperature is None else temperature})
-
-
-def conversation(ctx: Context, prompt: str, system: str | None = None) -> list[Message]:
-    """A question by itself, under a system prompt or the configured one."""
-    system = system_message(ctx) if system is None else system
-    question: Message = {"role": "user", "content": prompt}
-    return [{"role": "system", "content": system}, question] if system else [question]
-
-
-def told(answer: Answer, turn: Asked, held: Held) -> dict[str, Any]:
-    """An answer, what it was given to read and what of it stands there, as JSON."""
-    passages = [{"path": p.path, "headings": p.headings, "span": p.span, "text": p.text} for p in turn.passages]
-    return {"answer": answer.text, "stopped": answer.stopped, "tokens": answer.tokens,
-            "seconds": round(answer.seconds, 2), "passages": passages, **held.json(), "note": turn.note or None}
 
 
 def _show(text: str) -> None:

@@ -9,7 +9,7 @@ import contextlib
 import itertools
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,16 +20,16 @@ from pydantic import Field, StringConstraints
 
 from phoenix_forge import stages
 from phoenix_forge.cli import runs
-from phoenix_forge.cli.ask import MODELS, conversation, in_place_of, open_model, told
-from phoenix_forge.cli.grounded import Asked, Grounding, Held
 from phoenix_forge.cli.setup import Setup
 from phoenix_forge.core import config
 from phoenix_forge.core.fsio import inside
 from phoenix_forge.core.outside import place
 from phoenix_forge.core.workspace import Workspace
 from phoenix_forge.errors import EnvironmentProblem, StageFailed, UsageError
+from phoenix_forge.project.asking import conversation, in_place_of, told
+from phoenix_forge.project.grounded import Asked, Grounding, Held
+from phoenix_forge.project.models import MODELS, Kept
 from phoenix_forge.runtime.answer import Answer
-from phoenix_forge.runtime.session import Chats
 
 Prompt = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100_000)]
 System = Annotated[str, Field(max_length=20_000, description="System prompt; null: the configured one.")] | None
@@ -43,36 +43,6 @@ StageName = Annotated[str, Field(json_schema_extra={"enum": list(stages.STAGES)}
 # Bounds of the seed project's own server.
 SeedPrompt = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=10_000)]
 SeedSystem = Annotated[str, Field(max_length=5000)] | None
-
-
-class Kept:
-    """The model that answered last. It stays loaded until another is asked for, its files or the config change, or a
-    run needs its memory. One conversation at a time."""
-
-    def __init__(self) -> None:
-        self._lock, self._opened = threading.Lock(), contextlib.ExitStack()
-        self._identity: Any = None
-        self._model: Chats
-
-    @contextlib.contextmanager
-    def open(self, ctx: stages.Context, name: str) -> Iterator[Chats]:
-        w = ctx.workspace
-        files = [path.stat() for path in (ctx.base_dir, w.adapter, w.merged, w.gguf()) if path.exists()]
-        wanted = (name, ctx.config, [(file.st_ino, file.st_mtime_ns) for file in files])
-        with self._lock:
-            if self._identity != wanted:
-                self._forget()
-                self._model = self._opened.enter_context(open_model(ctx, name))
-                self._identity = wanted
-            yield self._model
-
-    def close(self) -> None:
-        with self._lock:
-            self._forget()
-
-    def _forget(self) -> None:
-        self._identity = None
-        self._opened.close()
 
 
 class Tools:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -63,12 +64,17 @@ class Event:
 
 
 class Told:
-    """A Reporter that hands each thing it is told to a function, as an Event."""
+    """A Reporter that hands each thing it is told to a function, as an Event; of a progress its beginning, its end and
+    at most one Event a second between them."""
+
+    EVERY = 1.0  # seconds
 
     def __init__(self, tell: Callable[[Event], None]) -> None:
         self.tell = tell
+        self._last: dict[str, float] = {}  # by label, while it goes on
 
     def stage(self, name: str, state: str, note: str = "") -> None:
+        self._last.clear()
         self.tell(Event("stage", name, state=state, note=note))
 
     def info(self, message: str) -> None:
@@ -78,4 +84,8 @@ class Told:
         self.tell(Event("warning", message))
 
     def progress(self, label: str, done: float, total: float | None, unit: str = "", **fields: object) -> None:
+        now = time.monotonic()
+        if done != total and now - self._last.get(label, -self.EVERY) < self.EVERY:
+            return
+        self._last[label] = now
         self.tell(Event("progress", label, done=done, total=total, unit=unit, fields=fields))

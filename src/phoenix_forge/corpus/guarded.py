@@ -15,6 +15,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 from collections import deque
@@ -176,6 +177,19 @@ def start_method() -> str:
     return "fork" if forks and threading.active_count() == 1 else "spawn"
 
 
+@contextlib.contextmanager
+def _without_script() -> Iterator[None]:
+    """A process that is spawned in here does not run the caller's script again, as multiprocessing would have it: all
+    that is done there lies in modules, and somebody's script of five lines need not guard them by its __name__."""
+    script = sys.modules["__main__"]
+    kept: dict[str, Any] = {name: vars(script)[name] for name in ("__file__", "__spec__") if name in vars(script)}
+    try:
+        vars(script).update(dict.fromkeys(kept))
+        yield
+    finally:
+        vars(script).update(kept)
+
+
 class _Child:
     """A process, and the batches that it was given: the first is worked on."""
 
@@ -189,7 +203,8 @@ class _Child:
         self.connection, theirs = context.Pipe()
         self._ready = self.blocked = False
         self._process = context.Process(target=_serve, args=(theirs, os.getpid(), *self._begin), daemon=True)
-        self._process.start()
+        with _without_script():
+            self._process.start()
         theirs.close()
 
     def give(self, batch: _Batch) -> None:

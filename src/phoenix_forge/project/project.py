@@ -7,7 +7,7 @@ raises are the errors (phoenix_forge.errors) that the command prints, each with 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from phoenix_forge.core.outside import Reach
     from phoenix_forge.corpus.index import Index
     from phoenix_forge.pipeline import Done
+    from phoenix_forge.project.models import Kept
+    from phoenix_forge.runtime.session import Chats
     from phoenix_forge.weights.base import ModelFolder
 
 OPENED = ("encoder", "base", "index")  # what a step may make anew
@@ -156,14 +158,30 @@ class Project:
         with named(self.root):
             return open_index(self._with_base())
 
+    @contextlib.contextmanager
+    def open_model(self, model: str = "gguf") -> Iterator[Chats]:
+        """base, adapter, merged, gguf or ollama, for conversations of one's own: `chat(messages, …)` returns an Answer.
+        It is closed at the end of the block."""
+        from phoenix_forge.project.models import open_model
+        with contextlib.ExitStack() as opened:
+            with named(self.root):  # not around what the caller does with it
+                answering = opened.enter_context(open_model(self.context(), model))
+            yield answering
+
     def _with_base(self) -> Context:
         ctx = self.context()
         if not ctx.base_dir.exists():
             raise UsageError(f"nothing at {ctx.workspace.shown(ctx.base_dir)}", fix="forge download")
         return ctx
 
+    @cached_property
+    def _kept(self) -> Kept:
+        from phoenix_forge.project.models import Kept
+        return Kept()
+
     def close(self) -> None:
         """Gives back what is open. The project stays usable, and opens anew what it needs."""
+        self._kept.close()
         if "index" in self.__dict__:
             self.index.close()
         for name in OPENED:
@@ -253,6 +271,29 @@ class Project:
         """Creates the model in Ollama or the built-in runtime, checks it and asks it who it is; `anyway` gives it its
         name although Ollama does not answer as the built-in runtime does."""
         return self.stage("deploy", force=force, anyway=anyway)
+
+    # -- questions -----------------------------------------------------------------------------------------------------
+
+    def ask(self, question: str, *, model: str = "gguf", on_text: Callable[[str], None] | None = None,
+            system: str | None = None, greedy: bool = False, temperature: float | None = None,
+            max_tokens: int | None = None, closed_book: bool = False) -> dict[str, Any]:
+        """Asks base, adapter, merged, gguf or ollama: `answer`, and where in the documents it stands (`supported`,
+        `citations`, `passages`).
+
+        `on_text` hears the answer piece by piece as it is written. `closed_book` leaves the documents' passages out;
+        what is not given is the config's. The model stays loaded for the next question.
+        """
+        from phoenix_forge.project.asking import conversation, in_place_of, told
+        from phoenix_forge.project.grounded import Grounding
+        ctx = self.context()
+        chosen = in_place_of(ctx.config.generation, greedy=greedy, temperature=temperature, max_tokens=max_tokens)
+        closed = closed_book or not chosen.grounded
+        with named(self.root), self._kept.open(ctx, model) as answering, Grounding(ctx) as passages:
+            turn = passages.asked(answering, conversation(ctx, question, system), closed=closed, generation=chosen)
+            if turn.note:
+                self.report.warn(turn.note)
+            answer = answering.chat(turn.messages, **chosen.sampling, on_text=on_text)
+            return told(answer, turn, turn.hold(answer.text))
 
     def _having(self, settings: Mapping[str, Any]) -> Project:
         """This project with those of the settings that are given; itself without any."""

@@ -57,7 +57,7 @@ class Held:
 
     def json(self) -> dict[str, Any]:
         return {"supported": self.supported,
-                "citations": [{"path": place.path, "headings": place.headings, "line": place.line,
+                "citations": [{"path": place.path, "headings": list(place.headings), "line": place.line,
                                "lines": place.lines, "sentence": sentence} for place, sentence in self.citations],
                 "unsupported": list(self.unsupported),
                 "quote": {"sentence": self.quote, "stands": self.stands} if self.quote else None}
