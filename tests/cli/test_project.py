@@ -27,6 +27,7 @@ def as_json(result: dict) -> dict:
     return json.loads(json.dumps(result))
 
 
+@pytest.mark.slow
 def test_results_are_those_of_the_commands(done: Path, run_forge: Run) -> None:
     with Project.open(done) as project:
         planned, told = project.plan(), run_forge("plan", "--json", cwd=done).json
@@ -143,6 +144,7 @@ def test_progress_is_told_once_a_second_and_at_its_end(monkeypatch: pytest.Monke
     assert (str(heard[0]), str(heard[-1])) == ("train: 1 of 10 steps", r"warning: a\x1b]0;x")
 
 
+@pytest.mark.slow
 def test_a_script_needs_no_guard_by_its_name(docs: Path, tmp_path: Path) -> None:
     """Documents are read in processes of their own, and spawning one would run the script again."""
     script = tmp_path / "script.py"
@@ -153,6 +155,7 @@ def test_a_script_needs_no_guard_by_its_name(docs: Path, tmp_path: Path) -> None
     assert (done.stdout.split(), done.returncode) == (["once", "docs"], 0), done.stderr
 
 
+@pytest.mark.slow
 def test_the_page_says_what_works(copy: Path, monkeypatch: pytest.MonkeyPatch,
                                   capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(copy)
@@ -166,6 +169,7 @@ def test_the_page_says_what_works(copy: Path, monkeypatch: pytest.MonkeyPatch,
     assert all(word in said for word in ("train is up to date", "dataset: done", "did you mean train.rank"))
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_from_documents_to_an_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                                                        capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
