@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from phoenix_forge.corpus.places import Place
 
 CLOSED = "closed book"
-NOTHING = "nothing in the documents supports this answer"
+NOTHING = "no passage that was found says this in such words: check it"
 MADE_UP = "no document has the sentence that this answer quotes: it is made up"
 
 
