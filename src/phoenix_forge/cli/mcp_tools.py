@@ -65,9 +65,9 @@ class Tools:
         The passages of the documents that may answer come with it, unless closed_book. Returns answer, stopped (false:
         max_tokens cut it off), tokens and seconds; passages, as they were given to the model; citations, the places
         (path, headings, line) that support a sentence of the answer; supported (false: no passage that was found has
-        its words); unsupported, sentences that none has; quote, a sentence the model quoted by heart and whether it stands in a
-        document; note, why passages are missing. The model stays loaded for the next question; without max_tokens and
-        temperature those of the config apply.
+        its words); unsupported, sentences that none has; quote, a sentence the model quoted by heart and whether it
+        stands in a document; note, why passages are missing. The model stays loaded for the next question; without
+        max_tokens and temperature those of the config apply.
         """
         ctx = self.setup().context()
         return told(*self._asked(call, ctx, model, prompt, system, max_tokens, temperature,
