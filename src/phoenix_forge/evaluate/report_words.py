@@ -157,7 +157,7 @@ RULES = (" The questions were made by the rules that made the training examples,
 def _believed(result: Result) -> str:
     """When an answer can be believed."""
     quoted = result.get("quotations")
-    if not quoted:
+    if not quoted or not all(map(measured, quoted.values())):
         return ""
     stands, right, others = (percent(quoted.get(key))
                              for key in ("stands", "contained_where_it_stands", "contained_elsewhere"))
