@@ -631,8 +631,8 @@ def test_the_summary():
 def test_when_to_believe_an_answer():
     quoted = {"stands": 0.625, "contained_where_it_stands": 0.44, "contained_elsewhere": 0.11}
     said = markdown(made(quotations=quoted)).replace("\N{NO-BREAK SPACE}", " ")
-    assert ("62.5 % of the tuned model's answers quote a sentence that stands in the documents; of these 44.0 % contain "
-            "the gold answer, of the others 11.0 %.") in said
+    assert ("62.5 % of the tuned model's answers quote a sentence that stands in the documents; of these 44.0 % "
+            "contain the gold answer, of the others 11.0 %.") in said
     for none in (None, quoted | {"stands": 0.0, "contained_where_it_stands": None}):
         assert "quote a sentence" not in markdown(made(quotations=none))
 
