@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from typer.main import get_command
 
+from phoenix_forge.cli.app import GROUPS, app
 from phoenix_forge.cli.init import init
 from phoenix_forge.core.config import KNOWN, SECTIONS
 from phoenix_forge.errors import EnvironmentProblem, UsageError
@@ -291,3 +293,14 @@ def test_progress_goes_to_stderr_and_to_the_log(copy, run_forge):
     assert "running" not in ran.stdout
     assert "stage modelfile done" in (copy / "logs/forge.log").read_text()
     assert run_forge("modelfile", "--force", "--quiet", cwd=copy).stderr == ""
+
+
+def test_every_command_is_in_one_group_of_the_help() -> None:
+    named = [name for names in GROUPS.values() for name in names]
+    assert sorted(named) == sorted(get_command(app).commands)
+
+
+def test_the_help_shows_whole_sentences(tmp_path: Path, run_forge) -> None:
+    said = " ".join(run_forge("--help", cwd=tmp_path).stdout.split())
+    assert "..." not in said.replace("[ARGS]...", "")
+    assert "Look: plan Show what would run and why, with the time, memory and disk it needs." in said

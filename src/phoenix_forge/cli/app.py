@@ -12,11 +12,33 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from phoenix_forge.cli.setup import Setup
 from phoenix_forge.errors import EnvironmentProblem, ForgeError, UsageError
 
-app = typer.Typer(add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False,
+LONGEST = 200  # characters of a command's sentence
+# Every command, by what it is for.
+GROUPS = {
+    "Begin": ("init", "doctor", "allow"),
+    "Make": ("run", "download", "dataset", "train", "merge", "quantize", "modelfile", "evaluate", "deploy"),
+    "Look": ("plan", "status", "validate", "verify", "config"),
+    "Use": ("ask", "chat", "serve", "mcp"),
+    "Share": ("publish",),
+    "Stand in": ("tools",),
+}
+
+
+class Grouped(TyperGroup):
+    """Shows commands in their groups, each with its whole first sentence."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        for title, names in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, self.commands[name].get_short_help_str(LONGEST)) for name in names])
+
+
+app = typer.Typer(cls=Grouped, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False,
                   context_settings={"help_option_names": ["-h", "--help"]},
                   help="Turn a folder of documents into a language model that knows them and runs on your own machine.")
 config_app = typer.Typer(help="Show the config in force, or its JSON Schema.")
@@ -27,7 +49,8 @@ app.add_typer(tools_app, name="tools")
 COMMON = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
           for name, default, annotation in (
     ("config", None, Annotated[Path | None, typer.Option("--config", help="Config file (default: ./forge.yaml).")]),
-    ("set", [], Annotated[list[str], typer.Option("--set", help="Override a setting: section.key=value.")]),
+    ("set", [], Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a setting: "
+                                       "section.key=value; repeatable.")]),
     ("workspace", None, Annotated[Path | None, typer.Option("--workspace", help="Folder of forge.yaml.")]),
     ("json", False, Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]),
     ("quiet", False, Annotated[bool, typer.Option("--quiet", help="Warnings and the result only.")]),
@@ -83,7 +106,8 @@ def init(setup: Setup,
 
 @command(optional=True)
 def doctor(setup: Setup,
-           only: Annotated[list[str] | None, typer.Option("--only", help="Check by name; repeatable.")] = None,
+           only: Annotated[list[str] | None, typer.Option("--only", metavar="CHECK", help="Check by name; "
+                                                         "repeatable.")] = None,
            fix: Annotated[bool, typer.Option("--fix", help="Do what is safe: small reinstallations, a place for the "
                                              "token, stale caches. The rest is shown.")] = False) -> int:
     """Check GPU, libraries, runtime, Ollama, token, clock, disk and memory; exit 3 if a critical one fails."""
@@ -213,8 +237,9 @@ def evaluate(setup: Setup, force: Force = False,
              questions: Annotated[Path | None, typer.Option("--questions", help="JSONL with question, answer, aliases, "
                                                             "distractors, path (default: the dataset's probes).")
                                   ] = None,
-             model: Annotated[list[str] | None, typer.Option("--model", help="base, adapter, merged or gguf; repeat it "
-                                                             "for several (default: base, adapter, gguf).")] = None,
+             model: Annotated[list[str] | None, typer.Option("--model", metavar="MODEL", help="base, adapter, "
+                                                             "merged or gguf; repeat it for several (default: base, "
+                                                             "adapter, gguf).")] = None,
              count: Annotated[int | None, typer.Option("--count", min=1, help="Questions that are asked.")] = None,
              test_set: Annotated[bool, typer.Option("--test-set", help="Only write the questions as instruction, "
                                                     "input, output.")] = False,
@@ -263,9 +288,11 @@ ClosedBook = Annotated[bool, typer.Option("--closed-book", help="The model alone
 
 @command()
 def ask(setup: Setup,
-        prompts: Annotated[list[str] | None, typer.Argument(help="Questions; without any, --file or stdin.")] = None,
-        model: Annotated[list[str] | None, typer.Option("--model", help="base, adapter, merged, gguf or ollama; "
-                                                        "repeat it to compare (default: gguf).")] = None,
+        prompts: Annotated[list[str] | None, typer.Argument(metavar="QUESTION", help="Questions; without any, "
+                                                            "--file or stdin.")] = None,
+        model: Annotated[list[str] | None, typer.Option("--model", metavar="MODEL", help="base, adapter, merged, "
+                                                        "gguf or ollama; repeat it to compare (default: gguf).")
+                         ] = None,
         file: Annotated[Path | None, typer.Option("--file", help="Read the prompt from a file.")] = None,
         greedy: Annotated[bool, typer.Option("--greedy", help="Always the likeliest token.")] = False,
         temperature: Annotated[float | None, typer.Option("--temperature", help="0: greedy.")] = None,
@@ -300,10 +327,10 @@ def serve(setup: Setup,
                                                          "many as its free memory holds).")] = None,
           api_key: Annotated[str | None, typer.Option("--api-key", envvar="FORGE_API_KEY",
                                                       help="Required beyond 127.0.0.1.")] = None,
-          allow_host: Annotated[list[str] | None, typer.Option("--allow-host", help="Another name that the server goes "
-                                                               "by, NAME or NAME:PORT.")] = None,
-          allow_origin: Annotated[list[str] | None, typer.Option("--allow-origin", help="A web site whose pages may "
-                                                                 "ask, https://NAME.")] = None) -> None:
+          allow_host: Annotated[list[str] | None, typer.Option("--allow-host", metavar="NAME", help="Another name "
+                                                               "that the server goes by, NAME or NAME:PORT.")] = None,
+          allow_origin: Annotated[list[str] | None, typer.Option("--allow-origin", metavar="URL", help="A web site "
+                                                                 "whose pages may ask, https://NAME.")] = None) -> None:
     """Serve the model with an OpenAI-compatible API."""
     from phoenix_forge.runtime.serve import serve as serve_gguf
     from phoenix_forge.stages.recorded import require_as_made
