@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from phoenix_forge.corpus import guarded
 from phoenix_forge.corpus.document import Structure
 from phoenix_forge.corpus.guarded import Limits, Lost, Pool
 from phoenix_forge.corpus.load import load_all
@@ -103,6 +104,7 @@ def test_one_who_stops_taking_results_leaves_no_process_at_work(pool: Pool) -> N
 
 
 def test_a_file_is_read_whatever_another_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guarded, "start_method", lambda: "fork")  # only such processes have the next line, too
     monkeypatch.setattr("phoenix_forge.corpus.load.structure", structure_or_crash)
     files = [File(tmp_path / name, name, name, 9) for name in ("a.md", "crash.md", "c.md")]
     for file in files:

@@ -76,6 +76,8 @@ def refuses_to_write(found, *rest):
 
 
 def test_a_document_that_ends_its_reader_is_left_out_by_name_and_remembered(corpus, loaded, monkeypatch):  # noqa: F811
+    for module in (engines, guarded):  # what is changed here reaches forked processes only
+        monkeypatch.setattr(module, "start_method", lambda: "fork")
     monkeypatch.setattr("phoenix_forge.corpus.load.structure", ends_its_reader)
     monkeypatch.setattr("phoenix_forge.dataset.build.emit", refuses_to_write)
     out = {role: corpus / "out" / f"{role}.jsonl" for role in ROLES}
