@@ -191,7 +191,8 @@ def test_the_reference_has_every_command_and_option(reference: Any) -> None:
         section = re.search(rf"^##+ {name}\n(.*?)(?=^##|\Z)", page, re.M | re.S)
         assert section, name
         for option in command.params:
-            flags = [flag for flag in option.opts if flag not in reference.COMMON]
+            argument = option.param_type_name == "argument" and option.metavar
+            flags = [argument] if argument else [flag for flag in option.opts if flag not in reference.COMMON]
             assert all(flag in section[1] for flag in flags) or option.name == "help", (name, flags)
     assert all(f"`{flag}" in page for flag in reference.COMMON)
 
