@@ -33,7 +33,8 @@ test: setup ## run the tests
 slow: setup ## run the tests that take long or want the real model (make model)
 	$(PYTEST) -n 2 -m 'slow or real'
 
-lint: setup ## ruff and mypy
+lint: setup ## ruff (style, format) and mypy
+	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 

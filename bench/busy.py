@@ -17,8 +17,11 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 SETTINGS: dict[str, dict[str, str]] = {
-    "as it comes": {}, "GOMP_SPINCOUNT=10000": {"GOMP_SPINCOUNT": "10000"},
-    "OMP_WAIT_POLICY=passive": {"OMP_WAIT_POLICY": "passive"}, "OMP_NUM_THREADS=1": {"OMP_NUM_THREADS": "1"}}
+    "as it comes": {},
+    "GOMP_SPINCOUNT=10000": {"GOMP_SPINCOUNT": "10000"},
+    "OMP_WAIT_POLICY=passive": {"OMP_WAIT_POLICY": "passive"},
+    "OMP_NUM_THREADS=1": {"OMP_NUM_THREADS": "1"},
+}
 OURS = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS")
 
 
@@ -34,11 +37,16 @@ def train(base_folder: Path, precision: str, steps: int) -> None:
     from phoenix_forge.train.batches import Batch
     from phoenix_forge.train.choose import Choice
     from phoenix_forge.weights.base import open_base
+
     quiet()
     base = open_base(base_folder)
     bits = {"fp32": 32, "bf16": 16}[precision]
-    model = EngineModel(base, Wanted("bench", base.family.targets, 32, TrainConfig(rank=16)),
-                        Choice("cpu", precision, bits, "adamw", ""), Use(2, bits, 24))
+    model = EngineModel(
+        base,
+        Wanted("bench", base.family.targets, 32, TrainConfig(rank=16)),
+        Choice("cpu", precision, bits, "adamw", ""),
+        Use(2, bits, 24),
+    )
     optimizer = torch.optim.AdamW(trained(model), lr=1e-4)
     batch = Batch((Encoded(list(range(10, 138)), [0] * 64 + [1] * 64),) * 2, 0)
     began = 0.0
@@ -55,8 +63,14 @@ def train(base_folder: Path, precision: str, steps: int) -> None:
 
 def speed(arguments: list[str], settings: dict[str, str]) -> float:
     kept = {name: value for name, value in os.environ.items() if name not in OURS}
-    done = subprocess.run([sys.executable, __file__, *arguments, "--only"], env=kept | settings, cwd=HERE.parent,
-                          capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, __file__, *arguments, "--only"],
+        env=kept | settings,
+        cwd=HERE.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return float(done.stdout)
 
 
@@ -82,8 +96,10 @@ def main() -> None:
                 other.wait()
     for name in SETTINGS:
         quiet, busy = (statistics.median(found[name, beside]) for beside in (False, True))
-        print(f"{name:26} quiet {quiet:9.1f} tokens/s, beside a busy program {busy:9.1f}; all {found[name, False]} "
-              f"{found[name, True]}")
+        print(
+            f"{name:26} quiet {quiet:9.1f} tokens/s, beside a busy program {busy:9.1f}; all {found[name, False]} "
+            f"{found[name, True]}"
+        )
 
 
 if __name__ == "__main__":

@@ -35,8 +35,11 @@ from typing import Any
 RESULT = Path(__file__).resolve().parent / "results" / "fuzz.json"
 SECONDS_AN_INPUT, MEGABYTES = 10, 2048
 TEXTS = ["The forge turns documents into a model. It merges, quantises and writes.\n" * 5]
-MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hello"},
-            {"role": "assistant", "content": "Good day."}]
+MESSAGES = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "hello"},
+    {"role": "assistant", "content": "Good day."},
+]
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,9 @@ def gguf_header(data: bytes, folder: Path) -> None:
     path.write_bytes(data)
     header = read_header(path)
     for info in header.tensors.values():
-        assert 0 <= header.start + info.offset <= header.start + info.offset + info.nbytes <= len(data), info
+        assert (
+            0 <= header.start + info.offset <= header.start + info.offset + info.nbytes <= len(data)
+        ), info
 
 
 def gguf_import(data: bytes, folder: Path) -> None:
@@ -96,7 +101,9 @@ def model_folder(data: bytes, folder: Path) -> None:
         path.unlink()
     for name in (CONFIG, TOKENIZER, INDEX, ADAPTER):
         if isinstance(files, dict) and name in files:
-            (folder / name).write_text(json.dumps(files[name]), encoding="utf-8", errors="surrogatepass")
+            (folder / name).write_text(
+                json.dumps(files[name]), encoding="utf-8", errors="surrogatepass"
+            )
     for name in (WEIGHTS, DELTAS):
         if not (folder / name).exists():
             (folder / name).write_bytes(_base_files()[name])
@@ -139,7 +146,9 @@ def modelfile(data: bytes, _: Path) -> None:
 def chat_template(data: bytes, _: Path) -> None:
     from phoenix_forge.chat.template import ChatTemplate
 
-    template = ChatTemplate(data.decode(errors="replace"), {"bos_token": "<s>", "eos_token": "</s>"})
+    template = ChatTemplate(
+        data.decode(errors="replace"), {"bos_token": "<s>", "eos_token": "</s>"}
+    )
     template.render(MESSAGES, prompt=True)
 
 
@@ -176,11 +185,27 @@ def _base_files() -> dict[str, bytes]:
         rows, width = open_base(folder).entries["model.layers.0.self_attn.q_proj.weight"].shape
         stem = "base_model.model.model.layers.0.self_attn.q_proj.lora_"
         halves = {"A": np.ones((2, width), "<f4"), "B": np.ones((rows, 2), "<f4")}
-        write(folder / DELTAS, [Tensor(f"{stem}{half}.weight", "F32", value.shape, lambda value=value: value)
-                                for half, value in halves.items()])
-        (folder / ADAPTER).write_text(json.dumps({
-            "peft_type": "LORA", "r": 2, "lora_alpha": 4, "rank_pattern": {}, "target_modules": ["q_proj"],
-            "modules_to_save": None, "use_dora": False, "bias": "none"}))
+        write(
+            folder / DELTAS,
+            [
+                Tensor(f"{stem}{half}.weight", "F32", value.shape, lambda value=value: value)
+                for half, value in halves.items()
+            ],
+        )
+        (folder / ADAPTER).write_text(
+            json.dumps(
+                {
+                    "peft_type": "LORA",
+                    "r": 2,
+                    "lora_alpha": 4,
+                    "rank_pattern": {},
+                    "target_modules": ["q_proj"],
+                    "modules_to_save": None,
+                    "use_dora": False,
+                    "bias": "none",
+                }
+            )
+        )
         return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
@@ -200,15 +225,23 @@ def _ggufs() -> list[bytes]:
         paths = {kind: folder / f"{kind}.gguf" for kind in ("Q8_0", "BF16")}
         quantize(folder, None, paths, name="n", report=Silent())
         whole = [path.read_bytes() for path in paths.values()]
-    fields = {"general.architecture": Field("string", "llama"), "i": Field("int64", -1), "b": Field("bool", True),
-              "x": Field("float64", 0.5), "words": Field("[string]", ["a", "", "ß"]),
-              "numbers": Field("[uint16]", np.array([1, 2, 3], "<u2")), "flags": Field("[bool]", np.array([True]))}
+    fields = {
+        "general.architecture": Field("string", "llama"),
+        "i": Field("int64", -1),
+        "b": Field("bool", True),
+        "x": Field("float64", 0.5),
+        "words": Field("[string]", ["a", "", "ß"]),
+        "numbers": Field("[uint16]", np.array([1, 2, 3], "<u2")),
+        "flags": Field("[bool]", np.array([True])),
+    }
     tensors = [TensorInfo("t", (2, 32), "Q4_0", 0), TensorInfo("u", (3,), "F32", 64)]
     return [encode_header(fields, tensors) + bytes(96), *whole]
 
 
 def _model_folders() -> list[bytes]:
-    files: dict[str, Any] = {name: json.loads(_base_files()[name]) for name in (CONFIG, TOKENIZER, ADAPTER)}
+    files: dict[str, Any] = {
+        name: json.loads(_base_files()[name]) for name in (CONFIG, TOKENIZER, ADAPTER)
+    }
     index = {"weight_map": {"model.norm.weight": WEIGHTS}}
     return [json.dumps(files).encode(), json.dumps(files | {INDEX: index}).encode()]
 
@@ -221,37 +254,93 @@ def _modelfiles() -> list[bytes]:
     from phoenix_forge.catalog.families import FAMILIES
     from phoenix_forge.runtime.modelfile import Modelfile, write
 
-    written = [write(Modelfile("./x.gguf", template=family.go_template, system="Be kind.", parameters=(
-        ("num_ctx", 4096), ("temperature", 0.7), *(("stop", stop) for stop in family.stops)))) for family in FAMILIES]
-    by_hand = ('FROM llama3\n# why\nADAPTER ./a\nSYSTEM """two\nlines"""\nPARAMETER stop "<|x|>"\nPARAMETER seed 1\n'
-               'MESSAGE user hi\nMESSAGE assistant "yes"\nLICENSE MIT\nREQUIRES 0.17.1\nRENDERER a\nPARSER b\n'
-               'DRAFT c\n')
+    written = [
+        write(
+            Modelfile(
+                "./x.gguf",
+                template=family.go_template,
+                system="Be kind.",
+                parameters=(
+                    ("num_ctx", 4096),
+                    ("temperature", 0.7),
+                    *(("stop", stop) for stop in family.stops),
+                ),
+            )
+        )
+        for family in FAMILIES
+    ]
+    by_hand = (
+        'FROM llama3\n# why\nADAPTER ./a\nSYSTEM """two\nlines"""\nPARAMETER stop "<|x|>"\nPARAMETER seed 1\n'
+        'MESSAGE user hi\nMESSAGE assistant "yes"\nLICENSE MIT\nREQUIRES 0.17.1\nRENDERER a\nPARSER b\n'
+        "DRAFT c\n"
+    )
     return [text.encode() for text in [*written, by_hand]]
 
 
 def _templates() -> list[bytes]:
     from phoenix_forge.weights.tiny import _ROWS
 
-    grown = ("{% macro m(n) %}{{ n }}{{ m(n + 1) if n < 3 }}{% endmacro %}{% set ns = namespace(x='a', l=[1]) %}"
-             "{% for i in range(4) %}{% set ns.x = ns.x ~ ns.x %}{% set ns.l = ns.l + ns.l %}{% endfor %}"
-             "{{ ns.x * 2 }}{{ ns.l | join(',') | replace('1', 'ab') | center(9) }}{{ m(0) }}"
-             "{{ '%3d' % 4 }}{{ '{:>4}'.format(1) }}{{ 2 ** 3 }}{{ [ns.x, {'a': ns.l}] | tojson }}")
+    grown = (
+        "{% macro m(n) %}{{ n }}{{ m(n + 1) if n < 3 }}{% endmacro %}{% set ns = namespace(x='a', l=[1]) %}"
+        "{% for i in range(4) %}{% set ns.x = ns.x ~ ns.x %}{% set ns.l = ns.l + ns.l %}{% endfor %}"
+        "{{ ns.x * 2 }}{{ ns.l | join(',') | replace('1', 'ab') | center(9) }}{{ m(0) }}"
+        "{{ '%3d' % 4 }}{{ '{:>4}'.format(1) }}{{ 2 ** 3 }}{{ [ns.x, {'a': ns.l}] | tojson }}"
+    )
     return [row.template.encode() for row in _ROWS.values()] + [grown.encode()]
 
 
 def _datasets() -> list[bytes]:
-    rows = [{"messages": MESSAGES}, {"instruction": "a", "input": "", "output": "b"}, {"question": "q", "answer": "a"},
-            {"question": "q", "answer": "a", "aliases": ["b"], "distractors": ["c", "d"], "span": [0, 2]},
-            {"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}]
-    return [json.dumps(row).encode() + b"\n" for row in rows] + [b"\n".join(json.dumps(r).encode() for r in rows)]
+    rows = [
+        {"messages": MESSAGES},
+        {"instruction": "a", "input": "", "output": "b"},
+        {"question": "q", "answer": "a"},
+        {
+            "question": "q",
+            "answer": "a",
+            "aliases": ["b"],
+            "distractors": ["c", "d"],
+            "span": [0, 2],
+        },
+        {"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]},
+    ]
+    return [json.dumps(row).encode() + b"\n" for row in rows] + [
+        b"\n".join(json.dumps(r).encode() for r in rows)
+    ]
 
 
 # ---- how it changes ----
 
 NUMBERS = (0, 1, -1, 7, 255, 1 << 31, (1 << 32) - 1, 1 << 40, (1 << 63) - 1, 1 << 63, (1 << 64) - 1)
-VALUES: tuple[Any, ...] = (*NUMBERS, 10 ** 4000, None, True, 0.5, 1e308, float("nan"), "", "..", "../x", "/etc/passwd",
-                           "\0", "\n", "a\\b", "x" * 5000, "\ud800", [], {}, [[]], [[[[[[]]]]]], ["q_proj"], "model",
-                           "F32", "BF16", "F8_E4M3", "U64", "LORA", "{{ 9 ** 9 }}")
+VALUES: tuple[Any, ...] = (
+    *NUMBERS,
+    10**4000,
+    None,
+    True,
+    0.5,
+    1e308,
+    float("nan"),
+    "",
+    "..",
+    "../x",
+    "/etc/passwd",
+    "\0",
+    "\n",
+    "a\\b",
+    "x" * 5000,
+    "\ud800",
+    [],
+    {},
+    [[]],
+    [[[[[[]]]]]],
+    ["q_proj"],
+    "model",
+    "F32",
+    "BF16",
+    "F8_E4M3",
+    "U64",
+    "LORA",
+    "{{ 9 ** 9 }}",
+)
 
 
 def mutate_bytes(data: bytes, chance: random.Random) -> bytes:
@@ -264,9 +353,9 @@ def mutate_bytes(data: bytes, chance: random.Random) -> bytes:
         if kind == 0:
             out[at:end] = chance.randbytes(end - at)
         elif kind == 1:
-            out[at:at + 8] = struct.pack("<Q", chance.choice(NUMBERS) & (1 << 64) - 1)
+            out[at : at + 8] = struct.pack("<Q", chance.choice(NUMBERS) & (1 << 64) - 1)
         elif kind == 2:
-            out[at:at + 4] = struct.pack("<I", chance.choice(NUMBERS) & (1 << 32) - 1)
+            out[at : at + 4] = struct.pack("<I", chance.choice(NUMBERS) & (1 << 32) - 1)
         elif kind == 3:
             del out[at:end]
         elif kind == 4:
@@ -283,11 +372,20 @@ def mutate_value(value: Any, chance: random.Random) -> Any:
         if (kind := chance.random()) < 0.7:
             return value | {key: mutate_value(value[key], chance)}
         rest = {name: item for name, item in value.items() if name != key}
-        return rest if kind < 0.85 else rest | {str(chance.choice(VALUES)): value[key]} if kind < 0.95 else \
-            value | {key + "2": value[key]}
+        return (
+            rest
+            if kind < 0.85
+            else rest | {str(chance.choice(VALUES)): value[key]}
+            if kind < 0.95
+            else value | {key + "2": value[key]}
+        )
     if isinstance(value, list) and value and chance.random() < 0.8:
         at = chance.randrange(len(value))
-        return [*value[:at], *([mutate_value(value[at], chance)] * chance.choice((0, 1, 1, 2))), *value[at + 1:]]
+        return [
+            *value[:at],
+            *([mutate_value(value[at], chance)] * chance.choice((0, 1, 1, 2))),
+            *value[at + 1 :],
+        ]
     if isinstance(value, str) and chance.random() < 0.4:
         return mutate_bytes(value.encode(errors="replace"), chance).decode(errors="replace")
     if isinstance(value, int | float) and chance.random() < 0.3:
@@ -306,7 +404,7 @@ def mutate_json(data: bytes, chance: random.Random) -> bytes:
 def mutate_lines(data: bytes, chance: random.Random) -> bytes:
     lines = data.split(b"\n")
     at = chance.randrange(len(lines))
-    return b"\n".join([*lines[:at], mutate_json(lines[at], chance), *lines[at + 1:]])
+    return b"\n".join([*lines[:at], mutate_json(lines[at], chance), *lines[at + 1 :]])
 
 
 def mutate_safetensors(data: bytes, chance: random.Random) -> bytes:
@@ -335,7 +433,18 @@ def mutate_gguf(data: bytes, chance: random.Random) -> bytes:
     for _ in range(chance.randint(1, 3)):
         if fields and chance.random() < 0.7:
             key = chance.choice(list(fields))
-            kind = chance.choice(("string", "uint32", "[string]", "[float32]", "bool", "[int32]", "uint64", "float32"))
+            kind = chance.choice(
+                (
+                    "string",
+                    "uint32",
+                    "[string]",
+                    "[float32]",
+                    "bool",
+                    "[int32]",
+                    "uint64",
+                    "float32",
+                )
+            )
             found = fields.pop(key)
             if chance.random() < 0.8:
                 value = found.value.tolist() if hasattr(found.value, "tolist") else found.value
@@ -345,15 +454,29 @@ def mutate_gguf(data: bytes, chance: random.Random) -> bytes:
             at = chance.randrange(len(tensors))
             info = tensors.pop(at)
             choice = chance.randrange(4)
-            shape = (tuple(chance.choice((*info.shape, 0, 1, 32, 1 << 40, (1 << 64) - 1)) for _ in info.shape)
-                     if choice == 0 else info.shape)
-            name = chance.choice((info.name, "output.weight", "rope_freqs.weight", "../x", "")) if choice == 1 \
+            shape = (
+                tuple(
+                    chance.choice((*info.shape, 0, 1, 32, 1 << 40, (1 << 64) - 1))
+                    for _ in info.shape
+                )
+                if choice == 0
+                else info.shape
+            )
+            name = (
+                chance.choice((info.name, "output.weight", "rope_freqs.weight", "../x", ""))
+                if choice == 1
                 else info.name
-            kind = chance.choice(("F32", "F16", "Q4_0", "Q6_K", "IQ2_XXS", "I8", "F64", "MXFP4")) if choice == 2 \
+            )
+            kind = (
+                chance.choice(("F32", "F16", "Q4_0", "Q6_K", "IQ2_XXS", "I8", "F64", "MXFP4"))
+                if choice == 2
                 else info.type
+            )
             offset = info.offset + chance.choice((-32, 32, 1)) if choice == 3 else info.offset
-            tensors.insert(at, replace(info, name=name, shape=shape, type=kind, offset=max(0, offset)))
-    return encode_header(fields, tensors) + data[header.start:]
+            tensors.insert(
+                at, replace(info, name=name, shape=shape, type=kind, offset=max(0, offset))
+            )
+    return encode_header(fields, tensors) + data[header.start :]
 
 
 def _fitting(value: Any, kind: str) -> Any:
@@ -394,7 +517,9 @@ def _fast() -> str | None:
 def _where(error: BaseException) -> str:
     """The line of Forge (or, where it raised nothing itself, the line of a library) that an error came from."""
     frames = traceback.extract_tb(error.__traceback__)
-    frame = next((f for f in reversed(frames) if f"{os.sep}phoenix_forge{os.sep}" in f.filename), frames[-1])
+    frame = next(
+        (f for f in reversed(frames) if f"{os.sep}phoenix_forge{os.sep}" in f.filename), frames[-1]
+    )
     return f"{Path(frame.filename).name}:{frame.lineno}"
 
 
@@ -477,10 +602,19 @@ def work(name: str, seconds: int, findings: Path) -> None:
             (findings / f"{slug}-{len(_Seen.found)}.txt").write_text(problem)
         if now - state["written"] > 1:
             state["written"] = now
-            (findings / f"{slug}.json").write_text(json.dumps({
-                "inputs": state["inputs"], "seconds": round(now - state["started"], 1),
-                "slowest_seconds": round(state["slowest"], 3), "refusals": _Seen.refused, "findings": _Seen.found,
-                "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}, indent=1))
+            (findings / f"{slug}.json").write_text(
+                json.dumps(
+                    {
+                        "inputs": state["inputs"],
+                        "seconds": round(now - state["started"], 1),
+                        "slowest_seconds": round(state["slowest"], 3),
+                        "refusals": _Seen.refused,
+                        "findings": _Seen.found,
+                        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+                    },
+                    indent=1,
+                )
+            )
 
     def mutator(data: bytes, limit: int, seed: int) -> bytes:
         chance = random.Random(seed)
@@ -489,17 +623,33 @@ def work(name: str, seconds: int, findings: Path) -> None:
         return target.mutate(data, chance)[:limit]
 
     longest = 2 * max(map(len, target.seeds()))
-    atheris.Setup([sys.argv[0], str(corpus), f"-max_total_time={seconds}", f"-timeout={SECONDS_AN_INPUT}",
-                   f"-rss_limit_mb={MEGABYTES}", f"-max_len={max(4096, longest)}", "-seed=1", "-print_final_stats=1",
-                   f"-artifact_prefix={findings}/{slug}-"], one, custom_mutator=mutator)
+    atheris.Setup(
+        [
+            sys.argv[0],
+            str(corpus),
+            f"-max_total_time={seconds}",
+            f"-timeout={SECONDS_AN_INPUT}",
+            f"-rss_limit_mb={MEGABYTES}",
+            f"-max_len={max(4096, longest)}",
+            "-seed=1",
+            "-print_final_stats=1",
+            f"-artifact_prefix={findings}/{slug}-",
+        ],
+        one,
+        custom_mutator=mutator,
+    )
     atheris.Fuzz()
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("targets", nargs="*", help=", ".join(TARGETS))
     parser.add_argument("--seconds", type=int, default=120, help="for each target")
-    parser.add_argument("--findings", type=Path, help="where inputs are kept; default: a new folder")
+    parser.add_argument(
+        "--findings", type=Path, help="where inputs are kept; default: a new folder"
+    )
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     names = options.targets or list(TARGETS)
@@ -512,19 +662,39 @@ def main() -> int:
         parser.error("atheris is not installed: pip install atheris")
     findings.mkdir(parents=True, exist_ok=True)
     rows = {name: _row(name, options.seconds, findings) for name in names}
-    print(f"{'target':14} {'inputs':>9} {'seconds':>8} {'coverage':>9} {'refusals':>9} {'slowest':>8} {'MB':>5} "
-          "findings")
+    print(
+        f"{'target':14} {'inputs':>9} {'seconds':>8} {'coverage':>9} {'refusals':>9} {'slowest':>8} {'MB':>5} "
+        "findings"
+    )
     for name, row in rows.items():
-        print(f"{name:14} {row['inputs']:>9,} {row['seconds']:>8.0f} {row['coverage']:>9,} {row['refusals']:>9} "
-              f"{row['slowest_seconds']:>7.2f}s {row['peak_bytes'] / 1e6:>5.0f} {len(row['findings'])}")
-    total = {key: sum(row[key] for row in rows.values()) for key in ("inputs", "seconds", "refusals")}
-    print(f"{'all':14} {total['inputs']:>9,} {total['seconds']:>8.0f} {'':>9} {total['refusals']:>9}")
+        print(
+            f"{name:14} {row['inputs']:>9,} {row['seconds']:>8.0f} {row['coverage']:>9,} {row['refusals']:>9} "
+            f"{row['slowest_seconds']:>7.2f}s {row['peak_bytes'] / 1e6:>5.0f} {len(row['findings'])}"
+        )
+    total = {
+        key: sum(row[key] for row in rows.values()) for key in ("inputs", "seconds", "refusals")
+    }
+    print(
+        f"{'all':14} {total['inputs']:>9,} {total['seconds']:>8.0f} {'':>9} {total['refusals']:>9}"
+    )
     known = json.loads(RESULT.read_text())["targets"] if RESULT.exists() else {}
-    RESULT.write_text(json.dumps({
-        "machine": {"processor": platform.processor() or platform.machine(), "python": platform.python_version()},
-        "versions": {name: version(name) for name in ("atheris", "numpy", "jinja2", "gguf", "orjson")},
-        "limits": {"seconds_an_input": SECONDS_AN_INPUT, "megabytes": MEGABYTES}, "targets": known | rows}, indent=1)
-        + "\n")
+    RESULT.write_text(
+        json.dumps(
+            {
+                "machine": {
+                    "processor": platform.processor() or platform.machine(),
+                    "python": platform.python_version(),
+                },
+                "versions": {
+                    name: version(name) for name in ("atheris", "numpy", "jinja2", "gguf", "orjson")
+                },
+                "limits": {"seconds_an_input": SECONDS_AN_INPUT, "megabytes": MEGABYTES},
+                "targets": known | rows,
+            },
+            indent=1,
+        )
+        + "\n"
+    )
     bad = [key for row in rows.values() for key in row["findings"]]
     print("\n".join([f"inputs are in {findings}", *bad]))
     return 1 if bad else 0
@@ -535,12 +705,25 @@ def _row(name: str, seconds: int, findings: Path) -> dict[str, Any]:
     slug = name.replace(" ", "-")
     log = findings / f"{slug}.log"
     with open(log, "w") as out:
-        done = subprocess.run([sys.executable, __file__, name, "--worker", f"--seconds={seconds}",
-                               f"--findings={findings}"], stdout=out, stderr=subprocess.STDOUT, check=False)
+        done = subprocess.run(
+            [
+                sys.executable,
+                __file__,
+                name,
+                "--worker",
+                f"--seconds={seconds}",
+                f"--findings={findings}",
+            ],
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
     text = log.read_text(errors="replace")
     row: dict[str, Any] = json.loads((findings / f"{slug}.json").read_text())
     if done.returncode:  # libFuzzer ended it: too slow, too large, or a crash below Python
-        row["findings"][f"{slug}: libFuzzer ended with code {done.returncode}, see {log.name}"] = text[-3000:]
+        row["findings"][f"{slug}: libFuzzer ended with code {done.returncode}, see {log.name}"] = (
+            text[-3000:]
+        )
     covered = re.findall(r"\bcov: (\d+)", text)
     return row | {"refusals": len(row["refusals"]), "coverage": int(covered[-1]) if covered else 0}
 

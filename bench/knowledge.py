@@ -42,13 +42,28 @@ SEED = 42  # Forge's own default; it also fixes which questions are asked, and i
 DISTRACTORS = 3
 DOCUMENTS = "documents"  # in the workspace, as a user's are: examples and prompts have the same paths wherever it lies
 TAIL = 4000  # characters of stderr that a failure shows
-BASE, BASE_INDEX, BASE_PASSAGE, TUNED, TUNED_INDEX = "base", "base + index", "base + passage", "tuned", "tuned + index"
+BASE, BASE_INDEX, BASE_PASSAGE, TUNED, TUNED_INDEX = (
+    "base",
+    "base + index",
+    "base + passage",
+    "tuned",
+    "tuned + index",
+)
 CONDITIONS = (BASE, BASE_INDEX, BASE_PASSAGE, TUNED, TUNED_INDEX)
 # What a row tells of each condition → what Forge's report calls it. Forge has intervals for two of them.
-MEASURES = {"contained": "contained", "contained_low": "contained_low", "contained_high": "contained_high",
-            "exact_match": "exact_match", "f1": "f1", "choice_accuracy": "choice_accuracy",
-            "choice_accuracy_low": "choice_low", "choice_accuracy_high": "choice_high", "likeliest": "likeliest",
-            "nats_per_token": "nats_per_token", "evidence": "evidence"}
+MEASURES = {
+    "contained": "contained",
+    "contained_low": "contained_low",
+    "contained_high": "contained_high",
+    "exact_match": "exact_match",
+    "f1": "f1",
+    "choice_accuracy": "choice_accuracy",
+    "choice_accuracy_low": "choice_low",
+    "choice_accuracy_high": "choice_high",
+    "likeliest": "likeliest",
+    "nats_per_token": "nats_per_token",
+    "evidence": "evidence",
+}
 GAINED = {"choices": "choice_accuracy", "likeliest": "likeliest", "contained": "contained"}
 SAME = ("set", "base", "recipe", "seed")
 
@@ -95,15 +110,23 @@ def squad(whole: dict[str, Any], documents: Path, seed: int = SEED) -> list[dict
     The first answer is the gold one and the others are aliases; the path is that of the file named after the article,
     the span its paragraph's where the file has that word for word; distractors are other answers about the article.
     """
-    files = {_folded_title(path.stem): path for path in sorted(documents.rglob("*")) if path.is_file()}
+    files = {
+        _folded_title(path.stem): path for path in sorted(documents.rglob("*")) if path.is_file()
+    }
     found: list[dict[str, Any]] = []
     asked: set[str] = set()
     for article in whole["data"]:
         file = files.get(_folded_title(article.get("title", "")))
-        own = [one for one in _asked(article, file, documents) if not _is_repeated(one["question"], asked)]
+        own = [
+            one
+            for one in _asked(article, file, documents)
+            if not _is_repeated(one["question"], asked)
+        ]
         answers = [one["answer"] for one in own]
         for one in own:
-            one["distractors"] = distractors(one["answer"], one["aliases"], answers, f"{seed} {one['id']}")
+            one["distractors"] = distractors(
+                one["answer"], one["aliases"], answers, f"{seed} {one['id']}"
+            )
         found += own
     return found
 
@@ -114,11 +137,19 @@ def _asked(article: dict[str, Any], file: Path | None, documents: Path) -> Itera
     for paragraph in article["paragraphs"]:
         place = _place(paragraph.get("context", ""), data)
         for qa in paragraph["qas"]:
-            texts = list(dict.fromkeys(text for one in qa.get("answers", ()) if (text := one["text"].strip())))
+            texts = list(
+                dict.fromkeys(
+                    text for one in qa.get("answers", ()) if (text := one["text"].strip())
+                )
+            )
             if not texts or qa.get("is_impossible"):
                 continue
-            own = {"id": str(qa["id"]), "question": qa["question"].strip(), "answer": texts[0],
-                   "aliases": [text for text in texts[1:] if _folded(text) != _folded(texts[0])]}
+            own = {
+                "id": str(qa["id"]),
+                "question": qa["question"].strip(),
+                "answer": texts[0],
+                "aliases": [text for text in texts[1:] if _folded(text) != _folded(texts[0])],
+            }
             yield own | ({"path": str(file.relative_to(documents))} if file else {}) | place
 
 
@@ -147,14 +178,18 @@ def distractors(answer: str, aliases: Sequence[str], others: Sequence[str], salt
         folded = _folded(other)
         if folded and not any(folded in own or own in folded for own in right):
             there.setdefault(folded, other)
-    ordered = sorted(there.values(), key=lambda other: (_distance(answer, other), _digest(f"{salt} {other}")))
+    ordered = sorted(
+        there.values(), key=lambda other: (_distance(answer, other), _digest(f"{salt} {other}"))
+    )
     return ordered[:DISTRACTORS]
 
 
 def _distance(one: str, other: str) -> float:
     """How unlike two answers look: digits, capitals, words and length."""
     kinds = sum(a != b for a, b in zip(_shape(one), _shape(other), strict=True))
-    words = abs(len(one.split()) - len(other.split())) / max(len(one.split()), len(other.split()), 1)
+    words = abs(len(one.split()) - len(other.split())) / max(
+        len(one.split()), len(other.split()), 1
+    )
     return round(2 * kinds + words + abs(len(one) - len(other)) / max(len(one), len(other), 1), 1)
 
 
@@ -217,26 +252,41 @@ def forge(bench: Bench, folder: Path, *arguments: str) -> Ran:
     command = [sys.executable, "-m", "phoenix_forge", *arguments, "--json"]
     path = os.pathsep.join(filter(None, (str(bench.forge / "src"), os.environ.get("PYTHONPATH"))))
     started = time.perf_counter()
-    done = subprocess.run(command, cwd=folder, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True,
-                          check=False)
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     seconds = round(time.perf_counter() - started, 1)
     if done.returncode:
-        raise Failed(f"{folder.name}: {' '.join(command)} exited with {done.returncode}\n{done.stderr[-TAIL:]}")
+        raise Failed(
+            f"{folder.name}: {' '.join(command)} exited with {done.returncode}\n{done.stderr[-TAIL:]}"
+        )
     try:
         found = json.loads(done.stdout)
     except json.JSONDecodeError:
-        raise Failed(f"{folder.name}: {' '.join(command)} wrote no JSON but {done.stdout[-TAIL:]!r}\n"
-                     f"{done.stderr[-TAIL:]}") from None
+        raise Failed(
+            f"{folder.name}: {' '.join(command)} wrote no JSON but {done.stdout[-TAIL:]!r}\n"
+            f"{done.stderr[-TAIL:]}"
+        ) from None
     # What an earlier run did already is not free.
-    return Ran(found, max(seconds, *(found.get(key) or 0.0 for key in ("seconds", "train_seconds"))))
+    return Ran(
+        found, max(seconds, *(found.get(key) or 0.0 for key in ("seconds", "train_seconds")))
+    )
 
 
 def settings(bench: Bench, seed: int) -> dict[str, Any]:
     """forge.yaml: the defaults of a user who types three commands, but for what is measured and what was asked for."""
     tree: dict[str, Any] = {
-        "model": {"base": bench.base, "name": "knowledge"}, "corpus": {"roots": [DOCUMENTS]},
-        "dataset": {"seed": seed}, "train": {"seed": seed},
-        "evaluate": {"models": ["base", "adapter"], "count": bench.count}}
+        "model": {"base": bench.base, "name": "knowledge"},
+        "corpus": {"roots": [DOCUMENTS]},
+        "dataset": {"seed": seed},
+        "train": {"seed": seed},
+        "evaluate": {"models": ["base", "adapter"], "count": bench.count},
+    }
     for key, value in bench.changes.items():
         *sections, name = key.split(".")
         place = tree
@@ -251,18 +301,30 @@ def measured(bench: Bench, seed: int) -> dict[str, Any]:
     folder = bench.folder(seed)
     shutil.rmtree(folder / DOCUMENTS, ignore_errors=True)
     shutil.copytree(bench.documents, folder / DOCUMENTS)
-    (folder / "forge.yaml").write_text(yaml.safe_dump(settings(bench, seed), allow_unicode=True), encoding="utf-8")
+    (folder / "forge.yaml").write_text(
+        yaml.safe_dump(settings(bench, seed), allow_unicode=True), encoding="utf-8"
+    )
     if not Path(bench.base).is_dir():
         forge(bench, folder, "download")
     made, tuned = forge(bench, folder, "dataset"), forge(bench, folder, "train")
     kept = folder / ".forge" / "evaluation"
     copied(bench.answers, kept)
     # The seed of the dataset fixes which questions are asked, and in which order: the same for every row.
-    asked = forge(bench, folder, "evaluate", "--questions", str(bench.questions), "--set", f"dataset.seed={SEED}")
+    asked = forge(
+        bench,
+        folder,
+        "evaluate",
+        "--questions",
+        str(bench.questions),
+        "--set",
+        f"dataset.seed={SEED}",
+    )
     copied(kept, bench.answers)
     report = folder / "outputs" / "report"
     result = json.loads((report / "evaluation.json").read_text(encoding="utf-8"))
-    card = json.loads((folder / "dataset_package" / "dataset_card.json").read_text(encoding="utf-8"))
+    card = json.loads(
+        (folder / "dataset_package" / "dataset_card.json").read_text(encoding="utf-8")
+    )
     if bench.keep:
         shutil.copytree(report, bench.keep / folder.name, dirs_exist_ok=True)
         shutil.copy(folder / "dataset_package" / "dataset_card.json", bench.keep / folder.name)
@@ -281,24 +343,46 @@ def copied(source: Path | None, into: Path | None) -> None:
             partial.replace(into / path.name)
 
 
-def row(bench: Bench, seed: int, made: Ran, tuned: Ran, asked: Ran, result: dict[str, Any], card: dict[str, Any]
-        ) -> dict[str, Any]:
+def row(
+    bench: Bench,
+    seed: int,
+    made: Ran,
+    tuned: Ran,
+    asked: Ran,
+    result: dict[str, Any],
+    card: dict[str, Any],
+) -> dict[str, Any]:
     kinds = result["breakdowns"]["kind"]
     gained = (result["knowledge_gained"] or {}).get("by") or {}
     return {
-        "set": bench.set_name, "base": base_name(bench.base), "recipe": bench.recipe, "seed": seed,
-        "changes": bench.changes, "questions": result["questions"], "skipped": result["skipped"],
-        "documents": made.found["documents"], "examples": made.found["examples"],
-        "conditions": {one["name"]: {name: one.get(theirs) for name, theirs in MEASURES.items()}
-                       for one in result["conditions"] if one["name"] in CONDITIONS},
+        "set": bench.set_name,
+        "base": base_name(bench.base),
+        "recipe": bench.recipe,
+        "seed": seed,
+        "changes": bench.changes,
+        "questions": result["questions"],
+        "skipped": result["skipped"],
+        "documents": made.found["documents"],
+        "examples": made.found["examples"],
+        "conditions": {
+            one["name"]: {name: one.get(theirs) for name, theirs in MEASURES.items()}
+            for one in result["conditions"]
+            if one["name"] in CONDITIONS
+        },
         "knowledge_gained": {name: gained.get(theirs) for name, theirs in GAINED.items()},
-        "forgetting": result["forgetting"], "bits_per_byte": result["bits_per_byte"],
-        "refusals": result["refusals"], "cost": cost(made, tuned, asked, result, card),
+        "forgetting": result["forgetting"],
+        "bits_per_byte": result["bits_per_byte"],
+        "refusals": result["refusals"],
+        "cost": cost(made, tuned, asked, result, card),
         **({"by_kind": kinds} if len(kinds) > 1 else {}),
-        "machine": result["costs"]["device"], "versions": versions(bench.forge, result)}
+        "machine": result["costs"]["device"],
+        "versions": versions(bench.forge, result),
+    }
 
 
-def cost(made: Ran, tuned: Ran, asked: Ran, result: dict[str, Any], card: dict[str, Any]) -> dict[str, Any]:
+def cost(
+    made: Ran, tuned: Ran, asked: Ran, result: dict[str, Any], card: dict[str, Any]
+) -> dict[str, Any]:
     """What the row took. Trained tokens are those with a loss, of every example once; computed ones are all that
     training read, as often as it did. Evaluation is cheaper where the base's answers were there already. GPU seconds
     are those of the commands that use a GPU: the dataset's only where a teacher wrote."""
@@ -306,22 +390,35 @@ def cost(made: Ran, tuned: Ran, asked: Ran, result: dict[str, Any], card: dict[s
     on_gpu = not result["costs"]["device"].startswith("CPU")
     asking = max(asked.seconds, result["costs"].get("seconds") or 0.0)
     seconds = tuned.seconds + asking + (made.seconds if taught else 0.0)
-    return {"teacher_tokens": made.found.get("teacher_tokens", card.get("teacher_tokens")),
-            "source_tokens": made.found["source_tokens"], "trained_tokens": made.found["trained_tokens"],
-            "computed_tokens": tuned.found["tokens"], "steps": tuned.found["steps"],
-            "dataset_seconds": made.seconds, "train_seconds": tuned.seconds, "evaluate_seconds": asking,
-            "gpu_seconds": round(seconds, 1) if on_gpu else None}
+    return {
+        "teacher_tokens": made.found.get("teacher_tokens", card.get("teacher_tokens")),
+        "source_tokens": made.found["source_tokens"],
+        "trained_tokens": made.found["trained_tokens"],
+        "computed_tokens": tuned.found["tokens"],
+        "steps": tuned.found["steps"],
+        "dataset_seconds": made.seconds,
+        "train_seconds": tuned.seconds,
+        "evaluate_seconds": asking,
+        "gpu_seconds": round(seconds, 1) if on_gpu else None,
+    }
 
 
 def versions(checkout: Path, result: dict[str, Any]) -> dict[str, Any]:
     """Of what the figures depend on, with the commit that was run; a plus sign where it had been changed."""
+
     def git(*arguments: str) -> str | None:
-        done = subprocess.run(["git", "-C", str(checkout), *arguments], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["git", "-C", str(checkout), *arguments], capture_output=True, text=True, check=False
+        )
         return done.stdout.strip() if done.returncode == 0 else None
 
     commit = git("rev-parse", "--short", "HEAD")
     plus = "+" if commit and git("status", "--porcelain", "--", "src") else ""
-    return {**result["versions"], "python": platform.python_version(), "commit": f"{commit}{plus}" if commit else None}
+    return {
+        **result["versions"],
+        "python": platform.python_version(),
+        "commit": f"{commit}{plus}" if commit else None,
+    }
 
 
 def base_name(base: str) -> str:
@@ -351,7 +448,10 @@ def keep_row(own: dict[str, Any], result: Path) -> None:
         rows = [one for one in before["rows"] if any(one[key] != own[key] for key in SAME)]
         rows = sorted([*rows, own], key=lambda one: tuple(map(str, (one["set"], one["base"]))))
         partial = result.with_suffix(".partial")
-        partial.write_text(json.dumps(before | {"rows": rows}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        partial.write_text(
+            json.dumps(before | {"rows": rows}, indent=1, ensure_ascii=False) + "\n",
+            encoding="utf-8",
+        )
         partial.replace(result)
 
 
@@ -368,8 +468,11 @@ def locked(folder: Path) -> Iterator[None]:
 
 def show(own: dict[str, Any]) -> None:
     said = "  ".join(f"{name} {_pair(one)}" for name, one in own["conditions"].items())
-    print(f"{own['set']} {own['base']} {own['recipe']} {own['seed']}: choices · contained: {said}  "
-          f"forgot {own['forgetting']}  {own['cost']}", flush=True)
+    print(
+        f"{own['set']} {own['base']} {own['recipe']} {own['seed']}: choices · contained: {said}  "
+        f"forgot {own['forgetting']}  {own['cost']}",
+        flush=True,
+    )
 
 
 def _pair(condition: dict[str, Any]) -> str:
@@ -386,10 +489,27 @@ def share(value: float | None) -> str:
 
 Values = list[float]
 Pick = Callable[[dict[str, Any]], float | None]
-HEADS = ("set", "base", "recipe", "seeds", "base", "base + index", "base + passage", "tuned", "tuned + index",
-         "contained, tuned (95 %)", "contained, tuned + index (95 %)", "exact match · F1, tuned",
-         "of the passage's worth", "against base + index", "knowledge gained (choices, contained)",
-         "forgetting, points", "tokens a source token", "teacher tokens", "GPU s")
+HEADS = (
+    "set",
+    "base",
+    "recipe",
+    "seeds",
+    "base",
+    "base + index",
+    "base + passage",
+    "tuned",
+    "tuned + index",
+    "contained, tuned (95 %)",
+    "contained, tuned + index (95 %)",
+    "exact match · F1, tuned",
+    "of the passage's worth",
+    "against base + index",
+    "knowledge gained (choices, contained)",
+    "forgetting, points",
+    "tokens a source token",
+    "teacher tokens",
+    "GPU s",
+)
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -413,15 +533,26 @@ def _line(own: list[dict[str, Any]]) -> tuple[str, ...]:
     teacher, gpu = (_values(own, costing(what)) for what in ("teacher_tokens", "gpu_seconds"))
     ratio = _values(own, tokens_each)
     forgot = _values(own, lambda one: one["forgetting"])
-    return (first["set"], first["base"], first["recipe"], ", ".join(str(one["seed"]) for one in own),
-            *(f"{_mean(own, of(c, 'choice_accuracy'))} · {_mean(own, of(c, 'contained'))}" for c in CONDITIONS),
-            _with_interval(own, TUNED), _with_interval(own, TUNED_INDEX),
-            f"{_mean(own, of(TUNED, 'exact_match'))} · {_mean(own, of(TUNED, 'f1'))}",
-            _mean(own, lambda one: worth(one, TUNED, BASE_PASSAGE)),
-            _mean(own, lambda one: worth(one, TUNED_INDEX, BASE_INDEX)), gained,
-            f"{100 * statistics.fmean(forgot):.1f}" if forgot else "–",
-            f"{statistics.fmean(ratio):.1f}" if ratio else "–",
-            f"{statistics.fmean(teacher):,.0f}" if teacher else "–", f"{statistics.fmean(gpu):.0f}" if gpu else "–")
+    return (
+        first["set"],
+        first["base"],
+        first["recipe"],
+        ", ".join(str(one["seed"]) for one in own),
+        *(
+            f"{_mean(own, of(c, 'choice_accuracy'))} · {_mean(own, of(c, 'contained'))}"
+            for c in CONDITIONS
+        ),
+        _with_interval(own, TUNED),
+        _with_interval(own, TUNED_INDEX),
+        f"{_mean(own, of(TUNED, 'exact_match'))} · {_mean(own, of(TUNED, 'f1'))}",
+        _mean(own, lambda one: worth(one, TUNED, BASE_PASSAGE)),
+        _mean(own, lambda one: worth(one, TUNED_INDEX, BASE_INDEX)),
+        gained,
+        f"{100 * statistics.fmean(forgot):.1f}" if forgot else "–",
+        f"{statistics.fmean(ratio):.1f}" if ratio else "–",
+        f"{statistics.fmean(teacher):,.0f}" if teacher else "–",
+        f"{statistics.fmean(gpu):.0f}" if gpu else "–",
+    )
 
 
 def of(condition: str, measure: str) -> Pick:
@@ -464,7 +595,11 @@ def _mean(own: Sequence[dict[str, Any]], pick: Pick) -> str:
 
 def _with_interval(own: Sequence[dict[str, Any]], condition: str) -> str:
     low, high = (_values(own, of(condition, f"contained_{end}")) for end in ("low", "high"))
-    known = f" ({share(statistics.fmean(low))} to {share(statistics.fmean(high))})" if low and high else ""
+    known = (
+        f" ({share(statistics.fmean(low))} to {share(statistics.fmean(high))})"
+        if low and high
+        else ""
+    )
     return _mean(own, of(condition, "contained")) + known
 
 
@@ -476,22 +611,43 @@ def draw(rows: Sequence[dict[str, Any]], into: Path) -> None:
     """Answers contained, closed book, over trained tokens a source token: a colour a set, a shape a base; the dashed
     lines are half of what the base contains with the passage before it."""
     from matplotlib.figure import Figure
+
     figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.subplots()
     sets = list(dict.fromkeys((own["set"], own["base"]) for own in rows))
     bases = list(dict.fromkeys(own["base"] for own in rows))
     for i, (name, base) in enumerate(sets):
         colour, shape = COLOURS[i % len(COLOURS)], SHAPES[bases.index(base) % len(SHAPES)]
-        mine = [group for group in grouped(rows) if (group[0]["set"], group[0]["base"]) == (name, base)]
+        mine = [
+            group for group in grouped(rows) if (group[0]["set"], group[0]["base"]) == (name, base)
+        ]
         points = sorted(_point(group) for group in mine if _values(group, tokens_each))
-        axes.errorbar([x for x, *_ in points], [y for _, y, *_ in points],
-                      yerr=[[y - low for _, y, low, _ in points], [high - y for _, y, _, high in points]],
-                      color=colour, marker=shape, markersize=5, linewidth=1, capsize=2, label=f"{name}, {base}")
+        axes.errorbar(
+            [x for x, *_ in points],
+            [y for _, y, *_ in points],
+            yerr=[[y - low for _, y, low, _ in points], [high - y for _, y, _, high in points]],
+            color=colour,
+            marker=shape,
+            markersize=5,
+            linewidth=1,
+            capsize=2,
+            label=f"{name}, {base}",
+        )
         passage = _values([one for group in mine for one in group], of(BASE_PASSAGE, "contained"))
         if passage:
-            axes.axhline(statistics.fmean(passage) / 2, color=colour, linestyle="--", linewidth=0.7, alpha=0.6)
-    axes.set(xlabel="trained tokens a source token", xscale="log", ylim=(0, None),
-             ylabel="answers contained, closed book (95 % interval); dashed: half of the passage's worth")
+            axes.axhline(
+                statistics.fmean(passage) / 2,
+                color=colour,
+                linestyle="--",
+                linewidth=0.7,
+                alpha=0.6,
+            )
+    axes.set(
+        xlabel="trained tokens a source token",
+        xscale="log",
+        ylim=(0, None),
+        ylabel="answers contained, closed book (95 % interval); dashed: half of the passage's worth",
+    )
     axes.yaxis.label.set_fontsize(8)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
@@ -501,8 +657,10 @@ def draw(rows: Sequence[dict[str, Any]], into: Path) -> None:
 def _point(own: list[dict[str, Any]]) -> tuple[float, float, float, float]:
     """Tokens, contained and its interval of the seeds of a recipe."""
     x = statistics.fmean(_values(own, tokens_each))
-    y, low, high = (statistics.fmean(values) if (values := _values(own, of(TUNED, f"contained{end}"))) else None
-                    for end in ("", "_low", "_high"))
+    y, low, high = (
+        statistics.fmean(values) if (values := _values(own, of(TUNED, f"contained{end}"))) else None
+        for end in ("", "_low", "_high")
+    )
     y = 0.0 if y is None else y
     return x, y, y if low is None else min(low, y), y if high is None else max(high, y)
 
@@ -511,18 +669,32 @@ def _point(own: list[dict[str, Any]]) -> tuple[float, float, float, float]:
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("documents", type=Path, nargs="?")
     parser.add_argument("questions", type=Path, nargs="?", help="SQuAD's JSON, or JSON Lines")
     parser.add_argument("--base", help="folder of the base (or another name that model.base takes)")
     parser.add_argument("--set-name", help="of documents and questions; default: the folder's name")
     parser.add_argument("--recipe", default="default", help="the row's name")
-    parser.add_argument("--set", action="append", default=[], metavar="section.key=value", dest="changes")
-    parser.add_argument("--seeds", default=str(SEED), help="of dataset and training, separated by commas")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="section.key=value", dest="changes"
+    )
+    parser.add_argument(
+        "--seeds", default=str(SEED), help="of dataset and training, separated by commas"
+    )
     parser.add_argument("--count", type=int, help="questions asked, chosen by Forge; default: all")
-    parser.add_argument("--forge", type=Path, default=HERE.parent, help="checkout whose commands are run")
-    parser.add_argument("--answers", type=Path, help="folder of what models said, shared by runs: a base is asked once")
-    parser.add_argument("--work", type=Path, help="folder of the workspaces, which stay and are gone on with")
+    parser.add_argument(
+        "--forge", type=Path, default=HERE.parent, help="checkout whose commands are run"
+    )
+    parser.add_argument(
+        "--answers",
+        type=Path,
+        help="folder of what models said, shared by runs: a base is asked once",
+    )
+    parser.add_argument(
+        "--work", type=Path, help="folder of the workspaces, which stay and are gone on with"
+    )
     parser.add_argument("--keep", type=Path, help="folder for the evaluations' reports")
     parser.add_argument("--result", type=Path, default=RESULT)
     parser.add_argument("--table", action="store_true")
@@ -552,15 +724,29 @@ def bench_of(given: argparse.Namespace, work: Path) -> Bench:
     if not (given.forge / "src/phoenix_forge/__main__.py").is_file():
         raise Failed(f"{given.forge} is no checkout of Forge")
     found = read_questions(given.questions, documents)
-    name = given.set_name or (documents.parent.name if documents.name == "documents" else documents.name)
+    name = given.set_name or (
+        documents.parent.name if documents.name == "documents" else documents.name
+    )
     questions = work / f"{file_name(name)}-questions.jsonl"
-    questions.write_text("".join(json.dumps(one, ensure_ascii=False) + "\n" for one in found), encoding="utf-8")
+    questions.write_text(
+        "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in found), encoding="utf-8"
+    )
     base = str(Path(given.base).resolve()) if Path(given.base).is_dir() else given.base
     for folder in filter(None, (given.answers, given.keep)):
         folder.mkdir(parents=True, exist_ok=True)
-    return Bench(documents, questions, given.count or len(found), base, name, given.recipe, changed(given.changes),
-                 given.forge.resolve(), work, given.answers and given.answers.resolve(),
-                 given.keep and given.keep.resolve())
+    return Bench(
+        documents,
+        questions,
+        given.count or len(found),
+        base,
+        name,
+        given.recipe,
+        changed(given.changes),
+        given.forge.resolve(),
+        work,
+        given.answers and given.answers.resolve(),
+        given.keep and given.keep.resolve(),
+    )
 
 
 def measure(given: argparse.Namespace) -> None:

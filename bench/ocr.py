@@ -34,7 +34,9 @@ LIBRARIES = ("rapidocr", "onnxruntime", "opencv-python-headless", "pypdfium2", "
 def wrapped(text: str, font: object) -> list[str]:
     """Lines that fit the page; a text without spaces is broken anywhere."""
     made = [""]
-    for piece in re.findall(r"[\u3000-\u9fff\uff00-\uffef]|[^\s\u3000-\u9fff\uff00-\uffef]+\s*|\s+", text):
+    for piece in re.findall(
+        r"[\u3000-\u9fff\uff00-\uffef]|[^\s\u3000-\u9fff\uff00-\uffef]+\s*|\s+", text
+    ):
         if font.getlength(made[-1] + piece.rstrip()) > WIDE - 2 * MARGIN:
             made.append("")
         made[-1] += piece
@@ -44,7 +46,9 @@ def wrapped(text: str, font: object) -> list[str]:
 def pages(folder: Path, font: object, count: int, chance: random.Random) -> list[list[list[str]]]:
     """Page → paragraph → lines, from paragraphs of different articles."""
     texts = [path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.md"))]
-    paragraphs = [part for text in texts for part in text.split("\n\n") if len(part) > 100 and part[0] != "#"]
+    paragraphs = [
+        part for text in texts for part in text.split("\n\n") if len(part) > 100 and part[0] != "#"
+    ]
     chance.shuffle(paragraphs)
     made: list[list[list[str]]] = []
     while len(made) < count and paragraphs:
@@ -58,6 +62,7 @@ def pages(folder: Path, font: object, count: int, chance: random.Random) -> list
 def scanned(page: list[list[str]], font: object, chance: random.Random) -> bytes:
     """A PDF of a page as a scanner gives it."""
     from PIL import Image, ImageDraw, ImageFilter
+
     paper = Image.new("L", (WIDE, HIGH), 250)
     pen = ImageDraw.Draw(paper)
     at = MARGIN
@@ -70,7 +75,9 @@ def scanned(page: list[list[str]], font: object, chance: random.Random) -> bytes
     blurred = np.asarray(leaning.filter(ImageFilter.GaussianBlur(0.6)), dtype=float)
     noise = np.random.default_rng(chance.randrange(2**32)).normal(0, 10, blurred.shape)
     made = io.BytesIO()
-    Image.fromarray((blurred + noise).clip(0, 255).astype(np.uint8)).save(made, "PDF", resolution=DPI, quality=80)
+    Image.fromarray((blurred + noise).clip(0, 255).astype(np.uint8)).save(
+        made, "PDF", resolution=DPI, quality=80
+    )
     return made.getvalue()
 
 
@@ -86,8 +93,11 @@ def edits(a: str, b: str) -> int:
     return int(row[-1])
 
 
-def measured(language: str, drawn: list[list[list[str]]], font: object, chance: random.Random) -> dict:
+def measured(
+    language: str, drawn: list[list[list[str]]], font: object, chance: random.Random
+) -> dict:
     from phoenix_forge.corpus.readers import Unreadable, extract
+
     spaced, solid, letters, confidences, left_out, refused = 0, 0, 0, [], 0, 0
     began = time.monotonic()
     for page in drawn:
@@ -105,11 +115,17 @@ def measured(language: str, drawn: list[list[list[str]]], font: object, chance: 
         note = made.notes[0]
         confidences.append(float(re.search(r"confidence (\d\.\d+)", note)[1]))
         left_out += int(found[1]) if (found := re.search(r"(\d+) uncertain", note)) else 0
-    row = {"language": language, "pages": len(drawn), "characters": letters, "refused": refused,
-           "character_error_rate": round(spaced / letters, 5) if letters else None,
-           "without_spaces": round(solid / letters, 5) if letters else None,
-           "confidence": round(fmean(confidences), 3) if confidences else None, "lines_left_out": left_out,
-           "seconds_a_page": round((time.monotonic() - began) / len(drawn), 2)}
+    row = {
+        "language": language,
+        "pages": len(drawn),
+        "characters": letters,
+        "refused": refused,
+        "character_error_rate": round(spaced / letters, 5) if letters else None,
+        "without_spaces": round(solid / letters, 5) if letters else None,
+        "confidence": round(fmean(confidences), 3) if confidences else None,
+        "lines_left_out": left_out,
+        "seconds_a_page": round((time.monotonic() - began) / len(drawn), 2),
+    }
     print(json.dumps(row, ensure_ascii=False), flush=True)
     return row
 
@@ -121,13 +137,22 @@ def foreign(language: str) -> str:
 
 def main() -> None:
     from PIL import ImageFont
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--knowledge", type=Path, default=HERE.parent.parent / "shared/knowledge")
-    parser.add_argument("--font", default="DejaVuSerif.ttf", help="a font with Latin, Cyrillic and Arabic letters")
-    parser.add_argument("--font-zh", help="a font with Chinese letters; without one Chinese is left out")
+    parser.add_argument(
+        "--font", default="DejaVuSerif.ttf", help="a font with Latin, Cyrillic and Arabic letters"
+    )
+    parser.add_argument(
+        "--font-zh", help="a font with Chinese letters; without one Chinese is left out"
+    )
     parser.add_argument("--pages", type=int, default=12)
-    parser.add_argument("--languages", type=lambda text: text.split(","), default=[*LANGUAGES, *FOREIGN],
-                        help="other rows of the results stay")
+    parser.add_argument(
+        "--languages",
+        type=lambda text: text.split(","),
+        default=[*LANGUAGES, *FOREIGN],
+        help="other rows of the results stay",
+    )
     given = parser.parse_args()
     target = HERE / "results" / "ocr.json"
     rows = []
@@ -136,18 +161,31 @@ def main() -> None:
         if path:
             chance = random.Random(language)
             font = ImageFont.truetype(path, SIZE)
-            drawn = pages(given.knowledge / f"xquad-{language}" / "documents", font, given.pages, chance)
+            drawn = pages(
+                given.knowledge / f"xquad-{language}" / "documents", font, given.pages, chance
+            )
             rows.append(measured(language, drawn, font, chance))
     for language in (name for name in FOREIGN if name in given.languages):
         font = ImageFont.truetype(given.font, SIZE)
         text = " ".join(re.findall(r"[^\W\d_a-zA-Z]{2,}", foreign(language)))[:1800]
-        rows.append(measured(language, [[wrapped(text, font)]] if text else [], font, random.Random(language)))
+        rows.append(
+            measured(
+                language, [[wrapped(text, font)]] if text else [], font, random.Random(language)
+            )
+        )
     kept = json.loads(target.read_text())["rows"] if target.exists() else []
     rows = [*(row for row in kept if row["language"] not in given.languages), *rows]
-    result = {"page": f"A4 at {DPI} dpi, {SIZE} pixels, ±1°, blur 0.6, noise 10, JPEG 80", "rows": rows,
-              "machine": {"cpu": platform.processor() or platform.machine(), "cores": len(os.sched_getaffinity(0)),
-                          "load": round(os.getloadavg()[0], 1), "python": platform.python_version()},
-              "versions": {name: version(name) for name in LIBRARIES}}
+    result = {
+        "page": f"A4 at {DPI} dpi, {SIZE} pixels, ±1°, blur 0.6, noise 10, JPEG 80",
+        "rows": rows,
+        "machine": {
+            "cpu": platform.processor() or platform.machine(),
+            "cores": len(os.sched_getaffinity(0)),
+            "load": round(os.getloadavg()[0], 1),
+            "python": platform.python_version(),
+        },
+        "versions": {name: version(name) for name in LIBRARIES},
+    }
     target.write_text(json.dumps(result, indent=2) + "\n")
 
 

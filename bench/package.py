@@ -49,8 +49,12 @@ from phoenix_forge.weights.writer import write_shards
 HERE = Path(__file__).resolve().parent
 RESULT = HERE / "results" / "package.json"
 LIBRARIES = ("libggml-python", "gguf", "numpy", "torch", "transformers", "peft", "safetensors")
-REAL = Path(os.environ.get("FORGE_TEST_MODEL",
-                           Path.home() / ".cache/forge/test-models/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"))
+REAL = Path(
+    os.environ.get(
+        "FORGE_TEST_MODEL",
+        Path.home() / ".cache/forge/test-models/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+    )
+)
 NAME = "bench"
 RANK = 16
 INTERVAL = 0.02  # seconds between two looks at a process's memory
@@ -95,15 +99,28 @@ def random_model(folder: Path, shape: Shape, tokenizer: Path) -> None:
     for file in TOKENIZER:
         shutil.copyfile(tokenizer / file, folder / file)
     config = json.loads((tokenizer / "config.json").read_text()) | {
-        "hidden_size": shape.hidden, "intermediate_size": shape.ffn, "num_hidden_layers": shape.layers,
-        "num_attention_heads": shape.heads, "num_key_value_heads": shape.kv_heads, "vocab_size": shape.vocab,
-        "tie_word_embeddings": shape.tied, "torch_dtype": "bfloat16"}
+        "hidden_size": shape.hidden,
+        "intermediate_size": shape.ffn,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.kv_heads,
+        "vocab_size": shape.vocab,
+        "tie_word_embeddings": shape.tied,
+        "torch_dtype": "bfloat16",
+    }
     write_json(folder / "config.json", config)
     random = np.random.default_rng(0)
     block = bf16(random.standard_normal(16_000_000, np.float32) * np.float32(0.02))
     shapes = layout("qwen2", config, str(folder / "config.json"))
-    write_shards(folder, [Tensor(name, "BF16", dims, partial(repeated, block, dims, int(random.integers(len(block)))))
-                          for name, dims in shapes.items()])
+    write_shards(
+        folder,
+        [
+            Tensor(
+                name, "BF16", dims, partial(repeated, block, dims, int(random.integers(len(block))))
+            )
+            for name, dims in shapes.items()
+        ],
+    )
     random_adapter(folder, folder.parent / "adapter")
 
 
@@ -119,15 +136,33 @@ def random_adapter(base_folder: Path, folder: Path) -> None:
     """Rank 16 on every linear layer, in PEFT's format and its fp32."""
     base = open_base(base_folder)
     folder.mkdir()
-    targets = sorted({name.split(".")[-2] for name in base.entries if name.endswith("_proj.weight")})
-    write_json(folder / "adapter_config.json", {
-        "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": RANK, "lora_alpha": 2 * RANK, "target_modules": targets,
-        "bias": "none", "base_model_name_or_path": str(base_folder)})
+    targets = sorted(
+        {name.split(".")[-2] for name in base.entries if name.endswith("_proj.weight")}
+    )
+    write_json(
+        folder / "adapter_config.json",
+        {
+            "peft_type": "LORA",
+            "task_type": "CAUSAL_LM",
+            "r": RANK,
+            "lora_alpha": 2 * RANK,
+            "target_modules": targets,
+            "bias": "none",
+            "base_model_name_or_path": str(base_folder),
+        },
+    )
     random = np.random.default_rng(1)
-    tensors = [Tensor(f"base_model.model.{name.removesuffix('.weight')}.lora_{half}.weight", "F32", shape,
-                      partial(small, random, shape))
-               for name, entry in base.entries.items() if name.endswith("_proj.weight")
-               for half, shape in (("A", (RANK, entry.shape[1])), ("B", (entry.shape[0], RANK)))]
+    tensors = [
+        Tensor(
+            f"base_model.model.{name.removesuffix('.weight')}.lora_{half}.weight",
+            "F32",
+            shape,
+            partial(small, random, shape),
+        )
+        for name, entry in base.entries.items()
+        if name.endswith("_proj.weight")
+        for half, shape in (("A", (RANK, entry.shape[1])), ("B", (entry.shape[0], RANK)))
+    ]
     write(folder / "adapter_model.safetensors", tensors)
 
 
@@ -172,7 +207,9 @@ def measure(step: str, *arguments: object) -> dict[str, Any]:
                 anonymous = max(anonymous, _field(proc / "status", "RssAnon:") * 1024)
                 time.sleep(INTERVAL)
             seconds = time.perf_counter() - began
-            written = _field(proc / "io", "write_bytes:")  # the process has ended and is not yet buried
+            written = _field(
+                proc / "io", "write_bytes:"
+            )  # the process has ended and is not yet buried
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
         finally:
@@ -181,9 +218,17 @@ def measure(step: str, *arguments: object) -> dict[str, Any]:
                 process.wait()
         if process.returncode:
             log.seek(0)
-            sys.exit(f"error: {' '.join(command)} exited with {process.returncode}\n{log.read()[-3000:]}")
-    return {"step": step, "seconds": round(seconds, 2), "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 2),
-            "written_bytes": written, "peak_rss_bytes": usage.ru_maxrss * 1024, "peak_anonymous_bytes": anonymous}
+            sys.exit(
+                f"error: {' '.join(command)} exited with {process.returncode}\n{log.read()[-3000:]}"
+            )
+    return {
+        "step": step,
+        "seconds": round(seconds, 2),
+        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 2),
+        "written_bytes": written,
+        "peak_rss_bytes": usage.ru_maxrss * 1024,
+        "peak_anonymous_bytes": anonymous,
+    }
 
 
 def _field(path: Path, name: str) -> int:
@@ -202,18 +247,34 @@ def sha256(path: Path) -> str:
 
 def total(steps: list[dict[str, Any]]) -> dict[str, Any]:
     """Steps after one another: times and bytes add up, peaks do not."""
-    sums = {key: round(sum(step[key] for step in steps), 2) for key in ("seconds", "cpu_seconds", "written_bytes")}
-    return sums | {key: max(step[key] for step in steps) for key in ("peak_rss_bytes", "peak_anonymous_bytes")}
+    sums = {
+        key: round(sum(step[key] for step in steps), 2)
+        for key in ("seconds", "cpu_seconds", "written_bytes")
+    }
+    return sums | {
+        key: max(step[key] for step in steps) for key in ("peak_rss_bytes", "peak_anonymous_bytes")
+    }
 
 
 # -- rows --------------------------------------------------------------------------------------------------------------
 
 
-def ours(folder: Path, quants: list[str], threads: int | None = None) -> tuple[dict[str, Any], dict[str, Path]]:
+def ours(
+    folder: Path, quants: list[str], threads: int | None = None
+) -> tuple[dict[str, Any], dict[str, Path]]:
     targets = {quant: folder / f"ours-{quant}.gguf" for quant in quants}
-    took = measure("forge", folder / "base", folder / "adapter", NAME, threads or "",
-                   *(f"{quant}={path}" for quant, path in targets.items()))
-    return took | {"types": quants, "files_bytes": sum(path.stat().st_size for path in targets.values())}, targets
+    took = measure(
+        "forge",
+        folder / "base",
+        folder / "adapter",
+        NAME,
+        threads or "",
+        *(f"{quant}={path}" for quant, path in targets.items()),
+    )
+    return took | {
+        "types": quants,
+        "files_bytes": sum(path.stat().st_size for path in targets.values()),
+    }, targets
 
 
 def peers(name: str, given: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -232,15 +293,25 @@ def peers(name: str, given: argparse.Namespace) -> Iterator[dict[str, Any]]:
         for label, quants in (("chain", ["Q4_K_M"]), ("chain, two types", ["Q4_K_M", "Q8_0"])):
             used = [step for step in steps if step.get("type") in (None, *quants)]
             equal = all(digests_of_chain[quant] == digests[quant] for quant in quants)
-            yield row("peers", name, label, base, total(used) | {"types": quants, "identical": equal, "steps": used})
+            yield row(
+                "peers",
+                name,
+                label,
+                base,
+                total(used) | {"types": quants, "identical": equal, "steps": used},
+            )
 
 
-def chain(folder: Path, base: ModelFolder, quants: list[str]) -> tuple[list[dict[str, Any]], dict[str, str]]:
+def chain(
+    folder: Path, base: ModelFolder, quants: list[str]
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """The peer's steps and the digest of each file. The 16-bit file has the base's own 16-bit type: nothing is lost."""
     outtype = {"F16": "f16", "BF16": "bf16"}[base.entries["model.embed_tokens.weight"].dtype]
     merged, full = folder / "merged", folder / "full.gguf"
-    steps = [measure("merge", folder / "base", folder / "adapter", merged),
-             measure("convert", merged, full, outtype, NAME)]
+    steps = [
+        measure("merge", folder / "base", folder / "adapter", merged),
+        measure("convert", merged, full, outtype, NAME),
+    ]
     digests = {}
     for quant in quants:
         out = folder / f"chain-{quant}.gguf"
@@ -264,13 +335,25 @@ def threads(name: str, given: argparse.Namespace) -> Iterator[dict[str, Any]]:
         for count in map(int, given.threads.split(",")):
             took, files = ours(folder, ["Q8_0"], count)
             remove(*files.values())
-            yield row("threads", name, f"Forge, {count} threads", open_base(folder / "base"),
-                      took | {"threads": count})
+            yield row(
+                "threads",
+                name,
+                f"Forge, {count} threads",
+                open_base(folder / "base"),
+                took | {"threads": count},
+            )
 
 
-def row(kind: str, name: str, label: str, base: ModelFolder, took: dict[str, Any]) -> dict[str, Any]:
-    return {"rows": kind, "model": name, "what": label, "parameters": base.parameters,
-            "ns_per_parameter": round(took["seconds"] / base.parameters * 1e9, 2)} | took
+def row(
+    kind: str, name: str, label: str, base: ModelFolder, took: dict[str, Any]
+) -> dict[str, Any]:
+    return {
+        "rows": kind,
+        "model": name,
+        "what": label,
+        "parameters": base.parameters,
+        "ns_per_parameter": round(took["seconds"] / base.parameters * 1e9, 2),
+    } | took
 
 
 def remove(*paths: Path) -> None:
@@ -278,7 +361,11 @@ def remove(*paths: Path) -> None:
         path.unlink()
 
 
-ROWS = {"peers": (peers, ("0.5B", "1.5B")), "sizes": (sizes, tuple(SHAPES)), "threads": (threads, tuple(SHAPES))}
+ROWS = {
+    "peers": (peers, ("0.5B", "1.5B")),
+    "sizes": (sizes, tuple(SHAPES)),
+    "threads": (threads, tuple(SHAPES)),
+}
 
 
 # -- results -----------------------------------------------------------------------------------------------------------
@@ -288,36 +375,56 @@ def compare(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """How many times more the chain took than our pass, model by model."""
     found = {(r["model"], r["what"]): r for r in rows if r["rows"] == "peers"}
     keys = ("seconds", "cpu_seconds", "written_bytes", "peak_rss_bytes", "peak_anonymous_bytes")
-    return [{"model": name, "types": r["types"], "identical": other["identical"]}
-            | {key: round(other[key] / r[key], 2) for key in keys}
-            for (name, what), r in found.items() if (other := found.get((name, what.replace("Forge", "chain"))))
-            and other is not r]
+    return [
+        {"model": name, "types": r["types"], "identical": other["identical"]}
+        | {key: round(other[key] / r[key], 2) for key in keys}
+        for (name, what), r in found.items()
+        if (other := found.get((name, what.replace("Forge", "chain")))) and other is not r
+    ]
 
 
 def show(row: dict[str, Any]) -> None:
     identical = {True: "yes", False: "NO"}.get(row.get("identical"), "")
-    print(f"{row['rows']:<8}{row['model']:<15}{row['what']:<20}{row['seconds']:>9.1f}{row['cpu_seconds']:>9.1f}"
-          f"{row['written_bytes'] / 1e9:>9.2f}{row['peak_rss_bytes'] / 1e9:>9.2f}"
-          f"{row['peak_anonymous_bytes'] / 1e9:>9.2f}{row['ns_per_parameter']:>8.1f}  {identical}", flush=True)
+    print(
+        f"{row['rows']:<8}{row['model']:<15}{row['what']:<20}{row['seconds']:>9.1f}{row['cpu_seconds']:>9.1f}"
+        f"{row['written_bytes'] / 1e9:>9.2f}{row['peak_rss_bytes'] / 1e9:>9.2f}"
+        f"{row['peak_anonymous_bytes'] / 1e9:>9.2f}{row['ns_per_parameter']:>8.1f}  {identical}",
+        flush=True,
+    )
 
 
 def draw(rows: list[dict[str, Any]], target: Path) -> None:
     """Peak anonymous memory over the size of the model and over the threads asked for."""
     from matplotlib.figure import Figure
+
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    grown = sorted((r for r in rows if r["rows"] == "sizes"), key=lambda r: list(SHAPES).index(r["model"]))
-    left.plot([r["model"].replace(" ", "\n") for r in grown], [r["peak_anonymous_bytes"] / 1e9 for r in grown], "o-",
-              label="Forge, Q4_K_M")
+    grown = sorted(
+        (r for r in rows if r["rows"] == "sizes"), key=lambda r: list(SHAPES).index(r["model"])
+    )
+    left.plot(
+        [r["model"].replace(" ", "\n") for r in grown],
+        [r["peak_anonymous_bytes"] / 1e9 for r in grown],
+        "o-",
+        label="Forge, Q4_K_M",
+    )
     chains = [r for r in rows if r["rows"] == "peers" and r["what"] == "chain"]
-    left.plot([r["model"] for r in chains], [r["peak_anonymous_bytes"] / 1e9 for r in chains], "s--",
-              label="PEFT + llama.cpp")
+    left.plot(
+        [r["model"] for r in chains],
+        [r["peak_anonymous_bytes"] / 1e9 for r in chains],
+        "s--",
+        label="PEFT + llama.cpp",
+    )
     left.set(ylabel="peak anonymous memory, GB", xlabel="model", ylim=(0, None))
     for name in SHAPES:
         points = [r for r in rows if r["rows"] == "threads" and r["model"] == name]
         if points:
-            right.plot([str(r["threads"]) for r in points], [r["peak_anonymous_bytes"] / 1e9 for r in points], "o-",
-                       label=f"{name}, Q8_0")
+            right.plot(
+                [str(r["threads"]) for r in points],
+                [r["peak_anonymous_bytes"] / 1e9 for r in points],
+                "o-",
+                label=f"{name}, Q8_0",
+            )
     right.set(xlabel="threads asked for")
     for axes in (left, right):
         if axes.lines:
@@ -328,10 +435,21 @@ def draw(rows: list[dict[str, Any]], target: Path) -> None:
 
 def machine() -> dict[str, Any]:
     text = Path("/proc/cpuinfo").read_text()
-    cpu = next((line.split(":", 1)[1].strip() for line in text.splitlines() if line.startswith("model name")),
-               platform.processor())
-    return {"cpu": cpu, "cores": len(os.sched_getaffinity(0)), "memory_bytes": os.sysconf("SC_PHYS_PAGES") * PAGE,
-            "system": platform.platform(), "python": platform.python_version()}
+    cpu = next(
+        (
+            line.split(":", 1)[1].strip()
+            for line in text.splitlines()
+            if line.startswith("model name")
+        ),
+        platform.processor(),
+    )
+    return {
+        "cpu": cpu,
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_bytes": os.sysconf("SC_PHYS_PAGES") * PAGE,
+        "system": platform.platform(),
+        "python": platform.python_version(),
+    }
 
 
 def merged_with_earlier(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -345,26 +463,41 @@ def merged_with_earlier(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def save(rows: list[dict[str, Any]]) -> None:
     RESULT.parent.mkdir(exist_ok=True)
     rows = merged_with_earlier(rows)
-    write_json(RESULT, {"machine": machine(), "versions": {n: version(n) for n in LIBRARIES}
-                        | {"llama.cpp": LLAMA_CPP_TAG}, "chain_over_forge": compare(rows), "rows": rows})
+    write_json(
+        RESULT,
+        {
+            "machine": machine(),
+            "versions": {n: version(n) for n in LIBRARIES} | {"llama.cpp": LLAMA_CPP_TAG},
+            "chain_over_forge": compare(rows),
+            "rows": rows,
+        },
+    )
     draw(rows, RESULT.with_suffix(".png"))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", default=",".join(ROWS), help="default: %(default)s")
-    parser.add_argument("--models", default="", help=f"of {', '.join(SHAPES)}; default: all that a row has")
-    parser.add_argument("--threads", default="1,2,4,16,64", help="asked for in the rows of that name")
+    parser.add_argument(
+        "--models", default="", help=f"of {', '.join(SHAPES)}; default: all that a row has"
+    )
+    parser.add_argument(
+        "--threads", default="1,2,4,16,64", help="asked for in the rows of that name"
+    )
     parser.add_argument("--work", type=Path, help="where models are written; needs 25 GB for 7B")
     parser.add_argument("--dry", action="store_true", help="leave results/ alone")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that folders are removed then, too
     wanted = [name.strip() for name in given.models.split(",")] if given.models else []
     if "peers" in given.rows and not (ORACLES / "complete").exists():
-        sys.exit(f"error: llama.cpp's converter and quantiser are not in {ORACLES}\n"
-                 f"fix: see the head of {__file__}, or --rows sizes,threads")
-    print(f"{'rows':<8}{'model':<15}{'what':<20}{'s':>9}{'CPU s':>9}{'GB out':>9}{'RSS GB':>9}{'anon GB':>9}{'ns/p':>8}"
-          "  identical")
+        sys.exit(
+            f"error: llama.cpp's converter and quantiser are not in {ORACLES}\n"
+            f"fix: see the head of {__file__}, or --rows sizes,threads"
+        )
+    print(
+        f"{'rows':<8}{'model':<15}{'what':<20}{'s':>9}{'CPU s':>9}{'GB out':>9}{'RSS GB':>9}{'anon GB':>9}{'ns/p':>8}"
+        "  identical"
+    )
     for kind in given.rows.split(","):
         run, names = ROWS[kind]
         for name in names:

@@ -60,11 +60,19 @@ def measured(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
         read += 1
         made = split(loaded.document, config.section_tokens, _counts)
         sections += [(file, section) for section in made if section.body.strip()]
-    drawn = random.Random(f"{args.seed} {folder.name}").sample(sections, min(args.sections, len(sections)))
+    drawn = random.Random(f"{args.seed} {folder.name}").sample(
+        sections, min(args.sections, len(sections))
+    )
     pages = [_page(i, file, section, args) for i, (file, section) in enumerate(drawn, 1)]
     (args.out / f"{folder.name}.md").write_text("\n".join(pages), "utf-8")
-    return {"corpus": folder.name, "files": len(walked.files) + len(walked.skipped), "read": read,
-            "left_out": dict(left_out), "sections": len(sections), "drawn": len(drawn)}
+    return {
+        "corpus": folder.name,
+        "files": len(walked.files) + len(walked.skipped),
+        "read": read,
+        "left_out": dict(left_out),
+        "sections": len(sections),
+        "drawn": len(drawn),
+    }
 
 
 def _kind(reason: str) -> str:
@@ -89,10 +97,12 @@ def _page(number: int, file: Any, section: Any, args: argparse.Namespace) -> str
         if data.decode("utf-8", "ignore") != text:  # spans count in the UTF-8 form
             data = text.encode()
         source = data[start:end].decode("utf-8", "replace")
-        taught = "".join(_marked(source[:show * 2], section.text, show))
+        taught = "".join(_marked(source[: show * 2], section.text, show))
     more = " …" if len(section.text) > show else ""
-    return (f"######## {number}. {file.name} [{start}:{end}] title={section.document.title!r} "
-            f"headings={section.headings}\n{taught.strip()}{more}\n")
+    return (
+        f"######## {number}. {file.name} [{start}:{end}] title={section.document.title!r} "
+        f"headings={section.headings}\n{taught.strip()}{more}\n"
+    )
 
 
 def _marked(source: str, taught: str, show: int) -> Iterator[str]:
@@ -120,11 +130,17 @@ def _changed(old: str, new: str) -> Iterator[str]:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    head = ("| corpus | source, licence | language | kind | read of files | left out | right before | right after, "
-            "new sections |", "|---|---|---|---|---|---|---|---|")
-    made = [f"| {row['corpus']} | {row['source']}, {row['licence']} | {row['language']} | {row['kind']} "
-            f"| {row['read']} of {row['files']} | {_reasons(row['left_out'])} | {_share(row.get('before'))} "
-            f"| {_share(row.get('new'))} |" for row in rows]
+    head = (
+        "| corpus | source, licence | language | kind | read of files | left out | right before | right after, "
+        "new sections |",
+        "|---|---|---|---|---|---|---|---|",
+    )
+    made = [
+        f"| {row['corpus']} | {row['source']}, {row['licence']} | {row['language']} | {row['kind']} "
+        f"| {row['read']} of {row['files']} | {_reasons(row['left_out'])} | {_share(row.get('before'))} "
+        f"| {_share(row.get('new'))} |"
+        for row in rows
+    ]
     return "\n".join([*head, *made])
 
 
@@ -142,9 +158,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("folders", type=Path, nargs="*")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--sections", type=int, default=20)
-    parser.add_argument("--show", type=int, default=1200, help="characters of a section that are written")
+    parser.add_argument(
+        "--show", type=int, default=1200, help="characters of a section that are written"
+    )
     parser.add_argument("--plain", action="store_true", help="the taught text alone")
-    parser.add_argument("--forge", type=Path, default=HERE.parent, help="another checkout, to compare with")
+    parser.add_argument(
+        "--forge", type=Path, default=HERE.parent, help="another checkout, to compare with"
+    )
     parser.add_argument("--table", action="store_true")
     args = parser.parse_args()
     if not args.table and not args.folders:

@@ -37,8 +37,10 @@ HERE = Path(__file__).resolve().parent
 RESULT = HERE / "results" / "recipes.json"
 # What is not here is the default of a user who types two commands.
 GROUND: dict[str, dict[str, Any]] = {
-    "dataset": {"probes": 400}, "train": {"method": "lora", "optimizer": "adamw", "save_steps": 100000},
-    "evaluate": {"models": ["base", "adapter"], "count": 400}}
+    "dataset": {"probes": 400},
+    "train": {"method": "lora", "optimizer": "adamw", "save_steps": 100000},
+    "evaluate": {"models": ["base", "adapter"], "count": 400},
+}
 SELF, LARGER = "http://127.0.0.1:8100/v1#self", "http://127.0.0.1:8101/v1#1.5b"
 # Kinds of example that are the documents' own text; every other asks something.
 TEXTS = {"text"}
@@ -67,8 +69,15 @@ def teacher(address: str, **changes: Any) -> Recipe:
 # `seed` is the original workflow's recipe.
 RECIPES: dict[str, Recipe] = {
     "default": Recipe(),
-    "seed": Recipe({"dataset.style": "seed", "train.max_length": 256, "train.rank": 16, "train.tokens_per_update": 2048,
-                    "train.learning_rate": 2e-4}),
+    "seed": Recipe(
+        {
+            "dataset.style": "seed",
+            "train.max_length": 256,
+            "train.rank": 16,
+            "train.tokens_per_update": 2048,
+            "train.learning_rate": 2e-4,
+        }
+    ),
     "other order": Recipe({"train.seed": 7}),
     "amplification 1": Recipe({"dataset.amplification": 1}),
     "amplification 3": Recipe({"dataset.amplification": 3}),
@@ -108,8 +117,9 @@ RECIPES: dict[str, Recipe] = {
     "teacher 1.5B, amplification 30": teacher(LARGER, **{"dataset.amplification": 30}),
     "every type": Recipe(types=tuple(LADDER)),
     "ladder": Recipe(types=tuple(LADDER)),
-    "ladder, amplification 30, 1 epoch": Recipe({"dataset.amplification": 30, "train.epochs": 1},
-                                                types=tuple(LADDER)),
+    "ladder, amplification 30, 1 epoch": Recipe(
+        {"dataset.amplification": 30, "train.epochs": 1}, types=tuple(LADDER)
+    ),
     "ladder, 1 epoch": Recipe({"train.epochs": 1}, types=tuple(LADDER)),
 }
 
@@ -142,9 +152,13 @@ def settings(changes: dict[str, Any], base: Path, documents: Path) -> dict[str, 
 def forge(folder: Path, gpu: str, *arguments: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "phoenix_forge", *arguments, "--json"]
     found = os.environ | ({"CUDA_VISIBLE_DEVICES": gpu.replace("+", ",")} if gpu else {})
-    done = subprocess.run(command, cwd=folder, env=found, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=folder, env=found, capture_output=True, text=True, check=False
+    )
     if done.returncode:
-        raise RuntimeError(f"{folder.name}: {' '.join(command)} exited with {done.returncode}\n{done.stderr[-2000:]}")
+        raise RuntimeError(
+            f"{folder.name}: {' '.join(command)} exited with {done.returncode}\n{done.stderr[-2000:]}"
+        )
     return json.loads(done.stdout)
 
 
@@ -188,21 +202,42 @@ def _measured(name: str, bench: Bench, gpu: str) -> dict[str, Any]:
     if bench.keep:
         shutil.copytree(report, bench.keep / folder.name)
     last = runs[-1]
-    return {"recipe": name, "edition": EDITION, "base": f"{open_base(bench.base).parameters / 1e9:.1f}B",
-            "changes": recipe.changes, "documents": made["documents"], "source_tokens": made["source_tokens"],
-            "examples": made["examples"],
-            "steps": sum(r["steps"] for r in runs), "train_seconds": sum(r["seconds"] for r in runs),
-            "tokens_per_second": last["tokens_per_second"],
-            "tokens": sum(r["tokens"] for r in runs), "loss": last["loss"],
-            "seconds": round(time.perf_counter() - started, 1),
-            **{key: found[key] for key in ("questions", "conditions", "knowledge_gained", "forgetting", "refusals",
-                                           "bits_per_byte", "quantisation_loss")},
-            "device": result["costs"]["device"], "general": result["general"],
-            "position": result["breakdowns"]["position"], "kind": result["breakdowns"]["kind"]}
+    return {
+        "recipe": name,
+        "edition": EDITION,
+        "base": f"{open_base(bench.base).parameters / 1e9:.1f}B",
+        "changes": recipe.changes,
+        "documents": made["documents"],
+        "source_tokens": made["source_tokens"],
+        "examples": made["examples"],
+        "steps": sum(r["steps"] for r in runs),
+        "train_seconds": sum(r["seconds"] for r in runs),
+        "tokens_per_second": last["tokens_per_second"],
+        "tokens": sum(r["tokens"] for r in runs),
+        "loss": last["loss"],
+        "seconds": round(time.perf_counter() - started, 1),
+        **{
+            key: found[key]
+            for key in (
+                "questions",
+                "conditions",
+                "knowledge_gained",
+                "forgetting",
+                "refusals",
+                "bits_per_byte",
+                "quantisation_loss",
+            )
+        },
+        "device": result["costs"]["device"],
+        "general": result["general"],
+        "position": result["breakdowns"]["position"],
+        "kind": result["breakdowns"]["kind"],
+    }
 
 
-def trained(folder: Path, gpu: str, tree: dict[str, Any], phases: tuple[tuple[int, int], ...]
-            ) -> Iterator[dict[str, Any]]:
+def trained(
+    folder: Path, gpu: str, tree: dict[str, Any], phases: tuple[tuple[int, int], ...]
+) -> Iterator[dict[str, Any]]:
     """The runs of training that a recipe is made of; the last one's model is what the workspace then holds."""
     if not phases:
         yield forge(folder, gpu, "train")
@@ -210,12 +245,18 @@ def trained(folder: Path, gpu: str, tree: dict[str, Any], phases: tuple[tuple[in
     whole = (folder / "dataset_package" / "recipe.jsonl").read_text().splitlines(keepends=True)
     for i, (texts, others) in enumerate(phases):
         part = folder / "dataset_package" / f"phase{i}.jsonl"
-        part.write_text("".join(line * (texts if json.loads(line)["kind"] in TEXTS else others) for line in whole))
+        part.write_text(
+            "".join(
+                line * (texts if json.loads(line)["kind"] in TEXTS else others) for line in whole
+            )
+        )
         write_config(folder, tree | {"paths": {"dataset": str(part.relative_to(folder))}})
         yield forge(folder, gpu, "train")
         if i + 1 < len(phases):
             forge(folder, gpu, "merge")
-            tree["model"]["base"] = str((folder / "models" / "merged" / "recipe-merged").rename(folder / f"model{i}"))
+            tree["model"]["base"] = str(
+                (folder / "models" / "merged" / "recipe-merged").rename(folder / f"model{i}")
+            )
     if len(phases) > 1:
         tree["evaluate"]["models"] = ["adapter"]  # its base is no longer the one of the others
         write_config(folder, tree)
@@ -261,21 +302,32 @@ def kept(name: str, bench: Bench, result: Path) -> bool:
 def show(row: dict[str, Any]) -> None:
     by = {c["name"]: c for c in row["conditions"]}
     gained = row["knowledge_gained"] or {}
-    print(f"{row['recipe']:28} {row['documents']:4} {row['steps']:5} steps {row['train_seconds']:5.0f} s  "
-          + "  ".join(f"{name} {c['choice_accuracy']:.2f}/{c['likeliest']:.2f}/{c['contained']:.2f}"
-                      for name, c in by.items())
-          + f"  gained {gained.get('value')} forgot {row['forgetting']} unknown {row['refusals'].get('tuned')} thirds "
-          + "/".join(f"{group['tuned']:.2f}" for group in row["position"]), flush=True)
+    print(
+        f"{row['recipe']:28} {row['documents']:4} {row['steps']:5} steps {row['train_seconds']:5.0f} s  "
+        + "  ".join(
+            f"{name} {c['choice_accuracy']:.2f}/{c['likeliest']:.2f}/{c['contained']:.2f}"
+            for name, c in by.items()
+        )
+        + f"  gained {gained.get('value')} forgot {row['forgetting']} unknown {row['refusals'].get('tuned')} thirds "
+        + "/".join(f"{group['tuned']:.2f}" for group in row["position"]),
+        flush=True,
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--corpus", type=Path)
     parser.add_argument("--base", type=Path)
     parser.add_argument("--documents", type=int, default=120, help="0: all")
     parser.add_argument("--only", default=";".join(RECIPES), help="names, separated by ;")
-    parser.add_argument("--gpus", default="", help="their numbers, separated by commas (0+1: both for one recipe); "
-                                                   "default: as CUDA finds them")
+    parser.add_argument(
+        "--gpus",
+        default="",
+        help="their numbers, separated by commas (0+1: both for one recipe); "
+        "default: as CUDA finds them",
+    )
     parser.add_argument("--together", type=int, default=2, help="recipes on a GPU at a time")
     parser.add_argument("--work", type=Path)
     parser.add_argument("--keep", type=Path, help="folder for the evaluations' reports")
@@ -293,26 +345,58 @@ def main() -> None:
         work = Path(place)
         documents = chosen(given.corpus.resolve(), given.documents, work / "documents")
         written = (given.work or work).resolve() / "teacher.sqlite"
-        bench = Bench(work, written, given.base.resolve(), documents, given.keep, slots, place_of(names[0], work),
-                      threading.Event())
+        bench = Bench(
+            work,
+            written,
+            given.base.resolve(),
+            documents,
+            given.keep,
+            slots,
+            place_of(names[0], work),
+            threading.Event(),
+        )
         with ThreadPoolExecutor(slots.qsize()) as together:
-            rows = [done.result() for done in as_completed([together.submit(kept, name, bench, given.result)
-                                                            for name in names])]
+            rows = [
+                done.result()
+                for done in as_completed(
+                    [together.submit(kept, name, bench, given.result) for name in names]
+                )
+            ]
     if not all(rows):
         sys.exit(f"{rows.count(False)} of {len(rows)} recipes failed")
 
 
-HEADS = ("recipe", "base", "documents", "examples", "steps", "tokens, millions", "train s", "choices", "likeliest",
-         "answers contain", "with the index", "knowledge gained", "forgetting, points", "unknown",
-         "early / middle / late")
+HEADS = (
+    "recipe",
+    "base",
+    "documents",
+    "examples",
+    "steps",
+    "tokens, millions",
+    "train s",
+    "choices",
+    "likeliest",
+    "answers contain",
+    "with the index",
+    "knowledge gained",
+    "forgetting, points",
+    "unknown",
+    "early / middle / late",
+)
 
 
 def write_table(rows: list[dict[str, Any]]) -> None:
     """Prints the tables of bench/recipes.md, one an edition and base, and draws the plot beside the results."""
     for edition, base in dict.fromkeys((row["edition"], row["base"]) for row in rows):
         own = [row for row in rows if (row["edition"], row["base"]) == (edition, base)]
-        print(f"edition {edition}", f"| {' | '.join(HEADS)} |", "|---" * len(HEADS) + "|",
-              *(line(row, own[0]) for row in own), "", sep="\n")
+        print(
+            f"edition {edition}",
+            f"| {' | '.join(HEADS)} |",
+            "|---" * len(HEADS) + "|",
+            *(line(row, own[0]) for row in own),
+            "",
+            sep="\n",
+        )
     draw(rows)
 
 
@@ -321,12 +405,23 @@ def line(row: dict[str, Any], first: dict[str, Any]) -> str:
     tuned, index = by["tuned"], by["tuned + index"]
     value, low, high = gained(row, first)
     forgot = "–" if row["forgetting"] is None else f"{100 * row['forgetting']:.1f}"
-    cells = (row["recipe"], row["base"], row["documents"], f"{row['examples']:,}", f"{row['steps']:,}",
-             f"{row['tokens'] / 1e6:.1f}", f"{row['train_seconds']:.0f}", f"{tuned['choice_accuracy']:.2f}",
-             f"{tuned['likeliest']:.2f}", f"{tuned['contained']:.2f}",
-             f"{index['choice_accuracy']:.2f} / {index['likeliest']:.2f} / {index['contained']:.2f}",
-             f"{value:.2f}" + (f" ({low:.2f} to {high:.2f})" if low is not None else ""), forgot,
-             f"{row['refusals']['tuned']:.2f}", " / ".join(f"{group['tuned']:.2f}" for group in row["position"]))
+    cells = (
+        row["recipe"],
+        row["base"],
+        row["documents"],
+        f"{row['examples']:,}",
+        f"{row['steps']:,}",
+        f"{row['tokens'] / 1e6:.1f}",
+        f"{row['train_seconds']:.0f}",
+        f"{tuned['choice_accuracy']:.2f}",
+        f"{tuned['likeliest']:.2f}",
+        f"{tuned['contained']:.2f}",
+        f"{index['choice_accuracy']:.2f} / {index['likeliest']:.2f} / {index['contained']:.2f}",
+        f"{value:.2f}" + (f" ({low:.2f} to {high:.2f})" if low is not None else ""),
+        forgot,
+        f"{row['refusals']['tuned']:.2f}",
+        " / ".join(f"{group['tuned']:.2f}" for group in row["position"]),
+    )
     return f"| {' | '.join(map(str, cells))} |"
 
 
@@ -346,18 +441,23 @@ COLOURS = {"0.5B": ("#0072b2", "o"), "1.5B": ("#d55e00", "D")}
 def draw(rows: list[dict[str, Any]]) -> None:
     """Knowledge gained by recipe with its interval, and over the tokens that training computed."""
     from matplotlib.figure import Figure
+
     figure = Figure(figsize=(11, 0.24 * len(rows) + 1.2), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     firsts = {row["base"]: row for row in reversed(rows)}
-    told = sorted(((*gained(row, firsts[row["base"]]), row) for row in rows), key=lambda one: one[0])
+    told = sorted(
+        ((*gained(row, firsts[row["base"]]), row) for row in rows), key=lambda one: one[0]
+    )
     for y, (value, low, high, row) in enumerate(told):
         colour, shape = COLOURS[row["base"]]
         if low is not None:
             left.plot((low, high), (y, y), color=colour, alpha=0.5)
         left.plot(value, y, marker=shape, markersize=5, color=colour)
         right.plot(row["tokens"] / 1e6, value, marker=shape, markersize=5, color=colour)
-    names = [f"{row['recipe']}, {row['base']}, {row['documents']} documents, edition {row['edition']}"
-             for *_, row in told]
+    names = [
+        f"{row['recipe']}, {row['base']}, {row['documents']} documents, edition {row['edition']}"
+        for *_, row in told
+    ]
     left.set_yticks(range(len(told)), names, fontsize=8)
     left.set(xlabel="knowledge gained by choices, with a 95 % interval", xlim=(0, 1.05))
     right.set(xlabel="tokens computed, millions", xscale="log", ylim=(0, 1))

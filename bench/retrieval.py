@@ -45,7 +45,11 @@ STEPS = ("stems", "stops", "compounds")
 def lay_out(name: str, given: argparse.Namespace, docs: Path) -> list[dict[str, Any]]:
     """Copies a set's documents below `docs` and gives its questions; each has its set and its path below `docs`."""
     if name == TOGETHER:
-        return [question for one in PEOPLES for question in _copied(one, given.knowledge / one, docs / one, f"{one}/")]
+        return [
+            question
+            for one in PEOPLES
+            for question in _copied(one, given.knowledge / one, docs / one, f"{one}/")
+        ]
     if name == SANCTUARY:
         shutil.copytree(given.corpus, docs)
         return _questions(name, HERE / "questions" / "sanctuary.jsonl", "")
@@ -66,11 +70,16 @@ def _questions(name: str, file: Path, prefix: str) -> list[dict[str, Any]]:
 
 def _hand_made(name: str, docs: Path) -> list[dict[str, Any]]:
     """Where a document has one passage, and any of it answers."""
-    whole = json.loads((HAND_MADE / f"{name.removeprefix('village-')}.json").read_text(encoding="utf-8"))
+    whole = json.loads(
+        (HAND_MADE / f"{name.removeprefix('village-')}.json").read_text(encoding="utf-8")
+    )
     docs.mkdir(parents=True)
     for path, text in whole["documents"].items():
         (docs / path).write_text(text, encoding="utf-8")
-    return [{**one, "set": name, "answer": "", "aliases": [], "span": [0, 10**9]} for one in whole["questions"]]
+    return [
+        {**one, "set": name, "answer": "", "aliases": [], "span": [0, 10**9]}
+        for one in whole["questions"]
+    ]
 
 
 # -- one set, in a process of its own ----------------------------------------------------------------------------------
@@ -83,6 +92,7 @@ def measured(name: str, given: argparse.Namespace) -> list[dict[str, Any]]:
     from phoenix_forge.core.fsio import sha256_file
     from phoenix_forge.core.report import Silent
     from phoenix_forge.corpus.index import ensure
+
     _leave_out(given.without)
     count = Encoder.load(given.base, stop="<|im_end|>", pad="<|endoftext|>").fast_counts
     config = Config.model_validate({"corpus": {"roots": ["docs"]}})
@@ -92,18 +102,29 @@ def measured(name: str, given: argparse.Namespace) -> list[dict[str, Any]]:
         target = root / "index.sqlite"
         began, cpu = time.monotonic(), time.process_time()
         with ensure(config, root, count, target, sha256_file, Silent()) as index:
-            cost = {"build_seconds": round(time.monotonic() - began, 2),
-                    "build_cpu_seconds": round(time.process_time() - cpu, 2), "index_bytes": target.stat().st_size}
+            cost = {
+                "build_seconds": round(time.monotonic() - began, 2),
+                "build_cpu_seconds": round(time.process_time() - cpu, 2),
+                "index_bytes": target.stat().st_size,
+            }
             asked = [(question["set"], *_asked(index, question)) for question in questions]
-    return [{"label": given.label, "corpus": name, "set": one,
-             **_figures([(rank, ms) for own, rank, ms in asked if own == one]), **cost}
-            for one in dict.fromkeys(question["set"] for question in questions)]
+    return [
+        {
+            "label": given.label,
+            "corpus": name,
+            "set": one,
+            **_figures([(rank, ms) for own, rank, ms in asked if own == one]),
+            **cost,
+        }
+        for one in dict.fromkeys(question["set"] for question in questions)
+    ]
 
 
 def _leave_out(steps: Sequence[str]) -> None:
     if not steps:  # another checkout may not have them
         return
     from phoenix_forge.corpus import index, terms
+
     if "stems" in steps:
         terms.STEMMERS.clear()
     if "stops" in steps:
@@ -117,28 +138,55 @@ def _asked(index: Any, question: dict[str, Any]) -> tuple[int, float]:
     path, (start, end) = f"docs/{question['path']}", question["span"]
     answers = [question["answer"], *question["aliases"]]
     right = [passage.span for passage in index.at(path, (start, end))]
-    whole = [passage.span for passage in index.at(path, (start, end)) if any(text in passage.text for text in answers)]
+    whole = [
+        passage.span
+        for passage in index.at(path, (start, end))
+        if any(text in passage.text for text in answers)
+    ]
     began = time.perf_counter()
     found = index.search(question["question"], DEPTH)
     ms = (time.perf_counter() - began) * 1000
-    ranks = (rank for rank, passage in enumerate(found, 1) if passage.path == path and passage.span in (whole or right))
+    ranks = (
+        rank
+        for rank, passage in enumerate(found, 1)
+        if passage.path == path and passage.span in (whole or right)
+    )
     return next(ranks, 0), ms
 
 
 def _figures(asked: list[tuple[int, float]]) -> dict[str, Any]:
     ranks = [rank for rank, _ in asked]
-    shares = {f"at_{k}": round(sum(0 < rank <= k for rank in ranks) / len(ranks), 4) for k in (1, 3, 5)}
-    return {"questions": len(ranks), **shares, "mrr": round(sum(1 / rank for rank in ranks if rank) / len(ranks), 4),
-            "search_ms": round(statistics.median(ms for _, ms in asked), 2)}
+    shares = {
+        f"at_{k}": round(sum(0 < rank <= k for rank in ranks) / len(ranks), 4) for k in (1, 3, 5)
+    }
+    return {
+        "questions": len(ranks),
+        **shares,
+        "mrr": round(sum(1 / rank for rank in ranks if rank) / len(ranks), 4),
+        "search_ms": round(statistics.median(ms for _, ms in asked), 2),
+    }
 
 
 # -- rows --------------------------------------------------------------------------------------------------------------
 
 
 def run(name: str, given: argparse.Namespace) -> list[dict[str, Any]]:
-    command = [sys.executable, str(HERE / "retrieval.py"), "--row", name, "--base", str(given.base), "--label",
-               given.label, "--knowledge", str(given.knowledge), "--corpus", str(given.corpus), "--without",
-               ",".join(given.without)]
+    command = [
+        sys.executable,
+        str(HERE / "retrieval.py"),
+        "--row",
+        name,
+        "--base",
+        str(given.base),
+        "--label",
+        given.label,
+        "--knowledge",
+        str(given.knowledge),
+        "--corpus",
+        str(given.corpus),
+        "--without",
+        ",".join(given.without),
+    ]
     environment = {**os.environ, "PYTHONPATH": str(given.forge / "src")}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
@@ -150,25 +198,35 @@ def keep(rows: list[dict[str, Any]], result: Path) -> None:
     known = json.loads(result.read_text(encoding="utf-8"))["rows"] if result.exists() else []
     same = {(row["label"], row["corpus"], row["set"]) for row in rows}
     kept = [row for row in known if (row["label"], row["corpus"], row["set"]) not in same] + rows
-    machine = {"machine": platform.machine(), "cpus": os.cpu_count(), "python": platform.python_version()}
+    machine = {
+        "machine": platform.machine(),
+        "cpus": os.cpu_count(),
+        "python": platform.python_version(),
+    }
     result.write_text(json.dumps({**machine, "rows": kept}, indent=1) + "\n", encoding="utf-8")
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """A line for each row: what of, how many, the shares, and what it cost."""
-    lines = ["| corpus | questions | label | @1 | @3 | @5 | MRR | ms a search | CPU s to build | kB |",
-             "|---|---|---|---|---|---|---|---|---|---|"]
+    lines = [
+        "| corpus | questions | label | @1 | @3 | @5 | MRR | ms a search | CPU s to build | kB |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
     order = list(dict.fromkeys((row["corpus"], row["set"]) for row in rows))
     for row in sorted(rows, key=lambda row: order.index((row["corpus"], row["set"]))):
-        lines.append(f"| {row['corpus']} | {row['set']}, {row['questions']} | {row['label']} | {row['at_1']:.3f} | "
-                     f"{row['at_3']:.3f} | {row['at_5']:.3f} | {row['mrr']:.3f} | {row['search_ms']:.1f} | "
-                     f"{row['build_cpu_seconds']:.1f} | {row['index_bytes'] / 1000:,.0f} |")
+        lines.append(
+            f"| {row['corpus']} | {row['set']}, {row['questions']} | {row['label']} | {row['at_1']:.3f} | "
+            f"{row['at_3']:.3f} | {row['at_5']:.3f} | {row['mrr']:.3f} | {row['search_ms']:.1f} | "
+            f"{row['build_cpu_seconds']:.1f} | {row['index_bytes'] / 1000:,.0f} |"
+        )
     return "\n".join(lines)
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--base", type=Path, help="a model folder, whose tokenizer measures sections")
+    parser.add_argument(
+        "--base", type=Path, help="a model folder, whose tokenizer measures sections"
+    )
     parser.add_argument("--knowledge", type=Path, default=SHARED / "knowledge")
     parser.add_argument("--corpus", type=Path, default=SHARED / "corpus" / "sanctuary")
     parser.add_argument("--sets", default="", help="some of them; default: all")

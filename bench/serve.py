@@ -53,16 +53,55 @@ server = xllamacpp.Server(params)
 time.sleep(3600)
 """
 OWN = {"forge": FORGE, "xllamacpp": PLAIN}
-WORDS = ["lamp", "harbour", "keeper", "oil", "fog", "bell", "tide", "ferry", "crown", "rope", "signal", "storm", "log",
-         "watch", "gull", "pier", "beacon", "night", "shift", "lens", "north", "wind", "salt", "boat", "supply"]
+WORDS = [
+    "lamp",
+    "harbour",
+    "keeper",
+    "oil",
+    "fog",
+    "bell",
+    "tide",
+    "ferry",
+    "crown",
+    "rope",
+    "signal",
+    "storm",
+    "log",
+    "watch",
+    "gull",
+    "pier",
+    "beacon",
+    "night",
+    "shift",
+    "lens",
+    "north",
+    "wind",
+    "salt",
+    "boat",
+    "supply",
+]
 
 
 def command(server: str, model: Path, port: int) -> list[str]:
     numbers = [str(NUM_CTX), str(PARALLEL), str(THREADS)]
     if server in OWN:
         return [sys.executable, "-c", OWN[server], str(model), str(port), *numbers]
-    return [server, "-m", str(model), "--port", str(port), "-c", str(NUM_CTX * PARALLEL), "-np", str(PARALLEL),
-            "-t", str(THREADS), "--device", "none", "--no-kv-unified"]
+    return [
+        server,
+        "-m",
+        str(model),
+        "--port",
+        str(port),
+        "-c",
+        str(NUM_CTX * PARALLEL),
+        "-np",
+        str(PARALLEL),
+        "-t",
+        str(THREADS),
+        "--device",
+        "none",
+        "--no-kv-unified",
+    ]
 
 
 @contextmanager
@@ -70,7 +109,9 @@ def running(server: str, model: Path) -> Iterator[tuple[str, int]]:
     """Address and process id of a server that answers."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    process = subprocess.Popen(command(server, model, port), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command(server, model, port), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     address = f"http://127.0.0.1:{port}"
     try:
         await_health(address, process)
@@ -108,10 +149,16 @@ class Seen:
 
 def question(chance: random.Random, turn: int) -> str:
     text = " ".join(chance.choices(WORDS, k=chance.choice((8, 40, 150))))
-    return f"Notes: {text}\nSay in a few sentences what they are about." if turn == 0 else f"And what of {text[:30]}?"
+    return (
+        f"Notes: {text}\nSay in a few sentences what they are about."
+        if turn == 0
+        else f"And what of {text[:30]}?"
+    )
 
 
-async def client(web: httpx.AsyncClient, number: int, started: float, seen: Seen, leaves: float) -> None:
+async def client(
+    web: httpx.AsyncClient, number: int, started: float, seen: Seen, leaves: float
+) -> None:
     """Conversations one after the other until it is cancelled."""
     chance = random.Random(number)
     messages: list[dict[str, str]] = []
@@ -123,10 +170,15 @@ async def client(web: httpx.AsyncClient, number: int, started: float, seen: Seen
         leaving = chance.random() < leaves
         limit = chance.choice((16, 48, 96))
         try:
-            async with web.stream("POST", "/v1/chat/completions",
-                                  json={"messages": messages, "max_tokens": limit, "stream": True}) as response:
+            async with web.stream(
+                "POST",
+                "/v1/chat/completions",
+                json={"messages": messages, "max_tokens": limit, "stream": True},
+            ) as response:
                 if response.status_code != httpx.codes.OK:
-                    seen.errors.append(f"{response.status_code}: {(await response.aread())[:200]!r}")
+                    seen.errors.append(
+                        f"{response.status_code}: {(await response.aread())[:200]!r}"
+                    )
                     continue
                 async for line in response.aiter_lines():
                     if not line.startswith("data: {"):
@@ -164,10 +216,14 @@ async def client(web: httpx.AsyncClient, number: int, started: float, seen: Seen
         messages.append({"role": "assistant", "content": "".join(pieces)})
 
 
-async def watch(web: httpx.AsyncClient, process: psutil.Process, started: float, seen: Seen) -> None:
+async def watch(
+    web: httpx.AsyncClient, process: psutil.Process, started: float, seen: Seen
+) -> None:
     while True:
         asked = time.monotonic()
-        seen.memory.append((asked - started, sum(p.memory_info().rss for p in [process, *process.children()])))
+        seen.memory.append(
+            (asked - started, sum(p.memory_info().rss for p in [process, *process.children()]))
+        )
         try:
             answer = await web.get("/health")
         finally:
@@ -177,13 +233,18 @@ async def watch(web: httpx.AsyncClient, process: psutil.Process, started: float,
         await asyncio.sleep(1)
 
 
-async def load(address: str, pid: int, streams: int, seconds: float, leaves: float) -> dict[str, Any]:
+async def load(
+    address: str, pid: int, streams: int, seconds: float, leaves: float
+) -> dict[str, Any]:
     seen, started = Seen(), time.monotonic()
     busy = time.process_time()
     # Idle connections are dropped here before the servers do it, after 5 s: no request meets a closing one.
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=2)
     async with httpx.AsyncClient(base_url=address, timeout=600, limits=limits) as web:
-        tasks = [asyncio.create_task(client(web, number, started, seen, leaves)) for number in range(streams)]
+        tasks = [
+            asyncio.create_task(client(web, number, started, seen, leaves))
+            for number in range(streams)
+        ]
         tasks.append(asyncio.create_task(watch(web, psutil.Process(pid), started, seen)))
         await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
@@ -196,15 +257,27 @@ async def load(address: str, pid: int, streams: int, seconds: float, leaves: flo
         return round(statistics.median(rss for at, rss in seen.memory if first <= at < first + 60))
 
     firsts = sorted(seen.firsts)
-    return {"streams": streams, "seconds": seconds, "answers": seen.answers, "left": seen.left,
-            "reconnected": seen.reconnected, "errors": len(seen.errors), "first_errors": seen.errors[:5],
-            "tokens_per_second": round(len(seen.tokens) / seconds, 1),
-            "first_token_seconds": {"median": round(statistics.median(firsts), 3),
-                                    "p95": round(firsts[int(len(firsts) * 0.95)], 3), "max": round(firsts[-1], 3)},
-            "rss_bytes": {"minutes": [minute(first) for first in range(0, max(1, round(seconds)), 60)],
-                          "peak": max(rss for _, rss in seen.memory)},
-            "health_seconds_max": round(max(seen.health), 3),
-            "client_cpu_share": round((time.process_time() - busy) / seconds, 2)}
+    return {
+        "streams": streams,
+        "seconds": seconds,
+        "answers": seen.answers,
+        "left": seen.left,
+        "reconnected": seen.reconnected,
+        "errors": len(seen.errors),
+        "first_errors": seen.errors[:5],
+        "tokens_per_second": round(len(seen.tokens) / seconds, 1),
+        "first_token_seconds": {
+            "median": round(statistics.median(firsts), 3),
+            "p95": round(firsts[int(len(firsts) * 0.95)], 3),
+            "max": round(firsts[-1], 3),
+        },
+        "rss_bytes": {
+            "minutes": [minute(first) for first in range(0, max(1, round(seconds)), 60)],
+            "peak": max(rss for _, rss in seen.memory),
+        },
+        "health_seconds_max": round(max(seen.health), 3),
+        "client_cpu_share": round((time.process_time() - busy) / seconds, 2),
+    }
 
 
 def compared(peer: str, model: Path, rounds: int, seconds: float) -> list[dict[str, Any]]:
@@ -213,8 +286,13 @@ def compared(peer: str, model: Path, rounds: int, seconds: float) -> list[dict[s
         for server in (*OWN, peer):
             with running(server, model) as (address, pid):
                 for streams, share in ((1, 0.5), (PARALLEL, 0.5), (STREAMS, 1.0)):
-                    rows.append({"server": server if server in OWN else "llama-server", "round": number,
-                                 **asyncio.run(load(address, pid, streams, seconds * share, leaves=0.0))})
+                    rows.append(
+                        {
+                            "server": server if server in OWN else "llama-server",
+                            "round": number,
+                            **asyncio.run(load(address, pid, streams, seconds * share, leaves=0.0)),
+                        }
+                    )
                     show(rows[-1])
     return rows
 
@@ -222,32 +300,46 @@ def compared(peer: str, model: Path, rounds: int, seconds: float) -> list[dict[s
 def show(row: dict[str, Any]) -> None:
     first = row["first_token_seconds"]
     memory = " → ".join(f"{median / 1e6:.0f}" for median in row["rss_bytes"]["minutes"])
-    print(f"{row['server']:13} {row['streams']:3} streams {row['seconds']:5.0f} s  {row['answers']:5} answers "
-          f"{row['left']:4} left {row['errors']:3} errors  {row['tokens_per_second']:6.1f} tokens/s  first token "
-          f"{first['median']:.2f} s (p95 {first['p95']:.2f})  RSS {memory} MB  health ≤ "
-          f"{row['health_seconds_max']:.2f} s  client {row['client_cpu_share']:.0%} of a core", flush=True)
+    print(
+        f"{row['server']:13} {row['streams']:3} streams {row['seconds']:5.0f} s  {row['answers']:5} answers "
+        f"{row['left']:4} left {row['errors']:3} errors  {row['tokens_per_second']:6.1f} tokens/s  first token "
+        f"{first['median']:.2f} s (p95 {first['p95']:.2f})  RSS {memory} MB  health ≤ "
+        f"{row['health_seconds_max']:.2f} s  client {row['client_cpu_share']:.0%} of a core",
+        flush=True,
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", type=Path, default=Path(os.environ.get("FORGE_TEST_MODEL", MODEL)))
+    parser.add_argument(
+        "--model", type=Path, default=Path(os.environ.get("FORGE_TEST_MODEL", MODEL))
+    )
     parser.add_argument("--peer", help="llama.cpp's llama-server; without it nothing is compared")
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=30, help="of the longest row of the comparison")
+    parser.add_argument(
+        "--seconds", type=float, default=30, help="of the longest row of the comparison"
+    )
     parser.add_argument("--to", type=Path, default=HERE / "results/serve.json")
     given = parser.parse_args()
     before = json.loads(given.to.read_text(encoding="utf-8")) if given.to.exists() else {}
     result: dict[str, Any] = before | {
         "machine": {"cpu": cpu(), "cores": os.cpu_count(), "python": platform.python_version()},
-        "model": given.model.name, "parallel": PARALLEL, "num_ctx": NUM_CTX, "threads": THREADS,
-        "xllamacpp": version("xllamacpp")}
+        "model": given.model.name,
+        "parallel": PARALLEL,
+        "num_ctx": NUM_CTX,
+        "threads": THREADS,
+        "xllamacpp": version("xllamacpp"),
+    }
     if given.peer:
         result["llama-server"] = told(given.peer)
         result["compared"] = compared(given.peer, given.model, given.rounds, given.seconds)
     if given.minutes:
         with running("forge", given.model) as (address, pid):
-            result["load"] = {"server": "forge", **asyncio.run(load(address, pid, STREAMS, given.minutes * 60, 0.1))}
+            result["load"] = {
+                "server": "forge",
+                **asyncio.run(load(address, pid, STREAMS, given.minutes * 60, 0.1)),
+            }
         show(result["load"])
     given.to.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     if result.get("load", {}).get("errors"):
@@ -255,8 +347,11 @@ def main() -> None:
 
 
 def cpu() -> str:
-    names = [line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-             if line.startswith("model name")]
+    names = [
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    ]
     return names[0] if names else platform.processor()
 
 

@@ -34,11 +34,15 @@ def model_of(folder: Path) -> tuple[Any, Any]:
     from phoenix_forge.chat.encode import Encoder
     from phoenix_forge.train.base import quiet
     from phoenix_forge.weights.base import open_base
+
     quiet()
     from transformers import AutoModelForCausalLM
+
     family = open_base(folder).family
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, device_map={"": device})
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.bfloat16, device_map={"": device}
+    )
     return model.eval(), Encoder.load(folder, stop=family.stop, pad=family.pad)
 
 
@@ -58,6 +62,7 @@ def answer(model: Any, encoder: Any, batch: list[Request]) -> None:
     """Greedily, padded on the left; who has finished leaves the batch, so that a long answer keeps few others waiting.
     Each request gets its answer as soon as it is there."""
     import torch
+
     prompts = [encoder.prompt(request.messages) for request in batch]
     width, device = max(map(len, prompts)), model.device
     ids = torch.tensor([[encoder.pad_id] * (width - len(p)) + p for p in prompts], device=device)
@@ -71,8 +76,9 @@ def answer(model: Any, encoder: Any, batch: list[Request]) -> None:
             for row, (i, chosen) in enumerate(zip(there, token.tolist(), strict=True)):
                 if chosen == encoder.stop_id or len(made[i]) + 1 == batch[i].max_tokens:
                     stopped = chosen == encoder.stop_id
-                    batch[i].answer.set_result(completion(encoder, prompts[i], made[i] + [chosen] * (not stopped),
-                                                          stopped))
+                    batch[i].answer.set_result(
+                        completion(encoder, prompts[i], made[i] + [chosen] * (not stopped), stopped)
+                    )
                 else:
                     made[i].append(chosen)
                     left.append(row)
@@ -81,37 +87,69 @@ def answer(model: Any, encoder: Any, batch: list[Request]) -> None:
             if len(left) < len(there):
                 keep = torch.tensor(left, dtype=torch.long, device=device)
                 cache.batch_select_indices(keep)
-                there, token, mask, places = [there[row] for row in left], token[keep], mask[keep], places[keep]
+                there, token, mask, places = (
+                    [there[row] for row in left],
+                    token[keep],
+                    mask[keep],
+                    places[keep],
+                )
             ids, places = token[:, None], places[:, -1:] + 1
             mask = torch.cat([mask, mask.new_ones(len(there), 1)], 1)
-            token = model(input_ids=ids, attention_mask=mask, position_ids=places, past_key_values=cache,
-                          logits_to_keep=1).logits[:, -1].argmax(-1)
+            token = (
+                model(
+                    input_ids=ids,
+                    attention_mask=mask,
+                    position_ids=places,
+                    past_key_values=cache,
+                    logits_to_keep=1,
+                )
+                .logits[:, -1]
+                .argmax(-1)
+            )
 
 
 def read(model: Any, ids: Any, mask: Any, places: Any) -> tuple[Any, Any]:
     """The token that follows each prompt, and the cache of all; `ids`, `mask` and `places` are [prompts, width]."""
     import torch
     from transformers import DynamicCache
+
     tokens, parts = [], []
     for some in torch.arange(len(ids), device=ids.device).split(READ):
         part = DynamicCache()
-        out = model(input_ids=ids[some], attention_mask=mask[some], position_ids=places[some], past_key_values=part,
-                    logits_to_keep=1)
+        out = model(
+            input_ids=ids[some],
+            attention_mask=mask[some],
+            position_ids=places[some],
+            past_key_values=part,
+            logits_to_keep=1,
+        )
         tokens.append(out.logits[:, -1].argmax(-1))
         parts.append(part)
     whole = DynamicCache()
     for layer in range(len(parts[0])):
-        whole.update(*(torch.cat([getattr(part.layers[layer], name) for part in parts]) for name in ("keys", "values")),
-                     layer)
+        whole.update(
+            *(
+                torch.cat([getattr(part.layers[layer], name) for part in parts])
+                for name in ("keys", "values")
+            ),
+            layer,
+        )
         for part in parts:
             part.layers[layer].keys = part.layers[layer].values = None
     return torch.cat(tokens), whole
 
 
 def completion(encoder: Any, prompt: list[int], ids: list[int], stopped: bool) -> dict[str, Any]:
-    return {"choices": [{"index": 0, "finish_reason": "stop" if stopped else "length",
-                         "message": {"role": "assistant", "content": encoder.tokenizer.decode(ids)}}],
-            "usage": {"prompt_tokens": len(prompt), "completion_tokens": len(ids)}}
+    return {
+        "choices": [
+            {
+                "index": 0,
+                "finish_reason": "stop" if stopped else "length",
+                "message": {"role": "assistant", "content": encoder.tokenizer.decode(ids)},
+            }
+        ],
+        "usage": {"prompt_tokens": len(prompt), "completion_tokens": len(ids)},
+    }
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -148,14 +186,18 @@ class Server(ThreadingHTTPServer):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--port", type=int, default=8100)
     parser.add_argument("--together", type=int, default=1536)
     given = parser.parse_args()
     model, encoder = model_of(given.folder)
     Handler.waiting = queue.Queue()
-    threading.Thread(target=work, args=(model, encoder, Handler.waiting, given.together), daemon=True).start()
+    threading.Thread(
+        target=work, args=(model, encoder, Handler.waiting, given.together), daemon=True
+    ).start()
     print(f"http://127.0.0.1:{given.port}/v1#{given.folder.name}", flush=True)
     Server(("127.0.0.1", given.port), Handler).serve_forever()
 

@@ -24,20 +24,49 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from phoenix_forge.catalog.memory import Use
 
 GIB = 2**30
-QWEN7 = {"hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28,
-         "num_key_value_heads": 4, "vocab_size": 152064}
-QWEN14 = {"hidden_size": 5120, "intermediate_size": 13824, "num_hidden_layers": 48, "num_attention_heads": 40,
-          "num_key_value_heads": 8, "vocab_size": 152064}
+QWEN7 = {
+    "hidden_size": 3584,
+    "intermediate_size": 18944,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 28,
+    "num_key_value_heads": 4,
+    "vocab_size": 152064,
+}
+QWEN14 = {
+    "hidden_size": 5120,
+    "intermediate_size": 13824,
+    "num_hidden_layers": 48,
+    "num_attention_heads": 40,
+    "num_key_value_heads": 8,
+    "vocab_size": 152064,
+}
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-QWEN_HALF = {"hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24, "num_attention_heads": 14,
-             "num_key_value_heads": 2, "vocab_size": 151936, "tie_word_embeddings": True}
+QWEN_HALF = {
+    "hidden_size": 896,
+    "intermediate_size": 4864,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 14,
+    "num_key_value_heads": 2,
+    "vocab_size": 151936,
+    "tie_word_embeddings": True,
+}
 SHAPES = ((1, 2048), (4, 2048), (1, 8192))
 
 
 def config(sizes: dict[str, int]) -> dict[str, Any]:
-    return {"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "max_position_embeddings": 32768,
-            "rms_norm_eps": 1e-6, "rope_theta": 1e6, "tie_word_embeddings": False, "hidden_act": "silu",
-            "torch_dtype": "bfloat16", "bos_token_id": 151643, "eos_token_id": 151645, **sizes}
+    return {
+        "architectures": ["Qwen2ForCausalLM"],
+        "model_type": "qwen2",
+        "max_position_embeddings": 32768,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 1e6,
+        "tie_word_embeddings": False,
+        "hidden_act": "silu",
+        "torch_dtype": "bfloat16",
+        "bos_token_id": 151643,
+        "eos_token_id": 151645,
+        **sizes,
+    }
 
 
 def measured(step: Callable[[], float], repeats: int = 7) -> tuple[float, float]:
@@ -58,9 +87,13 @@ def report(row: str, batch: int, length: int, step: Callable[[], float], **more:
     line: dict[str, Any] = {"row": row, "batch": batch, "length": length, **more}
     try:
         seconds, loss = measured(step)
-        line |= {"tokens_per_second": round(batch * length / seconds), "ms": round(seconds * 1e3, 1),
-                 "allocated_gib": round(torch.cuda.max_memory_allocated() / GIB, 2),
-                 "reserved_gib": round(torch.cuda.max_memory_reserved() / GIB, 2), "loss": round(loss, 3)}
+        line |= {
+            "tokens_per_second": round(batch * length / seconds),
+            "ms": round(seconds * 1e3, 1),
+            "allocated_gib": round(torch.cuda.max_memory_allocated() / GIB, 2),
+            "reserved_gib": round(torch.cuda.max_memory_reserved() / GIB, 2),
+            "loss": round(loss, 3),
+        }
     except torch.OutOfMemoryError as error:
         line["error"] = str(error)[:120]
     print(json.dumps(line), flush=True)
@@ -69,28 +102,46 @@ def report(row: str, batch: int, length: int, step: Callable[[], float], **more:
 def profile(row: str, step: Callable[[], float]) -> None:
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as record
+
     step()
     with record(activities=[ProfilerActivity.CUDA]) as seen:
         step()
         torch.cuda.synchronize()
-    print(row, seen.key_averages().table(sort_by="cuda_time_total", row_limit=40, max_name_column_width=70))
+    print(
+        row,
+        seen.key_averages().table(
+            sort_by="cuda_time_total", row_limit=40, max_name_column_width=70
+        ),
+    )
 
 
 # ---- Forge ----
+
 
 def decoder(sizes: dict[str, int], use: Use) -> Any:
     """The engine's decoder on random weights, used as the planner would use it."""
     from phoenix_forge.train.adapted import keep
     from phoenix_forge.train.engine.load import LoraSettings, Placement, load
+
     folder = Path(tempfile.mkdtemp())
     (folder / "config.json").write_text(json.dumps(config(sizes)))
     s = config(sizes)
     width, ffn = s["hidden_size"], s["intermediate_size"]
     kv = s["num_key_value_heads"] * width // s["num_attention_heads"]
-    shapes = {"q_proj.weight": (width, width), "k_proj.weight": (kv, width), "v_proj.weight": (kv, width),
-              "o_proj.weight": (width, width), "gate_proj.weight": (ffn, width), "up_proj.weight": (ffn, width),
-              "down_proj.weight": (width, ffn), "q_proj.bias": (width,), "k_proj.bias": (kv,), "v_proj.bias": (kv,),
-              "embed_tokens.weight": (s["vocab_size"], width), "lm_head.weight": (s["vocab_size"], width)}
+    shapes = {
+        "q_proj.weight": (width, width),
+        "k_proj.weight": (kv, width),
+        "v_proj.weight": (kv, width),
+        "o_proj.weight": (width, width),
+        "gate_proj.weight": (ffn, width),
+        "up_proj.weight": (ffn, width),
+        "down_proj.weight": (width, ffn),
+        "q_proj.bias": (width,),
+        "k_proj.bias": (kv,),
+        "v_proj.bias": (kv,),
+        "embed_tokens.weight": (s["vocab_size"], width),
+        "lm_head.weight": (s["vocab_size"], width),
+    }
 
     def read(name: str) -> torch.Tensor:
         if "norm" in name:
@@ -100,10 +151,22 @@ def decoder(sizes: dict[str, int], use: Use) -> Any:
             return torch.randn(shape, dtype=torch.bfloat16).mul_(0.02)
         return torch.randn(shape, dtype=torch.bfloat16, device="cuda").mul_(0.02)
 
-    made = load(folder, s, "qwen2", read, LoraSettings(TARGETS, 16, 2.0, 0),
-                Placement(torch.device("cuda"), torch.bfloat16, use.bits, use.expanded,
-                          "streamed" if use.streamed else "sharded" if use.sharded > 1 else "resident",
-                          use.embedding_on_host), keep(use))
+    made = load(
+        folder,
+        s,
+        "qwen2",
+        read,
+        LoraSettings(TARGETS, 16, 2.0, 0),
+        Placement(
+            torch.device("cuda"),
+            torch.bfloat16,
+            use.bits,
+            use.expanded,
+            "streamed" if use.streamed else "sharded" if use.sharded > 1 else "resident",
+            use.embedding_on_host,
+        ),
+        keep(use),
+    )
     torch.cuda.empty_cache()
     return made
 
@@ -111,6 +174,7 @@ def decoder(sizes: dict[str, int], use: Use) -> Any:
 def inputs(batch: int, length: int) -> Any:
     from phoenix_forge.train.engine.attention import Spans
     from phoenix_forge.train.engine.model import Inputs
+
     ids = torch.randint(0, 150000, (batch * length,), device="cuda")
     where = torch.arange(batch * length, device="cuda")
     at = where[where % length != length - 1]
@@ -121,6 +185,7 @@ def inputs(batch: int, length: int) -> Any:
 def stepper(model: Any, make: Callable[[], Any]) -> Callable[[], float]:
     """A whole step: forward, backward, optimizer."""
     import bitsandbytes as bnb
+
     parameters = [torch.nn.Parameter(t) for t in (model.lora.a, model.lora.b)]
     parameters[0].grad, parameters[1].grad = model.lora.a_grad, model.lora.b_grad
     optimizer = bnb.optim.AdamW8bit(parameters, lr=2e-4, weight_decay=0.0)
@@ -133,6 +198,7 @@ def stepper(model: Any, make: Callable[[], Any]) -> Callable[[], float]:
         model.lora.b_grad.zero_()
         model.lora.refresh()
         return loss
+
     return step
 
 
@@ -141,15 +207,21 @@ def lean(**more: Any) -> Use:
 
 
 EVERY = ((1, 256), (1, 1024), (1, 4096))
-Row = tuple[dict[str, int], Use, tuple[tuple[int, int], ...], float | None]  # sizes, use, shapes, cap in GiB
+Row = tuple[
+    dict[str, int], Use, tuple[tuple[int, int], ...], float | None
+]  # sizes, use, shapes, cap in GiB
 ROWS: dict[str, Row] = {
     "keep": (QWEN7, Use(2, 4, 28), SHAPES, None),
     "keep expanded": (QWEN7, Use(2, 4, 28, expanded=True), SHAPES, None),
     "fp8 keep": (QWEN7, Use(2, 8, 28), SHAPES, None),
     "recompute": (QWEN7, lean(), SHAPES, None),
     "attention on host": (QWEN7, lean(on_host=True, attention=True), SHAPES, None),
-    "attention on host, unchunked": (QWEN7, lean(on_host=True, attention=True, chunk=1 << 30, logits=2048), SHAPES,
-                                     None),
+    "attention on host, unchunked": (
+        QWEN7,
+        lean(on_host=True, attention=True, chunk=1 << 30, logits=2048),
+        SHAPES,
+        None,
+    ),
     "lean": (QWEN7, lean(on_host=True, chunk=512, logits=256), ((1, 2048),), 5.6),
     "long": (QWEN7, lean(on_host=True, chunk=1024, logits=256), ((1, 16384), (1, 32768)), 8.0),
     "14B": (QWEN14, lean(streamed=True, chunk=512, logits=256), ((1, 2048),), 8.0),
@@ -165,18 +237,24 @@ def planned(tokens: int, gib: float) -> Use:
     """What the planner chooses for 7B and one pass of so many tokens."""
     from phoenix_forge.catalog.memory import fits, uses
     from phoenix_forge.catalog.memory import sizes as counted
+
     size = counted(config(QWEN7))
-    return next(fits(size, uses(size, 2, 4, True, None, None), [tokens], 16, 2, int(gib * GIB), 100 * GIB)).use
+    return next(
+        fits(size, uses(size, 2, 4, True, None, None), [tokens], 16, 2, int(gib * GIB), 100 * GIB)
+    ).use
 
 
 # As much memory as Unsloth took in the same shapes.
-ROWS |= {f"planned {batch}x{length}": (QWEN7, planned(batch * length, gib), ((batch, length),), gib)
-         for batch, length, gib in ((1, 2048, 6.3), (4, 2048, 8.3), (1, 8192, 8.3))}
+ROWS |= {
+    f"planned {batch}x{length}": (QWEN7, planned(batch * length, gib), ((batch, length),), gib)
+    for batch, length, gib in ((1, 2048, 6.3), (4, 2048, 8.3), (1, 8192, 8.3))
+}
 
 
 def forge_row(name: str) -> None:
     from phoenix_forge.catalog.memory import device_bytes
     from phoenix_forge.catalog.memory import sizes as counted
+
     sizes, use, shapes, cap = ROWS[name]
     print(json.dumps({"row": name, "use": vars(use)}), flush=True)
     total = torch.cuda.get_device_properties(0).total_memory
@@ -194,21 +272,40 @@ def real(path: Path) -> None:
     """Examples of a real corpus in batches of 8,192 tokens: tokens a second, and of those the trained ones."""
     from phoenix_forge.chat.encode import Encoded
     from phoenix_forge.train.batches import pack, tensors
+
     stored = json.loads(path.read_text())
     batches = pack([Encoded(ids, trained) for ids, trained in stored["examples"]], 8192, 0)
-    tokens, targets = (sum(getattr(b, what) for b in batches) / len(batches) for what in ("tokens", "targets"))
+    tokens, targets = (
+        sum(getattr(b, what) for b in batches) / len(batches) for what in ("tokens", "targets")
+    )
     for name, use in (("real NF4", Use(2, 4, 28)), ("real fp8", Use(2, 8, 28))):
         model, turn = decoder(QWEN7, use), iter(batches * 2)
-        seconds, _ = measured(stepper(model, lambda turn=turn: tensors(next(turn), torch.device("cuda"))), 22)
-        print(json.dumps({"row": name, "tokens_per_second": round(tokens / seconds),
-                          "trained_per_second": round(targets / seconds)}), flush=True)
+        seconds, _ = measured(
+            stepper(model, lambda turn=turn: tensors(next(turn), torch.device("cuda"))), 22
+        )
+        print(
+            json.dumps(
+                {
+                    "row": name,
+                    "tokens_per_second": round(tokens / seconds),
+                    "trained_per_second": round(targets / seconds),
+                }
+            ),
+            flush=True,
+        )
         del model
         torch.cuda.empty_cache()
 
 
 # ---- peers ----
 
-LORA: dict[str, Any] = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.0, "bias": "none", "target_modules": list(TARGETS)}
+LORA: dict[str, Any] = {
+    "r": 16,
+    "lora_alpha": 32,
+    "lora_dropout": 0.0,
+    "bias": "none",
+    "target_modules": list(TARGETS),
+}
 
 
 def checkpoint(tokenizer: Path) -> Path:
@@ -217,9 +314,12 @@ def checkpoint(tokenizer: Path) -> Path:
     if (folder / "config.json").exists():
         return folder
     from transformers import Qwen2Config, Qwen2ForCausalLM
+
     torch.set_default_dtype(torch.bfloat16)
     with torch.device("cuda"):
-        model = Qwen2ForCausalLM(Qwen2Config(**{k: v for k, v in config(QWEN7).items() if k != "torch_dtype"}))
+        model = Qwen2ForCausalLM(
+            Qwen2Config(**{k: v for k, v in config(QWEN7).items() if k != "torch_dtype"})
+        )
     torch.set_default_dtype(torch.float32)
     model.save_pretrained(str(folder), max_shard_size="4GB")
     for file in tokenizer.iterdir():
@@ -229,8 +329,12 @@ def checkpoint(tokenizer: Path) -> Path:
 
 def peer_rows(who: str, model: Any, shapes: Any) -> None:
     import bitsandbytes as bnb
-    optimizer = bnb.optim.AdamW8bit([p for p in model.parameters() if p.requires_grad], lr=2e-4, weight_decay=0.0)
+
+    optimizer = bnb.optim.AdamW8bit(
+        [p for p in model.parameters() if p.requires_grad], lr=2e-4, weight_decay=0.0
+    )
     for batch, length in shapes:
+
         def step(batch: int = batch, length: int = length) -> float:
             ids = torch.randint(0, 150000, (batch, length), device="cuda")
             loss = model(input_ids=ids, labels=ids).loss
@@ -238,6 +342,7 @@ def peer_rows(who: str, model: Any, shapes: Any) -> None:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             return loss.detach()
+
         report(who, batch, length, step)
 
 
@@ -245,11 +350,19 @@ def peft(tokenizer: Path) -> None:
     """transformers and PEFT as their documentation puts them together."""
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
-    four = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
-                              bnb_4bit_compute_dtype=torch.bfloat16)
-    base = AutoModelForCausalLM.from_pretrained(checkpoint(tokenizer), quantization_config=four, dtype=torch.bfloat16,
-                                                device_map={"": 0})
-    base = prepare_model_for_kbit_training(base, gradient_checkpointing_kwargs={"use_reentrant": False})
+
+    four = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+    base = AutoModelForCausalLM.from_pretrained(
+        checkpoint(tokenizer), quantization_config=four, dtype=torch.bfloat16, device_map={"": 0}
+    )
+    base = prepare_model_for_kbit_training(
+        base, gradient_checkpointing_kwargs={"use_reentrant": False}
+    )
     model = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **LORA))
     model.config.use_cache = False
     peer_rows("peft", model.train(), ((1, 256), *SHAPES))
@@ -258,16 +371,27 @@ def peft(tokenizer: Path) -> None:
 def unsloth(tokenizer: Path, recompute: Any) -> None:
     os.environ |= {"UNSLOTH_DISABLE_STATISTICS": "1", "HF_HUB_OFFLINE": "1"}
     from unsloth import FastLanguageModel
-    model, _ = FastLanguageModel.from_pretrained(str(checkpoint(tokenizer)), max_seq_length=8192, load_in_4bit=True,
-                                                 dtype=torch.bfloat16, local_files_only=True)
-    model = FastLanguageModel.get_peft_model(model, use_gradient_checkpointing=recompute, random_state=0, **LORA)
+
+    model, _ = FastLanguageModel.from_pretrained(
+        str(checkpoint(tokenizer)),
+        max_seq_length=8192,
+        load_in_4bit=True,
+        dtype=torch.bfloat16,
+        local_files_only=True,
+    )
+    model = FastLanguageModel.get_peft_model(
+        model, use_gradient_checkpointing=recompute, random_state=0, **LORA
+    )
     FastLanguageModel.for_training(model)
     peer_rows(f"unsloth recompute={recompute}", model, SHAPES)
 
 
-PEERS: dict[str, Callable[[Path], None]] = {"make": lambda tokenizer: print(checkpoint(tokenizer)), "peft": peft,
-                                            "unsloth": lambda tokenizer: unsloth(tokenizer, "unsloth"),
-                                            "unsloth-keep": lambda tokenizer: unsloth(tokenizer, False)}
+PEERS: dict[str, Callable[[Path], None]] = {
+    "make": lambda tokenizer: print(checkpoint(tokenizer)),
+    "peft": peft,
+    "unsloth": lambda tokenizer: unsloth(tokenizer, "unsloth"),
+    "unsloth-keep": lambda tokenizer: unsloth(tokenizer, False),
+}
 
 
 if __name__ == "__main__":

@@ -49,7 +49,10 @@ def main() -> None:
     rank, world = dist.get_rank(), dist.get_world_size()
     torch.cuda.set_device(rank)
     passes = UPDATE // (PASS[0] * PASS[1])
-    for name, use in (("whole base on each", Use(2, 4, 28)), ("base spread", Use(2, 4, 28, sharded=world))):
+    for name, use in (
+        ("whole base on each", Use(2, 4, 28)),
+        ("base spread", Use(2, 4, 28, sharded=world)),
+    ):
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
         model = decoder(QWEN7, use)
@@ -57,11 +60,21 @@ def main() -> None:
         dist.barrier()
         together = seconds(model, passes // world, False)
         if rank == 0:
-            print(json.dumps({"row": name, "gpu": torch.cuda.get_device_name(), "gpus": world,
-                              "alone_s": round(alone, 3), "together_s": round(together, 3),
-                              "scaling": round(alone / together, 3),
-                              "tokens_per_second": round(UPDATE / together),
-                              "reserved_gib": round(torch.cuda.max_memory_reserved() / 2**30, 2)}), flush=True)
+            print(
+                json.dumps(
+                    {
+                        "row": name,
+                        "gpu": torch.cuda.get_device_name(),
+                        "gpus": world,
+                        "alone_s": round(alone, 3),
+                        "together_s": round(together, 3),
+                        "scaling": round(alone / together, 3),
+                        "tokens_per_second": round(UPDATE / together),
+                        "reserved_gib": round(torch.cuda.max_memory_reserved() / 2**30, 2),
+                    }
+                ),
+                flush=True,
+            )
         del model
     dist.destroy_process_group()
 

@@ -15,12 +15,18 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 # Files of the repository that are pages or pictures of the site, too: place in the repository → place in the site.
 BESIDE = {
-    "CHANGELOG.md": "development/changelog.md", "CODE_OF_CONDUCT.md": "development/conduct.md",
-    "CONTRIBUTING.md": "development/contributing.md", "RELEASING.md": "development/releasing.md",
-    "SECURITY.md": "development/reporting.md", "bench/README.md": "bench/index.md",
-    "bench/knowledge.md": "bench/knowledge.md", "bench/reading.md": "bench/reading.md",
-    "bench/recipes.md": "bench/recipes.md", "bench/retrieval.md": "bench/retrieval.md",
-    "bench/results/package.png": "bench/results/package.png", "bench/results/recipes.png": "bench/results/recipes.png",
+    "CHANGELOG.md": "development/changelog.md",
+    "CODE_OF_CONDUCT.md": "development/conduct.md",
+    "CONTRIBUTING.md": "development/contributing.md",
+    "RELEASING.md": "development/releasing.md",
+    "SECURITY.md": "development/reporting.md",
+    "bench/README.md": "bench/index.md",
+    "bench/knowledge.md": "bench/knowledge.md",
+    "bench/reading.md": "bench/reading.md",
+    "bench/recipes.md": "bench/recipes.md",
+    "bench/retrieval.md": "bench/retrieval.md",
+    "bench/results/package.png": "bench/results/package.png",
+    "bench/results/recipes.png": "bench/results/recipes.png",
     "bench/results/train_cpu.png": "bench/results/train_cpu.png",
 }
 LINK = re.compile(r"\[([^\]]*)\]\(([^)\s]+)\)")
@@ -29,6 +35,7 @@ COMMON = ("--config", "--set", "--workspace", "--json", "--quiet", "--verbose", 
 
 
 # --- reference pages ---------------------------------------------------------------------------------------------
+
 
 def cell(text: str) -> str:
     """A text as one cell of a table; what looks like a tag is text."""
@@ -55,7 +62,9 @@ def described(command: Any, name: str, level: int = 2) -> str:
     if own:
         text += table(own)
     below = getattr(command, "commands", {})
-    return text + "".join(described(one, f"{name} {word}", level + 1) for word, one in below.items())
+    return text + "".join(
+        described(one, f"{name} {word}", level + 1) for word, one in below.items()
+    )
 
 
 def cli_page() -> str:
@@ -63,12 +72,16 @@ def cli_page() -> str:
     import typer.main
 
     from phoenix_forge.cli.app import app
+
     group: Any = typer.main.get_command(app)
     status = group.commands["status"]
     common = options(status, status.context_class(status, info_name="forge status"))
-    text = ("# Commands\n\nMade of `forge --help`, when this site was built.\n\n## Options of every command\n"
-            + table(common) + "\nExit codes: 0 done · 1 a bug in Forge · 2 config or usage · 3 the machine lacks "
-            "something · 4 the stage failed · 130 interrupted.\n")
+    text = (
+        "# Commands\n\nMade of `forge --help`, when this site was built.\n\n## Options of every command\n"
+        + table(common)
+        + "\nExit codes: 0 done · 1 a bug in Forge · 2 config or usage · 3 the machine lacks "
+        "something · 4 the stage failed · 130 interrupted.\n"
+    )
     return text + "".join(described(one, f"forge {word}") for word, one in group.commands.items())
 
 
@@ -78,7 +91,13 @@ def kind(field: dict) -> str:
         return " or ".join(kind(one) for one in field["anyOf"])
     if "enum" in field:
         return ", ".join(f"`{value}`" for value in field["enum"])
-    words = {"string": "text", "integer": "whole number", "boolean": "true or false", "array": "list", "object": "map"}
+    words = {
+        "string": "text",
+        "integer": "whole number",
+        "boolean": "true or false",
+        "array": "list",
+        "object": "map",
+    }
     named = words.get(field.get("type", ""), field.get("type", "any"))
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
     bounds = [f"{sign} {field[key]}" for key, sign in signs.items() if key in field]
@@ -105,16 +124,21 @@ def row(name: str, field: dict) -> str:
 def config_page() -> str:
     """Every setting of forge.yaml with its type, default and meaning."""
     schema = json.loads((ROOT / "docs/schema.json").read_text(encoding="utf-8"))
-    text = ("# Settings\n\nEverything that `forge.yaml` can hold, made of [schema.json](../schema.json), which editors "
-            "read, too. `forge config show` says what is in force and where it came from; `--set section.key=value` "
-            "sets one for one command.\n")
-    for section, rows in groupby(settings(schema, schema, ""), lambda pair: pair[0].rpartition(".")[0].split(".")[0]):
+    text = (
+        "# Settings\n\nEverything that `forge.yaml` can hold, made of [schema.json](../schema.json), which editors "
+        "read, too. `forge config show` says what is in force and where it came from; `--set section.key=value` "
+        "sets one for one command.\n"
+    )
+    for section, rows in groupby(
+        settings(schema, schema, ""), lambda pair: pair[0].rpartition(".")[0].split(".")[0]
+    ):
         text += f"\n## {section or 'forge.yaml'}\n\n| setting | type | default | meaning |\n|---|---|---|---|\n"
         text += "".join(row(name, field) for name, field in rows)
     return text
 
 
 # --- links -------------------------------------------------------------------------------------------------------
+
 
 def home(uri: str) -> str:
     """Where the source of a page of the site lies in the repository."""
@@ -144,6 +168,7 @@ def moved(target: str, uri: str, repository: str | None) -> str | None:
 
 def relinked(markdown: str, uri: str, repository: str | None) -> str:
     """A page whose links lead to where things lie on the site. What leads nowhere from there stays as text."""
+
     def link(found: re.Match[str]) -> str:
         target = moved(found[2], uri, repository)
         return f"[{found[1]}]({target})" if target else found[1]
@@ -158,8 +183,10 @@ def relinked(markdown: str, uri: str, repository: str | None) -> str:
 
 # --- what mkdocs calls -------------------------------------------------------------------------------------------
 
+
 def on_files(files: Any, config: Any) -> Any:
     from mkdocs.structure.files import File
+
     files.append(File.generated(config, "reference/commands.md", content=cli_page()))
     files.append(File.generated(config, "reference/settings.md", content=config_page()))
     for place, page in BESIDE.items():

@@ -24,28 +24,41 @@ REAL_SHA256 = "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32"
 # Read once: some tests give themselves a cache of their own.
 _NAMED = os.environ.get("FORGE_TEST_MODEL")
 _CACHE = Path(os.environ.get("FORGE_CACHE", Path.home() / ".cache/forge"))
-REAL_PLACES = ([Path(_NAMED)] if _NAMED else
-               [_CACHE / f"gguf/{REAL_SHA256}.gguf",
-                Path.home() / ".cache/forge/test-models/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"])
+REAL_PLACES = (
+    [Path(_NAMED)]
+    if _NAMED
+    else [
+        _CACHE / f"gguf/{REAL_SHA256}.gguf",
+        Path.home() / ".cache/forge/test-models/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+    ]
+)
 
 DOCUMENTS = {
     "lighthouse.md": "# Lighthouse\n\nThe lamp of Harbour Nine is lit at dusk by the keeper, Maren Holt.\n\n## Fog\n\n"
-                     "When fog comes in, the bell rings three times every minute.\n\n- The bell is bronze.\n"
-                     "- It was cast in Tarvik.\n",
+    "When fog comes in, the bell rings three times every minute.\n\n- The bell is bronze.\n"
+    "- It was cast in Tarvik.\n",
     "ferry.md": "# The ferry\n\nThe ferry *Selkie* leaves at seven and returns at nine.\n\n## Fares\n\n"
-                "A crossing costs four crowns; children travel free.\n",
+    "A crossing costs four crowns; children travel free.\n",
     "notes/keeper.md": "# Keeper's notes\n\nOil is counted on the first of the month. Größe, naïve and 東京 are "
-                       "spelled as they are.\n\n```python\nprint('oil')\n```\n",
+    "spelled as they are.\n\n```python\nprint('oil')\n```\n",
     "tide.py": '"""Tides at Harbour Nine."""\n\n\ndef height(hour: int) -> float:\n    """Height of the water in '
-               'metres, hours after midnight."""\n    return 2.0 + 1.5 * (hour % 12) / 12\n',
+    'metres, hours after midnight."""\n    return 2.0 + 1.5 * (hour % 12) / 12\n',
 }
 # Small enough that a whole run takes seconds, most of them spent importing torch.
 SETTINGS: dict[str, dict[str, Any]] = {
-    "model": {"base": "tiny", "name": "small"}, "corpus": {"roots": ["docs"]},
+    "model": {"base": "tiny", "name": "small"},
+    "corpus": {"roots": ["docs"]},
     "dataset": {"amplification": 2, "probes": 4, "identity": 2, "replay": 0.0},
-    "train": {"precision": "fp32", "rank": 4, "max_length": 256, "tokens_per_update": 1024, "max_steps": 2,
-              "anchor": 0},
-    "deploy": {"target": "builtin", "num_ctx": 512}, "generation": {"max_tokens": 8, "greedy": True},
+    "train": {
+        "precision": "fp32",
+        "rank": 4,
+        "max_length": 256,
+        "tokens_per_update": 1024,
+        "max_steps": 2,
+        "anchor": 0,
+    },
+    "deploy": {"target": "builtin", "num_ctx": 512},
+    "generation": {"max_tokens": 8, "greedy": True},
 }
 
 
@@ -61,7 +74,9 @@ def write_documents(folder: Path) -> Path:
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base model folder that nobody changes."""
     folder = tmp_path_factory.mktemp("base")
-    build_tiny(folder, [text * 5 for text in DOCUMENTS.values()], hidden=64, ffn=128, layers=2, vocab=600)
+    build_tiny(
+        folder, [text * 5 for text in DOCUMENTS.values()], hidden=64, ffn=128, layers=2, vocab=600
+    )
     return folder
 
 
@@ -77,7 +92,9 @@ def make_workspace() -> Callable[..., Path]:
 
     def make(folder: Path, **sections: dict[str, Any]) -> Path:
         write_documents(folder / "docs")
-        tree = {name: SETTINGS.get(name, {}) | sections.get(name, {}) for name in SETTINGS | sections}
+        tree = {
+            name: SETTINGS.get(name, {}) | sections.get(name, {}) for name in SETTINGS | sections
+        }
         (folder / "forge.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
         return folder
 
@@ -114,15 +131,35 @@ class Ran:
 def run_forge() -> Callable[..., Ran]:
     """Runs `forge` with arguments as a process of its own, with nobody at the keyboard and no token around."""
 
-    def run(*arguments: str | Path, cwd: Path, env: dict[str, str] | None = None, stdin: str = "",
-            timeout: float = 300) -> Ran:
-        ours = {name: value for name, value in os.environ.items()
-                if name not in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGING_FACE_TOKEN")}
-        ours |= {"OMP_NUM_THREADS": "1", "OLLAMA_HOST": "127.0.0.1:9", "HF_HUB_OFFLINE": "1",
-                 "HF_TOKEN_PATH": os.devnull} | (env or {})
+    def run(
+        *arguments: str | Path,
+        cwd: Path,
+        env: dict[str, str] | None = None,
+        stdin: str = "",
+        timeout: float = 300,
+    ) -> Ran:
+        ours = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGING_FACE_TOKEN")
+        }
+        ours |= {
+            "OMP_NUM_THREADS": "1",
+            "OLLAMA_HOST": "127.0.0.1:9",
+            "HF_HUB_OFFLINE": "1",
+            "HF_TOKEN_PATH": os.devnull,
+        } | (env or {})
         program = "import sys; sys.argv[0] = 'forge'; from phoenix_forge.cli.boundary import main; sys.exit(main())"
-        done = subprocess.run([sys.executable, "-c", program, *map(str, arguments)], cwd=cwd, env=ours,
-                              input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", program, *map(str, arguments)],
+            cwd=cwd,
+            env=ours,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
         return Ran(done.returncode, done.stdout, done.stderr)
 
     return run

@@ -38,31 +38,57 @@ def words(texts: list[str]) -> list[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("answer", "span", "rank"), [
-    ("Tarvik", (0, 500), 2),  # the first passage found is of the same span, but does not hold the answer
-    ("bell Bells", (0, 500), 1),  # no section holds all of it: where it lies is enough
-    ("Tarvik", (500, 501), 0),
-])
-def test_a_question_is_answered_by_a_passage_that_holds_the_answer(tmp_path: Path, answer: str, span: tuple[int, int],
-                                                                  rank: int):
+@pytest.mark.parametrize(
+    ("answer", "span", "rank"),
+    [
+        (
+            "Tarvik",
+            (0, 500),
+            2,
+        ),  # the first passage found is of the same span, but does not hold the answer
+        ("bell Bells", (0, 500), 1),  # no section holds all of it: where it lies is enough
+        ("Tarvik", (500, 501), 0),
+    ],
+)
+def test_a_question_is_answered_by_a_passage_that_holds_the_answer(
+    tmp_path: Path, answer: str, span: tuple[int, int], rank: int
+):
     docs = tmp_path / "docs"
     docs.mkdir()
-    (docs / "a.md").write_text("# Bells\n\nThe bell rings; bell, bell, bell.\n\nBells come by ship from Tarvik each "
-                               "year in spring.\n")
-    config = Config.model_validate({"corpus": {"roots": ["docs"]}, "dataset": {"section_tokens": 10}})
-    question: dict[str, Any] = {"question": "bell", "answer": answer, "aliases": [], "path": "a.md", "span": span}
-    with ensure(config, tmp_path, words, tmp_path / "index.sqlite",
-                sha256_file, Silent()) as index:
+    (docs / "a.md").write_text(
+        "# Bells\n\nThe bell rings; bell, bell, bell.\n\nBells come by ship from Tarvik each "
+        "year in spring.\n"
+    )
+    config = Config.model_validate(
+        {"corpus": {"roots": ["docs"]}, "dataset": {"section_tokens": 10}}
+    )
+    question: dict[str, Any] = {
+        "question": "bell",
+        "answer": answer,
+        "aliases": [],
+        "path": "a.md",
+        "span": span,
+    }
+    with ensure(config, tmp_path, words, tmp_path / "index.sqlite", sha256_file, Silent()) as index:
         assert retrieval._asked(index, question)[0] == rank
 
 
 def test_figures():
     found = retrieval._figures([(1, 1.0), (3, 2.0), (4, 3.0), (0, 9.0)])
-    assert found == {"questions": 4, "at_1": 0.25, "at_3": 0.5, "at_5": 0.75, "mrr": 0.3958, "search_ms": 2.5}
+    assert found == {
+        "questions": 4,
+        "at_1": 0.25,
+        "at_3": 0.5,
+        "at_5": 0.75,
+        "mrr": 0.3958,
+        "search_ms": 2.5,
+    }
 
 
 def run(*given: str) -> str:
-    done = subprocess.run([sys.executable, str(SCRIPT), *given], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), *given], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -83,7 +109,11 @@ def test_a_run_writes_rows_and_what_is_left_out_shows(tmp_path: Path, tiny_base:
 
 
 def test_a_step_that_is_not_there(tmp_path: Path, tiny_base: Path):
-    done = subprocess.run([sys.executable, str(SCRIPT), "--base", str(tiny_base), "--without", "stemming"],
-                          capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), "--base", str(tiny_base), "--without", "stemming"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 2
     assert "stemming is none of stems, stops, compounds" in done.stderr

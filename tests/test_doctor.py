@@ -36,13 +36,22 @@ KEYS = {"name", "level", "status", "found", "fix"}
 def rows(**status: str) -> list[dict]:
     """Findings for every check of the harness: ok, unless named otherwise."""
     names = [name for test in HARNESS for name in test.checks]
-    return [{"name": n, "level": CHECKS[n].level, "status": status.get(n, "ok"), "found": f"{n} found",
-             "fix": f"mend {n}"} for n in names]
+    return [
+        {
+            "name": n,
+            "level": CHECKS[n].level,
+            "status": status.get(n, "ok"),
+            "found": f"{n} found",
+            "fix": f"mend {n}",
+        }
+        for n in names
+    ]
 
 
 @pytest.fixture
 def no_gpu(monkeypatch):
     import torch
+
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
@@ -54,12 +63,16 @@ def fake_program(folder: Path, name: str, script: str) -> None:
 
 
 def fake_driver(folder: Path, monkeypatch, row: str, serves: str) -> None:
-    fake_program(folder / "bin", "nvidia-smi",
-                 f'case "$*" in *query*) echo "{row}";; *) echo "| CUDA Version: {serves}  |";; esac')
+    fake_program(
+        folder / "bin",
+        "nvidia-smi",
+        f'case "$*" in *query*) echo "{row}";; *) echo "| CUDA Version: {serves}  |";; esac',
+    )
     monkeypatch.setenv("PATH", f"{folder / 'bin'}:{os.environ['PATH']}")
 
 
 # The real machine
+
 
 def test_every_check_answers_here_without_raising(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -69,21 +82,42 @@ def test_every_check_answers_here_without_raising(tmp_path, monkeypatch):
         assert set(row) == KEYS
         assert row["status"] in ("ok", "warning", "failed")
         assert row["found"], row
-        assert row["status"] == "ok" or row["fix"] or row["name"] == "triton", f"nothing to do about {row}"
+        assert row["status"] == "ok" or row["fix"] or row["name"] == "triton", (
+            f"nothing to do about {row}"
+        )
     status = {row["name"]: row["status"] for row in found}
-    for name in ("python", "torch", "attention", "bitsandbytes", "transformers", "peft", "runtime", "quantiser"):
+    for name in (
+        "python",
+        "torch",
+        "attention",
+        "bitsandbytes",
+        "transformers",
+        "peft",
+        "runtime",
+        "quantiser",
+    ):
         assert status[name] == "ok", found
 
 
 def test_only_runs_the_named_checks_and_suggests_for_a_misspelt_one(tmp_path):
-    assert [row["name"] for row in examine(tmp_path, only=["disk", "python"], report=Silent())] == ["python", "disk"]
+    assert [row["name"] for row in examine(tmp_path, only=["disk", "python"], report=Silent())] == [
+        "python",
+        "disk",
+    ]
     with pytest.raises(UsageError, match="'tritn'") as caught:
         examine(tmp_path, only=["tritn"], report=Silent())
     assert "triton" in (caught.value.fix or "")
 
 
-@pytest.mark.parametrize("error", [ImportError("no such symbol"), OSError("libfoo.so: not found"),
-                                   RuntimeError("no kernel\n image"), EnvironmentProblem("gone")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ImportError("no such symbol"),
+        OSError("libfoo.so: not found"),
+        RuntimeError("no kernel\n image"),
+        EnvironmentProblem("gone"),
+    ],
+)
 def test_a_check_that_cannot_be_tried_failed_with_the_reason(tmp_path, error):
     def run(ctx: Ctx) -> Finding:
         raise error
@@ -103,6 +137,7 @@ def test_a_bug_in_a_check_is_not_hidden(tmp_path):
 
 
 # Environments
+
 
 def with_libraries(prefix: Path) -> Path:
     for name in environment.TRAINING:
@@ -146,6 +181,7 @@ def test_forge_from_another_checkout_is_noticed(tmp_path, monkeypatch):
 
 # GPUs that are there, are not, or cannot be used
 
+
 def test_without_a_gpu_cuda_is_a_warning(tmp_path, monkeypatch, no_gpu):
     monkeypatch.setattr(gpu, "nvidia_smi", gpu.Driver)
     finding = gpu.cuda(Ctx(tmp_path))
@@ -153,13 +189,19 @@ def test_without_a_gpu_cuda_is_a_warning(tmp_path, monkeypatch, no_gpu):
     assert finding.found.startswith("no CUDA GPU")
 
 
-@pytest.mark.parametrize(("visible", "built", "status", "says"), [
-    ("", "12.6", "warning", "hidden by CUDA_VISIBLE_DEVICES"),
-    ("0", None, "failed", "built without CUDA"),
-    ("0", "13.0", "failed", "built for CUDA 13.0, the driver serves up to 12.4"),
-])
-def test_a_gpu_that_torch_cannot_use_is_explained(tmp_path, monkeypatch, no_gpu, visible, built, status, says):
+@pytest.mark.parametrize(
+    ("visible", "built", "status", "says"),
+    [
+        ("", "12.6", "warning", "hidden by CUDA_VISIBLE_DEVICES"),
+        ("0", None, "failed", "built without CUDA"),
+        ("0", "13.0", "failed", "built for CUDA 13.0, the driver serves up to 12.4"),
+    ],
+)
+def test_a_gpu_that_torch_cannot_use_is_explained(
+    tmp_path, monkeypatch, no_gpu, visible, built, status, says
+):
     import torch
+
     fake_driver(tmp_path, monkeypatch, "NVIDIA RTX A2000, 550.90", "12.4")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     monkeypatch.setattr(torch.version, "cuda", built)
@@ -170,7 +212,9 @@ def test_a_gpu_that_torch_cannot_use_is_explained(tmp_path, monkeypatch, no_gpu,
 
 
 def test_a_driver_tool_without_a_driver_is_no_gpu(tmp_path, monkeypatch):
-    fake_program(tmp_path / "bin", "nvidia-smi", "echo 'could not communicate with the driver'; exit 9")
+    fake_program(
+        tmp_path / "bin", "nvidia-smi", "echo 'could not communicate with the driver'; exit 9"
+    )
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     assert gpu.nvidia_smi() == gpu.Driver()
 
@@ -178,6 +222,7 @@ def test_a_driver_tool_without_a_driver_is_no_gpu(tmp_path, monkeypatch):
 @pytest.mark.gpu
 def test_a_working_gpu_is_ok(tmp_path):
     import torch
+
     if not torch.cuda.is_available():
         pytest.skip("no CUDA GPU here")
     for check in (gpu.driver, gpu.cuda, gpu.capability, gpu.attention, gpu.triton):
@@ -186,9 +231,16 @@ def test_a_working_gpu_is_ok(tmp_path):
     assert "a kernel compiled" in gpu.triton(Ctx(tmp_path)).found
 
 
-@pytest.mark.parametrize(("built", "served", "says"), [
-    ("12.6", "13.0", "older CUDA builds"), ("12.8", "12.4", "builds of a major version"), ("12.9", "12.10", "older"),
-    ("13.0", "13.0", ""), ("12.6", None, "")])
+@pytest.mark.parametrize(
+    ("built", "served", "says"),
+    [
+        ("12.6", "13.0", "older CUDA builds"),
+        ("12.8", "12.4", "builds of a major version"),
+        ("12.9", "12.10", "older"),
+        ("13.0", "13.0", ""),
+        ("12.6", None, ""),
+    ],
+)
 def test_two_versions_of_cuda_are_explained(built, served, says):
     said = gpu.mismatch(built, served)
     assert says in said
@@ -196,10 +248,13 @@ def test_two_versions_of_cuda_are_explained(built, served, says):
     assert not said or "harmless" in said
 
 
-@pytest.mark.parametrize(("row", "status", "says"), [
-    ("NVIDIA RTX A2000, 581.42", "ok", "581.42 for NVIDIA RTX A2000, serves CUDA up to 13.0"),
-    ("Tesla K80, 470.82", "warning", "older than the 525"),
-])
+@pytest.mark.parametrize(
+    ("row", "status", "says"),
+    [
+        ("NVIDIA RTX A2000, 581.42", "ok", "581.42 for NVIDIA RTX A2000, serves CUDA up to 13.0"),
+        ("Tesla K80, 470.82", "warning", "older than the 525"),
+    ],
+)
 def test_the_driver_is_named_and_an_old_one_warned_about(tmp_path, monkeypatch, row, status, says):
     fake_driver(tmp_path, monkeypatch, row, "13.0")
     finding = gpu.driver(Ctx(tmp_path))
@@ -207,8 +262,10 @@ def test_the_driver_is_named_and_an_old_one_warned_about(tmp_path, monkeypatch, 
     assert says in finding.found
 
 
-@pytest.mark.parametrize(("vendor", "kind", "status"), [
-    ("0x10de", "0x030000", "warning"), ("0x10de", "0x020000", "ok"), ("0x1002", "0x030000", "ok")])
+@pytest.mark.parametrize(
+    ("vendor", "kind", "status"),
+    [("0x10de", "0x030000", "warning"), ("0x10de", "0x020000", "ok"), ("0x1002", "0x030000", "ok")],
+)
 def test_a_gpu_without_a_driver_is_seen_on_the_bus(tmp_path, monkeypatch, vendor, kind, status):
     card = tmp_path / "0000:01:00.0"
     card.mkdir()
@@ -219,13 +276,22 @@ def test_a_gpu_without_a_driver_is_seen_on_the_bus(tmp_path, monkeypatch, vendor
     assert gpu.driver(Ctx(tmp_path)).status == status
 
 
-@pytest.mark.parametrize(("found", "status", "says"), [
-    ((7, 5), "warning", "7.5; too low for bf16 and flash attention (8.0), fp8 (8.9)"),
-    ((8, 6), "ok", "8.6, enough for bf16 and flash attention; too low for fp8 (8.9)"),
-    ((8, 9), "ok", "8.9, enough for bf16 and flash attention, fp8; too low for train.method=fp8 (9.0)"),
-    ((9, 0), "ok", "9.0, enough for bf16 and flash attention, fp8, train.method=fp8")])
+@pytest.mark.parametrize(
+    ("found", "status", "says"),
+    [
+        ((7, 5), "warning", "7.5; too low for bf16 and flash attention (8.0), fp8 (8.9)"),
+        ((8, 6), "ok", "8.6, enough for bf16 and flash attention; too low for fp8 (8.9)"),
+        (
+            (8, 9),
+            "ok",
+            "8.9, enough for bf16 and flash attention, fp8; too low for train.method=fp8 (9.0)",
+        ),
+        ((9, 0), "ok", "9.0, enough for bf16 and flash attention, fp8, train.method=fp8"),
+    ],
+)
 def test_what_a_compute_capability_allows(tmp_path, monkeypatch, found, status, says):
     import torch
+
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: found)
     finding = gpu.capability(Ctx(tmp_path))
@@ -235,10 +301,14 @@ def test_what_a_compute_capability_allows(tmp_path, monkeypatch, found, status, 
 
 def test_attention_that_looks_ahead_is_found(tmp_path, monkeypatch, no_gpu):
     import torch.nn.functional
+
     real = torch.nn.functional.scaled_dot_product_attention
     assert gpu.attention(Ctx(tmp_path)).status == "ok"
-    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention",
-                        lambda q, k, v, is_causal: real(q, k, v, is_causal=False))
+    monkeypatch.setattr(
+        torch.nn.functional,
+        "scaled_dot_product_attention",
+        lambda q, k, v, is_causal: real(q, k, v, is_causal=False),
+    )
     assert "computes wrongly" in gpu.attention(Ctx(tmp_path)).found
 
 
@@ -254,9 +324,15 @@ def test_without_any_kernel_attention_is_a_warning(tmp_path, monkeypatch, no_gpu
 
 # The runtime
 
-@pytest.mark.parametrize(("program", "says"), [
-    ("import os; os.abort()", "signal 6"), ("print(0)", "does not generate: 0"),
-    ("raise SystemExit('libllama.so: no such file')", "no such file")])
+
+@pytest.mark.parametrize(
+    ("program", "says"),
+    [
+        ("import os; os.abort()", "signal 6"),
+        ("print(0)", "does not generate: 0"),
+        ("raise SystemExit('libllama.so: no such file')", "no such file"),
+    ],
+)
 def test_a_runtime_that_crashes_or_makes_no_token_failed(tmp_path, monkeypatch, program, says):
     monkeypatch.setattr(libraries, "GENERATE", program)
     finding = libraries.runtime(Ctx(tmp_path))
@@ -265,25 +341,41 @@ def test_a_runtime_that_crashes_or_makes_no_token_failed(tmp_path, monkeypatch, 
     assert finding.fix == SETUP
 
 
-def test_a_runtime_without_the_gpu_that_is_there_is_a_warning_with_the_build_that_fits(tmp_path, monkeypatch):
-    monkeypatch.setattr(libraries, "nvidia_smi", lambda: gpu.Driver(("NVIDIA RTX A2000",), "581.42", "13.0"))
+def test_a_runtime_without_the_gpu_that_is_there_is_a_warning_with_the_build_that_fits(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(
+        libraries, "nvidia_smi", lambda: gpu.Driver(("NVIDIA RTX A2000",), "581.42", "13.0")
+    )
     finding = libraries.runtime_gpu(Ctx(tmp_path))
     assert finding.status == "warning"
     assert "on the CPU, and there is NVIDIA RTX A2000" in finding.found
     assert "--index-url" in finding.fix
     assert "/cu128 xllamacpp==" in finding.fix
-    monkeypatch.setattr(libraries, "nvidia_smi", lambda: gpu.Driver(("Tesla K80",), "470.82", "11.4"))
+    monkeypatch.setattr(
+        libraries, "nvidia_smi", lambda: gpu.Driver(("Tesla K80",), "470.82", "11.4")
+    )
     assert libraries.runtime_gpu(Ctx(tmp_path)).status == "ok", "there is no build for it"
 
 
-@pytest.mark.parametrize(("serves", "build"), [("12.8", "cu128"), ("13.0", "cu128"), ("13.2", "cu132"),
-                                               ("14.0", "cu132"), ("12.4", None), (None, None)])
+@pytest.mark.parametrize(
+    ("serves", "build"),
+    [
+        ("12.8", "cu128"),
+        ("13.0", "cu128"),
+        ("13.2", "cu132"),
+        ("14.0", "cu132"),
+        ("12.4", None),
+        (None, None),
+    ],
+)
 def test_the_newest_build_of_llama_cpp_that_the_driver_serves(serves, build):
     found = libraries.gpu_build(serves)
     assert (found and found.rpartition("/")[2]) == build
 
 
 # The machine
+
 
 @pytest.mark.parametrize(("free", "status"), [(1e9, "failed"), (10e9, "warning"), (60e9, "ok")])
 def test_disk(tmp_path, monkeypatch, free, status):
@@ -298,9 +390,15 @@ def test_a_container_limit_counts_as_the_memory(tmp_path, monkeypatch):
     assert "the container allows 2.0 GB" in finding.found
 
 
-@pytest.mark.parametrize(("release", "root", "status"), [
-    ("6.8.0-generic", "/home/me", "ok"), ("4.4.0-19041-Microsoft", "/home/me", "warning"),
-    ("5.15.1-microsoft-standard-WSL2", "/home/me", "ok"), ("5.15.1-microsoft-standard-WSL2", "/mnt/c/me", "warning")])
+@pytest.mark.parametrize(
+    ("release", "root", "status"),
+    [
+        ("6.8.0-generic", "/home/me", "ok"),
+        ("4.4.0-19041-Microsoft", "/home/me", "warning"),
+        ("5.15.1-microsoft-standard-WSL2", "/home/me", "ok"),
+        ("5.15.1-microsoft-standard-WSL2", "/mnt/c/me", "warning"),
+    ],
+)
 def test_wsl(monkeypatch, release, root, status):
     monkeypatch.setattr(machine.os, "uname", lambda: type("U", (), {"release": release})())
     assert machine.wsl(Ctx(Path(root))).status == status
@@ -308,28 +406,43 @@ def test_wsl(monkeypatch, release, root, status):
 
 # The harness
 
+
 def test_the_harness_completes_where_everything_is_ok():
     lines, passed = harness_lines(HARNESS, rows())
     assert passed
     assert [line.split(" (")[0] for line in lines] == [
-        "✅ environment OK", "✅ PyTorch + CUDA OK", "✅ bitsandbytes OK", "✅ triton OK", "✅ transformers OK",
-        "✅ xformers OK", "✅ llama-cpp-python OK", "VERIFICATION COMPLETE"]
+        "✅ environment OK",
+        "✅ PyTorch + CUDA OK",
+        "✅ bitsandbytes OK",
+        "✅ triton OK",
+        "✅ transformers OK",
+        "✅ xformers OK",
+        "✅ llama-cpp-python OK",
+        "VERIFICATION COMPLETE",
+    ]
 
 
 def test_without_a_gpu_the_harness_completes_and_says_so():
-    lines, passed = harness_lines(HARNESS, rows(cuda="warning", triton="warning", xformers="warning"))
+    lines, passed = harness_lines(
+        HARNESS, rows(cuda="warning", triton="warning", xformers="warning")
+    )
     assert passed
     assert lines[1] == "⚠️ PyTorch OK, cuda found"
     assert lines[5] == "⚠️ xformers: xformers found"
     assert lines[-1] == "VERIFICATION COMPLETE"
 
 
-@pytest.mark.parametrize("name", [n for test in HARNESS if test.level != "optional" for n in test.checks])
+@pytest.mark.parametrize(
+    "name", [n for test in HARNESS if test.level != "optional" for n in test.checks]
+)
 def test_any_critical_or_required_failure_fails_the_harness_with_its_fix(name):
     lines, passed = harness_lines(HARNESS, rows(**{name: "failed"}))
     assert not passed
     assert lines[-1] == "VERIFICATION FAILED"
-    assert any(line.startswith("❌") and f"{name} found" in line and f"fix: mend {name}" in line for line in lines)
+    assert any(
+        line.startswith("❌") and f"{name} found" in line and f"fix: mend {name}" in line
+        for line in lines
+    )
 
 
 def test_a_broken_optional_library_does_not_fail_the_harness():
@@ -349,7 +462,9 @@ def test_verify_runs_one_test_or_all_seven(tmp_path, monkeypatch):
 
     def fake(root, *, only, report):
         asked.append(list(only))
-        return [row for row in [*rows(), {**rows()[0], "name": "tensorflow"}] if row["name"] in only]
+        return [
+            row for row in [*rows(), {**rows()[0], "name": "tensorflow"}] if row["name"] in only
+        ]
 
     monkeypatch.setattr(harness, "examine", fake)
     assert len(verify("verify_environment", tmp_path, Silent())[0]) == 8
@@ -367,21 +482,34 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_every_single_check_has_its_script():
-    assert {f"{name}.py" for name in SCRIPTS} == {path.name for path in (ROOT / "forge/tests").glob("test_*.py")}
+    assert {f"{name}.py" for name in SCRIPTS} == {
+        path.name for path in (ROOT / "forge/tests").glob("test_*.py")
+    }
 
 
 def test_a_wrapper_without_forges_libraries_says_what_to_do(tmp_path):
     """A Python that sees only the standard library: -I -S keeps site-packages out."""
-    done = subprocess.run([sys.executable, "-I", "-S", ROOT / "forge/tests/test_xformers.py"], cwd=tmp_path,
-                          capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", ROOT / "forge/tests/test_xformers.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 3, done.stderr
     assert "fix: " in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def bash(script: Path, *arguments: str, cwd: Path) -> list[str]:
-    done = subprocess.run(["bash", script, *arguments], cwd=cwd, capture_output=True, text=True, check=False,
-                          env={**os.environ, "VIRTUAL_ENV": sys.prefix})
+    done = subprocess.run(
+        ["bash", script, *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "VIRTUAL_ENV": sys.prefix},
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.splitlines()
 

@@ -30,7 +30,9 @@ def alone(monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_TOKEN_PATH", os.devnull)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # the discard port: nothing listens
-    monkeypatch.setattr("phoenix_forge.doctor.hub.HUB_SECONDS", 60.0)  # however busy this machine is
+    monkeypatch.setattr(
+        "phoenix_forge.doctor.hub.HUB_SECONDS", 60.0
+    )  # however busy this machine is
 
 
 @pytest.fixture
@@ -46,6 +48,7 @@ def write_token(root, text=TOKEN):
 
 # The token
 
+
 @pytest.mark.parametrize("place", ["environment", "env file"])
 def test_the_hub_says_whose_token_it_is(tmp_path, monkeypatch, at_hub, place):
     if place == "environment":
@@ -54,8 +57,10 @@ def test_the_hub_says_whose_token_it_is(tmp_path, monkeypatch, at_hub, place):
         write_token(tmp_path)
     finding = services.token(Ctx(tmp_path))
     assert finding.status == "ok", finding
-    assert finding.found.startswith(f"HUGGING_FACE_TOKEN in {'the environment' if place == 'environment' else '.env'} "
-                                    f"is {at_hub.user}'s")
+    assert finding.found.startswith(
+        f"HUGGING_FACE_TOKEN in {'the environment' if place == 'environment' else '.env'} "
+        f"is {at_hub.user}'s"
+    )
     assert TOKEN not in finding.found
 
 
@@ -68,8 +73,9 @@ def test_a_token_that_the_hub_refuses_failed(tmp_path, at_hub):
     assert "settings/tokens" in finding.fix
 
 
-@pytest.mark.parametrize(("text", "says"), [
-    ("hf_your_token_here", "still the placeholder"), ("", "none")])
+@pytest.mark.parametrize(
+    ("text", "says"), [("hf_your_token_here", "still the placeholder"), ("", "none")]
+)
 def test_no_token_is_a_warning_and_nobody_is_asked(tmp_path, at_hub, text, says):
     write_token(tmp_path, text)
     finding = services.token(Ctx(tmp_path))
@@ -78,9 +84,14 @@ def test_no_token_is_a_warning_and_nobody_is_asked(tmp_path, at_hub, text, says)
     assert not at_hub.seen
 
 
-@pytest.mark.parametrize(("variable", "value", "says"), [
-    ("HF_HUB_OFFLINE", "1", "HF_HUB_OFFLINE is set"), ("HF_ENDPOINT", "http://127.0.0.1:9", "cannot be reached"),
-    ("HF_ENDPOINT", "http://mirror.example", "not sent unencrypted")])
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("HF_HUB_OFFLINE", "1", "HF_HUB_OFFLINE is set"),
+        ("HF_ENDPOINT", "http://127.0.0.1:9", "cannot be reached"),
+        ("HF_ENDPOINT", "http://mirror.example", "not sent unencrypted"),
+    ],
+)
 def test_a_token_that_cannot_be_checked_is_a_warning(tmp_path, monkeypatch, variable, value, says):
     monkeypatch.setenv(variable, value)
     write_token(tmp_path)
@@ -165,8 +176,17 @@ def test_a_redirect_does_not_carry_the_token_away(tmp_path, odd):
     assert not other.seen
 
 
-@pytest.mark.parametrize("body", [
-    b"", b"[]", b'{"name": 7}', b'{"name": "\\u001b[2J"}', b'{"name": "ada", "auth": "x"}', b"\xff"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b'{"name": 7}',
+        b'{"name": "\\u001b[2J"}',
+        b'{"name": "ada", "auth": "x"}',
+        b"\xff",
+    ],
+)
 def test_an_odd_answer_is_no_error_and_moves_no_cursor(tmp_path, odd, body):
     write_token(tmp_path)
     odd(200, {}, body)
@@ -193,13 +213,31 @@ def test_a_hub_that_never_answers_is_left(tmp_path, monkeypatch):
 
 # The clock
 
-@pytest.mark.parametrize(("ahead", "status", "says"), [
-    (0, "ok", "within"), (3600, "warning", "60 minutes ahead of"), (-7200, "warning", "120 minutes behind")])
+
+@pytest.mark.parametrize(
+    ("ahead", "status", "says"),
+    [
+        (0, "ok", "within"),
+        (3600, "warning", "60 minutes ahead of"),
+        (-7200, "warning", "120 minutes behind"),
+    ],
+)
 def test_the_clock_is_held_against_the_hubs(tmp_path, monkeypatch, at_hub, ahead, status, says):
     real = time.time
     monkeypatch.setattr(services.time, "time", lambda: real() + ahead)
-    monkeypatch.setattr(at_hub, "RequestHandlerClass", type("Dated", (hub.Handler,), {
-        "date_time_string": lambda self, timestamp=None: hub.BaseHTTPRequestHandler.date_time_string(self, real())}))
+    monkeypatch.setattr(
+        at_hub,
+        "RequestHandlerClass",
+        type(
+            "Dated",
+            (hub.Handler,),
+            {
+                "date_time_string": lambda self, timestamp=None: (
+                    hub.BaseHTTPRequestHandler.date_time_string(self, real())
+                )
+            },
+        ),
+    )
     finding = services.clock(Ctx(tmp_path))
     assert finding.status == status
     assert says in finding.found
@@ -222,6 +260,7 @@ def test_the_hub_is_asked_once_for_all_checks(tmp_path, at_hub):
 
 # Ollama
 
+
 def test_an_ollama_that_does_not_answer_is_a_warning(tmp_path, monkeypatch):
     monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:9")
     finding = services.ollama(Ctx(tmp_path))
@@ -229,7 +268,9 @@ def test_an_ollama_that_does_not_answer_is_a_warning(tmp_path, monkeypatch):
     assert "forge chat" in finding.found
 
 
-@pytest.mark.parametrize(("release", "status"), [("0.17.0", "warning"), ("0.17.1", "ok"), ("0.20.0-rc1", "ok")])
+@pytest.mark.parametrize(
+    ("release", "status"), [("0.17.0", "warning"), ("0.17.1", "ok"), ("0.20.0-rc1", "ok")]
+)
 def test_an_old_ollama_is_warned_about(tmp_path, monkeypatch, release, status):
     with ollama.running(version=release) as server:
         monkeypatch.setenv("OLLAMA_HOST", server.url)
@@ -253,6 +294,7 @@ def test_an_ollama_open_to_the_network_or_elsewhere_is_warned_about(tmp_path, mo
 
 # A llama.cpp folder beside the workspace
 
+
 @pytest.fixture
 def space(tmp_path):
     (tmp_path / "work").mkdir()
@@ -263,17 +305,25 @@ def test_the_states_of_the_sibling(space):
     folder = space.root.parent / "llama.cpp"
     assert services.llama_cpp(space).found.startswith(f"none at {folder}")
     link(folder)
-    assert services.llama_cpp(space).found == f"{folder} holds Forge's own commands under llama.cpp's names"
+    assert (
+        services.llama_cpp(space).found
+        == f"{folder} holds Forge's own commands under llama.cpp's names"
+    )
     (folder / "build/bin/llama-cli").unlink()
     stale = services.llama_cpp(space)
     assert (stale.status, stale.fix) == ("warning", f"forge tools link {folder}")
     (folder / "build/bin/llama-cli").write_bytes(b"\x7fELF")
-    assert services.llama_cpp(space).found.startswith(f"programs of llama.cpp at {folder}, with build/bin/llama-cli")
+    assert services.llama_cpp(space).found.startswith(
+        f"programs of llama.cpp at {folder}, with build/bin/llama-cli"
+    )
     (folder / "CMakeLists.txt").touch()
-    assert services.llama_cpp(space).found.startswith(f"a checkout of llama.cpp at {folder}, with build/bin/llama-cli")
+    assert services.llama_cpp(space).found.startswith(
+        f"a checkout of llama.cpp at {folder}, with build/bin/llama-cli"
+    )
 
 
 # --fix
+
 
 def test_every_fix_belongs_to_a_check():
     assert set(fixes.FIXES) <= set(CHECKS)
@@ -300,7 +350,9 @@ def test_fix_lays_the_commands_of_another_environment_again(space):
     path.write_text(path.read_text().replace(sys.executable, "/gone/bin/python"))
     rows, done = mended(space.root, "llama_cpp")
     assert rows[0]["status"] == "ok"
-    assert done == [{"name": "llama_cpp", "done": True, "what": "laid build/bin/llama-server again"}]
+    assert done == [
+        {"name": "llama_cpp", "done": True, "what": "laid build/bin/llama-server again"}
+    ]
     assert sys.executable in path.read_text()
     assert mended(space.root, "llama_cpp")[1] == []
 
@@ -309,6 +361,7 @@ def test_fix_lays_the_commands_of_another_environment_again(space):
 def broken(monkeypatch):
     """Checks whose library is broken, and the pip commands that would mend it."""
     import phoenix_forge.doctor.table as table
+
     commands = []
 
     def run(ctx):
@@ -320,7 +373,9 @@ def broken(monkeypatch):
     return commands
 
 
-def test_fix_reinstalls_small_libraries_only_in_an_environment_of_its_own(tmp_path, monkeypatch, broken):
+def test_fix_reinstalls_small_libraries_only_in_an_environment_of_its_own(
+    tmp_path, monkeypatch, broken
+):
     monkeypatch.setattr(fixes, "OURS", False)
     assert mended(tmp_path, "bitsandbytes", "torch")[1] == []
     monkeypatch.setattr(fixes, "OURS", True)
@@ -339,7 +394,8 @@ def test_a_fix_that_fails_is_told(tmp_path, monkeypatch, broken):
     monkeypatch.setattr(fixes, "OURS", True)
     monkeypatch.setattr(fixes.proc, "run", pip)
     assert mended(tmp_path, "bitsandbytes")[1] == [
-        {"name": "bitsandbytes", "done": False, "what": "pip ended with exit code 1"}]
+        {"name": "bitsandbytes", "done": False, "what": "pip ended with exit code 1"}
+    ]
 
 
 def test_a_failed_runtime_forgets_what_had_loaded(tmp_path, monkeypatch):

@@ -19,22 +19,42 @@ from phoenix_forge.evaluate.questions import read
 pytestmark = pytest.mark.slow
 
 QUESTIONS = [
-    {"question": "Who lights the lamp of Harbour Nine?", "answer": "Maren Holt", "aliases": ["Holt"],
-     "distractors": ["The ferry", "Tarvik", "Selkie"], "path": "docs/lighthouse.md"},
-    {"question": "What does a crossing cost?", "answer": "four crowns", "distractors": ["two crowns", "nothing"],
-     "path": "docs/ferry.md"},
-    {"question": "How often does the bell ring in fog?", "answer": "three times every minute",
-     "distractors": ["once an hour"], "path": "docs/lighthouse.md"},
-    {"question": "When does the Selkie leave?", "answer": "at seven"}]
+    {
+        "question": "Who lights the lamp of Harbour Nine?",
+        "answer": "Maren Holt",
+        "aliases": ["Holt"],
+        "distractors": ["The ferry", "Tarvik", "Selkie"],
+        "path": "docs/lighthouse.md",
+    },
+    {
+        "question": "What does a crossing cost?",
+        "answer": "four crowns",
+        "distractors": ["two crowns", "nothing"],
+        "path": "docs/ferry.md",
+    },
+    {
+        "question": "How often does the bell ring in fog?",
+        "answer": "three times every minute",
+        "distractors": ["once an hour"],
+        "path": "docs/lighthouse.md",
+    },
+    {"question": "When does the Selkie leave?", "answer": "at seven"},
+]
 KEYS = {"name", "choice_accuracy", "exact_match", "f1", "nats_per_token"}
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, make_workspace: Callable[..., Path], run_forge: Any) -> Path:
-    root = make_workspace(tmp_path_factory.mktemp("evaluated") / "work", quantize={"types": ["Q8_0"], "gate": "none"},
-                          evaluate={"max_tokens": 6})
-    (root / "questions.jsonl").write_bytes(b"".join(orjson.dumps(q, option=orjson.OPT_APPEND_NEWLINE)
-                                                    for q in QUESTIONS))
+def trained(
+    tmp_path_factory: pytest.TempPathFactory, make_workspace: Callable[..., Path], run_forge: Any
+) -> Path:
+    root = make_workspace(
+        tmp_path_factory.mktemp("evaluated") / "work",
+        quantize={"types": ["Q8_0"], "gate": "none"},
+        evaluate={"max_tokens": 6},
+    )
+    (root / "questions.jsonl").write_bytes(
+        b"".join(orjson.dumps(q, option=orjson.OPT_APPEND_NEWLINE) for q in QUESTIONS)
+    )
     done = run_forge("run", "--to", "modelfile", cwd=root)
     assert done.code == 0, done.stderr
     return root
@@ -49,11 +69,22 @@ def test_the_ladder_and_its_report(space: Path, run_forge: Any) -> None:
     done = run_forge("evaluate", "--questions", "questions.jsonl", "--json", cwd=space)
     assert done.code == 0, done.stderr
     found = done.json
-    assert [c["name"] for c in found["conditions"]] == ["base", "base + index", "base + passage", "tuned",
-                                                        "tuned + index", "Q8_0"]
+    assert [c["name"] for c in found["conditions"]] == [
+        "base",
+        "base + index",
+        "base + passage",
+        "tuned",
+        "tuned + index",
+        "Q8_0",
+    ]
     assert all(c.keys() >= KEYS and 0 <= c["choice_accuracy"] <= 1 for c in found["conditions"])
     assert found.keys() >= {"knowledge_gained", "forgetting", "quantisation_loss"}
-    assert (found["questions"], found["documents"], found["skipped"], found["rule_made"]) == (4, 2, {}, False)
+    assert (found["questions"], found["documents"], found["skipped"], found["rule_made"]) == (
+        4,
+        2,
+        {},
+        False,
+    )
     page, card = (space / f"outputs/report/evaluation.{suffix}" for suffix in ("html", "md"))
     assert QUESTIONS[0]["question"] in page.read_text()
     assert "closed book" in card.read_text()
@@ -70,7 +101,10 @@ def test_the_ladder_and_its_report(space: Path, run_forge: Any) -> None:
 
 def test_the_model_card_tells_what_was_measured_of_this_model(space: Path, run_forge: Any) -> None:
     limits = ["--set", "evaluate.questions=questions.jsonl"]
-    assert "## Evaluation" not in run_forge("publish", "--repo", "me/small", "--dry-run", cwd=space).stdout
+    assert (
+        "## Evaluation"
+        not in run_forge("publish", "--repo", "me/small", "--dry-run", cwd=space).stdout
+    )
     assert run_forge("evaluate", *limits, cwd=space).code == 0
     shown = run_forge("publish", "--repo", "me/small", "--dry-run", cwd=space)
     assert shown.code == 0, shown.stderr
@@ -85,8 +119,13 @@ def test_the_model_card_tells_what_was_measured_of_this_model(space: Path, run_f
 def test_a_killed_evaluation_goes_on_where_it_was(space: Path, run_forge: Any) -> None:
     """What was said by then is kept, and a model of which everything is known is not opened again."""
     program = "import sys; sys.argv[0] = 'forge'; from phoenix_forge.cli.boundary import main; sys.exit(main())"
-    running = subprocess.Popen([sys.executable, "-c", program, "evaluate", "--questions", "questions.jsonl"], cwd=space,
-                               stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    running = subprocess.Popen(
+        [sys.executable, "-c", program, "evaluate", "--questions", "questions.jsonl"],
+        cwd=space,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
     assert running.stderr is not None
     for line in running.stderr:
         if "tuned" in line:
@@ -116,9 +155,17 @@ def test_a_model_below_its_gate_is_kept_and_not_deployed(space: Path, run_forge:
     assert (space / ".forge/manifests/deploy.json").exists()
 
 
-@pytest.mark.parametrize(("text", "words"), [
-    ("", "it holds no question"), ('{"question": "Who?"}\n[1]\n', "line 1: answer is missing"),
-    ('{"question": "Who?", "answer": "x", "path": "docs/gone.md"}\n', "1 × path is not in the corpus")])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "it holds no question"),
+        ('{"question": "Who?"}\n[1]\n', "line 1: answer is missing"),
+        (
+            '{"question": "Who?", "answer": "x", "path": "docs/gone.md"}\n',
+            "1 × path is not in the corpus",
+        ),
+    ],
+)
 def test_bad_question_files_are_refused(space: Path, run_forge: Any, text: str, words: str) -> None:
     (space / "bad.jsonl").write_text(text)
     done = run_forge("evaluate", "--questions", "bad.jsonl", cwd=space)
@@ -132,20 +179,28 @@ def test_a_gguf_with_another_tokenizer_is_refused(space: Path, run_forge: Any) -
     before, key, after = other.read_bytes().partition(b"tokenizer.chat_template")
     assert b"<|im_start|>" in after
     other.write_bytes(before + key + after.replace(b"<|im_start|>", b"<|im_START|>"))
-    done = run_forge("evaluate", "--questions", "questions.jsonl", "--model", "gguf", "--force", cwd=space)
+    done = run_forge(
+        "evaluate", "--questions", "questions.jsonl", "--model", "gguf", "--force", cwd=space
+    )
     assert done.code == 2
     assert "its tokenizer or chat template is another than the base's" in done.stderr
 
 
 def test_the_questions_in_other_forms(space: Path, run_forge: Any) -> None:
-    done = run_forge("evaluate", "--test-set", "--questions", "questions.jsonl", "--json", cwd=space)
+    done = run_forge(
+        "evaluate", "--test-set", "--questions", "questions.jsonl", "--json", cwd=space
+    )
     assert done.json == {"files": ["dataset_package/sanctuary_evaluation_data.jsonl"]}
     rows = [json.loads(line) for line in (space / done.json["files"][0]).read_text().splitlines()]
-    assert [(r["instruction"], r["input"], r["output"]) for r in rows] == [(q["question"], "", q["answer"])
-                                                                           for q in QUESTIONS]
+    assert [(r["instruction"], r["input"], r["output"]) for r in rows] == [
+        (q["question"], "", q["answer"]) for q in QUESTIONS
+    ]
     assert [(q.question, q.answer) for q in read(space / done.json["files"][0])] == [
-        (q["question"], q["answer"]) for q in QUESTIONS]
-    done = run_forge("evaluate", "--lm-eval", "tasks", "--questions", "questions.jsonl", "--json", cwd=space)
+        (q["question"], q["answer"]) for q in QUESTIONS
+    ]
+    done = run_forge(
+        "evaluate", "--lm-eval", "tasks", "--questions", "questions.jsonl", "--json", cwd=space
+    )
     assert sorted(Path(path).name for path in done.json["files"]) == ["small.jsonl", "small.yaml"]
 
 
@@ -154,16 +209,28 @@ def test_the_seeds_scripts_take_their_own_flags(space: Path) -> None:
     scripts = Path(__file__).resolve().parents[1] / "forge" / "scripts"
 
     def run(script: str, *arguments: str) -> subprocess.CompletedProcess:
-        return subprocess.run([sys.executable, str(scripts / script), "--config", "forge.yaml", *arguments], cwd=space,
-                              capture_output=True, text=True, check=False)
+        return subprocess.run(
+            [sys.executable, str(scripts / script), "--config", "forge.yaml", *arguments],
+            cwd=space,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
     wrote = run("forge_test_set.py", "--questions", "questions.jsonl", "--json")
     assert wrote.returncode == 0, wrote.stderr
     file = json.loads(wrote.stdout)["files"][0]
     assert run("evaluate.py", "--dataset", file, "--model", "models/merged/none").returncode == 2
-    merged = subprocess.run([sys.executable, "-m", "phoenix_forge", "merge"], cwd=space, capture_output=True, text=True,
-                            check=False)
+    merged = subprocess.run(
+        [sys.executable, "-m", "phoenix_forge", "merge"],
+        cwd=space,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert merged.returncode == 0, merged.stderr
-    done = run("evaluate.py", f"--dataset={file}", "--model", "models/merged/small-merged", "--json")
+    done = run(
+        "evaluate.py", f"--dataset={file}", "--model", "models/merged/small-merged", "--json"
+    )
     assert done.returncode == 0, done.stderr
     assert [c["name"] for c in json.loads(done.stdout)["conditions"]][-1] == "merged"

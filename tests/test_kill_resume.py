@@ -21,7 +21,9 @@ CHECKPOINT = "a sealed checkpoint"
 STAGES = ["download", "dataset", "train", "merge", "quantize", "modelfile", "deploy"]
 # Several checkpoints, and most of the time of a run in steps rather than in imports.
 SETTINGS: dict[str, dict[str, Any]] = {
-    "train": {"max_steps": 24, "save_steps": 3, "keep_checkpoints": 2, "dropout": 0.1}, "merge": {"enabled": True}}
+    "train": {"max_steps": 24, "save_steps": 3, "keep_checkpoints": 2, "dropout": 0.1},
+    "merge": {"enabled": True},
+}
 
 pytestmark = pytest.mark.slow
 
@@ -31,11 +33,27 @@ class Run:
 
     def __init__(self, root: Path, stage: str) -> None:
         self.said: list[str] = []
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "OLLAMA_HOST": "127.0.0.1:9", "HF_HUB_OFFLINE": "1"}
+        environment = os.environ | {
+            "OMP_NUM_THREADS": "1",
+            "OLLAMA_HOST": "127.0.0.1:9",
+            "HF_HUB_OFFLINE": "1",
+        }
         self.process = subprocess.Popen(
-            [sys.executable, "-c", "import sys; from phoenix_forge.cli.boundary import main; sys.exit(main())", "run",
-             "--to", stage], cwd=root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-            start_new_session=True)
+            [
+                sys.executable,
+                "-c",
+                "import sys; from phoenix_forge.cli.boundary import main; sys.exit(main())",
+                "run",
+                "--to",
+                stage,
+            ],
+            cwd=root,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
 
     def read_until(self, text: str) -> bool:
         """Reads on until a line holds `text`; False when the process ended without saying it."""
@@ -76,8 +94,13 @@ def manifest(root: Path, stage: str) -> dict:
 
 def sealed_step(root: Path) -> int:
     """The last step that training can go on from."""
-    return max((int(p.parent.name.rpartition("-")[2])
-                for p in root.glob("outputs/checkpoints/small/checkpoint-*/complete.json")), default=0)
+    return max(
+        (
+            int(p.parent.name.rpartition("-")[2])
+            for p in root.glob("outputs/checkpoints/small/checkpoint-*/complete.json")
+        ),
+        default=0,
+    )
 
 
 def logged_steps(root: Path) -> list[int]:
@@ -87,20 +110,31 @@ def logged_steps(root: Path) -> list[int]:
 
 def digests(root: Path) -> dict[str, str]:
     """SHA-256 of every result that must not depend on what happened on the way."""
-    kept = [path for pattern in ("models/**/*", "dataset_package/*.jsonl", "Modelfile") for path in root.glob(pattern)
-            if path.is_file() and path.name != "gguf_model_manifest.json"]  # it tells versions and digests of the card
-    return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(kept)}
+    kept = [
+        path
+        for pattern in ("models/**/*", "dataset_package/*.jsonl", "Modelfile")
+        for path in root.glob(pattern)
+        if path.is_file() and path.name != "gguf_model_manifest.json"
+    ]  # it tells versions and digests of the card
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(kept)
+    }
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, make_workspace: Callable[..., Path]) -> Path:
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory, make_workspace: Callable[..., Path]
+) -> Path:
     root = make_workspace(tmp_path_factory.mktemp("calm") / "work", **SETTINGS)
     run_to(root, STAGES[-1])
     return root
 
 
 @pytest.fixture(scope="module")
-def disturbed(tmp_path_factory: pytest.TempPathFactory, make_workspace: Callable[..., Path]) -> Path:
+def disturbed(
+    tmp_path_factory: pytest.TempPathFactory, make_workspace: Callable[..., Path]
+) -> Path:
     return make_workspace(tmp_path_factory.mktemp("stormy") / "work", **SETTINGS)
 
 
@@ -117,9 +151,11 @@ def moments(root: Path, stage: str) -> list[tuple[str, float]]:
     # Most of a tiny training is imports: two kills there, three among the steps, of which two must be resumed.
     steps = done["metrics"]["train_seconds"]
     loading = done["seconds"] - steps
-    return [*((start, chance.uniform(0, 1) * loading) for _ in range(2)),
-            (" of 24 steps", chance.uniform(0, 0.3) * steps),
-            *((CHECKPOINT, chance.uniform(0, 0.3) * steps) for _ in range(2))]
+    return [
+        *((start, chance.uniform(0, 1) * loading) for _ in range(2)),
+        (" of 24 steps", chance.uniform(0, 0.3) * steps),
+        *((CHECKPOINT, chance.uniform(0, 0.3) * steps) for _ in range(2)),
+    ]
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -133,15 +169,21 @@ def test_killed_five_times_in_each_stage(undisturbed, disturbed, stage):
         time.sleep(wait)
         run.kill()
         hits += running and not (disturbed / f".forge/manifests/{stage}.json").exists()
-        log += [f"--- {stage}: killed {wait:.3f} s after {text!r}; sealed step {before} → {sealed_step(disturbed)}",
-                *run.said]
+        log += [
+            f"--- {stage}: killed {wait:.3f} s after {text!r}; sealed step {before} → {sealed_step(disturbed)}",
+            *run.said,
+        ]
         assert sealed_step(disturbed) >= before, "\n".join(log)
         first = re.search(r"train: (\d+) of 24 steps", "".join(run.said))
-        assert first is None or int(first[1]) == before + 1, "it goes on from the checkpoint\n" + "\n".join(log)
+        assert first is None or int(first[1]) == before + 1, (
+            "it goes on from the checkpoint\n" + "\n".join(log)
+        )
     before = sealed_step(disturbed)
     finished = run_to(disturbed, stage)
     story = "\n".join([*log, *finished.said])
-    assert hits >= (3 if stage == "train" else 0), f"too few kills hit the stage while it ran:\n{story}"
+    assert hits >= (3 if stage == "train" else 0), (
+        f"too few kills hit the stage while it ran:\n{story}"
+    )
     if stage == "train":
         assert before > 0, f"no kill came after a checkpoint: nothing was resumed\n{story}"
         assert logged_steps(disturbed) == list(range(1, 25)), story

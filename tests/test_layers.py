@@ -15,12 +15,32 @@ import phoenix_forge
 
 PACKAGE = Path(phoenix_forge.__file__).parent
 # Lowest first. Rooms of one row do not import each other.
-LAYERS = [{"errors"}, {"core"}, {"catalog"}, {"chat"}, {"corpus", "weights", "hub"}, {"gguf"}, {"runtime"},
-          {"examples"}, {"questions", "teacher"}, {"exam"}, {"dataset", "train"}, {"evaluate"}, {"doctor"}, {"stages"},
-          {"pipeline"}, {"project"}, {"cli"}, {"__main__"}]
+LAYERS = [
+    {"errors"},
+    {"core"},
+    {"catalog"},
+    {"chat"},
+    {"corpus", "weights", "hub"},
+    {"gguf"},
+    {"runtime"},
+    {"examples"},
+    {"questions", "teacher"},
+    {"exam"},
+    {"dataset", "train"},
+    {"evaluate"},
+    {"doctor"},
+    {"stages"},
+    {"pipeline"},
+    {"project"},
+    {"cli"},
+    {"__main__"},
+]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
-MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE
-                 or path.name != "__init__.py")
+MODULES = sorted(
+    path.relative_to(PACKAGE).as_posix()
+    for path in PACKAGE.rglob("*.py")
+    if path.parent != PACKAGE or path.name != "__init__.py"
+)
 
 # Formats that hold each other: Markdown has YAML and HTML in it, what is written as JSON is read as Markdown. One left.
 READERS_CIRCLE = {"chats", "data", "html", "markdown", "mdx", "records", "tags"}
@@ -41,7 +61,7 @@ def imported(source: str, module: str) -> set[str]:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            start = package[:len(package) - node.level + 1] if node.level else []
+            start = package[: len(package) - node.level + 1] if node.level else []
             stem = ".".join([*start, *([node.module] if node.module else [])])
             names |= {f"{stem}.{alias.name}" for alias in node.names}
     return names
@@ -50,12 +70,16 @@ def imported(source: str, module: str) -> set[str]:
 def imported_rooms(source: str, module: str) -> set[str]:
     """Rooms of phoenix_forge that a module imports, anywhere in it."""
     parts = [name.split(".") for name in imported(source, module)]
-    return {p[1] for p in parts if p[0] == "phoenix_forge" and len(p) > 1 and not p[1].startswith("__")}
+    return {
+        p[1] for p in parts if p[0] == "phoenix_forge" and len(p) > 1 and not p[1].startswith("__")
+    }
 
 
 def test_imports_are_found_wherever_they_are():
-    source = ("import phoenix_forge.core.fsio\ndef f():\n    from phoenix_forge import pipeline\n    from . import x\n"
-              "    from ..gguf import y")
+    source = (
+        "import phoenix_forge.core.fsio\ndef f():\n    from phoenix_forge import pipeline\n    from . import x\n"
+        "    from ..gguf import y"
+    )
     assert imported_rooms(source, "train/loop.py") == {"core", "pipeline", "train", "gguf"}
     assert imported_rooms("from phoenix_forge import __version__", "cli/app.py") == set()
 
@@ -69,11 +93,14 @@ def test_no_module_imports_one_above_or_beside_it(module: str):
 
 
 def dotted(module: str) -> str:
-    return ".".join(["phoenix_forge", *Path(module).with_suffix("").parts]).removesuffix(".__init__")
+    return ".".join(["phoenix_forge", *Path(module).with_suffix("").parts]).removesuffix(
+        ".__init__"
+    )
 
 
 def circles(edges: dict[str, set[str]]) -> set[frozenset[str]]:
     """Groups of modules that reach each other (strongly connected components of more than one)."""
+
     def reached(start: str) -> set[str]:
         seen: set[str] = set()
         ahead = [start]
@@ -84,8 +111,11 @@ def circles(edges: dict[str, set[str]]) -> set[frozenset[str]]:
         return seen
 
     reach = {module: reached(module) for module in edges}
-    return {frozenset(other for other in reach[module] if module in reach[other])
-            for module in edges if module in reach[module]}
+    return {
+        frozenset(other for other in reach[module] if module in reach[other])
+        for module in edges
+        if module in reach[module]
+    }
 
 
 def test_a_circle_is_seen():
@@ -94,12 +124,17 @@ def test_a_circle_is_seen():
 
 def test_modules_of_a_room_do_not_import_each_other_in_a_circle():
     """Not even inside functions: who reads one module of a circle has to read them all."""
-    names = {dotted(module): imported((PACKAGE / module).read_text(encoding="utf-8"), module) for module in MODULES}
+    names = {
+        dotted(module): imported((PACKAGE / module).read_text(encoding="utf-8"), module)
+        for module in MODULES
+    }
     edges = {}
     for module, imports in names.items():
         targets = {name if name in names else name.rpartition(".")[0] for name in imports}
         edges[module] = targets & (names.keys() - {module})
-    assert circles(edges) == {frozenset(f"phoenix_forge.corpus.readers.{name}" for name in READERS_CIRCLE)}
+    assert circles(edges) == {
+        frozenset(f"phoenix_forge.corpus.readers.{name}" for name in READERS_CIRCLE)
+    }
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if LEVEL[room_of(m)] < LEVEL["cli"]])
@@ -109,30 +144,62 @@ def test_below_the_commands_nothing_prints_and_nothing_is_swallowed(module: str)
             assert node.func.id != "print", f"{module}:{node.lineno} prints"
         if isinstance(node, ast.ExceptHandler):
             named = node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
-            broad = any(n is None or ast.unparse(n) in ("Exception", "BaseException") for n in named)
+            broad = any(
+                n is None or ast.unparse(n) in ("Exception", "BaseException") for n in named
+            )
             assert not broad, f"{module}:{node.lineno} catches everything"
 
 
 def test_every_room_and_package_file_is_seen():
-    assert {room_of(m) for m in MODULES} >= {"errors", "core", "chat", "gguf", "train", "pipeline", "cli", "doctor"}
+    assert {room_of(m) for m in MODULES} >= {
+        "errors",
+        "core",
+        "chat",
+        "gguf",
+        "train",
+        "pipeline",
+        "cli",
+        "doctor",
+    }
     assert ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8")).body
     assert imported_rooms((PACKAGE / "__init__.py").read_text(encoding="utf-8"), "__init__.py") == {
-        "core", "errors", "project"}, "only what is offered"
+        "core",
+        "errors",
+        "project",
+    }, "only what is offered"
 
 
 def test_the_package_is_imported_without_its_rooms():
-    program = ("import sys, phoenix_forge\nprint(sorted(n for n in sys.modules if n.startswith('phoenix_')))\n"
-               "phoenix_forge.Project\nprint('torch' in sys.modules)")
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    program = (
+        "import sys, phoenix_forge\nprint(sorted(n for n in sys.modules if n.startswith('phoenix_')))\n"
+        "phoenix_forge.Project\nprint('torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     assert done.stdout.split() == ["['phoenix_forge']", "False"]
 
 
 def test_help_loads_nothing_heavy():
-    program = ("import sys, json\nfrom phoenix_forge.cli.boundary import invoke\ncode = invoke(['--help'])\n"
-               "print(json.dumps([code, sorted({name.split('.')[0] for name in sys.modules})]), file=sys.stderr)")
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    program = (
+        "import sys, json\nfrom phoenix_forge.cli.boundary import invoke\ncode = invoke(['--help'])\n"
+        "print(json.dumps([code, sorted({name.split('.')[0] for name in sys.modules})]), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     code, modules = json.loads(done.stderr)
     assert code == 0
     assert "quantize" in done.stdout
-    heavy = {"torch", "pydantic", "transformers", "numpy", "tokenizers", "huggingface_hub", "gguf", "xllamacpp", "yaml"}
+    heavy = {
+        "torch",
+        "pydantic",
+        "transformers",
+        "numpy",
+        "tokenizers",
+        "huggingface_hub",
+        "gguf",
+        "xllamacpp",
+        "yaml",
+    }
     assert not heavy & set(modules)

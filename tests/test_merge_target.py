@@ -25,15 +25,21 @@ pytest.importorskip("bitsandbytes")
 
 def run(root: Path, first: str, last: str, **settings: Any) -> list[pipeline.Done]:
     given = {key.replace("__", "."): value for key, value in settings.items()}
-    config = assemble([("forge.yaml", dotted(read_yaml(root / "forge.yaml"))), ("--set", given)], []).config
+    config = assemble(
+        [("forge.yaml", dotted(read_yaml(root / "forge.yaml"))), ("--set", given)], []
+    ).config
     ctx = Context(config, Workspace(root, config), Silent())
     return pipeline.run(ctx, pipeline.selected(ctx, first, last))
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, make_workspace: Callable[..., Path]) -> Path:
-    root = make_workspace(tmp_path_factory.mktemp("target") / "work", dataset={"validation": 0.2},
-                          train={"method": "qlora"}, quantize={"types": ["F16"], "imatrix": "none", "gate": "auto"})
+    root = make_workspace(
+        tmp_path_factory.mktemp("target") / "work",
+        dataset={"validation": 0.2},
+        train={"method": "qlora"},
+        quantize={"types": ["F16"], "imatrix": "none", "gate": "auto"},
+    )
     run(root, "download", "train")
     return root
 
@@ -53,8 +59,10 @@ def test_each_target_is_merged_scored_and_recorded(space: Path) -> None:
     assert record["eval_loss"].keys() == {"base", "dequantised"}
     assert record["eval_loss"]["base"] != record["eval_loss"]["dequantised"]
     assert 0 < record["eval_tokens"] <= 4096 + 256
-    digests = [next(f["sha256"] for f in metrics["files"] if f["type"] == "safetensors")
-               for metrics in (base, other.metrics)]
+    digests = [
+        next(f["sha256"] for f in metrics["files"] if f["type"] == "safetensors")
+        for metrics in (base, other.metrics)
+    ]
     assert digests[0] != digests[1]
     manifest = json.loads((space / ".forge/manifests/merge.json").read_text())
     assert manifest["metrics"]["merge"] == record
@@ -71,14 +79,21 @@ def test_the_gguf_in_one_pass_is_the_merged_folders(space: Path) -> None:
     done = run(space, "quantize", "quantize", merge__target="dequantised")[0].metrics
     assert done["merge"]["target"] == "dequantised"
     assert done["gate"]["answers"] == "compared"  # with the same weights under the adapter
-    again = quantize(space / "models/merged/small-merged", None, {"F16": space / "again.gguf"}, name="small",
-                     report=Silent())
+    again = quantize(
+        space / "models/merged/small-merged",
+        None,
+        {"F16": space / "again.gguf"},
+        name="small",
+        report=Silent(),
+    )
     assert again[0]["sha256"] == done["files"][0]["sha256"]
 
 
 def test_an_adapter_of_unknown_making_is_refused_or_merged_into_the_base(space: Path) -> None:
     shutil.rmtree(space / "outputs/checkpoints")
-    with pytest.raises(UsageError, match=r"how models/small-adapter was trained is not recorded here") as caught:
+    with pytest.raises(
+        UsageError, match=r"how models/small-adapter was trained is not recorded here"
+    ) as caught:
         run(space, "merge", "merge", merge__target="dequantised")
     assert "merge.target=base" in (caught.value.fix or "")
     record = run(space, "merge", "merge", merge__target="auto")[0].metrics["merge"]
@@ -90,6 +105,9 @@ def test_without_validation_examples_nothing_is_scored(space: Path) -> None:
     (space / "none.jsonl").write_bytes(b"")
     none = {"paths__validation": "none.jsonl"}
     record = run(space, "merge", "merge", merge__target="auto", **none)[0].metrics["merge"]
-    assert record == {"target": "base", "not_scored": "there are no validation examples (dataset.validation)"}
+    assert record == {
+        "target": "base",
+        "not_scored": "there are no validation examples (dataset.validation)",
+    }
     record = run(space, "merge", "merge", merge__target="dequantised", **none)[0].metrics["merge"]
     assert record["target"] == "dequantised"

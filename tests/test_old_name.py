@@ -16,7 +16,9 @@ with warnings.catch_warnings(record=True) as told:
     from forge.dataset import formats
     from forge import __version__, names_nothing
 """
-SAME = OLD.replace(", names_nothing", "") + """
+SAME = (
+    OLD.replace(", names_nothing", "")
+    + """
 import sys
 import phoenix_forge.catalog.families, phoenix_forge.examples.formats
 new = sys.modules
@@ -27,10 +29,13 @@ assert forge is new["phoenix_forge"] and forge.errors is new["phoenix_forge.erro
 assert template.__spec__.name == "phoenix_forge.chat.template"
 assert [(w.category, w.filename, w.lineno) for w in told] == [(DeprecationWarning, "<string>", 5)], told
 """
+)
 
 
 def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
 
 
 def test_old_imports_are_the_same_objects_and_one_warning(tmp_path: Path) -> None:
@@ -40,7 +45,9 @@ def test_old_imports_are_the_same_objects_and_one_warning(tmp_path: Path) -> Non
 
 def test_what_never_was_is_missed_by_the_name_that_was_asked_for(tmp_path: Path) -> None:
     assert "cannot import name 'names_nothing'" in python(tmp_path, "-c", OLD).stderr
-    assert "No module named 'forge.nothing'" in python(tmp_path, "-c", "import forge.nothing").stderr
+    assert (
+        "No module named 'forge.nothing'" in python(tmp_path, "-c", "import forge.nothing").stderr
+    )
 
 
 def test_the_old_program_runs_among_documents_that_have_names_of_modules(tmp_path: Path) -> None:

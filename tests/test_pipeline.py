@@ -37,8 +37,13 @@ def context(workspace: Callable[..., Path]) -> Make:
     root = workspace()
 
     def make(**overrides: Any) -> Context:
-        loaded = assemble([("forge.yaml", dotted(read_yaml(root / "forge.yaml"))),
-                           ("test", {key.replace("__", "."): value for key, value in overrides.items()})], [])
+        loaded = assemble(
+            [
+                ("forge.yaml", dotted(read_yaml(root / "forge.yaml"))),
+                ("test", {key.replace("__", "."): value for key, value in overrides.items()}),
+            ],
+            [],
+        )
         return Context(loaded.config, Workspace(root, loaded.config), Silent())
 
     return make
@@ -60,7 +65,9 @@ def statuses(done: list[pipeline.Done]) -> dict[str, str]:
 
 
 def partials(ctx: Context) -> list[str]:
-    return sorted(str(p.relative_to(ctx.workspace.root)) for p in ctx.workspace.root.rglob("*.partial"))
+    return sorted(
+        str(p.relative_to(ctx.workspace.root)) for p in ctx.workspace.root.rglob("*.partial")
+    )
 
 
 def test_a_fresh_workspace(context):
@@ -106,27 +113,43 @@ def test_another_version_of_a_tool_makes_it_stale(context, made, monkeypatch):
 def test_a_stage_runs_when_one_that_it_reads_from_does(context, made):
     """The tokenizer lies inside the base's folder: that counts too."""
     found = reasons(context(model__revision="other"), ["download", "dataset", "train", "quantize"])
-    assert found == {"download": "revision changed", "dataset": "its tokenizer will be new",
-                     "train": "its base will be new", "quantize": "its base will be new"}
+    assert found == {
+        "download": "revision changed",
+        "dataset": "its tokenizer will be new",
+        "train": "its base will be new",
+        "quantize": "its base will be new",
+    }
 
 
 def test_inputs_that_come_out_as_they_were_run_nothing_after_them(context, made, monkeypatch):
     """A setting that changed where the work is done, say, must not train for hours again."""
     pipeline.run(context(), ["train"])
     from phoenix_forge.stages import dataset
+
     monkeypatch.setattr(dataset, "VERSION", 99)
     assert reasons(context(), ["dataset", "train"])["train"] == "its dataset will be new"
-    assert statuses(pipeline.run(context(), ["dataset", "train"])) == {"dataset": "done", "train": "skipped"}
+    assert statuses(pipeline.run(context(), ["dataset", "train"])) == {
+        "dataset": "done",
+        "train": "skipped",
+    }
     monkeypatch.setattr(dataset, "VERSION", 100)
-    assert statuses(pipeline.run(context(dataset__seed=7), ["dataset", "train"])) == {"dataset": "done",
-                                                                                     "train": "done"}
+    assert statuses(pipeline.run(context(dataset__seed=7), ["dataset", "train"])) == {
+        "dataset": "done",
+        "train": "done",
+    }
 
 
 def test_an_edited_output_is_not_overwritten_without_force(context, made):
-    edited = made.workspace.dataset.read_text() + made.workspace.dataset.read_text().splitlines()[0] + "\n"
+    edited = (
+        made.workspace.dataset.read_text()
+        + made.workspace.dataset.read_text().splitlines()[0]
+        + "\n"
+    )
     made.workspace.dataset.write_text(edited)
     assert reasons(context())["dataset"] == "small.jsonl was changed"
-    with pytest.raises(UsageError, match=r"dataset_package/small\.jsonl exists and is not as Forge wrote it") as caught:
+    with pytest.raises(
+        UsageError, match=r"dataset_package/small\.jsonl exists and is not as Forge wrote it"
+    ) as caught:
         pipeline.run(context(), QUICK)
     assert "--force" in caught.value.fix
     assert made.workspace.dataset.read_text() == edited
@@ -195,8 +218,12 @@ with pipeline.lock(Context(Config(), Workspace(Path(sys.argv[1]), Config()), Sil
 
 def test_a_second_process_is_refused_until_the_first_is_gone(context):
     ctx = context()
-    with subprocess.Popen([sys.executable, "-c", HOLDER, str(ctx.workspace.root)], stdin=subprocess.PIPE,
-                          stdout=subprocess.PIPE, text=True) as holder:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(ctx.workspace.root)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(UsageError, match="another forge is at work"):
@@ -211,8 +238,11 @@ def test_the_manifest_says_what_was_done(made):
     manifest = Manifest.read(w.manifest("dataset"))
     assert manifest is not None
     assert {role: output["path"] for role, output in manifest.outputs.items()} == {
-        "dataset": "dataset_package/small.jsonl", "validation": "dataset_package/small_val.jsonl",
-        "probes": "dataset_package/probes.jsonl", "card": "dataset_package/dataset_card.json"}
+        "dataset": "dataset_package/small.jsonl",
+        "validation": "dataset_package/small_val.jsonl",
+        "probes": "dataset_package/probes.jsonl",
+        "card": "dataset_package/dataset_card.json",
+    }
     for output in manifest.outputs.values():
         assert output["sha256"] == sha256_file(w.root / output["path"])
     document = manifest.inputs["document docs/ferry.md"]
@@ -226,8 +256,12 @@ def test_the_manifest_says_what_was_done(made):
 def test_artifacts_are_what_exists(made):
     found = pipeline.artifacts(made)
     assert [(a["stage"], a["role"]) for a in found] == [
-        ("download", "base"), ("dataset", "dataset"), ("dataset", "validation"), ("dataset", "probes"),
-        ("dataset", "card")]
+        ("download", "base"),
+        ("dataset", "dataset"),
+        ("dataset", "validation"),
+        ("dataset", "probes"),
+        ("dataset", "card"),
+    ]
     base, dataset = found[0], found[1]
     assert dataset["bytes"] == made.workspace.dataset.stat().st_size
     assert dataset["sha256"] == sha256_file(made.workspace.dataset)
@@ -252,8 +286,15 @@ def test_a_failing_stage_leaves_nothing_half_written(context, made, monkeypatch)
     assert reasons(context())["dataset"] is None
 
 
-@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), MemoryError(),
-                                   sqlite3.OperationalError("database or disk is full")], ids=repr)
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        MemoryError(),
+        sqlite3.OperationalError("database or disk is full"),
+    ],
+    ids=repr,
+)
 def test_what_the_machine_refuses_is_said_and_leaves_nothing(context, made, monkeypatch, error):
     def fail(ctx: Context) -> dict:
         ctx.staged(ctx.workspace.dataset).write_text("half")
@@ -274,8 +315,13 @@ def flip(path: Path, at: int = -20) -> None:
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
-@pytest.mark.parametrize(("damaged", "maker"), [("dataset_package/small.jsonl", "dataset"),
-                                                ("models/base/forge/tiny/model.safetensors", "download")])
+@pytest.mark.parametrize(
+    ("damaged", "maker"),
+    [
+        ("dataset_package/small.jsonl", "dataset"),
+        ("models/base/forge/tiny/model.safetensors", "download"),
+    ],
+)
 def test_what_was_damaged_since_it_was_made_is_not_trained_on(context, made, damaged, maker):
     flip(made.workspace.root / damaged)
     with pytest.raises(UsageError, match=f"is not as forge {maker} made it") as caught:
@@ -299,7 +345,9 @@ def test_what_leaves_is_read_again_whatever_is_remembered(context, made):
 def test_a_damaged_cache_gives_the_same_dataset_and_is_said_once(context, made):
     before = sha256_file(made.workspace.dataset)
     with Store(made.workspace.state / "dataset.sqlite") as store:
-        store.db.execute("UPDATE block SET train = CAST(replace(CAST(train AS TEXT), 'e', 'o') AS BLOB)")
+        store.db.execute(
+            "UPDATE block SET train = CAST(replace(CAST(train AS TEXT), 'e', 'o') AS BLOB)"
+        )
         store.commit()
     ctx, said = context(), []
     ctx.report.warn = said.append
@@ -335,11 +383,19 @@ def die_at(monkeypatch: pytest.MonkeyPatch, target: Any, name: str, count: int) 
     monkeypatch.setattr(target, name, call)
 
 
-MOMENTS = [(Manifest, "write", 1), (pipeline, "publish", 1), (pipeline, "publish", 3), (Manifest, "write", 2)]
+MOMENTS = [
+    (Manifest, "write", 1),
+    (pipeline, "publish", 1),
+    (pipeline, "publish", 3),
+    (Manifest, "write", 2),
+]
 
 
-@pytest.mark.parametrize(("target", "name", "count"), MOMENTS,
-                         ids=["before the intent", "before the first rename", "between renames", "before the manifest"])
+@pytest.mark.parametrize(
+    ("target", "name", "count"),
+    MOMENTS,
+    ids=["before the intent", "before the first rename", "between renames", "before the manifest"],
+)
 @pytest.mark.parametrize("first", [True, False], ids=["first time", "again"])
 def test_killed_while_publishing(context, monkeypatch, target, name, count, first):
     """Whatever was reached, the next run finishes without --force and ends with the same bytes."""

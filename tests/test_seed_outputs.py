@@ -29,30 +29,40 @@ def is_json(path: Path) -> None:
 
 def holds(*names: str) -> Callable[[Path], None]:
     """A folder with these files, none of them empty, none unfinished beside them."""
+
     def check(folder: Path) -> None:
         for name in names:
             assert (folder / name).stat().st_size > 0, name
         assert not list(folder.rglob("*.partial"))
+
     return check
 
 
 def weights(path: Path) -> None:
     from safetensors import safe_open
+
     with safe_open(path, "pt") as tensors:
         assert list(tensors.keys())
 
 
 def gguf(path: Path) -> None:
     from gguf import GGUFReader
+
     reader = GGUFReader(path)
     assert reader.tensors
     assert reader.fields["general.architecture"].contents() == "qwen2"
 
 
 def modelfile(path: Path) -> None:
-    words = [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line[:1].isupper()]
+    words = [
+        line.split()[0]
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if line[:1].isupper()
+    ]
     assert {"FROM", "TEMPLATE", "SYSTEM", "PARAMETER"} <= set(words)
-    named = next(line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("FROM "))
+    named = next(
+        line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("FROM ")
+    )
     assert (path.parent / named.removeprefix("FROM ").strip().strip('"')).is_file()
 
 

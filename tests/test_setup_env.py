@@ -26,7 +26,11 @@ def setup_env(tmp_path, monkeypatch):
     spec.loader.exec_module(module)
     checkout = tmp_path / "checkout"
     checkout.mkdir()
-    for name, text in (("constraints.txt", CONSTRAINTS), ("pyproject.toml", ""), ("setup_env.py", "")):
+    for name, text in (
+        ("constraints.txt", CONSTRAINTS),
+        ("pyproject.toml", ""),
+        ("setup_env.py", ""),
+    ):
         (checkout / name).write_text(text)
     monkeypatch.setattr(module, "ROOT", checkout)
     monkeypatch.setattr(module, "IMPORTS", ("json",))
@@ -74,7 +78,13 @@ class Installs:
 
     def pip(self, venv, *wanted):
         self.begin("pip", *wanted)
-        for name in (["torch"] if "torch" in wanted else ["typing_extensions", "torch"] if "-e" in wanted else []):
+        for name in (
+            ["torch"]
+            if "torch" in wanted
+            else ["typing_extensions", "torch"]
+            if "-e" in wanted
+            else []
+        ):
             if not list(self.module.site_packages(venv).glob(f"{name}-*.dist-info")):
                 self.write(venv, name, self.cuda)
         if "xllamacpp" in wanted:
@@ -90,22 +100,32 @@ class Installs:
         site = self.module.site_packages(venv)
         (site / "xllamacpp.py").write_text(
             "from types import SimpleNamespace\n"
-            f"def get_device_info():\n    return [{{'type': SimpleNamespace(value={device})}}]\n")
+            f"def get_device_info():\n    return [{{'type': SimpleNamespace(value={device})}}]\n"
+        )
         (site / "xllamacpp-1.dist-info").mkdir(exist_ok=True)
-        (site / "xllamacpp-1.dist-info/METADATA").write_text("Name: xllamacpp\n\n" + "".join(
-            f"    pip install xllamacpp --force-reinstall --index-url https://whl.example/{name}\n"
-            for name in ("cu132", "cu128", "rocm-7.2.4")))
+        (site / "xllamacpp-1.dist-info/METADATA").write_text(
+            "Name: xllamacpp\n\n"
+            + "".join(
+                f"    pip install xllamacpp --force-reinstall --index-url https://whl.example/{name}\n"
+                for name in ("cu132", "cu128", "rocm-7.2.4")
+            )
+        )
 
     def uv(self, venv, accelerator, *more, **_):
         if "--dry-run" not in more:
             self.begin("uv", accelerator)
             self.write(venv, "torch", self.module.BUILDS[accelerator])
-        return subprocess.CompletedProcess([], 0 if self.reachable else 2, b"  cause: no route to https://whl.example/")
+        return subprocess.CompletedProcess(
+            [], 0 if self.reachable else 2, b"  cause: no route to https://whl.example/"
+        )
 
     def write(self, venv, name, cuda):
         site = self.module.site_packages(venv)
-        files = {"torch/version.py": f"__version__ = '2.13.0+x'\ncuda: Optional[str] = {cuda!r}\n"} \
-            if name == "torch" else {"typing_extensions.py": "x = 1\n"}
+        files = (
+            {"torch/version.py": f"__version__ = '2.13.0+x'\ncuda: Optional[str] = {cuda!r}\n"}
+            if name == "torch"
+            else {"typing_extensions.py": "x = 1\n"}
+        )
         info = next(iter(site.glob(f"{name}-*.dist-info")), site / f"{name}-1.dist-info")
         info.mkdir(exist_ok=True)
         for path, text in files.items():
@@ -122,15 +142,25 @@ def installs(setup_env, monkeypatch):
 
 # The choice
 
-@pytest.mark.parametrize(("says", "code", "chosen", "why"), [
-    ("NVIDIA RTX A2000, 581.42, 8.6", 0, "cu130", "NVIDIA RTX A2000, driver 581"),
-    ("NVIDIA H100, 80GB, 580.65.06, 9.0", 0, "cu130", "NVIDIA H100, 80GB, driver 580"),
-    ("NVIDIA GeForce RTX 3060, 550.90.07, 8.6", 0, "cu126", "driver 550"),
-    ("Tesla V100-SXM2-16GB, 580.95.05, 7.0", 0, "cu126", "compute capability 7.0"),
-    ("Tesla K80, 470.256.02, 3.7", 0, "cpu", "too old"),
-    ("No devices were found", 6, "cpu", "No devices were found"),
-    ("NVIDIA-SMI has failed because it could not communicate with the driver", 9, "cpu", "could not communicate"),
-    ("", 0, "cpu", "names no GPU")])
+
+@pytest.mark.parametrize(
+    ("says", "code", "chosen", "why"),
+    [
+        ("NVIDIA RTX A2000, 581.42, 8.6", 0, "cu130", "NVIDIA RTX A2000, driver 581"),
+        ("NVIDIA H100, 80GB, 580.65.06, 9.0", 0, "cu130", "NVIDIA H100, 80GB, driver 580"),
+        ("NVIDIA GeForce RTX 3060, 550.90.07, 8.6", 0, "cu126", "driver 550"),
+        ("Tesla V100-SXM2-16GB, 580.95.05, 7.0", 0, "cu126", "compute capability 7.0"),
+        ("Tesla K80, 470.256.02, 3.7", 0, "cpu", "too old"),
+        ("No devices were found", 6, "cpu", "No devices were found"),
+        (
+            "NVIDIA-SMI has failed because it could not communicate with the driver",
+            9,
+            "cpu",
+            "could not communicate",
+        ),
+        ("", 0, "cpu", "names no GPU"),
+    ],
+)
 def test_the_driver_and_the_gpu_decide(setup_env, tmp_path, says, code, chosen, why):
     fake_driver(tmp_path, says, code)
     accelerator, reason = setup_env.choose("auto")
@@ -147,6 +177,7 @@ def test_without_a_driver_it_is_the_cpu_and_a_wish_is_followed(setup_env, tmp_pa
 
 # Installing
 
+
 @pytest.mark.slow
 def test_the_first_run_installs_and_the_second_only_looks(setup_env, installs, venv, capsys):
     assert setup_env.main(["--venv", str(venv)]) == 0
@@ -160,7 +191,9 @@ def test_the_first_run_installs_and_the_second_only_looks(setup_env, installs, v
     assert f"{venv} is ready (cpu: " in capsys.readouterr().out
 
 
-def test_pytorch_comes_through_uv_where_its_builds_can_be_reached(setup_env, installs, venv, tmp_path, capsys):
+def test_pytorch_comes_through_uv_where_its_builds_can_be_reached(
+    setup_env, installs, venv, tmp_path, capsys
+):
     fake_driver(tmp_path, "NVIDIA RTX A2000, 581.42, 8.6")
     installs.reachable = True
     assert setup_env.main(["--venv", str(venv)]) == 0
@@ -170,17 +203,27 @@ def test_pytorch_comes_through_uv_where_its_builds_can_be_reached(setup_env, ins
     assert setup_env.torch_build(venv) == ("2.13.0+x", "13.0")
 
 
-@pytest.mark.parametrize(("serves", "address", "device", "says"), [
-    ("13.0", "cu128", 1, ""), ("13.2", "cu132", 1, ""), ("13.0", "cu128", None, "out of reach"),
-    ("13.0", "cu128", 0, "finds none here"), ("12.2", None, None, "no build for a CUDA")])
-def test_with_a_gpu_llama_cpp_comes_in_its_build_for_it(setup_env, installs, venv, tmp_path, capsys, serves, address,
-                                                        device, says):
+@pytest.mark.parametrize(
+    ("serves", "address", "device", "says"),
+    [
+        ("13.0", "cu128", 1, ""),
+        ("13.2", "cu132", 1, ""),
+        ("13.0", "cu128", None, "out of reach"),
+        ("13.0", "cu128", 0, "finds none here"),
+        ("12.2", None, None, "no build for a CUDA"),
+    ],
+)
+def test_with_a_gpu_llama_cpp_comes_in_its_build_for_it(
+    setup_env, installs, venv, tmp_path, capsys, serves, address, device, says
+):
     fake_driver(tmp_path, f"NVIDIA RTX A2000, 581.42, 8.6\n| CUDA Version: {serves} |")
     installs.reachable, url = True, f"https://whl.example/{address}"
     installs.runtime = {url: device}
     installs.llama(venv, 0)
     assert setup_env.main(["--venv", str(venv)]) == 0
-    asked = [call[call.index("--index-url") + 1] for call in installs.calls if "--index-url" in call]
+    asked = [
+        call[call.index("--index-url") + 1] for call in installs.calls if "--index-url" in call
+    ]
     assert asked == ([url] if address else [])
     assert setup_env.runs(venv, setup_env.ON_GPU) is (device == 1)
     said = capsys.readouterr().out
@@ -210,7 +253,10 @@ def test_a_wish_that_cannot_be_met_is_no_success(setup_env, installs, venv, caps
 def test_a_larger_build_than_needed_serves_and_is_told(setup_env, installs, venv, capsys):
     installs.cuda = "13.0"
     assert setup_env.main(["--venv", str(venv), "--accel", "cpu"]) == 0
-    assert "was built for CUDA 13.0, not for cpu: it runs, and larger than needed" in capsys.readouterr().out
+    assert (
+        "was built for CUDA 13.0, not for cpu: it runs, and larger than needed"
+        in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize("name", ["constraints.txt", "pyproject.toml", "setup_env.py"])
@@ -224,7 +270,9 @@ def test_changed_sources_install_again(setup_env, installs, venv, name):
 
 
 @pytest.mark.parametrize("killed", [0, 1, 2])
-def test_killed_anywhere_it_is_not_ready_and_the_next_run_finishes(setup_env, installs, venv, killed):
+def test_killed_anywhere_it_is_not_ready_and_the_next_run_finishes(
+    setup_env, installs, venv, killed
+):
     installs.killed = killed
     with pytest.raises(KeyboardInterrupt):
         setup_env.main(["--venv", str(venv)])
@@ -238,15 +286,21 @@ def test_killed_anywhere_it_is_not_ready_and_the_next_run_finishes(setup_env, in
 def test_a_damaged_package_is_installed_again(setup_env, installs, venv, damage, capsys):
     setup_env.main(["--venv", str(venv)])
     site = setup_env.site_packages(venv)
-    path = {"file": "typing_extensions.py", "length": "typing_extensions.py", "torch": "torch/version.py",
-            "record": "typing_extensions-1.dist-info/RECORD"}[damage]
+    path = {
+        "file": "typing_extensions.py",
+        "length": "typing_extensions.py",
+        "torch": "torch/version.py",
+        "record": "typing_extensions-1.dist-info/RECORD",
+    }[damage]
     if damage == "length":
         (site / path).write_text("")
     else:
         (site / path).unlink()
     capsys.readouterr()
     assert setup_env.main(["--venv", str(venv)]) == 0
-    assert ("torch" if damage == "torch" else "typing_extensions") + "-1 is damaged" in capsys.readouterr().out
+    assert (
+        "torch" if damage == "torch" else "typing_extensions"
+    ) + "-1 is damaged" in capsys.readouterr().out
     assert not setup_env.damaged(venv)
     assert (site / path).read_text()
 
@@ -284,6 +338,7 @@ def test_a_failing_pip_is_a_failure(setup_env, venv, monkeypatch, capsys):
 
 
 # Environments that are broken, or something else
+
 
 @pytest.mark.slow
 def test_an_environment_whose_python_is_gone_is_made_anew(setup_env, installs, venv, capsys):
@@ -331,8 +386,15 @@ def test_an_unknown_accelerator_is_a_usage_error(setup_env, venv):
 @pytest.mark.skipif(not shutil.which("make"), reason="no make here")
 def test_make_hands_over_and_knows_the_home_folder():
     """In single quotes the shell leaves ~ to make."""
-    done = subprocess.run(["make", "--no-print-directory", "-n", "setup", "VENV=~/ml_env", "ACCEL=cu126"], cwd=ROOT,
-                          capture_output=True, text=True, check=True,
-                          env={**os.environ, "HOME": "/home/ada", "MAKEFLAGS": ""})
-    assert done.stdout.splitlines()[-1].split(None, 1)[1] == \
-        "setup_env.py --venv '/home/ada/ml_env' --accel 'cu126'"
+    done = subprocess.run(
+        ["make", "--no-print-directory", "-n", "setup", "VENV=~/ml_env", "ACCEL=cu126"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "HOME": "/home/ada", "MAKEFLAGS": ""},
+    )
+    assert (
+        done.stdout.splitlines()[-1].split(None, 1)[1]
+        == "setup_env.py --venv '/home/ada/ml_env' --accel 'cu126'"
+    )

@@ -25,16 +25,43 @@ from phoenix_forge import __version__
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src/phoenix_forge"
 # What lies in a checkout beside the package, so that it could slip in.
-BESIDE = ("src", "forge", "tests", "docs", "bench", "pyproject.toml", "setup_env.py", "README.md", "LICENSE",
-          "MANIFEST.in")
-BUILD = "import sys; from setuptools import build_meta; getattr(build_meta, sys.argv[1])(sys.argv[2])"
+BESIDE = (
+    "src",
+    "forge",
+    "tests",
+    "docs",
+    "bench",
+    "pyproject.toml",
+    "setup_env.py",
+    "README.md",
+    "LICENSE",
+    "MANIFEST.in",
+)
+BUILD = (
+    "import sys; from setuptools import build_meta; getattr(build_meta, sys.argv[1])(sys.argv[2])"
+)
 LEAST = 77  # the setuptools that pyproject.toml asks for
 
 # A run that takes seconds.
-SMALL = ("model.base=tiny", "model.name=small", "dataset.amplification=2", "dataset.probes=4", "dataset.identity=2",
-         "dataset.replay=0", "train.precision=fp32", "train.rank=4", "train.max_length=256", "train.max_steps=2",
-         "train.tokens_per_update=1024", "train.anchor=0", "quantize.types=[Q8_0]", "quantize.imatrix=none",
-         "deploy.target=builtin", "deploy.num_ctx=512", "evaluate.count=4")
+SMALL = (
+    "model.base=tiny",
+    "model.name=small",
+    "dataset.amplification=2",
+    "dataset.probes=4",
+    "dataset.identity=2",
+    "dataset.replay=0",
+    "train.precision=fp32",
+    "train.rank=4",
+    "train.max_length=256",
+    "train.max_steps=2",
+    "train.tokens_per_update=1024",
+    "train.anchor=0",
+    "quantize.types=[Q8_0]",
+    "quantize.imatrix=none",
+    "deploy.target=builtin",
+    "deploy.num_ctx=512",
+    "evaluate.count=4",
+)
 
 Command = Callable[..., subprocess.CompletedProcess]
 
@@ -42,8 +69,13 @@ Command = Callable[..., subprocess.CompletedProcess]
 def build(kind: str, tree: Path, target: Path) -> Path:
     """The one file that the build backend writes from a tree."""
     target.mkdir()
-    done = subprocess.run([sys.executable, "-c", BUILD, f"build_{kind}", target], cwd=tree, capture_output=True,
-                          text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", BUILD, f"build_{kind}", target],
+        cwd=tree,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     (made,) = target.iterdir()
     return made
@@ -85,7 +117,15 @@ def venv(wheel: Path) -> Path:
         pytest.skip("pip is not here")
     folder = wheel.parents[1] / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
-    pip = [sys.executable, "-m", "pip", "--python", folder, "--quiet", "--disable-pip-version-check"]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        folder,
+        "--quiet",
+        "--disable-pip-version-check",
+    ]
     subprocess.run([*pip, "install", "--no-index", "--no-deps", "--no-compile", wheel], check=True)
     (site,) = folder.glob("lib/python3*/site-packages")
     libraries = {get_path("purelib"), get_path("platlib")}
@@ -96,13 +136,30 @@ def venv(wheel: Path) -> Path:
 @pytest.fixture(scope="module")
 def installed(venv: Path) -> Command:
     """Runs a program of that environment: forge, where no other is named."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "OLLAMA_HOST": "127.0.0.1:9", "HF_HUB_OFFLINE": "1",
-                                "HOME": str(venv.parent)}
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "OLLAMA_HOST": "127.0.0.1:9",
+        "HF_HUB_OFFLINE": "1",
+        "HOME": str(venv.parent),
+    }
     environment.pop("PYTHONPATH", None)
 
-    def run(*arguments: str, cwd: Path, program: str = "forge", start: Callable = subprocess.run, **more: object):
-        return start([venv / "bin" / program, *arguments], cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE,
-                     stderr=subprocess.PIPE, **more)
+    def run(
+        *arguments: str,
+        cwd: Path,
+        program: str = "forge",
+        start: Callable = subprocess.run,
+        **more: object,
+    ):
+        return start(
+            [venv / "bin" / program, *arguments],
+            cwd=cwd,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            **more,
+        )
 
     return run
 
@@ -110,8 +167,11 @@ def installed(venv: Path) -> Command:
 def test_the_wheel_holds_the_package_whole_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    ours = {f"phoenix_forge/{path.relative_to(PACKAGE).as_posix()}" for path in PACKAGE.rglob("*")
-            if path.is_file() and "__pycache__" not in path.parts}
+    ours = {
+        f"phoenix_forge/{path.relative_to(PACKAGE).as_posix()}"
+        for path in PACKAGE.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
     assert "phoenix_forge/py.typed" in ours
     assert {name for name in names if ".dist-info/" not in name} == ours
 
@@ -126,15 +186,19 @@ def test_the_sdist_holds_what_the_wheel_is_made_of(sdist: Path) -> None:
     assert {name for name in packages if not name.endswith(".egg-info")} == {"phoenix_forge"}
 
 
-def test_both_commands_are_there_and_know_that_no_checkout_is(installed: Command, venv: Path, tmp_path: Path) -> None:
+def test_both_commands_are_there_and_know_that_no_checkout_is(
+    installed: Command, venv: Path, tmp_path: Path
+) -> None:
     for name in ("forge", "phoenix-forge"):
         told = installed("--version", cwd=tmp_path, program=name)
         assert (told.returncode, told.stderr) == (0, "")
         assert __version__ in told.stdout
-    program = ("import json, phoenix_forge; from importlib.util import find_spec\n"
-               "from phoenix_forge.core.checkout import CHECKOUT\n"
-               "from phoenix_forge.doctor.finding import CUDA_GUIDE, SETUP\n"
-               "print(json.dumps([phoenix_forge.__file__, CHECKOUT, CUDA_GUIDE, SETUP, find_spec('forge')]))")
+    program = (
+        "import json, phoenix_forge; from importlib.util import find_spec\n"
+        "from phoenix_forge.core.checkout import CHECKOUT\n"
+        "from phoenix_forge.doctor.finding import CUDA_GUIDE, SETUP\n"
+        "print(json.dumps([phoenix_forge.__file__, CHECKOUT, CUDA_GUIDE, SETUP, find_spec('forge')]))"
+    )
     done = installed("-c", program, cwd=tmp_path, program="python")
     file, checkout, guide, setup, old = json.loads(done.stdout)
     assert Path(file).is_relative_to(venv)
@@ -152,7 +216,9 @@ def test_documents_are_planned_for(installed: Command, docs: Path, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_documents_become_a_model_that_answers(installed: Command, docs: Path, tmp_path: Path) -> None:
+def test_documents_become_a_model_that_answers(
+    installed: Command, docs: Path, tmp_path: Path
+) -> None:
     pytest.importorskip("torch", reason="training is not installed")
     made = installed("init", cwd=tmp_path)
     assert made.returncode == 0, made.stderr
@@ -160,8 +226,18 @@ def test_documents_become_a_model_that_answers(installed: Command, docs: Path, t
     ran = installed("run", *flags, "--json", cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
     assert list((tmp_path / "models/gguf").glob("small-*.gguf"))
-    with installed("serve", "--port", "0", "--threads", "1", "--gpu-layers", "0", *flags, cwd=tmp_path,
-                   start=subprocess.Popen) as server:
+    with installed(
+        "serve",
+        "--port",
+        "0",
+        "--threads",
+        "1",
+        "--gpu-layers",
+        "0",
+        *flags,
+        cwd=tmp_path,
+        start=subprocess.Popen,
+    ) as server:
         try:
             told = next(line for line in server.stderr if "answers at" in line)
             address = re.search(r"http://127\.0\.0\.1:\d+/v1", told)[0]

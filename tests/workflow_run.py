@@ -29,8 +29,10 @@ from stand_ins import hub, ollama, ollama_cli
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = ROOT / "docs/workflow.md"
-FENCE = re.compile(r"(?:^<!-- test: (?P<marker>.*?) -->\n)?^```(?P<language>bash|powershell)\n(?P<body>.*?)^```$",
-                   re.M | re.S)
+FENCE = re.compile(
+    r"(?:^<!-- test: (?P<marker>.*?) -->\n)?^```(?P<language>bash|powershell)\n(?P<body>.*?)^```$",
+    re.M | re.S,
+)
 ATTRIBUTE = re.compile(r'([\w-]+)="([^"]*)"')
 TIMEOUT = 150  # seconds a block
 REPOSITORY = "richfrem/Sanctuary-Qwen2-7B-v1.0-GGUF-Final"
@@ -49,11 +51,11 @@ paths:      {base: models/base/Qwen/Qwen2-7B-Instruct}   # the tiny base, where 
 """
 DOCUMENTS = {
     "protocols/128.md": "# Protocol 128\n\nProtocol 128 is the learning loop. It has six steps.\n\n## The gate\n\n"
-                        "A person approves every change before it is sealed. Without it the loop starts again.\n",
+    "A person approves every change before it is sealed. Without it the loop starts again.\n",
     "doctrine.md": "# The Doctrine of Sovereign Resilience\n\nThe doctrine says that a model must run where its "
-                   "keepers are.\n\n- It works without a network.\n- It can be rebuilt from its documents.\n",
+    "keepers are.\n\n- It works without a network.\n- It can be rebuilt from its documents.\n",
     "chronicle.md": "# Chronicle\n\n## Entry 1\n\nThe council met in spring and chose GUARDIAN-01 as its voice.\n\n"
-                    "## Entry 2\n\nThe first forge was lit in autumn; it took three nights to cool.\n",
+    "## Entry 2\n\nThe first forge was lit in autumn; it took three nights to cool.\n",
 }
 
 
@@ -123,7 +125,11 @@ class Run:
 def make_workspace(root: Path) -> None:
     """What a clone of the repository has, small documents, and settings that make every step take seconds."""
     # A copy, not a link: the workflow's manifest is written inside forge/.
-    shutil.copytree(ROOT / "forge", root / "forge", ignore=shutil.ignore_patterns("__pycache__", "*.json.partial"))
+    shutil.copytree(
+        ROOT / "forge",
+        root / "forge",
+        ignore=shutil.ignore_patterns("__pycache__", "*.json.partial"),
+    )
     (root / "forge/gguf_model_manifest.json").unlink(missing_ok=True)
     (root / "forge.yaml").write_text(FORGE_YAML)
     for name, text in DOCUMENTS.items():
@@ -140,23 +146,46 @@ def pulled_from_hub(run: Run) -> None:
         return  # the upload failed: that block tells why, and this one fails too
     digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
     run.ollama.blobs[digest] = data
-    run.ollama.models[f"hf.co/{REPOSITORY}:Q4_K_M"] = {"blob": digest, "digest": digest.removeprefix("sha256:")}
+    run.ollama.models[f"hf.co/{REPOSITORY}:Q4_K_M"] = {
+        "blob": digest,
+        "digest": digest.removeprefix("sha256:"),
+    }
 
 
 def environment(run: Run, home: Path) -> dict[str, str]:
     """The variables of a fresh login, with the stand-ins in place of the services."""
-    kept = {key: value for key, value in os.environ.items()
-            if not key.startswith(("HF_", "HUGGING_FACE", "OLLAMA", "VIRTUAL_ENV", "PYTHON", "GIT_"))}
-    return {**kept, "HOME": str(home), "PATH": f"{home / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT / "src"),
-            "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", "OLLAMA_HOST": run.ollama.url,
-            "HF_ENDPOINT": run.hub.url, "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("HF_", "HUGGING_FACE", "OLLAMA", "VIRTUAL_ENV", "PYTHON", "GIT_"))
+    }
+    return {
+        **kept,
+        "HOME": str(home),
+        "PATH": f"{home / 'bin'}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT / "src"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OMP_NUM_THREADS": "1",
+        "OLLAMA_HOST": run.ollama.url,
+        "HF_ENDPOINT": run.hub.url,
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
 
 
 def execute(block: Block, run: Run, variables: dict[str, str]) -> Outcome:
     script = f"source ~/ml_env/bin/activate\n{block.body}"
     try:
-        done = subprocess.run(["bash", "-e", "-o", "pipefail", "-c", script], cwd=run.root, env=variables, text=True,
-                              input=block.attribute("stdin") or "", capture_output=True, timeout=TIMEOUT, check=False)
+        done = subprocess.run(
+            ["bash", "-e", "-o", "pipefail", "-c", script],
+            cwd=run.root,
+            env=variables,
+            text=True,
+            input=block.attribute("stdin") or "",
+            capture_output=True,
+            timeout=TIMEOUT,
+            check=False,
+        )
     except subprocess.TimeoutExpired as late:
         return Outcome(124, str(late.stdout), f"took more than {TIMEOUT} s\n{late.stderr}")
     return Outcome(done.returncode, done.stdout, done.stderr)
@@ -178,7 +207,9 @@ def workflow_run() -> Run:
     for block in blocks(DOCUMENT.read_text(encoding="utf-8")):
         if block.kind == "skip":
             continue
-        if "hub" in block.words:  # phase 0.4 wrote the placeholder; by now the reader has put a token in its place
+        if (
+            "hub" in block.words
+        ):  # phase 0.4 wrote the placeholder; by now the reader has put a token in its place
             (run.root / ".env").write_text(f"HUGGING_FACE_TOKEN={TOKEN}\n")
         if "from-hub" in block.words:
             pulled_from_hub(run)

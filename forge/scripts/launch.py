@@ -15,14 +15,19 @@ def find_package() -> None:
     """Puts the checkout that this file belongs to first, installed or not. The folders of the scripts go: evaluate.py
     would be imported in place of a library of that name."""
     own = [os.path.realpath(ROOT / "forge" / folder) for folder in ("scripts", "tests")]
-    sys.path[:] = [str(ROOT / "src"), *(path for path in sys.path if os.path.realpath(path) not in own)]
+    sys.path[:] = [
+        str(ROOT / "src"),
+        *(path for path in sys.path if os.path.realpath(path) not in own),
+    ]
 
 
 def run(name: str) -> int:
     """Exit code of the script `name`, with the arguments of this process."""
     if sys.version_info < (3, 11):  # noqa: UP036 - `python3` may be any
-        print(f"error: Forge needs Python 3.11 or newer, {sys.executable} is {sys.version.split()[0]}\n{FIX}",
-              file=sys.stderr)
+        print(
+            f"error: Forge needs Python 3.11 or newer, {sys.executable} is {sys.version.split()[0]}\n{FIX}",
+            file=sys.stderr,
+        )
         return 3
     find_package()
     try:

@@ -15,15 +15,26 @@ from types import ModuleType
 import phoenix_forge
 
 # What went to another room before the package got its name.
-TO_EXAMPLES = ("example", "export", "formats", "preview", "report", "report_style", "scripts", "tokens", "validate")
+TO_EXAMPLES = (
+    "example",
+    "export",
+    "formats",
+    "preview",
+    "report",
+    "report_style",
+    "scripts",
+    "tokens",
+    "validate",
+)
 MOVED = {f"phoenix_forge.dataset.{name}": f"phoenix_forge.examples.{name}" for name in TO_EXAMPLES}
 
 
 class OldNames:
     """Finds and loads modules by their old names."""
 
-    def find_spec(self, name: str, path: Sequence[str] | None = None,
-                  target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         if name == "forge.__main__":  # what is run has to be a file
             return None
         new = f"phoenix_{name}" if name.startswith("forge.") else name
@@ -39,7 +50,10 @@ class OldNames:
         sys.modules[module.__name__] = import_module(module.__spec__.loader_state)  # type: ignore[union-attr]
 
 
-warnings.warn("the package `forge` is now `phoenix_forge`; the old name goes with the next release",
-              DeprecationWarning, stacklevel=2)
+warnings.warn(
+    "the package `forge` is now `phoenix_forge`; the old name goes with the next release",
+    DeprecationWarning,
+    stacklevel=2,
+)
 sys.meta_path.insert(0, OldNames())
 sys.modules[__name__] = phoenix_forge

@@ -12,14 +12,18 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 # Where each public name lies: loaded when it is asked for, so that importing the package costs nothing.
-_PUBLIC = {"Project": "phoenix_forge.project.project", "Event": "phoenix_forge.core.report",
-           "ForgeError": "phoenix_forge.errors"}
+_PUBLIC = {
+    "Project": "phoenix_forge.project.project",
+    "Event": "phoenix_forge.core.report",
+    "ForgeError": "phoenix_forge.errors",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
+
     return getattr(import_module(_PUBLIC[name]), name)
 
 

@@ -17,8 +17,12 @@ def escaped(text: str, keep: str = "") -> str:
     an order of characters of its own. `keep` are characters that stay."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(c if c in keep or c in _JOINERS or unicodedata.category(c) not in _UNSEEN
-                   else c.encode("unicode_escape").decode() for c in text)
+    return "".join(
+        c
+        if c in keep or c in _JOINERS or unicodedata.category(c) not in _UNSEEN
+        else c.encode("unicode_escape").decode()
+        for c in text
+    )
 
 
 def one_line(text: str) -> str:

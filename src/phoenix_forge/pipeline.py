@@ -18,7 +18,13 @@ from pathlib import Path
 from phoenix_forge import __version__
 from phoenix_forge.core.faults import explained
 from phoenix_forge.core.fsio import PARTIAL, open_own, publish, remove, replaced_path
-from phoenix_forge.core.manifest import Manifest, described, fingerprint, outputs_intact, tool_versions
+from phoenix_forge.core.manifest import (
+    Manifest,
+    described,
+    fingerprint,
+    outputs_intact,
+    tool_versions,
+)
 from phoenix_forge.errors import EnvironmentProblem, ForgeError, Preempted, UsageError
 from phoenix_forge.stages import STAGES, Context, load
 from phoenix_forge.stages.recorded import require_as_made
@@ -49,18 +55,26 @@ def selected(ctx: Context, first: str | None = None, last: str | None = None) ->
     order = list(STAGES)
     for name in (first, last):
         if name is not None and name not in order:
-            raise UsageError(f"no stage {name!r}; stages: {', '.join(order)}", fix="forge plan lists them")
+            raise UsageError(
+                f"no stage {name!r}; stages: {', '.join(order)}", fix="forge plan lists them"
+            )
     low = order.index(first) if first else 0
     high = order.index(last) if last else len(order) - 1
     if low > high:
         raise UsageError(f"--from {first} comes after --to {last}", fix="swap them")
-    return [name for name in order[low:high + 1] if name in (first, last) or load(name).wanted(ctx.config)]
+    return [
+        name
+        for name in order[low : high + 1]
+        if name in (first, last) or load(name).wanted(ctx.config)
+    ]
 
 
 def _fingerprint(ctx: Context, name: str, inputs: dict[str, Path]) -> str:
     stage = load(name)
     digests = {role: ctx.digests.tree(path) for role, path in inputs.items()}
-    return fingerprint(name, stage.VERSION, stage.settings(ctx), digests, tool_versions(stage.TOOLS))
+    return fingerprint(
+        name, stage.VERSION, stage.settings(ctx), digests, tool_versions(stage.TOOLS)
+    )
 
 
 def _stale(ctx: Context, name: str, inputs: dict[str, Path]) -> str | None:
@@ -84,8 +98,11 @@ def _difference(ctx: Context, name: str, inputs: dict[str, Path], manifest: Mani
         if manifest.inputs[role]["sha256"] != ctx.digests.tree(path):
             return f"{role} changed"
     settings = load(name).settings(ctx)
-    changed = sorted(k for k in settings.keys() | manifest.settings.keys()
-                     if settings.get(k) != manifest.settings.get(k))
+    changed = sorted(
+        k
+        for k in settings.keys() | manifest.settings.keys()
+        if settings.get(k) != manifest.settings.get(k)
+    )
     if changed:
         return f"{', '.join(changed)} changed"
     return "Forge or a library changed"
@@ -99,7 +116,9 @@ def plan(ctx: Context, names: list[str], force: bool = False) -> list[Step]:
         stage = load(name)
         inputs = stage.inputs(ctx)  # once: for the dataset it walks the corpus
         fed = next((role for role, path in inputs.items() if making & {path, *path.parents}), None)
-        reason = "asked to" if force else f"its {fed} will be new" if fed else _stale(ctx, name, inputs)
+        reason = (
+            "asked to" if force else f"its {fed} will be new" if fed else _stale(ctx, name, inputs)
+        )
         if reason:
             making |= set(stage.outputs(ctx).values())
         steps.append(Step(name, reason, waits=fed is not None and not force))
@@ -115,8 +134,10 @@ def lock(ctx: Context) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UsageError(f"another forge is at work in {ctx.workspace.root}",
-                             fix="wait for it, or use another --workspace") from None
+            raise UsageError(
+                f"another forge is at work in {ctx.workspace.root}",
+                fix="wait for it, or use another --workspace",
+            ) from None
         yield
 
 
@@ -129,8 +150,10 @@ def _guard_foreign(ctx: Context, name: str) -> None:
             ours.setdefault(role, set()).add(output["sha256"])
     for role, path in load(name).outputs(ctx).items():
         if path.exists() and ctx.digests.tree(path) not in ours.get(role, set()):
-            raise UsageError(f"{name}: {ctx.workspace.shown(path)} exists and is not as Forge wrote it",
-                             fix=f"forge {name} --force overwrites it; or move it away; or set another path")
+            raise UsageError(
+                f"{name}: {ctx.workspace.shown(path)} exists and is not as Forge wrote it",
+                fix=f"forge {name} --force overwrites it; or move it away; or set another path",
+            )
 
 
 def _intent(ctx: Context, name: str) -> Path:
@@ -147,7 +170,9 @@ def _finish_publishing(ctx: Context, name: str) -> None:
     if intent is None:
         return
     before = Manifest.read(ctx.workspace.manifest(name))
-    destinations = {role: ctx.workspace.at(output["path"]) for role, output in intent.outputs.items()}
+    destinations = {
+        role: ctx.workspace.at(output["path"]) for role, output in intent.outputs.items()
+    }
     for role, path in destinations.items():
         staged = ctx.staged(path)
         if not staged.exists() or ctx.digests.tree(staged) != intent.outputs[role]["sha256"]:
@@ -183,15 +208,24 @@ def _execute(ctx: Context, name: str) -> dict:
         failed.pop_all()
     missing = [role for role, path in staged.items() if not path.exists()]
     if missing:
-        raise ForgeError(f"{name} ended without its {', '.join(missing)}", fix="report this as a bug")
+        raise ForgeError(
+            f"{name} ended without its {', '.join(missing)}", fix="report this as a bug"
+        )
     recorded = described(staged, ctx.digests, ctx.workspace.root)
     for role, path in destinations.items():
         recorded[role]["path"] = ctx.workspace.shown(path)
     seconds = round(time.monotonic() - clock, 2)
     manifest = Manifest(
-        stage=name, fingerprint=identity, settings=stage.settings(ctx), inputs=inputs, outputs=recorded,
+        stage=name,
+        fingerprint=identity,
+        settings=stage.settings(ctx),
+        inputs=inputs,
+        outputs=recorded,
         metrics=metrics,
-        versions={"forge": __version__, **tool_versions(stage.TOOLS)}, started=started, seconds=seconds)
+        versions={"forge": __version__, **tool_versions(stage.TOOLS)},
+        started=started,
+        seconds=seconds,
+    )
     manifest.write(_intent(ctx, name))
     for role, path in destinations.items():
         publish(staged[role], path)
@@ -213,8 +247,13 @@ def _worked(ctx: Context, name: str, staged: list[Path]) -> dict:
         raise EnvironmentProblem(f"{name}: {problem.message}", fix=problem.fix) from error
 
 
-def run(ctx: Context, names: list[str], *, force: bool = False,
-        each: Callable[[Done], None] = lambda done: None) -> list[Done]:
+def run(
+    ctx: Context,
+    names: list[str],
+    *,
+    force: bool = False,
+    each: Callable[[Done], None] = lambda done: None,
+) -> list[Done]:
     """Runs what is not up to date, in order, after every check of the whole plan has passed.
 
     `each` hears of every stage as it ends, the failing one too. Raises the failing stage's error; stages already
@@ -234,7 +273,9 @@ def run(ctx: Context, names: list[str], *, force: bool = False,
             results.append(_run_step(ctx, step, each))
             each(results[-1])
             if step.name == "download" and results[-1].status == "done":
-                _check(ctx, todo[1:])  # the base is there now, to be refused before the hours of training, not after
+                _check(
+                    ctx, todo[1:]
+                )  # the base is there now, to be refused before the hours of training, not after
         return results
 
 
@@ -250,7 +291,9 @@ def _run_step(ctx: Context, step: Step, each: Callable[[Done], None]) -> Done:
     if step.reason is None or same:
         for path in load(step.name).outputs(ctx).values():
             remove(ctx.staged(path))  # of a forced run that was killed
-        ctx.report.stage(step.name, "skipped", "its inputs came out as they were" if same else "up to date")
+        ctx.report.stage(
+            step.name, "skipped", "its inputs came out as they were" if same else "up to date"
+        )
         manifest = Manifest.read(ctx.workspace.manifest(step.name))
         return Done(step.name, "skipped", 0.0, manifest.metrics if manifest else {})
     ctx.report.stage(step.name, "running", step.reason)
@@ -274,10 +317,21 @@ def artifacts(ctx: Context) -> list[dict]:
         for role, output in (manifest.outputs if manifest else {}).items():
             path = ctx.workspace.at(output["path"])
             if path.exists():
-                found.append({"stage": name, "role": role, "path": output["path"], "bytes": _size(path),
-                              "sha256": output["sha256"]})
+                found.append(
+                    {
+                        "stage": name,
+                        "role": role,
+                        "path": output["path"],
+                        "bytes": _size(path),
+                        "sha256": output["sha256"],
+                    }
+                )
     return found
 
 
 def _size(path: Path) -> int:
-    return sum(p.stat().st_size for p in path.rglob("*") if p.is_file()) if path.is_dir() else path.stat().st_size
+    return (
+        sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
+        if path.is_dir()
+        else path.stat().st_size
+    )

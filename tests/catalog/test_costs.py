@@ -17,13 +17,23 @@ def test_tokens_of_a_training():
 def test_seconds_on_two_cores(bf16, speed):
     """Tokens through the model a second, with and without bf16 instructions."""
     flops = 2 * costs.CORE_FLOPS[bf16]
-    assert costs.train_seconds(SMALL.sizes, speed, flops, recompute=False) == pytest.approx(1, rel=0.15)
+    assert costs.train_seconds(SMALL.sizes, speed, flops, recompute=False) == pytest.approx(
+        1, rel=0.15
+    )
 
 
 def test_seconds_of_7b_on_an_h200():
     size = BASES["qwen2-7b"].sizes
-    assert 11_500 < 1e6 / costs.train_seconds(size, 1e6, costs.gpu_flops("NVIDIA H200"), recompute=True) < 14_500
-    assert 16_000 < 1e6 / costs.train_seconds(size, 1e6, costs.gpu_flops("NVIDIA H200"), recompute=False) < 20_000
+    assert (
+        11_500
+        < 1e6 / costs.train_seconds(size, 1e6, costs.gpu_flops("NVIDIA H200"), recompute=True)
+        < 14_500
+    )
+    assert (
+        16_000
+        < 1e6 / costs.train_seconds(size, 1e6, costs.gpu_flops("NVIDIA H200"), recompute=False)
+        < 20_000
+    )
 
 
 @pytest.mark.parametrize(("quant", "written"), [("Q4_K_M", 397_807_296), ("Q8_0", 531_067_584)])

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import json
 
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import (
+    AddedToken,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    trainers,
+)
 
 # Hybrid Qwen3: the last answer is written behind an empty thought, past ones are not; a prompt has it when told to.
 QWEN3 = """
@@ -82,7 +90,10 @@ PHI4 = """
 {%- if add_generation_prompt %}{{- '<|im_start|>assistant<|im_sep|>' }}{% endif %}
 """
 
-TEXT = ["The keeper lights the lamp at dusk. Who lights the lamp? The bell rings three times.", "And in fog? Be brief."]
+TEXT = [
+    "The keeper lights the lamp at dusk. Who lights the lamp? The bell rings three times.",
+    "And in fog? Be brief.",
+]
 
 
 def sentencepiece(*special: str, strips: bool = False, legacy: bool = True) -> Tokenizer:
@@ -93,17 +104,33 @@ def sentencepiece(*special: str, strips: bool = False, legacy: bool = True) -> T
     trained.train_from_iterator(TEXT, trainers.BpeTrainer(vocab_size=200, show_progress=False))
     pieces = [*(f"<0x{byte:02X}>" for byte in range(256)), "▁", *trained.get_vocab()]
     merges = [tuple(merge) for merge in json.loads(trained.to_str())["model"]["merges"]]
-    tokenizer = Tokenizer(models.BPE({piece: i for i, piece in enumerate(dict.fromkeys(pieces))}, merges,
-                                     byte_fallback=True, fuse_unk=True))
+    tokenizer = Tokenizer(
+        models.BPE(
+            {piece: i for i, piece in enumerate(dict.fromkeys(pieces))},
+            merges,
+            byte_fallback=True,
+            fuse_unk=True,
+        )
+    )
     if legacy:
-        tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+        tokenizer.normalizer = normalizers.Sequence(
+            [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+        )
     else:
         tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
-    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(),
-                                           decoders.Strip(" ", 1, 0)])
-    tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True, rstrip=strips)
-                                  for token in special])
+    tokenizer.decoder = decoders.Sequence(
+        [
+            decoders.Replace("▁", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
+    tokenizer.add_special_tokens(
+        [AddedToken(token, normalized=False, special=True, rstrip=strips) for token in special]
+    )
     return tokenizer
+
 
 # Hybrid Qwen3 with tools: calls and results between tags, results as the user's turn, thoughts of earlier turns gone.
 QWEN3_TOOLS = """

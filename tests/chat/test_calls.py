@@ -22,32 +22,65 @@ SPECIAL = {"bos_token": "<s>", "eos_token": "</s>"}
 
 def writing(call: str) -> str:
     """A template with tools whose calls are written so."""
-    return ("{{ tools }}{% for m in messages %}<{{ m.role }}>{{ m.content }}{% for c in m.tool_calls or [] %}"
-            "{% set f = c.function %}" + call + "{% endfor %}</s>{% endfor %}"
-            "{% if add_generation_prompt %}<assistant>{% endif %}")
+    return (
+        "{{ tools }}{% for m in messages %}<{{ m.role }}>{{ m.content }}{% for c in m.tool_calls or [] %}"
+        "{% set f = c.function %}" + call + "{% endfor %}</s>{% endfor %}"
+        "{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
 
 
-ELEMENTS = ("<{0}tool_call>\n<function={{{{ f.name }}}}>\n{{% for k, v in f.arguments.items() %}}"
-            "<parameter={{{{ k }}}}>\n{{{{ v if v is string else v | tojson }}}}\n</parameter>\n{{% endfor %}}"
-            "</function>\n</{0}tool_call>")
+ELEMENTS = (
+    "<{0}tool_call>\n<function={{{{ f.name }}}}>\n{{% for k, v in f.arguments.items() %}}"
+    "<parameter={{{{ k }}}}>\n{{{{ v if v is string else v | tojson }}}}\n</parameter>\n{{% endfor %}}"
+    "</function>\n</{0}tool_call>"
+)
 TEMPLATES = {
-    "Hermes, Qwen 2.5 and 3, Granite 4": QWEN3_TOOLS, "Llama 3": LLAMA31_TOOLS, "Mistral to Nemo": MISTRAL_TOOLS,
-    "Mistral Small 3.2, Ministral 3": writing("[TOOL_CALLS]{{ f.name }}[ARGS]{{ f.arguments | tojson }}"),
-    "Qwen 3 Coder, Qwen 3.5, Nemotron 3": writing(ELEMENTS.format("")), "Seed-OSS": writing(ELEMENTS.format("seed:"))}
-TOOLS = {"tide": {"name": "tide", "parameters": {"type": "object", "properties": {
-    "port": {"type": "string"}, "days": {"type": "integer"}, "at": {"type": "array"}}}}, "clock": {"name": "clock"}}
+    "Hermes, Qwen 2.5 and 3, Granite 4": QWEN3_TOOLS,
+    "Llama 3": LLAMA31_TOOLS,
+    "Mistral to Nemo": MISTRAL_TOOLS,
+    "Mistral Small 3.2, Ministral 3": writing(
+        "[TOOL_CALLS]{{ f.name }}[ARGS]{{ f.arguments | tojson }}"
+    ),
+    "Qwen 3 Coder, Qwen 3.5, Nemotron 3": writing(ELEMENTS.format("")),
+    "Seed-OSS": writing(ELEMENTS.format("seed:")),
+}
+TOOLS = {
+    "tide": {
+        "name": "tide",
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "port": {"type": "string"},
+                "days": {"type": "integer"},
+                "at": {"type": "array"},
+            },
+        },
+    },
+    "clock": {"name": "clock"},
+}
 ARGUMENTS: list[dict[str, Any]] = [
-    {"port": "Büsum \"&\" <b>\n{x}", "days": 12345678901234567890123, "at": [1.5, None, {"a": True}]},
-    {"port": "</tool_call> {\"name\": \"clock\", \"arguments\": {}}"}, {}]
+    {"port": 'Büsum "&" <b>\n{x}', "days": 12345678901234567890123, "at": [1.5, None, {"a": True}]},
+    {"port": '</tool_call> {"name": "clock", "arguments": {}}'},
+    {},
+]
 
 
 def written(template: ChatTemplate, *calls: Call) -> str:
     """How the template writes an answer with these calls."""
     tools = [{"type": "function", "function": tool} for tool in TOOLS.values()]
     asked = {"role": "user", "content": "Q", "tools": tools}
-    answer = {"role": "assistant", "content": "", "tool_calls": [
-        {"id": "123456789", "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-        for call in calls]}
+    answer = {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [
+            {
+                "id": "123456789",
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.arguments},
+            }
+            for call in calls
+        ],
+    }
     prompt, told = template.render([asked], prompt=True), template.render([asked, answer])
     assert told.startswith(prompt)
     return re.sub(r"(<\|im_end\|>|<\|eot_id\|>|</s>)\n?$", "", told.removeprefix(prompt))
@@ -67,7 +100,10 @@ def test_a_template_is_known_by_what_it_writes_and_its_calls_are_read_again(name
         assert syntax.calls(written(template, *calls), TOOLS) == ("", calls)
         if not syntax.first:  # Llama's template writes one call
             both = [*calls, Call("clock", {})]
-            assert syntax.calls("I look.\n" + written(template, *both) + " \n", TOOLS) == ("I look.", both)
+            assert syntax.calls("I look.\n" + written(template, *both) + " \n", TOOLS) == (
+                "I look.",
+                both,
+            )
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
@@ -84,17 +120,49 @@ CALL = '{"name": "tide", "arguments": {"port": "x"}}'
 TIDE, CLOCK = Call("tide", {"port": "x"}), Call("clock", {})
 
 
-@pytest.mark.parametrize(("syntax", "text", "said", "calls"), [
-    (HERMES, f"<tool_call>\n{CALL}", "", [TIDE]),  # ended without the last tag
-    (HERMES, f"A <tool_call>{CALL}</tool_call>\nB\n<tool_call>\n{CALL}\n</tool_call>\n", "A\nB", [TIDE, TIDE]),
-    (HERMES, f"<tool_call>{{broken</tool_call>\n<tool_call>{CALL}</tool_call>", "<tool_call>{broken</tool_call>",
-     [TIDE]),
-    (LLAMA, '{"name": "tide", "parameters": {"port": "x"}}; {"name": "clock", "parameters": {}}', "", [TIDE, CLOCK]),
-    (LLAMA, ' <|python_tag|>{"type": "function", "name": "clock", "parameters": {}}', "", [CLOCK]),
-    (MISTRAL, f"[TOOL_CALLS] [{CALL}, {CALL}]", "", [TIDE, TIDE]),
-    (ARGS, '[TOOL_CALLS]tide[CALL_ID]abc[ARGS] {"port": "x"}[TOOL_CALLS]clock[ARGS]{}', "", [TIDE, CLOCK]),
-    (ELEMENT, "<tool_call><function=tide><parameter=days>3</parameter><parameter=port>3</parameter></function>", "",
-     [Call("tide", {"days": 3, "port": "3"})])])
+@pytest.mark.parametrize(
+    ("syntax", "text", "said", "calls"),
+    [
+        (HERMES, f"<tool_call>\n{CALL}", "", [TIDE]),  # ended without the last tag
+        (
+            HERMES,
+            f"A <tool_call>{CALL}</tool_call>\nB\n<tool_call>\n{CALL}\n</tool_call>\n",
+            "A\nB",
+            [TIDE, TIDE],
+        ),
+        (
+            HERMES,
+            f"<tool_call>{{broken</tool_call>\n<tool_call>{CALL}</tool_call>",
+            "<tool_call>{broken</tool_call>",
+            [TIDE],
+        ),
+        (
+            LLAMA,
+            '{"name": "tide", "parameters": {"port": "x"}}; {"name": "clock", "parameters": {}}',
+            "",
+            [TIDE, CLOCK],
+        ),
+        (
+            LLAMA,
+            ' <|python_tag|>{"type": "function", "name": "clock", "parameters": {}}',
+            "",
+            [CLOCK],
+        ),
+        (MISTRAL, f"[TOOL_CALLS] [{CALL}, {CALL}]", "", [TIDE, TIDE]),
+        (
+            ARGS,
+            '[TOOL_CALLS]tide[CALL_ID]abc[ARGS] {"port": "x"}[TOOL_CALLS]clock[ARGS]{}',
+            "",
+            [TIDE, CLOCK],
+        ),
+        (
+            ELEMENT,
+            "<tool_call><function=tide><parameter=days>3</parameter><parameter=port>3</parameter></function>",
+            "",
+            [Call("tide", {"days": 3, "port": "3"})],
+        ),
+    ],
+)
 def test_as_models_write(syntax: Any, text: str, said: str, calls: list[Call]) -> None:
     assert syntax.calls(text, TOOLS) == (said, calls)
 
@@ -102,31 +170,74 @@ def test_as_models_write(syntax: Any, text: str, said: str, calls: list[Call]) -
 NESTED = '{"name": "tide", "arguments": ' + '{"a": ' * 100_000
 
 
-@pytest.mark.parametrize(("syntax", "text"), [
-    (HERMES, CALL), (HERMES, f"```json\n{CALL}\n```"), (HERMES, '<tool_call>\n{"name": "tide", "argum'),
-    (HERMES, f"<tool_call>{CALL.replace('tide', 'other')}</tool_call>"), (HERMES, f"<tool_call>[{CALL}]</tool_call>"),
-    (HERMES, '<tool_call>{"name": "tide"}'), (HERMES, '<tool_call>{"name": 3, "arguments": {}}</tool_call>'),
-    (HERMES, '<tool_call>{"name": "tide", "arguments": "x"}</tool_call>'),
-    (HERMES, '<tool_call>{"name": "tide", "arguments": {"days": 1e999}}'), (HERMES, f"<tool_call>{NESTED}"),
-    (HERMES, '<tool_call>{"name": "tide", "arguments": {"days": NaN}}'),
-    (HERMES, '<tool_call>{"name": "tide", "arguments": {"port": "\\ud800"}}'),
-    (HERMES, '<tool_call>{"name": "tide", "arguments": {"days": ' + "9" * 10_000 + "}}"),
-    (HERMES, f'<tool_call>{{"name": "other", "arguments": {{"x": "<tool_call>{json.dumps(CALL)[1:-1]}"}}}}'),
-    (LLAMA, f"So: {CALL.replace('arguments', 'parameters')}"), (LLAMA, '{"name": "Ada", "parameters": {}}'),
-    (LLAMA, '<|python_tag|>tide.call(port="x")'), (MISTRAL, "[TOOL_CALLS] []"), (MISTRAL, "[TOOL_CALLS] [{}, 3]"),
-    (ARGS, "[TOOL_CALLS]tide{}"), (ARGS, "[TOOL_CALLS]tide[ARGS]3"), (ELEMENT, "<tool_call>\n<function=tide>\n"),
-    (ELEMENT, "<tool_call>\n<function=tide>\n<parameter=port>x</function>\n</tool_call>")])
+@pytest.mark.parametrize(
+    ("syntax", "text"),
+    [
+        (HERMES, CALL),
+        (HERMES, f"```json\n{CALL}\n```"),
+        (HERMES, '<tool_call>\n{"name": "tide", "argum'),
+        (HERMES, f"<tool_call>{CALL.replace('tide', 'other')}</tool_call>"),
+        (HERMES, f"<tool_call>[{CALL}]</tool_call>"),
+        (HERMES, '<tool_call>{"name": "tide"}'),
+        (HERMES, '<tool_call>{"name": 3, "arguments": {}}</tool_call>'),
+        (HERMES, '<tool_call>{"name": "tide", "arguments": "x"}</tool_call>'),
+        (HERMES, '<tool_call>{"name": "tide", "arguments": {"days": 1e999}}'),
+        (HERMES, f"<tool_call>{NESTED}"),
+        (HERMES, '<tool_call>{"name": "tide", "arguments": {"days": NaN}}'),
+        (HERMES, '<tool_call>{"name": "tide", "arguments": {"port": "\\ud800"}}'),
+        (HERMES, '<tool_call>{"name": "tide", "arguments": {"days": ' + "9" * 10_000 + "}}"),
+        (
+            HERMES,
+            f'<tool_call>{{"name": "other", "arguments": {{"x": "<tool_call>{json.dumps(CALL)[1:-1]}"}}}}',
+        ),
+        (LLAMA, f"So: {CALL.replace('arguments', 'parameters')}"),
+        (LLAMA, '{"name": "Ada", "parameters": {}}'),
+        (LLAMA, '<|python_tag|>tide.call(port="x")'),
+        (MISTRAL, "[TOOL_CALLS] []"),
+        (MISTRAL, "[TOOL_CALLS] [{}, 3]"),
+        (ARGS, "[TOOL_CALLS]tide{}"),
+        (ARGS, "[TOOL_CALLS]tide[ARGS]3"),
+        (ELEMENT, "<tool_call>\n<function=tide>\n"),
+        (ELEMENT, "<tool_call>\n<function=tide>\n<parameter=port>x</function>\n</tool_call>"),
+    ],
+)
 def test_what_is_no_call_of_an_offered_tool_stays_text(syntax: Any, text: str) -> None:
     assert syntax.calls(text, TOOLS) == (text, [])
 
 
-WORDS = st.lists(st.sampled_from(["a", " ", "\n", "{", "}", "<", "<tool_call>", "</tool_call>", CALL, "[TOOL_CALLS]",
-                                  "[", "]", "<|python_tag|>", '{"name": "clock", "parameters": {}}', ";", "[ARGS]",
-                                  "tide", "<function=tide>", "</function>", "<too"]), max_size=8).map("".join)
+WORDS = st.lists(
+    st.sampled_from(
+        [
+            "a",
+            " ",
+            "\n",
+            "{",
+            "}",
+            "<",
+            "<tool_call>",
+            "</tool_call>",
+            CALL,
+            "[TOOL_CALLS]",
+            "[",
+            "]",
+            "<|python_tag|>",
+            '{"name": "clock", "parameters": {}}',
+            ";",
+            "[ARGS]",
+            "tide",
+            "<function=tide>",
+            "</function>",
+            "<too",
+        ]
+    ),
+    max_size=8,
+).map("".join)
 
 
 @given(text=WORDS, cuts=st.lists(st.integers(0, 60), max_size=6), syntax=st.sampled_from(SYNTAXES))
-def test_however_an_answer_is_cut_into_pieces_it_says_the_same(text: str, cuts: list[int], syntax: Any) -> None:
+def test_however_an_answer_is_cut_into_pieces_it_says_the_same(
+    text: str, cuts: list[int], syntax: Any
+) -> None:
     places = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
     hearing = Hearing(syntax, TOOLS)
     told = [hearing.add(text[start:end]) for start, end in pairwise(places)]
@@ -136,18 +247,27 @@ def test_however_an_answer_is_cut_into_pieces_it_says_the_same(text: str, cuts: 
 
 def test_what_no_call_can_begin_in_is_told_at_once() -> None:
     hearing = Hearing(HERMES, TOOLS)
-    assert [hearing.add(piece) for piece in ("I look", ". \n", "<tool", " no", "<tool_call>", CALL)] == [
-        "I look", ".", "", " \n<tool no", "", ""]
+    assert [
+        hearing.add(piece) for piece in ("I look", ". \n", "<tool", " no", "<tool_call>", CALL)
+    ] == ["I look", ".", "", " \n<tool no", "", ""]
     assert hearing.end() == ("", [TIDE])
     assert Hearing(LLAMA, TOOLS).add("The tide") == "The tide"
 
 
-@pytest.mark.parametrize(("source", "words"), [
-    (CHAT_TEMPLATE, "has no place for tools"), (QWEN3, "has no place for tools"),
-    ("{{ tools }}{% for m in messages %}{{ m.content }}{% endfor %}", "has no place for tool calls"),
-    (QWEN3_TOOLS.replace("message.role == 'tool'", "false"), "has no place for tool results"),
-    (TEXT_ARGUMENTS, "in a syntax that is not read: 'probe_of_calls"),
-    ("{{ raise_exception('no') if tools }}", "refused a conversation: no")])
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        (CHAT_TEMPLATE, "has no place for tools"),
+        (QWEN3, "has no place for tools"),
+        (
+            "{{ tools }}{% for m in messages %}{{ m.content }}{% endfor %}",
+            "has no place for tool calls",
+        ),
+        (QWEN3_TOOLS.replace("message.role == 'tool'", "false"), "has no place for tool results"),
+        (TEXT_ARGUMENTS, "in a syntax that is not read: 'probe_of_calls"),
+        ("{{ raise_exception('no') if tools }}", "refused a conversation: no"),
+    ],
+)
 def test_templates_without_a_place_for_tools_are_refused_by_name(source: str, words: str) -> None:
     with pytest.raises(UsageError, match=f"the chat template of this-model .*{words}"):
         spoken(ChatTemplate(source, SPECIAL, name="this-model"))

@@ -11,8 +11,19 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 from phoenix_forge.chat import counting
 from phoenix_forge.chat.counting import Counter
 
-PIECES = r"(?i:'s|'t)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-TEXTS = ["", "It's 42.", "a  b\n\n c\t", "Über Größe — naïve", "e\u0301 \u212b", "日本語", "<|end|> x <|end|>", "🙂🙂"]
+PIECES = (
+    r"(?i:'s|'t)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+TEXTS = [
+    "",
+    "It's 42.",
+    "a  b\n\n c\t",
+    "Über Größe — naïve",
+    "e\u0301 \u212b",
+    "日本語",
+    "<|end|> x <|end|>",
+    "🙂🙂",
+]
 
 
 def byte_level(*, split=True):
@@ -20,14 +31,36 @@ def byte_level(*, split=True):
     tokenizer = Tokenizer(models.BPE())
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    sample = ["The quick brown fox's number is 42, and that isn't it.\n\nAnother text — naïve.\n"] * 3
-    tokenizer.train_from_iterator(sample, trainers.BpeTrainer(
-        vocab_size=600, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
+    sample = [
+        "The quick brown fox's number is 42, and that isn't it.\n\nAnother text — naïve.\n"
+    ] * 3
+    tokenizer.train_from_iterator(
+        sample,
+        trainers.BpeTrainer(
+            vocab_size=600,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
     if split:
         described = json.loads(tokenizer.to_str())
-        described["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [
-            {"type": "Split", "pattern": {"Regex": PIECES}, "behavior": "Isolated", "invert": False},
-            {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}]}
+        described["pre_tokenizer"] = {
+            "type": "Sequence",
+            "pretokenizers": [
+                {
+                    "type": "Split",
+                    "pattern": {"Regex": PIECES},
+                    "behavior": "Isolated",
+                    "invert": False,
+                },
+                {
+                    "type": "ByteLevel",
+                    "add_prefix_space": False,
+                    "trim_offsets": False,
+                    "use_regex": False,
+                },
+            ],
+        }
         described["normalizer"] = {"type": "NFC"}
         tokenizer = Tokenizer.from_str(json.dumps(described))
     tokenizer.add_special_tokens([AddedToken("<|end|>", special=True)])
@@ -57,14 +90,17 @@ def test_any_text(text):
     assert FAST(text) == own(QWEN, [text])[0]
 
 
-@pytest.mark.parametrize("change", [
-    lambda d: d["model"].update(byte_fallback=True),
-    lambda d: d["model"].update(dropout=0.1),
-    lambda d: d.update(normalizer={"type": "NFKC"}),
-    lambda d: d["pre_tokenizer"]["pretokenizers"][1].update(use_regex=True),
-    lambda d: d["model"]["merges"].reverse(),
-    lambda d: d.update(model={"type": "Unigram", "vocab": []}),
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d: d["model"].update(byte_fallback=True),
+        lambda d: d["model"].update(dropout=0.1),
+        lambda d: d.update(normalizer={"type": "NFKC"}),
+        lambda d: d["pre_tokenizer"]["pretokenizers"][1].update(use_regex=True),
+        lambda d: d["model"]["merges"].reverse(),
+        lambda d: d.update(model={"type": "Unigram", "vocab": []}),
+    ],
+)
 def test_another_kind_is_counted_by_itself(change):
     described = json.loads(QWEN.to_str())
     change(described)

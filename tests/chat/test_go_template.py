@@ -24,8 +24,12 @@ GOLDEN = Path(__file__).parent / "go_golden.json"
 
 
 def data(messages: list[dict[str, str]], **more: object) -> dict:
-    return {"System": "", "Response": "", **more,
-            "Messages": [{"Role": m["role"], "Content": m["content"]} for m in messages]}
+    return {
+        "System": "",
+        "Response": "",
+        **more,
+        "Messages": [{"Role": m["role"], "Content": m["content"]} for m in messages],
+    }
 
 
 def rendered(case: dict) -> str:
@@ -35,9 +39,17 @@ def rendered(case: dict) -> str:
 
 def rows() -> list[dict]:
     """The catalog's templates over all conversations."""
-    return [{"template": family.go_template,
-             "data": data(messages, System="\n\n".join(m["content"] for m in messages if m["role"] == "system"))}
-            for family in (*FAMILIES, *VARIANTS) for messages in CONVERSATIONS.values()]
+    return [
+        {
+            "template": family.go_template,
+            "data": data(
+                messages,
+                System="\n\n".join(m["content"] for m in messages if m["role"] == "system"),
+            ),
+        }
+        for family in (*FAMILIES, *VARIANTS)
+        for messages in CONVERSATIONS.values()
+    ]
 
 
 def test_as_go_renders() -> None:
@@ -61,13 +73,24 @@ def test_every_row_of_the_catalog_was_rendered_by_go() -> None:
     assert all(row in made for row in rows())
 
 
-@pytest.mark.parametrize(("template", "words"), [
-    ("{{ if .Messages }}", "line 1: this if is never ended"), ("a\n{{ end }}", "line 2: an end without"),
-    ("{{ .Messages", "never closed"), ("{{ template \"x\" }}", "line 1: 'template' is not understood"),
-    ("{{ printf \"%d\" 1 }}", "'printf'"), ("{{ if }}x{{ end }}", "a value is missing"),
-    ("{{ range .Messages }}{{ .Text }}{{ end }}", "there is no field Text"), ("{{ $x }}.Messages", "not declared"),
-    ("{{ .System.Length }}.Messages", "no field Length"), ("{{ .System }}", "does not read .Messages"),
-    ("{{ slice .Messages 5 }}", "out of range"), ("{{ len 3 }}.Messages", "len of int"), ("{{ . }} .Messages", "dict")])
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ("{{ if .Messages }}", "line 1: this if is never ended"),
+        ("a\n{{ end }}", "line 2: an end without"),
+        ("{{ .Messages", "never closed"),
+        ('{{ template "x" }}', "line 1: 'template' is not understood"),
+        ('{{ printf "%d" 1 }}', "'printf'"),
+        ("{{ if }}x{{ end }}", "a value is missing"),
+        ("{{ range .Messages }}{{ .Text }}{{ end }}", "there is no field Text"),
+        ("{{ $x }}.Messages", "not declared"),
+        ("{{ .System.Length }}.Messages", "no field Length"),
+        ("{{ .System }}", "does not read .Messages"),
+        ("{{ slice .Messages 5 }}", "out of range"),
+        ("{{ len 3 }}.Messages", "len of int"),
+        ("{{ . }} .Messages", "dict"),
+    ],
+)
 def test_mistakes_are_named(template: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         GoTemplate(template).prompt([{"role": "user", "content": "hi"}])
@@ -75,23 +98,64 @@ def test_mistakes_are_named(template: str, words: str) -> None:
 
 def test_tools_are_refused_with_a_reason() -> None:
     with pytest.raises(UsageError, match="no words for them"):
-        GoTemplate(FAMILIES[0].go_template).prompt([{"role": "user", "content": "hi"},
-                                                    {"role": "tool", "content": "4"}])
+        GoTemplate(FAMILIES[0].go_template).prompt(
+            [{"role": "user", "content": "hi"}, {"role": "tool", "content": "4"}]
+        )
 
 
 def test_turns_are_collated_as_ollama_does() -> None:
     """template/template_test.go, TestCollate: roles that follow each other are joined, all systems are .System."""
-    turns = [{"role": role, "content": text} for role, text in
-             (("system", "S1"), ("system", "S2"), ("user", "Q1"), ("user", "Q2"), ("assistant", "A"), ("user", "Q3"),
-              ("system", "S3"))]
-    template = GoTemplate("[{{ .System }}]{{ range .Messages }}<{{ .Role }}:{{ .Content }}>{{ end }}")
-    assert template.prompt(turns) == ("[S1\n\nS2\n\nS3]<system:S1\n\nS2><user:Q1\n\nQ2><assistant:A><user:Q3>"
-                                      "<system:S3>")
+    turns = [
+        {"role": role, "content": text}
+        for role, text in (
+            ("system", "S1"),
+            ("system", "S2"),
+            ("user", "Q1"),
+            ("user", "Q2"),
+            ("assistant", "A"),
+            ("user", "Q3"),
+            ("system", "S3"),
+        )
+    ]
+    template = GoTemplate(
+        "[{{ .System }}]{{ range .Messages }}<{{ .Role }}:{{ .Content }}>{{ end }}"
+    )
+    assert template.prompt(turns) == (
+        "[S1\n\nS2\n\nS3]<system:S1\n\nS2><user:Q1\n\nQ2><assistant:A><user:Q3><system:S3>"
+    )
 
 
-pieces = st.sampled_from(["{{", "}}", "{{- ", " -}}", "if ", "else", "end", "range ", ".Messages", ".Role",
-                          "$i, $m := ", "eq ", '"a"', "`", '"', "(", ")", "|", " ", "\n", "x", "/*", "*/", "and ",
-                          "$", "=", "1"])
+pieces = st.sampled_from(
+    [
+        "{{",
+        "}}",
+        "{{- ",
+        " -}}",
+        "if ",
+        "else",
+        "end",
+        "range ",
+        ".Messages",
+        ".Role",
+        "$i, $m := ",
+        "eq ",
+        '"a"',
+        "`",
+        '"',
+        "(",
+        ")",
+        "|",
+        " ",
+        "\n",
+        "x",
+        "/*",
+        "*/",
+        "and ",
+        "$",
+        "=",
+        "1",
+    ]
+)
 
 
 @example("{{and }}")
@@ -104,15 +168,31 @@ def test_any_text_is_rendered_or_refused(text: str) -> None:
 
 
 def _make() -> None:
-    random = [{"template": case["template"], "data": case["data"]}
-              for case in json.loads(GOLDEN.read_text(encoding="utf-8")) if case.get("random")]
+    random = [
+        {"template": case["template"], "data": case["data"]}
+        for case in json.loads(GOLDEN.read_text(encoding="utf-8"))
+        if case.get("random")
+    ]
     cases = [*rows(), *random]
-    done = subprocess.run(["go", "run", str(Path(__file__).with_name("go_golden.go"))], check=True, text=True,
-                          capture_output=True, input="\n".join(map(json.dumps, cases)))
-    made = [{**case, "text": json.loads(line).get("text"), **({"random": True} if case in random else {})}
-            for case, line in zip(cases, done.stdout.splitlines(), strict=True)]
-    GOLDEN.write_text("[\n" + ",\n".join(json.dumps(case, ensure_ascii=False) for case in made) + "\n]\n",
-                      encoding="utf-8")
+    done = subprocess.run(
+        ["go", "run", str(Path(__file__).with_name("go_golden.go"))],
+        check=True,
+        text=True,
+        capture_output=True,
+        input="\n".join(map(json.dumps, cases)),
+    )
+    made = [
+        {
+            **case,
+            "text": json.loads(line).get("text"),
+            **({"random": True} if case in random else {}),
+        }
+        for case, line in zip(cases, done.stdout.splitlines(), strict=True)
+    ]
+    GOLDEN.write_text(
+        "[\n" + ",\n".join(json.dumps(case, ensure_ascii=False) for case in made) + "\n]\n",
+        encoding="utf-8",
+    )
 
 
 if __name__ == "__main__":

@@ -8,8 +8,10 @@ from phoenix_forge.chat.pieces import CLOSE, OPEN, Piece, pieces
 from phoenix_forge.chat.template import ChatTemplate
 from phoenix_forge.errors import UsageError
 
-TEMPLATE = ChatTemplate("{% for m in messages %}[{{ m.role }}]{{ m.content }}{{ (m.tool_calls or []) | tojson }}"
-                        "{% endfor %}")
+TEMPLATE = ChatTemplate(
+    "{% for m in messages %}[{{ m.role }}]{{ m.content }}{{ (m.tool_calls or []) | tojson }}"
+    "{% endfor %}"
+)
 
 
 def acts(text: str) -> bool:
@@ -23,7 +25,10 @@ def test_what_nobody_wrote_a_control_token_in_is_one_piece() -> None:
 
 def test_what_holds_control_tokens_is_apart_wherever_it_stands_in_a_conversation() -> None:
     call = {"function": {"name": "f", "arguments": {"<end>": ["x", f"{OPEN}<end>"]}}}
-    messages = [{"role": "user", "content": "1<end>"}, {"role": "assistant", "content": "2", "tool_calls": [call]}]
+    messages = [
+        {"role": "user", "content": "1<end>"},
+        {"role": "assistant", "content": "2", "tool_calls": [call]},
+    ]
     found = pieces(TEMPLATE, messages, acts)
     assert [piece.text for piece in found if piece.written] == ["1<end>", "<end>", "<end>"]
     assert not any(acts(piece.text) for piece in found if not piece.written)
@@ -33,4 +38,8 @@ def test_what_holds_control_tokens_is_apart_wherever_it_stands_in_a_conversation
 
 def test_a_template_that_takes_such_a_text_apart_is_refused() -> None:
     with pytest.raises(UsageError, match="apart"):
-        pieces(ChatTemplate("{{ messages[0].content[:4] }}"), [{"role": "user", "content": "<end> of it"}], acts)
+        pieces(
+            ChatTemplate("{{ messages[0].content[:4] }}"),
+            [{"role": "user", "content": "<end> of it"}],
+            acts,
+        )

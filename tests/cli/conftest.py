@@ -11,8 +11,11 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def first_run(tmp_path_factory: pytest.TempPathFactory, make_workspace: Callable[..., Path],
-              run_forge: Callable[..., Any]) -> tuple[Path, Any]:
+def first_run(
+    tmp_path_factory: pytest.TempPathFactory,
+    make_workspace: Callable[..., Path],
+    run_forge: Callable[..., Any],
+) -> tuple[Path, Any]:
     """The workspace, and what its first `forge run --json` said."""
     folder = make_workspace(tmp_path_factory.mktemp("work"))
     ran = run_forge("run", "--json", cwd=folder)

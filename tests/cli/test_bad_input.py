@@ -37,8 +37,11 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def content(folder: Path) -> dict[str, bytes | None]:
     """Everything that a failed command must leave as it was: all but logs and Forge's own state."""
-    return {path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None
-            for path in folder.rglob("*") if path.relative_to(folder).parts[0] not in ("logs", ".forge")}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+        if path.relative_to(folder).parts[0] not in ("logs", ".forge")
+    }
 
 
 def change(folder: Path, section: str, **values: Any) -> None:
@@ -60,7 +63,7 @@ def edit_json(path: Path, **values: Any) -> None:
 
 
 def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 def pickled(base: Path) -> None:
@@ -70,38 +73,107 @@ def pickled(base: Path) -> None:
 # name: (what is done to a workspace, command, exit code, what the message names)
 NEW: dict[str, tuple[Callable[[Path], object], str, int, list[str]]] = {
     "missing corpus": (lambda w: shutil.rmtree(w / "docs"), "run", 2, ["corpus.roots", "'docs'"]),
-    "empty corpus": (lambda w: [shutil.rmtree(w / "docs"), (w / "docs").mkdir()], "run", 2, ["the corpus is empty"]),
+    "empty corpus": (
+        lambda w: [shutil.rmtree(w / "docs"), (w / "docs").mkdir()],
+        "run",
+        2,
+        ["the corpus is empty"],
+    ),
     "only binary documents": (
-        lambda w: [shutil.rmtree(w / "docs"), (w / "docs").mkdir(), (w / "docs/a.md").write_bytes(b"\0\1")],
-        "run", 2, ["the corpus is empty", "docs/a.md: not text"]),
+        lambda w: [
+            shutil.rmtree(w / "docs"),
+            (w / "docs").mkdir(),
+            (w / "docs/a.md").write_bytes(b"\0\1"),
+        ],
+        "run",
+        2,
+        ["the corpus is empty", "docs/a.md: not text"],
+    ),
     "no config": (lambda w: (w / "forge.yaml").unlink(), "run", 2, ["no forge.yaml"]),
-    "unknown config key": (lambda w: change(w, "train", ranks=3), "run", 2,
-                           ["train.ranks", "did you mean train.rank?"]),
-    "impossible value": (lambda w: change(w, "train", epochs=-1), "run", 2, ["train.epochs", "-1", "forge.yaml"]),
-    "unknown quant type": (lambda w: change(w, "quantize", types=["Q9_Z"]), "run", 2, ["Q9_Z", "Q4_K_M"]),
+    "unknown config key": (
+        lambda w: change(w, "train", ranks=3),
+        "run",
+        2,
+        ["train.ranks", "did you mean train.rank?"],
+    ),
+    "impossible value": (
+        lambda w: change(w, "train", epochs=-1),
+        "run",
+        2,
+        ["train.epochs", "-1", "forge.yaml"],
+    ),
+    "unknown quant type": (
+        lambda w: change(w, "quantize", types=["Q9_Z"]),
+        "run",
+        2,
+        ["Q9_Z", "Q4_K_M"],
+    ),
     "unknown stage": (lambda w: None, "run --to frobnicate", 2, ["frobnicate", "quantize"]),
-    "stages the wrong way round": (lambda w: None, "run --from train --to dataset", 2, ["train", "dataset"]),
+    "stages the wrong way round": (
+        lambda w: None,
+        "run --from train --to dataset",
+        2,
+        ["train", "dataset"],
+    ),
     "absent base folder": (lambda w: None, "run --set model.base=./nothing", 2, ["nothing"]),
-    "absent base file": (lambda w: None, "run --set model.base=./nothing.gguf", 2, ["nothing.gguf"]),
-    "a base that is no GGUF": (lambda w: (w / "x.gguf").write_text("no"), "download --set model.base=./x.gguf", 2,
-                               ["x.gguf"]),
-    "unknown base": (lambda w: None, "run --set model.base=nothing", 2, ["nothing", "qwen2.5-coder-0.5b"]),
+    "absent base file": (
+        lambda w: None,
+        "run --set model.base=./nothing.gguf",
+        2,
+        ["nothing.gguf"],
+    ),
+    "a base that is no GGUF": (
+        lambda w: (w / "x.gguf").write_text("no"),
+        "download --set model.base=./x.gguf",
+        2,
+        ["x.gguf"],
+    ),
+    "unknown base": (
+        lambda w: None,
+        "run --set model.base=nothing",
+        2,
+        ["nothing", "qwen2.5-coder-0.5b"],
+    ),
     "base out of reach": (lambda w: None, "run --set model.base=org/absent", 3, ["org/absent"]),
     "unsupported architecture": (
-        lambda w: own_base(w, lambda b: edit_json(b / "config.json", architectures=["NobodysForCausalLM"])), "run", 2,
-        ["NobodysForCausalLM", "Qwen2ForCausalLM"]),
-    "truncated safetensors": (lambda w: own_base(w, lambda b: truncate(b / "model.safetensors")), "run", 2,
-                              ["model.safetensors"]),
+        lambda w: own_base(
+            w, lambda b: edit_json(b / "config.json", architectures=["NobodysForCausalLM"])
+        ),
+        "run",
+        2,
+        ["NobodysForCausalLM", "Qwen2ForCausalLM"],
+    ),
+    "truncated safetensors": (
+        lambda w: own_base(w, lambda b: truncate(b / "model.safetensors")),
+        "run",
+        2,
+        ["model.safetensors"],
+    ),
     "pickle weights": (lambda w: own_base(w, pickled), "run", 2, ["pickle", "pytorch_model.bin"]),
-    "base without config": (lambda w: own_base(w, lambda b: (b / "config.json").unlink()), "run", 2, ["config.json"]),
-    "damaged tokenizer": (lambda w: own_base(w, lambda b: (b / "tokenizer.json").write_text("{}")), "run", 2,
-                          ["tokenizer.json"]),
+    "base without config": (
+        lambda w: own_base(w, lambda b: (b / "config.json").unlink()),
+        "run",
+        2,
+        ["config.json"],
+    ),
+    "damaged tokenizer": (
+        lambda w: own_base(w, lambda b: (b / "tokenizer.json").write_text("{}")),
+        "run",
+        2,
+        ["tokenizer.json"],
+    ),
     "base without a chat template": (
-        lambda w: own_base(w, lambda b: edit_json(b / "tokenizer_config.json", chat_template=None)), "run", 2,
-        ["chat template"]),
+        lambda w: own_base(w, lambda b: edit_json(b / "tokenizer_config.json", chat_template=None)),
+        "run",
+        2,
+        ["chat template"],
+    ),
     "a foreign file where the GGUF goes": (
-        lambda w: [(w / "models/gguf").mkdir(parents=True), (w / GGUF).write_text("mine")], "run", 2,
-        [GGUF, "--force"]),
+        lambda w: [(w / "models/gguf").mkdir(parents=True), (w / GGUF).write_text("mine")],
+        "run",
+        2,
+        [GGUF, "--force"],
+    ),
     "nothing to train on": (lambda w: None, "train", 2, ["forge dataset"]),
     "nothing to merge": (lambda w: None, "merge", 2, ["forge download"]),
     "nothing to quantise": (lambda w: None, "quantize", 2, ["forge download"]),
@@ -110,26 +182,80 @@ NEW: dict[str, tuple[Callable[[Path], object], str, int, list[str]]] = {
     "nothing to serve": (lambda w: None, "serve", 2, ["forge run"]),
     "nothing to deploy": (lambda w: None, "deploy", 2, ["forge quantize"]),
     "an unknown model to ask": (lambda w: None, "ask hello --model moon", 2, ["moon", "adapter"]),
-    "a question in a file that is absent": (lambda w: None, "ask --file absent.txt", 2, ["absent.txt"]),
+    "a question in a file that is absent": (
+        lambda w: None,
+        "ask --file absent.txt",
+        2,
+        ["absent.txt"],
+    ),
     "no dataset to validate": (lambda w: None, "validate absent.jsonl", 2, ["absent.jsonl"]),
     "a workspace that is none": (lambda w: None, "run --workspace absent", 2, ["absent"]),
-    "Ollama not running": (lambda w: None, "ask hello --model ollama", 3, ["Ollama", "ollama serve"]),
-    "Ollama not running, before any work": (lambda w: change(w, "deploy", target="ollama"), "run", 3, ["Ollama"]),
+    "Ollama not running": (
+        lambda w: None,
+        "ask hello --model ollama",
+        3,
+        ["Ollama", "ollama serve"],
+    ),
+    "Ollama not running, before any work": (
+        lambda w: change(w, "deploy", target="ollama"),
+        "run",
+        3,
+        ["Ollama"],
+    ),
 }
 FINISHED: dict[str, tuple[Callable[[Path], object], str, int, list[str]]] = {
-    "adapter for another base": (lambda w: own_base(w, lambda b: None), "quantize", 2, ["for another base"]),
-    "adapter for another base, merging": (lambda w: own_base(w, lambda b: None), "merge", 2, ["for another base"]),
-    "truncated adapter": (lambda w: truncate(w / "models/small-adapter/adapter_model.safetensors"), "quantize", 2,
-                          ["adapter_model.safetensors"]),
-    "pickled adapter": (lambda w: (w / "models/small-adapter/adapter_model.safetensors").rename(
-        w / "models/small-adapter/adapter_model.bin"), "quantize", 2, ["pickle"]),
-    "an edited GGUF": (lambda w: (w / GGUF).write_bytes(b"edited"), "quantize", 2, [GGUF, "--force"]),
-    "an edited dataset": (lambda w: (w / "dataset_package/small.jsonl").write_text("{}\n"), "dataset", 2,
-                          ["small.jsonl", "--force"]),
-    "a GGUF that is none": (lambda w: (w / GGUF).write_bytes(b"GGUF but no more"), "ask hello", 2, [GGUF]),
+    "adapter for another base": (
+        lambda w: own_base(w, lambda b: None),
+        "quantize",
+        2,
+        ["for another base"],
+    ),
+    "adapter for another base, merging": (
+        lambda w: own_base(w, lambda b: None),
+        "merge",
+        2,
+        ["for another base"],
+    ),
+    "truncated adapter": (
+        lambda w: truncate(w / "models/small-adapter/adapter_model.safetensors"),
+        "quantize",
+        2,
+        ["adapter_model.safetensors"],
+    ),
+    "pickled adapter": (
+        lambda w: (w / "models/small-adapter/adapter_model.safetensors").rename(
+            w / "models/small-adapter/adapter_model.bin"
+        ),
+        "quantize",
+        2,
+        ["pickle"],
+    ),
+    "an edited GGUF": (
+        lambda w: (w / GGUF).write_bytes(b"edited"),
+        "quantize",
+        2,
+        [GGUF, "--force"],
+    ),
+    "an edited dataset": (
+        lambda w: (w / "dataset_package/small.jsonl").write_text("{}\n"),
+        "dataset",
+        2,
+        ["small.jsonl", "--force"],
+    ),
+    "a GGUF that is none": (
+        lambda w: (w / GGUF).write_bytes(b"GGUF but no more"),
+        "ask hello",
+        2,
+        [GGUF],
+    ),
     "no token": (lambda w: None, "publish --repo ada/small", 3, ["token", "HF_TOKEN"]),
     "no repository": (lambda w: None, "publish", 2, ["--repo"]),
-    "Ollama not running": (lambda w: None, "deploy --set deploy.target=ollama", 3, ["Ollama", "ollama serve"]),
+    "Ollama not running": (
+        lambda w: None,
+        "deploy --set deploy.target=ollama",
+        3,
+        ["Ollama", "ollama serve"],
+    ),
 }
 
 
@@ -194,6 +320,7 @@ def test_no_memory(copy, monkeypatch, capsys):
 
 def test_the_disk_is_full_in_the_middle_of_a_stage(copy, monkeypatch, capsys):
     from phoenix_forge import stages
+
     monkeypatch.chdir(copy)
     stage = stages.load("modelfile")
 
@@ -212,6 +339,7 @@ def test_the_disk_is_full_in_the_middle_of_a_stage(copy, monkeypatch, capsys):
 
 # Files that cannot be documents are left out, and told; the rest is used.
 
+
 def dataset_card(folder: Path, run_forge: Callable[..., Any]) -> tuple[dict, Any]:
     ran = run_forge("run", "--to", "dataset", cwd=folder)
     assert ran.code == 0, ran.stderr
@@ -224,16 +352,23 @@ def test_odd_files_among_the_documents(workspace, run_forge):
     (folder / "docs/gone.md").symlink_to("nowhere.md")
     (folder / "docs/empty.md").write_text(" \n")
     (folder / "docs/large.md").write_text("word " * 1_100_000)
-    (folder / "docs/latin.md").write_bytes("# Straße\n\nDie Größe des Hafens beträgt neun Fuß.\n".encode("latin-1"))
+    (folder / "docs/latin.md").write_bytes(
+        "# Straße\n\nDie Größe des Hafens beträgt neun Fuß.\n".encode("latin-1")
+    )
     card, ran = dataset_card(folder, run_forge)
     reasons = {entry["path"]: entry["reason"] for entry in card["skipped"]}
-    assert reasons == {"docs/photo.md": exclusions.UNKNOWN, "docs/gone.md": "dangling symlink",
-                       "docs/empty.md": "empty",
-                       "docs/large.md": "too large: 5.5 MB; a text file has 5.0 MB at most, unless corpus.max_bytes "
-                                       "says more"}
+    assert reasons == {
+        "docs/photo.md": exclusions.UNKNOWN,
+        "docs/gone.md": "dangling symlink",
+        "docs/empty.md": "empty",
+        "docs/large.md": "too large: 5.5 MB; a text file has 5.0 MB at most, unless corpus.max_bytes "
+        "says more",
+    }
     assert card["documents"] == 5
     assert "docs/latin.md: not UTF-8 (byte 6)" in ran.stderr
-    assert "warning: 3 files left out (docs/gone.md: dangling symlink; " in ran.stderr, "empty ones: only in the card"
+    assert "warning: 3 files left out (docs/gone.md: dangling symlink; " in ran.stderr, (
+        "empty ones: only in the card"
+    )
     assert "docs/photo.md: not text" in ran.stderr
     lines = (folder / "dataset_package/small.jsonl").read_text(encoding="utf-8")
     assert "photo.md" not in lines
@@ -282,13 +417,33 @@ def test_a_broken_dataset_is_told_with_its_line(copy, monkeypatch, capsys):
     assert content(copy / "models") == before
 
 
-def test_what_the_template_leaves_out_has_the_same_two_ways_out_in_validate_and_train(copy, monkeypatch, capsys):
+def test_what_the_template_leaves_out_has_the_same_two_ways_out_in_validate_and_train(
+    copy, monkeypatch, capsys
+):
     monkeypatch.chdir(copy)
-    tools = [{"type": "function", "function": {"name": "tide", "parameters": {"type": "object", "properties": {}}}}]
-    (copy / "own.jsonl").write_text(json.dumps({"tools": tools, "messages": [
-        {"role": "user", "content": "High tide?"}, {"role": "assistant", "content": "At six."}]}) + "\n")
+    tools = [
+        {
+            "type": "function",
+            "function": {"name": "tide", "parameters": {"type": "object", "properties": {}}},
+        }
+    ]
+    (copy / "own.jsonl").write_text(
+        json.dumps(
+            {
+                "tools": tools,
+                "messages": [
+                    {"role": "user", "content": "High tide?"},
+                    {"role": "assistant", "content": "At six."},
+                ],
+            }
+        )
+        + "\n"
+    )
     said = []
-    for command in (["validate", "own.jsonl"], ["train", "--quiet", "--set", "paths.dataset=own.jsonl"]):
+    for command in (
+        ["validate", "own.jsonl"],
+        ["train", "--quiet", "--set", "paths.dataset=own.jsonl"],
+    ):
         assert guarded(lambda command=command: invoke(command)) in (2, 4)
         said.append("".join(capsys.readouterr()))
     for text in said:
@@ -310,11 +465,14 @@ def test_the_token_reaches_no_file_and_no_output(copy, monkeypatch, capsys):
     assert "127.0.0.1:9" in err
     assert "fix: " in err
     assert token not in out + err
-    assert not [path for path in copy.rglob("*") if path.is_file() and token.encode() in path.read_bytes()]
+    assert not [
+        path for path in copy.rglob("*") if path.is_file() and token.encode() in path.read_bytes()
+    ]
 
 
 def test_two_at_once(copy, monkeypatch, capsys):
     import fcntl
+
     monkeypatch.chdir(copy)
     with open(copy / ".forge/lock", "w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)

@@ -16,28 +16,79 @@ from phoenix_forge.core.config import KNOWN, SECTIONS
 from phoenix_forge.errors import EnvironmentProblem, UsageError
 from phoenix_forge.project.init import write_config
 
-COMMANDS = ["init", "doctor", "download", "dataset", "validate", "train", "ask", "merge", "quantize", "modelfile",
-            "evaluate", "deploy", "chat", "serve", "mcp", "publish", "run", "plan", "status", "verify", "tools link",
-            "config show", "config schema"]
+COMMANDS = [
+    "init",
+    "doctor",
+    "download",
+    "dataset",
+    "validate",
+    "train",
+    "ask",
+    "merge",
+    "quantize",
+    "modelfile",
+    "evaluate",
+    "deploy",
+    "chat",
+    "serve",
+    "mcp",
+    "publish",
+    "run",
+    "plan",
+    "status",
+    "verify",
+    "tools link",
+    "config show",
+    "config schema",
+]
 COMMON = ["--config", "--set", "--workspace", "--json", "--quiet", "--verbose"]
 STAGES = ["download", "dataset", "train", "quantize", "modelfile", "deploy"]
 DATASET = "dataset_package/small.jsonl"
 FILES = {"path", "type", "bytes", "sha256"}
 # Command line → the keys that DESIGN fixes for it.
 RESULTS = {
-    "dataset": {"documents", "sections", "examples", "source_tokens", "trained_tokens", "coverage", "duplicates",
-                "redactions", "seconds", "path"},
-    f"validate {DATASET}": {"examples", "errors", "warnings", "tokens", "truncated", "trained_share"},
-    "train": {"adapter", "steps", "loss", "eval_loss", "tokens_per_second", "peak_vram_bytes", "peak_rss_bytes",
-              "seconds"},
+    "dataset": {
+        "documents",
+        "sections",
+        "examples",
+        "source_tokens",
+        "trained_tokens",
+        "coverage",
+        "duplicates",
+        "redactions",
+        "seconds",
+        "path",
+    },
+    f"validate {DATASET}": {
+        "examples",
+        "errors",
+        "warnings",
+        "tokens",
+        "truncated",
+        "trained_share",
+    },
+    "train": {
+        "adapter",
+        "steps",
+        "loss",
+        "eval_loss",
+        "tokens_per_second",
+        "peak_vram_bytes",
+        "peak_rss_bytes",
+        "seconds",
+    },
     "merge": {"files", "seconds", "peak_rss_bytes"},
     "quantize": {"files", "seconds", "peak_rss_bytes"},
     "ask hello --max-tokens 3": {"answer", "stopped", "tokens", "seconds"},
     "run": {"stages", "artifacts"},
     "doctor --only disk": {"checks"},
-    "plan": {"steps"}, "status": {"stages", "artifacts"}, "config show": {"config", "origins"},
-    "config schema": {"$defs", "properties"}, "download": {"source", "path", "seconds"},
-    "modelfile": {"path", "seconds"}, "deploy": {"target", "answer", "seconds"},
+    "plan": {"steps"},
+    "status": {"stages", "artifacts"},
+    "config show": {"config", "origins"},
+    "config schema": {"$defs", "properties"},
+    "download": {"source", "path", "seconds"},
+    "modelfile": {"path", "seconds"},
+    "deploy": {"target", "answer", "seconds"},
     "ask hello --max-tokens 3 --model gguf --model base": {"answers"},
     "publish --repo ada/small --dry-run": {"repo", "private", "files"},
 }
@@ -78,9 +129,15 @@ def test_the_second_run_does_nothing_and_says_so(done, run_forge):
     assert ran.stderr.count("skipped") == len(STAGES)
     after = {path: path.stat().st_mtime_ns for path in done.rglob("*") if "logs" not in path.parts}
     assert {p for p in after if after[p] != before.get(p)} <= {done / ".forge/lock"}
-    imported = {line.rpartition("|")[2].strip() for line in ran.stderr.splitlines() if line.startswith("import time:")}
+    imported = {
+        line.rpartition("|")[2].strip()
+        for line in ran.stderr.splitlines()
+        if line.startswith("import time:")
+    }
     assert "phoenix_forge.pipeline" in imported
-    assert not imported & {"torch", "transformers", "xllamacpp"}, "what it takes to find that nothing is to be done"
+    assert not imported & {"torch", "transformers", "xllamacpp"}, (
+        "what it takes to find that nothing is to be done"
+    )
 
 
 def test_verify_reads_everything_again(copy, run_forge):
@@ -90,9 +147,18 @@ def test_verify_reads_everything_again(copy, run_forge):
     path.write_bytes(data)
     ran = run_forge("verify", "--json", cwd=copy)
     assert (ran.code, ran.json["intact"]) == (4, False)
-    wrong = {row["path"]: (row["status"], row["fix"]) for row in ran.json["files"] if row["status"] != "intact"}
+    wrong = {
+        row["path"]: (row["status"], row["fix"])
+        for row in ran.json["files"]
+        if row["status"] != "intact"
+    }
     assert wrong == {"models/small-adapter": ("changed", "forge train --force makes it again")}
-    assert {row["role"] for row in ran.json["files"]} >= {"base", "dataset", "gguf Q4_K_M", "checkpoint"}
+    assert {row["role"] for row in ran.json["files"]} >= {
+        "base",
+        "dataset",
+        "gguf Q4_K_M",
+        "checkpoint",
+    }
 
 
 @pytest.mark.slow
@@ -132,12 +198,21 @@ def test_train_names_the_adapter(done, run_forge):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("change", "reruns"), [
-    (["--set", "deploy.system=You are Ada."], ["dataset", "train", "quantize", "modelfile", "deploy"]),
-    (["--set", "train.rank=8"], ["train", "quantize", "modelfile", "deploy"]),
-    (["--set", "train.log_steps=9"], []), (["--set", "generation.max_tokens=9"], ["modelfile"]),
-    (["--set", "generation.grounded=false"], []),
-    (["--set", "train.rank=8", "--to", "train"], ["train"]), (["--set", "merge.enabled=true"], ["merge"])])
+@pytest.mark.parametrize(
+    ("change", "reruns"),
+    [
+        (
+            ["--set", "deploy.system=You are Ada."],
+            ["dataset", "train", "quantize", "modelfile", "deploy"],
+        ),
+        (["--set", "train.rank=8"], ["train", "quantize", "modelfile", "deploy"]),
+        (["--set", "train.log_steps=9"], []),
+        (["--set", "generation.max_tokens=9"], ["modelfile"]),
+        (["--set", "generation.grounded=false"], []),
+        (["--set", "train.rank=8", "--to", "train"], ["train"]),
+        (["--set", "merge.enabled=true"], ["merge"]),
+    ],
+)
 def test_plan_says_what_would_run_and_why(change, reruns, done, run_forge):
     steps = run_forge("plan", *change, "--json", cwd=done).json["steps"]
     assert [step["name"] for step in steps if step["run"]] == reruns
@@ -159,7 +234,10 @@ def test_plan_and_status_for_people(done, run_forge):
 def test_an_edited_document_is_noticed(copy, run_forge):
     (copy / "docs/ferry.md").write_text("# The ferry\n\nIt leaves at eight.\n")
     steps = run_forge("plan", "--json", cwd=copy).json["steps"]
-    assert next(s for s in steps if s["name"] == "dataset")["reason"] == "document docs/ferry.md changed"
+    assert (
+        next(s for s in steps if s["name"] == "dataset")["reason"]
+        == "document docs/ferry.md changed"
+    )
 
 
 @pytest.mark.slow
@@ -182,7 +260,9 @@ def test_config_schema_needs_no_config(tmp_path, run_forge):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["handbook", "2024", "true", "a folder: with, odd 'signs'", "x" * 120])
+@pytest.mark.parametrize(
+    "name", ["handbook", "2024", "true", "a folder: with, odd 'signs'", "x" * 120]
+)
 def test_init_writes_a_config_that_loads(name, tmp_path, run_forge):
     folder = tmp_path / name
     folder.mkdir()
@@ -201,10 +281,16 @@ def test_init_writes_a_config_that_loads(name, tmp_path, run_forge):
     assert run_forge("init", "--force", cwd=folder).code == 0
 
 
-@pytest.mark.parametrize(("memory", "size", "amplification", "base"), [
-    (8.0, 1000, 15, "qwen3-8b"), (8.0, 600_000, 10, "qwen3-8b"), (0.0, 1000, 6, "qwen3-0.6b")])
-def test_init_chooses_by_the_machine_and_the_folder(memory, size, amplification, base, tmp_path, monkeypatch):
-    monkeypatch.setattr("phoenix_forge.project.init.gpu", lambda: ("A GPU" if memory else "", memory))
+@pytest.mark.parametrize(
+    ("memory", "size", "amplification", "base"),
+    [(8.0, 1000, 15, "qwen3-8b"), (8.0, 600_000, 10, "qwen3-8b"), (0.0, 1000, 6, "qwen3-0.6b")],
+)
+def test_init_chooses_by_the_machine_and_the_folder(
+    memory, size, amplification, base, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(
+        "phoenix_forge.project.init.gpu", lambda: ("A GPU" if memory else "", memory)
+    )
     (tmp_path / "a.md").write_text("A word. " * (size // 8))
     config = yaml.safe_load(write_config(tmp_path, force=False)[1])
     assert (config["dataset"]["amplification"], config["model"]["base"]) == (amplification, base)
@@ -215,9 +301,14 @@ def test_init_shows_what_it_found(tmp_path, run_forge):
     (tmp_path / "node_modules").mkdir()
     for name, text in {
         "a.md": "# Lamp\n\n![the lamp](lamp.jpg)\n\n"
-                + "The lamp is lit at dusk, and the keeper writes it into the log of the harbour. " * 3,
-        "b.md": "# Lampe\n\n" + "Die Lampe wird am Abend entzündet, und der Wärter trägt es in das Buch ein. " * 3,
-        "yarn.lock": "x", "logo.svg": "<svg/>", ".env.local": "K=1", ".gitignore": "old.md\n", "old.md": "x",
+        + "The lamp is lit at dusk, and the keeper writes it into the log of the harbour. " * 3,
+        "b.md": "# Lampe\n\n"
+        + "Die Lampe wird am Abend entzündet, und der Wärter trägt es in das Buch ein. " * 3,
+        "yarn.lock": "x",
+        "logo.svg": "<svg/>",
+        ".env.local": "K=1",
+        ".gitignore": "old.md\n",
+        "old.md": "x",
     }.items():
         (tmp_path / name).write_text(text)
     (tmp_path / "song.mp3").write_bytes(b"ID3\0\0")
@@ -230,16 +321,27 @@ def test_init_shows_what_it_found(tmp_path, run_forge):
     said = run_forge("init", "--force", cwd=tmp_path).stdout
     assert "languages: 1 English, 1 German" in said
     assert found["held"] == {"pictures": {"total": 1, "read": 0}}
-    assert "in the 3 that were opened: 1 picture, of which only the words beside them are known" in said
+    assert (
+        "in the 3 that were opened: 1 picture, of which only the words beside them are known"
+        in said
+    )
     assert "a drawing: logo.svg; exclude: ['!*.svg'] in forge.yaml reads them" in said
     assert ".gitignore leaves it out: ./ (1 file)" in said
     assert "time: training takes about" in said
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("files", "fix"), [
-    ({}, "put documents there"), ({"a.svg": b"<svg/>"}, "!*.svg"), ({"a.mp3": b"ID3\0\0"}, "sound: write down")])
-def test_init_writes_a_config_where_nothing_can_be_read_and_says_what_to_do(files, fix, tmp_path, run_forge):
+@pytest.mark.parametrize(
+    ("files", "fix"),
+    [
+        ({}, "put documents there"),
+        ({"a.svg": b"<svg/>"}, "!*.svg"),
+        ({"a.mp3": b"ID3\0\0"}, "sound: write down"),
+    ],
+)
+def test_init_writes_a_config_where_nothing_can_be_read_and_says_what_to_do(
+    files, fix, tmp_path, run_forge
+):
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
     ran = run_forge("init", cwd=tmp_path)
@@ -278,8 +380,14 @@ def test_commands_find_the_workspace_from_below(done, run_forge, tmp_path):
 @pytest.mark.slow
 def test_questions_come_from_arguments_a_file_or_stdin(done, run_forge, tmp_path):
     (tmp_path / "question.txt").write_text("hello\n")
-    said = [run_forge("ask", *arguments, "--greedy", "--json", cwd=done, stdin=stdin).json["answer"]
-            for arguments, stdin in ((["hello"], ""), (["--file", tmp_path / "question.txt"], ""), ([], "hello\n"))]
+    said = [
+        run_forge("ask", *arguments, "--greedy", "--json", cwd=done, stdin=stdin).json["answer"]
+        for arguments, stdin in (
+            (["hello"], ""),
+            (["--file", tmp_path / "question.txt"], ""),
+            ([], "hello\n"),
+        )
+    ]
     assert len(set(said)) == 1
     nothing = run_forge("ask", cwd=done)
     assert nothing.code == 2
@@ -303,4 +411,6 @@ def test_every_command_is_in_one_group_of_the_help() -> None:
 def test_the_help_shows_whole_sentences(tmp_path: Path, run_forge) -> None:
     said = " ".join(run_forge("--help", cwd=tmp_path).stdout.split())
     assert "..." not in said.replace("[ARGS]...", "")
-    assert "Look: plan Show what would run and why, with the time, memory and disk it needs." in said
+    assert (
+        "Look: plan Show what would run and why, with the time, memory and disk it needs." in said
+    )

@@ -42,15 +42,21 @@ def asking(folder: Path, *settings: str) -> Iterator[Callable[..., Any]]:
         def one(question: str, answer: str, *, closed: bool = False) -> Any:
             passages.refresh()
             model = Stand(answer)
-            turn = passages.asked(model, ask.conversation(ctx, question), closed=closed,
-                                  generation=ctx.config.generation)
+            turn = passages.asked(
+                model,
+                ask.conversation(ctx, question),
+                closed=closed,
+                generation=ctx.config.generation,
+            )
             answered = model.chat(turn.messages, on_text=None)
             return turn, turn.hold(answered.text)
 
         yield one
 
 
-def test_an_answer_is_given_from_passages_and_cites_the_lines_that_support_it(copy: Path, monkeypatch) -> None:
+def test_an_answer_is_given_from_passages_and_cites_the_lines_that_support_it(
+    copy: Path, monkeypatch
+) -> None:
     monkeypatch.chdir(copy / "docs/notes")
     with asking(copy) as one:
         turn, held = one(LAMP, "At dusk.")
@@ -70,20 +76,29 @@ def test_what_nothing_supports_is_said_to_have_no_support(copy: Path) -> None:
     assert half.supported
     assert half.unsupported == ["Robots light it."]
     assert half.lines(copy)[1:] == ["1 of its sentences has no support in the documents"]
-    assert (turn.passages, turn.messages[-1]["content"], elsewhere.lines(copy)) == ([], "Xylophone?", [NOTHING])
+    assert (turn.passages, turn.messages[-1]["content"], elsewhere.lines(copy)) == (
+        [],
+        "Xylophone?",
+        [NOTHING],
+    )
 
 
 def test_closed_book_nothing_is_found_and_a_quotation_is_looked_up(copy: Path) -> None:
     with asking(copy) as one:
         bare, alone = one(LAMP, "At dusk.", closed=True)
         _, true = one(LAMP, f"> {SENTENCE.upper().replace(',', '')}\n\nAt dusk.", closed=True)
-        _, made_up = one(LAMP, "> The lamp of Harbour Nine is lit at noon.\n\nAt noon.", closed=True)
+        _, made_up = one(
+            LAMP, "> The lamp of Harbour Nine is lit at noon.\n\nAt noon.", closed=True
+        )
     assert bare.messages[-1]["content"] == LAMP
     assert (alone.supported, alone.lines(copy)) == (None, [])
     assert (true.supported, true.stands) == (True, True)
     assert [":3  Lighthouse" in line for line in true.lines(copy)] == [True]
     assert (made_up.supported, made_up.stands, made_up.lines(copy)) == (False, False, [MADE_UP])
-    assert made_up.json()["quote"] == {"sentence": "The lamp of Harbour Nine is lit at noon.", "stands": False}
+    assert made_up.json()["quote"] == {
+        "sentence": "The lamp of Harbour Nine is lit at noon.",
+        "stands": False,
+    }
 
 
 def test_new_documents_are_found_at_once(copy: Path) -> None:
@@ -106,12 +121,15 @@ def test_passages_that_do_not_fit_are_left_out_and_said(copy: Path) -> None:
         with asking(copy, f"deploy.num_ctx={window}") as one:
             turn, _ = one(question, "?")
         notes[window] = (len(turn.passages), turn.note)
-        assert turn.passages == whole.passages[:len(turn.passages)]
+        assert turn.passages == whole.passages[: len(turn.passages)]
         assert turn.messages[-1]["content"].endswith(question)
     count, note = notes[240]
     assert 0 < count < 3
     assert note == f"{count} of 3 passages fit deploy.num_ctx (240 tokens)"
-    assert notes[20] == (0, "closed book: no passage fits beside the conversation in deploy.num_ctx (20 tokens)")
+    assert notes[20] == (
+        0,
+        "closed book: no passage fits beside the conversation in deploy.num_ctx (20 tokens)",
+    )
 
 
 def test_control_tokens_in_a_document_are_text(copy: Path) -> None:
@@ -125,14 +143,31 @@ def test_control_tokens_in_a_document_are_text(copy: Path) -> None:
     assert held.citations[0][0].line == 3
 
 
-@pytest.mark.parametrize(("spoil", "said"), [
-    (lambda folder: (folder / "models/base").rename(folder / "models/elsewhere"), "nothing at models/base/"),
-    (lambda folder: (folder / "docs").rename(folder / "gone"), "corpus.roots: 'docs' does not exist"),
-    (lambda folder: [path.unlink() for path in (folder / "docs").rglob("*.*")], "the corpus is empty"),
-    (lambda folder: _in_the_way(folder / ".forge/index.sqlite"), "no index over the documents: ")],
-    ids=["no base", "no folder", "no documents", "cannot be written"])
-def test_without_an_index_it_answers_closed_book_and_says_why(copy: Path, spoil: Callable[[Path], Any], said: str
-                                                              ) -> None:
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (
+            lambda folder: (folder / "models/base").rename(folder / "models/elsewhere"),
+            "nothing at models/base/",
+        ),
+        (
+            lambda folder: (folder / "docs").rename(folder / "gone"),
+            "corpus.roots: 'docs' does not exist",
+        ),
+        (
+            lambda folder: [path.unlink() for path in (folder / "docs").rglob("*.*")],
+            "the corpus is empty",
+        ),
+        (
+            lambda folder: _in_the_way(folder / ".forge/index.sqlite"),
+            "no index over the documents: ",
+        ),
+    ],
+    ids=["no base", "no folder", "no documents", "cannot be written"],
+)
+def test_without_an_index_it_answers_closed_book_and_says_why(
+    copy: Path, spoil: Callable[[Path], Any], said: str
+) -> None:
     spoil(copy)
     with asking(copy) as one:
         turn, held = one(LAMP, "> A sentence.\n\nAt dusk.")
@@ -156,15 +191,41 @@ def test_ask_tells_places_in_text_and_json(copy: Path, monkeypatch, capsys) -> N
     monkeypatch.chdir(copy)
 
     def run(setup: Setup, models: list[str], *, closed: bool = False) -> str:
-        ask.ask_models(setup, [LAMP], models, None, greedy=True, temperature=None, max_tokens=None, closed=closed)
+        ask.ask_models(
+            setup,
+            [LAMP],
+            models,
+            None,
+            greedy=True,
+            temperature=None,
+            max_tokens=None,
+            closed=closed,
+        )
         return capsys.readouterr().out
 
-    assert run(Setup(quiet=True), ["gguf"]).startswith("At dusk.\n\nfrom docs/lighthouse.md:3  Lighthouse  (lines ")
+    assert run(Setup(quiet=True), ["gguf"]).startswith(
+        "At dusk.\n\nfrom docs/lighthouse.md:3  Lighthouse  (lines "
+    )
     told = json.loads(run(Setup(json=True), ["gguf"]))
-    assert {"answer", "stopped", "tokens", "seconds", "passages", "citations", "supported", "unsupported", "quote",
-            "note"} == set(told)
-    assert told["citations"][0] | {"lines": None} == {"path": "docs/lighthouse.md", "headings": ["Lighthouse"],
-                                                      "line": 3, "lines": None, "sentence": "At dusk."}
+    assert {
+        "answer",
+        "stopped",
+        "tokens",
+        "seconds",
+        "passages",
+        "citations",
+        "supported",
+        "unsupported",
+        "quote",
+        "note",
+    } == set(told)
+    assert told["citations"][0] | {"lines": None} == {
+        "path": "docs/lighthouse.md",
+        "headings": ["Lighthouse"],
+        "line": 3,
+        "lines": None,
+        "sentence": "At dusk.",
+    }
     assert told["passages"][0]["path"] == "docs/lighthouse.md"
     beside = run(Setup(quiet=True), ["gguf", "base"])
     assert "from docs/lighthouse" in beside
@@ -173,10 +234,15 @@ def test_ask_tells_places_in_text_and_json(copy: Path, monkeypatch, capsys) -> N
     assert [said == LAMP for said in stand.asked] == [False, False, False, False, True]
 
 
-def test_the_command_asks_grounded_unless_told_otherwise(copy: Path, run_forge: Callable[..., Any]) -> None:
+def test_the_command_asks_grounded_unless_told_otherwise(
+    copy: Path, run_forge: Callable[..., Any]
+) -> None:
     told = run_forge("ask", LAMP, "--json", cwd=copy).json
     assert told["passages"]
-    assert (told["supported"], told["note"]) == (False, None)  # two steps of training teach no answer
+    assert (told["supported"], told["note"]) == (
+        False,
+        None,
+    )  # two steps of training teach no answer
     for flags in (["--closed-book"], ["--set", "generation.grounded=false"]):
         told = run_forge("ask", LAMP, *flags, "--json", cwd=copy).json
         assert (told["passages"], told["citations"], told["supported"]) == ([], [], None)

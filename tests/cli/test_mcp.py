@@ -31,14 +31,34 @@ pytestmark = pytest.mark.slow
 FORGE = "import sys; sys.argv[0] = 'forge'; from phoenix_forge.cli.boundary import main; sys.exit(main())"
 SECRET = "hf_" + "abcDEF123" * 4
 ENDED = {"done", "stopped", "failed"}
-HELLO = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
-TOOLS = {"query_model": {"prompt"}, "search_documents": {"query"}, "model_status": set(), "start_run": set(),
-         "follow_run": {"run_id"}, "stop_run": {"run_id"}, "query_sanctuary_model": {"prompt"},
-         "check_sanctuary_model_status": set()}
-RESOURCES = {"forge://dataset/card", "forge://report/summary", "forge://report/evaluation", "forge://config"}
-EVALUATION = {"questions": 4, "created": "2026-01-02T03:04:05+00:00", "conditions": [],
-              "gate": {"passed": False, "failures": ["too low"]},
-              "knowledge_gained": {"value": 0.5, "low": 0.25, "high": 0.75}}
+HELLO = {
+    "protocolVersion": "2025-06-18",
+    "capabilities": {},
+    "clientInfo": {"name": "test", "version": "1"},
+}
+TOOLS = {
+    "query_model": {"prompt"},
+    "search_documents": {"query"},
+    "model_status": set(),
+    "start_run": set(),
+    "follow_run": {"run_id"},
+    "stop_run": {"run_id"},
+    "query_sanctuary_model": {"prompt"},
+    "check_sanctuary_model_status": set(),
+}
+RESOURCES = {
+    "forge://dataset/card",
+    "forge://report/summary",
+    "forge://report/evaluation",
+    "forge://config",
+}
+EVALUATION = {
+    "questions": 4,
+    "created": "2026-01-02T03:04:05+00:00",
+    "conditions": [],
+    "gate": {"passed": False, "failures": ["too low"]},
+    "knowledge_gained": {"value": 0.5, "low": 0.25, "high": 0.75},
+}
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +79,14 @@ def folder(prepared: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1", "OLLAMA_HOST": "127.0.0.1:9", "HF_HUB_OFFLINE": "1",
-            "HF_TOKEN": SECRET, "FORGE_CACHE": str(tmp_path / "cache")}
+    return {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "OLLAMA_HOST": "127.0.0.1:9",
+        "HF_HUB_OFFLINE": "1",
+        "HF_TOKEN": SECRET,
+        "FORGE_CACHE": str(tmp_path / "cache"),
+    }
 
 
 @pytest.fixture
@@ -69,11 +95,13 @@ def talk(folder: Path, environment: dict[str, str], tmp_path: Path) -> Callable[
 
     def run(conversation: Callable[[Client], Awaitable[Any]], mode: str = "auto") -> Any:
         async def session() -> Any:
-            server = StdioServerParameters(command=sys.executable, args=["-c", FORGE, "mcp"], env=environment,
-                                           cwd=folder)
+            server = StdioServerParameters(
+                command=sys.executable, args=["-c", FORGE, "mcp"], env=environment, cwd=folder
+            )
             with open(tmp_path / "stderr", "a") as errors:
                 async with Client(stdio_client(server, errors), mode=mode) as client:
                     return await conversation(client)
+
         return asyncio.run(asyncio.wait_for(session(), 200))
 
     return run
@@ -82,7 +110,9 @@ def talk(folder: Path, environment: dict[str, str], tmp_path: Path) -> Callable[
 async def call(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
     result = await client.call_tool(tool, arguments)
     assert not result.is_error, result.content
-    assert json.loads(result.content[0].text) == result.structured_content  # for clients that read only text
+    assert (
+        json.loads(result.content[0].text) == result.structured_content
+    )  # for clients that read only text
     return result.structured_content
 
 
@@ -92,7 +122,9 @@ async def refused(client: Client, tool: str, **arguments: Any) -> str:
     return result.content[0].text
 
 
-async def followed(client: Client, run_id: str, until: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+async def followed(
+    client: Client, run_id: str, until: Callable[[dict[str, Any]], bool]
+) -> dict[str, Any]:
     """What was told last; its `lines` are the whole log."""
     lines: list[str] = []
     while True:
@@ -107,14 +139,21 @@ async def followed(client: Client, run_id: str, until: Callable[[dict[str, Any]]
 def test_what_it_offers_to_clients_of_either_protocol(talk, mode):
     async def conversation(client: Client) -> None:
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
-        assert {name: set(tool.input_schema.get("required", [])) for name, tool in tools.items()} == TOOLS
+        assert {
+            name: set(tool.input_schema.get("required", [])) for name, tool in tools.items()
+        } == TOOLS
         assert all(tool.description for tool in tools.values())
         acting = [name for name, tool in tools.items() if not tool.annotations.read_only_hint]
         assert acting == ["start_run", "stop_run"]
         assert {"temperature", "max_tokens", "system_prompt"} < set(
-            tools["query_sanctuary_model"].input_schema["properties"])
-        assert {str(resource.uri) for resource in (await client.list_resources()).resources} == RESOURCES
-        assert [prompt.name for prompt in (await client.list_prompts()).prompts] == ["answer_from_documents"]
+            tools["query_sanctuary_model"].input_schema["properties"]
+        )
+        assert {
+            str(resource.uri) for resource in (await client.list_resources()).resources
+        } == RESOURCES
+        assert [prompt.name for prompt in (await client.list_prompts()).prompts] == [
+            "answer_from_documents"
+        ]
 
     talk(conversation, mode)
 
@@ -127,32 +166,67 @@ def test_questions_to_the_model(talk):
             assert total == 6
             pieces.append(done)
 
-        result = await client.call_tool("query_model", {"prompt": "Who lights the lamp?", "max_tokens": 6},
-                                        progress_callback=progress)
+        result = await client.call_tool(
+            "query_model",
+            {"prompt": "Who lights the lamp?", "max_tokens": 6},
+            progress_callback=progress,
+        )
         answer = result.structured_content
-        assert set(answer) == {"answer", "stopped", "tokens", "seconds", "passages", "citations", "supported",
-                               "unsupported", "quote", "note"}
+        assert set(answer) == {
+            "answer",
+            "stopped",
+            "tokens",
+            "seconds",
+            "passages",
+            "citations",
+            "supported",
+            "unsupported",
+            "quote",
+            "note",
+        }
         assert answer["note"].startswith("closed book: nothing at models/base/"), "nothing has run"
         assert 1 <= answer["tokens"] <= 6
         assert pieces == sorted(pieces) != []
         again = await call(client, "query_model", prompt="Who lights the lamp?", max_tokens=6)
         assert again["answer"] == answer["answer"], "the config asks for the likeliest token"
 
-        seeds = await call(client, "query_sanctuary_model", prompt="Who?", temperature=0.0, max_tokens=3,
-                           system_prompt="Be brief.")
+        seeds = await call(
+            client,
+            "query_sanctuary_model",
+            prompt="Who?",
+            temperature=0.0,
+            max_tokens=3,
+            system_prompt="Be brief.",
+        )
         assert (seeds["status"], seeds["model"]) == ("success", "small")
         assert seeds["total_tokens"] == seeds["prompt_tokens"] + seeds["completion_tokens"]
-        own = await call(client, "query_model", prompt="Who?", temperature=0.0, max_tokens=3, system="Be brief.")
+        own = await call(
+            client, "query_model", prompt="Who?", temperature=0.0, max_tokens=3, system="Be brief."
+        )
         assert own["answer"] == seeds["response"]
         assert await call(client, "check_sanctuary_model_status") == {
-            "status": "success", "model": "small", "available": True, "all_models": []}
+            "status": "success",
+            "model": "small",
+            "available": True,
+            "all_models": [],
+        }
 
-        assert "fix: shorten the conversation" in await refused(client, "query_model", prompt="word " * 1000)
-        assert "nothing at models/base" in await refused(client, "query_model", prompt="?", model="adapter")
+        assert "fix: shorten the conversation" in await refused(
+            client, "query_model", prompt="word " * 1000
+        )
+        assert "nothing at models/base" in await refused(
+            client, "query_model", prompt="?", model="adapter"
+        )
         assert "choose from base" in await refused(client, "query_model", prompt="?", model="gpt")
-        assert "Ollama does not answer" in await refused(client, "query_model", prompt="?", model="ollama")
-        for wrong in ({"prompt": " "}, {"prompt": "x" * 100_001}, {"prompt": "?", "max_tokens": 8193},
-                      {"prompt": "?", "temperature": 3}):
+        assert "Ollama does not answer" in await refused(
+            client, "query_model", prompt="?", model="ollama"
+        )
+        for wrong in (
+            {"prompt": " "},
+            {"prompt": "x" * 100_001},
+            {"prompt": "?", "max_tokens": 8193},
+            {"prompt": "?", "temperature": 3},
+        ):
             assert "validation error" in await refused(client, "query_model", **wrong)
 
     talk(conversation)
@@ -166,13 +240,19 @@ def test_a_run_from_start_to_end_and_what_it_made(talk, folder):
         with pytest.raises(MCPError, match="fix: forge download"):
             await client.get_prompt("answer_from_documents", {"question": "Who lights the lamp?"})
 
-        run = await call(client, "start_run", last="dataset", settings={"dataset": {"amplification": 1}})
+        run = await call(
+            client, "start_run", last="dataset", settings={"dataset": {"amplification": 1}}
+        )
         told = await followed(client, run["run_id"], lambda told: False)
         assert (told["state"], told["exit_code"], told["error"]) == ("done", 0, None)
         assert told["stages"] == {"download": "done", "dataset": "done"}
         assert told["lines"] == (folder / run["log"]).read_text().splitlines()
         again = await call(client, "follow_run", run_id=run["run_id"], since_line=10**6)
-        assert (again["state"], again["lines"], again["next_line"]) == ("done", [], len(told["lines"]))
+        assert (again["state"], again["lines"], again["next_line"]) == (
+            "done",
+            [],
+            len(told["lines"]),
+        )
 
         card = json.loads((await client.read_resource("forge://dataset/card")).contents[0].text)
         assert (card["documents"], card["amplification"]) == (4, 1.0)
@@ -180,12 +260,16 @@ def test_a_run_from_start_to_end_and_what_it_made(talk, folder):
         (passage,) = found["passages"]
         assert passage["path"] == "docs/lighthouse.md"
         assert "Maren Holt" in passage["text"]
-        grounded, closed = [await call(client, "query_model", prompt="Who lights the lamp?", max_tokens=2, **more)
-                            for more in ({}, {"closed_book": True})]
+        grounded, closed = [
+            await call(client, "query_model", prompt="Who lights the lamp?", max_tokens=2, **more)
+            for more in ({}, {"closed_book": True})
+        ]
         assert grounded["passages"][0]["path"] == "docs/lighthouse.md"
         assert (grounded["note"], grounded["supported"]) == (None, False)
         assert (closed["passages"], closed["supported"]) == ([], None)
-        prompt = await client.get_prompt("answer_from_documents", {"question": "Who lights the lamp?"})
+        prompt = await client.get_prompt(
+            "answer_from_documents", {"question": "Who lights the lamp?"}
+        )
         assert "Maren Holt" in prompt.messages[0].content.text
 
         status = await call(client, "model_status")
@@ -199,14 +283,22 @@ def test_a_run_from_start_to_end_and_what_it_made(talk, folder):
         report.mkdir(parents=True)
         (report / "evaluation.json").write_text(json.dumps(EVALUATION))
         (report / "evaluation.md").write_text("## Evaluation\n")
-        assert json.loads((await client.read_resource("forge://report/evaluation")).contents[0].text) == EVALUATION
-        assert (await client.read_resource("forge://report/summary")).contents[0].text == "## Evaluation\n"
+        assert (
+            json.loads((await client.read_resource("forge://report/evaluation")).contents[0].text)
+            == EVALUATION
+        )
+        assert (await client.read_resource("forge://report/summary")).contents[
+            0
+        ].text == "## Evaluation\n"
         evaluation = (await call(client, "model_status"))["evaluation"]
         assert "50.0" in evaluation["headline"]
         assert evaluation["gate"] == EVALUATION["gate"]
 
         shown = (await client.read_resource("forge://config")).contents[0].text
-        assert json.loads(shown)["model.name"] == {"value": "small", "origin": str(folder / "forge.yaml")}
+        assert json.loads(shown)["model.name"] == {
+            "value": "small",
+            "origin": str(folder / "forge.yaml"),
+        }
         assert SECRET not in shown + json.dumps(status) + "".join(told["lines"])
 
         (folder / "forge.yaml").write_text("model: {base: tiny, nmae: x}\n")
@@ -218,15 +310,23 @@ def test_a_run_from_start_to_end_and_what_it_made(talk, folder):
 def test_a_training_run_outlives_its_server_and_saves_when_it_is_stopped(talk, folder):
     async def first(client: Client) -> str:
         run = await call(client, "start_run", last="train", settings={"train.max_steps": 100_000})
-        await followed(client, run["run_id"], lambda told: "train: 1 of 100,000" in told["progress"])
-        assert f"run {run['run_id']} is under way" in await refused(client, "start_run", last="download")
+        await followed(
+            client, run["run_id"], lambda told: "train: 1 of 100,000" in told["progress"]
+        )
+        assert f"run {run['run_id']} is under way" in await refused(
+            client, "start_run", last="download"
+        )
         return run["run_id"]
 
     async def second(client: Client) -> None:
         assert (await call(client, "follow_run", run_id=run_id))["state"] == "running"
         assert (await call(client, "stop_run", run_id=run_id))["state"] == "stopping"
         told = await followed(client, run_id, lambda told: False)
-        assert (told["state"], told["error"], told["stages"]["train"]) == ("stopped", None, "stopped")
+        assert (told["state"], told["error"], told["stages"]["train"]) == (
+            "stopped",
+            None,
+            "stopped",
+        )
         assert any("a checkpoint is saved" in line for line in told["lines"])
         assert f"run {run_id} has ended" in await refused(client, "stop_run", run_id=run_id)
 
@@ -243,11 +343,21 @@ def test_a_run_that_fails_says_why_and_what_is_refused_before_it_starts(talk, fo
         assert told["error"].startswith("error: ")
         assert "fix: " in told["error"]
 
-        for settings in ({"paths.dataset": "/tmp/x"}, {"paths": {"dataset": "/tmp/x"}}, {" paths.dataset": "/tmp/x"},
-                         {"corpus": {"roots": ["/"]}}, {"dataset.teacher": "https://elsewhere/v1#m"},
-                         {"publish.repo": "a/b"}, {"deploy.name": "another"}, {"evaluate.questions": "/etc/passwd"},
-                         {"profile": "sanctuary"}, {"model.base": "/etc"}):
-            assert "not for an assistant to set" in await refused(client, "start_run", settings=settings)
+        for settings in (
+            {"paths.dataset": "/tmp/x"},
+            {"paths": {"dataset": "/tmp/x"}},
+            {" paths.dataset": "/tmp/x"},
+            {"corpus": {"roots": ["/"]}},
+            {"dataset.teacher": "https://elsewhere/v1#m"},
+            {"publish.repo": "a/b"},
+            {"deploy.name": "another"},
+            {"evaluate.questions": "/etc/passwd"},
+            {"profile": "sanctuary"},
+            {"model.base": "/etc"},
+        ):
+            assert "not for an assistant to set" in await refused(
+                client, "start_run", settings=settings
+            )
         assert "train.epochs" in await refused(client, "start_run", settings={"train.epochs": -1})
         assert "no stage 'nope'" in await refused(client, "start_run", last="nope")
         for run_id in ("../../forge.yaml", "20260101-000000-abcd", ""):
@@ -261,11 +371,15 @@ def test_a_run_that_fails_says_why_and_what_is_refused_before_it_starts(talk, fo
 @pytest.fixture
 def at_work(folder: Path) -> Iterator[None]:
     """Another Forge, at work in the workspace."""
-    program = ("import sys; from pathlib import Path; from phoenix_forge import pipeline\n"
-               "from phoenix_forge.cli.setup import Setup\n"
-               f"with pipeline.lock(Setup(workspace=Path({str(folder)!r})).context()): print('locked', flush=True); "
-               "sys.stdin.read()")
-    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    program = (
+        "import sys; from pathlib import Path; from phoenix_forge import pipeline\n"
+        "from phoenix_forge.cli.setup import Setup\n"
+        f"with pipeline.lock(Setup(workspace=Path({str(folder)!r})).context()): print('locked', flush=True); "
+        "sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
         assert process.stdout is not None
         process.stdout.readline()
         yield
@@ -292,13 +406,17 @@ def test_a_run_killed_from_outside_is_not_taken_for_done(folder):
     assert (told["state"], told["exit_code"]) in {("failed", None), ("done", 0)}
     assert (told["error"] == runs.KILLED) == (told["state"] == "failed")
     # The number of a process that ended may be another's by now.
-    runs._at(setup.space, run_id, "json").write_text(json.dumps({**record, "pid": os.getpid(), "created": 0.0}))
+    runs._at(setup.space, run_id, "json").write_text(
+        json.dumps({**record, "pid": os.getpid(), "created": 0.0})
+    )
     assert runs.follow(setup.space, run_id)["state"] == told["state"]
 
 
 def test_http_answers_this_machine_and_refuses_other_sites(folder, environment):
     command = [sys.executable, "-c", FORGE, "mcp", "--workspace", str(folder)]
-    with subprocess.Popen([*command, "--http", "0"], env=environment, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [*command, "--http", "0"], env=environment, stderr=subprocess.PIPE, text=True
+    ) as process:
         assert process.stderr is not None
         try:
             said = process.stderr.readline()
@@ -306,17 +424,27 @@ def test_http_answers_this_machine_and_refuses_other_sites(folder, environment):
 
             async def conversation() -> None:
                 async with Client(address) as client:
-                    assert (await call(client, "query_model", prompt="Who?", max_tokens=2))["tokens"] <= 2
+                    assert (await call(client, "query_model", prompt="Who?", max_tokens=2))[
+                        "tokens"
+                    ] <= 2
                     assert "fix: " in await refused(client, "search_documents", query="lamp")
 
             asyncio.run(asyncio.wait_for(conversation(), 100))
             body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
-            for header, status in (({"Host": "evil.example"}, 421), ({"Origin": "https://evil.example"}, 403)):
+            for header, status in (
+                ({"Host": "evil.example"}, 421),
+                ({"Origin": "https://evil.example"}, 403),
+            ):
                 header["Accept"] = "application/json, text/event-stream"
                 assert httpx2.post(address, json=body, headers=header).status_code == status
             port = address.split(":")[2].partition("/")[0]
-            taken = subprocess.run([*command, "--http", port], env=environment, capture_output=True, text=True,
-                                   check=False)
+            taken = subprocess.run(
+                [*command, "--http", port],
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
             assert taken.returncode == 3
             assert f"cannot listen on 127.0.0.1:{port}" in taken.stderr
         finally:
@@ -324,19 +452,34 @@ def test_http_answers_this_machine_and_refuses_other_sites(folder, environment):
 
 
 def test_nothing_but_the_protocol_reaches_stdout(folder, environment):
-    program = ("import os, sys; from phoenix_forge.cli import ask\nclass Loud:\n"
-               "    def chat(self, messages, **named):\n"
-               "        print('to sys.stdout'); os.write(1, b'to the descriptor\\n'); os.system('echo from a child')\n"
-               "        raise ask.UsageError('loud', fix='hush')\n"
-               "ask.MODELS['gguf'] = lambda ctx: Loud()\n" + FORGE)
-    with subprocess.Popen([sys.executable, "-c", program, "mcp"], cwd=folder, env=environment, stdin=subprocess.PIPE,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    program = (
+        "import os, sys; from phoenix_forge.cli import ask\nclass Loud:\n"
+        "    def chat(self, messages, **named):\n"
+        "        print('to sys.stdout'); os.write(1, b'to the descriptor\\n'); os.system('echo from a child')\n"
+        "        raise ask.UsageError('loud', fix='hush')\n"
+        "ask.MODELS['gguf'] = lambda ctx: Loud()\n" + FORGE
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, "mcp"],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
-        for message in ({"id": 1, "method": "initialize", "params": HELLO}, {"method": "notifications/initialized"},
-                        {"id": 2, "method": "tools/call",
-                         "params": {"name": "query_model", "arguments": {"prompt": "?"}}}):
+        for message in (
+            {"id": 1, "method": "initialize", "params": HELLO},
+            {"method": "notifications/initialized"},
+            {
+                "id": 2,
+                "method": "tools/call",
+                "params": {"name": "query_model", "arguments": {"prompt": "?"}},
+            },
+        ):
             process.stdin.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
         process.stdin.flush()
         answers = [json.loads(process.stdout.readline()) for _ in range(2)]
@@ -351,11 +494,19 @@ def test_nothing_but_the_protocol_reaches_stdout(folder, environment):
 
 
 def test_an_interrupt_ends_it_while_the_client_still_holds_the_pipe(folder, environment):
-    with subprocess.Popen([sys.executable, "-c", FORGE, "mcp"], cwd=folder, env=environment, stdin=subprocess.PIPE,
-                          stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", FORGE, "mcp"],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(json.dumps({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": HELLO}) + "\n")
+        process.stdin.write(
+            json.dumps({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": HELLO}) + "\n"
+        )
         process.stdin.flush()
         assert json.loads(process.stdout.readline())["id"] == 1
         process.send_signal(signal.SIGINT)
@@ -364,14 +515,24 @@ def test_an_interrupt_ends_it_while_the_client_still_holds_the_pipe(folder, envi
 
 def test_help(run_forge, tmp_path):
     ran = run_forge("mcp", "--help", cwd=tmp_path)
-    assert (ran.code, ran.stdout.startswith("Usage: forge mcp "), "--http" in ran.stdout) == (0, True, True)
+    assert (ran.code, ran.stdout.startswith("Usage: forge mcp "), "--http" in ran.stdout) == (
+        0,
+        True,
+        True,
+    )
     assert not list(tmp_path.iterdir()), "help writes nothing"
 
 
 def test_without_the_package_it_says_what_to_install(folder, environment):
     program = "import sys; sys.modules['mcp.server'] = None\n" + FORGE
-    ran = subprocess.run([sys.executable, "-c", program, "mcp"], cwd=folder, env=environment, capture_output=True,
-                         text=True, check=False)
+    ran = subprocess.run(
+        [sys.executable, "-c", program, "mcp"],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (ran.returncode, ran.stdout) == (3, "")
     assert "fix: pip install 'phoenix-forge[mcp]'" in ran.stderr
 
@@ -385,8 +546,11 @@ def in_process(folder: Path) -> Callable[..., Any]:
         tools = mcp_tools.Tools(Setup(workspace=folder))
 
         async def session() -> Any:
-            async with Client(assistant.server(tools), mode="legacy") as client:  # messages as on a wire
+            async with Client(
+                assistant.server(tools), mode="legacy"
+            ) as client:  # messages as on a wire
                 return await conversation(client)
+
         try:
             return asyncio.run(asyncio.wait_for(session(), 100))
         finally:
@@ -411,7 +575,9 @@ class Stand:
         Stand.talking += 1
         assert Stand.talking == 1
         for _i in range(3):
-            on_text("x")  # comes back by way of the server's loop, so another conversation could start here
+            on_text(
+                "x"
+            )  # comes back by way of the server's loop, so another conversation could start here
         Stand.talking -= 1
         return Answer("xxx", True, 3, 0.0)
 
@@ -470,11 +636,17 @@ def test_a_client_that_no_longer_waits_ends_the_answer(in_process, monkeypatch):
     in_process(conversation)
 
 
-@pytest.mark.parametrize(("error", "said"), [
-    (ModuleNotFoundError("No module named 'torch'"), "fix: pip install 'phoenix-forge[train]'"),
-    (OSError(28, "No space left on device", "/x"), "No space left on device: /x"),
-    (ZeroDivisionError("inner workings"), "Error executing tool query_model")])
-def test_failures_are_told_and_a_bug_is_logged_with_its_traceback(in_process, monkeypatch, caplog, error, said):
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ModuleNotFoundError("No module named 'torch'"), "fix: pip install 'phoenix-forge[train]'"),
+        (OSError(28, "No space left on device", "/x"), "No space left on device: /x"),
+        (ZeroDivisionError("inner workings"), "Error executing tool query_model"),
+    ],
+)
+def test_failures_are_told_and_a_bug_is_logged_with_its_traceback(
+    in_process, monkeypatch, caplog, error, said
+):
     def broken(ctx: Any) -> None:
         raise error
 

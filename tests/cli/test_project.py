@@ -42,7 +42,9 @@ def test_what_is_up_to_date_is_not_done_again(done: Path, first_run: tuple[Path,
     project = Project.open(done)
     ran, first = project.run(), first_run[1].json
     assert {stage["status"] for stage in ran["stages"]} == {"skipped"}
-    assert [stage["name"] for stage in ran["stages"]] == [stage["name"] for stage in first["stages"]]
+    assert [stage["name"] for stage in ran["stages"]] == [
+        stage["name"] for stage in first["stages"]
+    ]
     assert as_json(ran)["artifacts"] == first["artifacts"]
     assert project.train()["seconds"] == 0.0
 
@@ -50,14 +52,20 @@ def test_what_is_up_to_date_is_not_done_again(done: Path, first_run: tuple[Path,
 def test_settings_beside_the_file_are_this_objects_alone(done: Path) -> None:
     project = Project.open(done, set={"train.rank": 8, "evaluate": {"count": 3}})
     other = project.with_settings({"train.rank": 16})
-    assert (project.config.train.rank, other.config.train.rank, other.config.evaluate.count) == (8, 16, 3)
+    assert (project.config.train.rank, other.config.train.rank, other.config.evaluate.count) == (
+        8,
+        16,
+        3,
+    )
     assert Project.open(done).config.train.rank == 4
     named = done.parent / "other.yaml"
     named.write_text("model: {base: tiny, name: other}\n")
     assert Project.open(done, config=named).config.model.name == "other"
 
 
-def test_arguments_of_a_step_are_settings_of_that_step(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arguments_of_a_step_are_settings_of_that_step(
+    done: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ran: list[tuple[str, Any]] = []
     monkeypatch.setattr(Project, "stage", lambda self, name, **_: ran.append((name, self.config)))
     project = Project.open(done)
@@ -83,7 +91,9 @@ def test_errors_are_the_commands_errors(done: Path, tmp_path: Path, run_forge: R
 
 
 def test_what_the_folder_reaches_outside_needs_the_users_word(copy: Path, tmp_path: Path) -> None:
-    (copy / "forge.yaml").write_text(f"model: {{base: tiny}}\npaths: {{modelfile: {tmp_path}/Modelfile}}\n")
+    (copy / "forge.yaml").write_text(
+        f"model: {{base: tiny}}\npaths: {{modelfile: {tmp_path}/Modelfile}}\n"
+    )
     with pytest.raises(UsageError, match=r"paths\.modelfile") as outside:
         Project.open(copy)
     assert "forge allow" in str(outside.value.fix)
@@ -97,7 +107,8 @@ def test_a_library_that_is_not_there_is_named(done: Path, monkeypatch: pytest.Mo
 
 
 def test_a_model_stays_loaded_until_a_step_runs_or_the_project_is_closed(
-        done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     events: list[str] = []
 
     class Stand:
@@ -148,30 +159,40 @@ def test_progress_is_told_once_a_second_and_at_its_end(monkeypatch: pytest.Monke
 def test_a_script_needs_no_guard_by_its_name(docs: Path, tmp_path: Path) -> None:
     """Documents are read in processes of their own, and spawning one would run the script again."""
     script = tmp_path / "script.py"
-    script.write_text("import sys, threading, time\nfrom phoenix_forge import Project\nprint('once')\n"
-                      "threading.Thread(target=time.sleep, args=(60,), daemon=True).start()  # so they are spawned\n"
-                      "print(Project.init(sys.argv[1], set={'model.base': 'tiny'}).config.model.name)\n")
-    done = subprocess.run([sys.executable, script, docs], capture_output=True, text=True, check=False, timeout=300)
+    script.write_text(
+        "import sys, threading, time\nfrom phoenix_forge import Project\nprint('once')\n"
+        "threading.Thread(target=time.sleep, args=(60,), daemon=True).start()  # so they are spawned\n"
+        "print(Project.init(sys.argv[1], set={'model.base': 'tiny'}).config.model.name)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, script, docs], capture_output=True, text=True, check=False, timeout=300
+    )
     assert (done.stdout.split(), done.returncode) == (["once", "docs"], 0), done.stderr
 
 
 @pytest.mark.slow
-def test_the_page_says_what_works(copy: Path, monkeypatch: pytest.MonkeyPatch,
-                                  capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_page_says_what_works(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(copy)
     names: dict[str, Any] = {}
-    blocks = re.findall(r"^```python\n(.*?)^```", (DOCS / "python.md").read_text(encoding="utf-8"), re.M | re.S)
+    blocks = re.findall(
+        r"^```python\n(.*?)^```", (DOCS / "python.md").read_text(encoding="utf-8"), re.M | re.S
+    )
     for block in blocks:
         exec(compile(block, "python.md", "exec"), names)
     names["project"].close()
     said = capsys.readouterr().out
     assert len(blocks) == 7
-    assert all(word in said for word in ("train is up to date", "dataset: done", "did you mean train.rank"))
+    assert all(
+        word in said for word in ("train is up to date", "dataset: done", "did you mean train.rank")
+    )
 
 
 @pytest.mark.slow
-def test_the_notebook_runs_from_documents_to_an_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                                                       capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_notebook_runs_from_documents_to_an_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     notebook = json.loads((DOCS / "notebooks/documents-to-model.ipynb").read_text(encoding="utf-8"))
     names: dict[str, Any] = {}
@@ -181,5 +202,13 @@ def test_the_notebook_runs_from_documents_to_an_answer(tmp_path: Path, monkeypat
             exec(compile("".join(cell["source"]), cell["id"], "exec"), names)
     said = capsys.readouterr().out
     assert names["said"]["passages"]
-    assert all(word in said for word in ("100% of the documents' tokens", "3 steps, loss", "notes-Q8_0.gguf",
-                                         "of the choices right", "('modelfile', False), ('deploy', False)"))
+    assert all(
+        word in said
+        for word in (
+            "100% of the documents' tokens",
+            "3 steps, loss",
+            "notes-Q8_0.gguf",
+            "of the choices right",
+            "('modelfile', False), ('deploy', False)",
+        )
+    )

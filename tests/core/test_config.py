@@ -33,10 +33,18 @@ def refused(**layers: dict[str, Any]) -> str:
     return caught.value.message
 
 
-@pytest.mark.parametrize(("key", "meant"), [
-    ("train.learning_rat", "train.learning_rate"), ("rank", "train.rank"), ("trian.rank", "train"),
-    ("model.bass", "model.base"), ("quantize.type", "quantize.types"), ("evaluate.gate.contains", "evaluate.gate"),
-    ("seed", "dataset.seed or train.seed")])
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("train.learning_rat", "train.learning_rate"),
+        ("rank", "train.rank"),
+        ("trian.rank", "train"),
+        ("model.bass", "model.base"),
+        ("quantize.type", "quantize.types"),
+        ("evaluate.gate.contains", "evaluate.gate"),
+        ("seed", "dataset.seed or train.seed"),
+    ],
+)
 def test_an_unknown_setting_comes_with_a_suggestion(key, meant):
     said = refused(file={key: "1"})
     shown = key if key.split(".")[0] in SECTIONS else key.split(".")[0]
@@ -48,34 +56,67 @@ def test_nonsense_gets_no_suggestion():
 
 
 def test_all_problems_at_once_each_with_its_key_and_origin():
-    said = refused(**{"forge.yaml": {"train.rank": 0, "dataset.replay": 2.0, "train.targets": 5, "tain.x": 1},
-                      "--set": {"model.name": "a/b", "quantize.types": []}})
-    for part in ("6 problems", "train.rank (forge.yaml): ", "found 0", "dataset.replay (forge.yaml): ", "found 2.0",
-                 "train.targets (forge.yaml): ", "tain (forge.yaml): no such setting", "model.name (--set): ",
-                 "quantize.types (--set): "):
+    said = refused(
+        **{
+            "forge.yaml": {"train.rank": 0, "dataset.replay": 2.0, "train.targets": 5, "tain.x": 1},
+            "--set": {"model.name": "a/b", "quantize.types": []},
+        }
+    )
+    for part in (
+        "6 problems",
+        "train.rank (forge.yaml): ",
+        "found 0",
+        "dataset.replay (forge.yaml): ",
+        "found 2.0",
+        "train.targets (forge.yaml): ",
+        "tain (forge.yaml): no such setting",
+        "model.name (--set): ",
+        "quantize.types (--set): ",
+    ):
         assert part in said
     assert len(said.splitlines()) == 7, "one line a setting"
 
 
-@pytest.mark.parametrize("setting", [
-    {"model.name": ""}, {"model.name": "../up"}, {"model.name": "-x"}, {"corpus.max_bytes": 0}, {"train.epochs": 0},
-    {"dataset.teacher": "somebody"}, {"dataset.secrets": "keep"}, {"train.max_length": 15}, {"train.precision": "int8"},
-    {"train.learning_rate": -1}, {"train.learning_rate": "fast"}, {"generation.top_p": 0}, {"publish.repo": "no-slash"},
-    {"deploy.target": "moon"}, {"profile": "slow"}, {"train": 5}, {"corpus.roots": "docs"}, {"train.warmup": 1.5}])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"model.name": ""},
+        {"model.name": "../up"},
+        {"model.name": "-x"},
+        {"corpus.max_bytes": 0},
+        {"train.epochs": 0},
+        {"dataset.teacher": "somebody"},
+        {"dataset.secrets": "keep"},
+        {"train.max_length": 15},
+        {"train.precision": "int8"},
+        {"train.learning_rate": -1},
+        {"train.learning_rate": "fast"},
+        {"generation.top_p": 0},
+        {"publish.repo": "no-slash"},
+        {"deploy.target": "moon"},
+        {"profile": "slow"},
+        {"train": 5},
+        {"corpus.roots": "docs"},
+        {"train.warmup": 1.5},
+    ],
+)
 def test_impossible_values(setting):
     (key,) = setting
     assert f"{key} (file): " in refused(file=setting)
 
 
 def test_a_section_that_is_only_a_heading_changes_nothing():
-    loaded = assemble([("profile", {"train.rank": 8}), ("file", {"train": None, "corpus": None})], [])
+    loaded = assemble(
+        [("profile", {"train.rank": 8}), ("file", {"train": None, "corpus": None})], []
+    )
     assert loaded.config.train.rank == 8
     assert loaded.config.corpus == Config().corpus
 
 
 def test_set_is_read_as_yaml():
-    assert parse_overrides(["a.b=1", "a.c=[x, y]", "a.d=", "a.e=null", "a.f=x=y", " g =true", "h={i: 2}"]) == {
-        "a.b": 1, "a.c": ["x", "y"], "a.d": "", "a.e": None, "a.f": "x=y", "g": True, "h.i": 2}
+    assert parse_overrides(
+        ["a.b=1", "a.c=[x, y]", "a.d=", "a.e=null", "a.f=x=y", " g =true", "h={i: 2}"]
+    ) == {"a.b": 1, "a.c": ["x", "y"], "a.d": "", "a.e": None, "a.f": "x=y", "g": True, "h.i": 2}
 
 
 @pytest.mark.parametrize("pair", ["train.rank", "deploy.system=a: b: c", "x=[1"])
@@ -88,22 +129,38 @@ def test_a_broken_set(pair):
 
 def test_numbers_in_exponent_notation_are_numbers():
     # YAML 1.1 reads 2e-4 as text.
-    assert assemble([("--set", parse_overrides(["train.learning_rate=2e-4"]))], []).config.train.learning_rate == 2e-4
+    assert (
+        assemble(
+            [("--set", parse_overrides(["train.learning_rate=2e-4"]))], []
+        ).config.train.learning_rate
+        == 2e-4
+    )
 
 
 def test_the_last_layer_wins_and_is_named():
-    loaded = assemble([("profile", {"train.rank": 8, "train.epochs": 2}), ("file", {"train.rank": 16}),
-                       ("--set", {"train.seed": 1})], [])
+    loaded = assemble(
+        [
+            ("profile", {"train.rank": 8, "train.epochs": 2}),
+            ("file", {"train.rank": 16}),
+            ("--set", {"train.seed": 1}),
+        ],
+        [],
+    )
     train = loaded.config.train
     assert (train.rank, train.epochs, train.seed) == (16, 2, 1)
     assert {k: loaded.origins[k] for k in ("train.rank", "train.epochs", "train.seed")} == {
-        "train.rank": "file", "train.epochs": "profile", "train.seed": "--set"}
+        "train.rank": "file",
+        "train.epochs": "profile",
+        "train.seed": "--set",
+    }
     assert "train.alpha" not in loaded.origins
 
 
 def test_another_model_name_drops_the_paths_of_the_old_one():
     low = {"model.name": "old", "paths.adapter": "models/old-adapter", "paths.gguf": "old.gguf"}
-    loaded = assemble([("low", low), ("high", {"model.name": "new", "paths.gguf": "mine.gguf"})], [])
+    loaded = assemble(
+        [("low", low), ("high", {"model.name": "new", "paths.gguf": "mine.gguf"})], []
+    )
     assert loaded.config.paths.adapter is None
     assert loaded.config.paths.gguf == "mine.gguf"
     assert loaded.origins["paths.gguf"] == "high"
@@ -151,21 +208,35 @@ def test_the_schema_names_every_setting_and_accepts_what_is_shipped():
     tree = json.loads(json.dumps(schema()))
     assert tree["$schema"].startswith("https://json-schema.org/")
     assert tree["additionalProperties"] is False
-    named = {key: tree["$defs"][part["$ref"].rpartition("/")[2]]["properties"] if "$ref" in part else {}
-             for key, part in tree["properties"].items()}
+    named = {
+        key: tree["$defs"][part["$ref"].rpartition("/")[2]]["properties"] if "$ref" in part else {}
+        for key, part in tree["properties"].items()
+    }
     for key in KNOWN:
         section, _, rest = key.partition(".")
         assert section in named
         assert not rest or rest.partition(".")[0] in named[section]
-    undescribed = [f"{s}.{k}" for s, keys in named.items() for k, v in keys.items() if not v.get("type")
-                   and not v.keys() & {"anyOf", "enum", "$ref", "const"}]
+    undescribed = [
+        f"{s}.{k}"
+        for s, keys in named.items()
+        for k, v in keys.items()
+        if not v.get("type") and not v.keys() & {"anyOf", "enum", "$ref", "const"}
+    ]
     assert not undescribed
 
 
-@given(st.dictionaries(st.text("abc", min_size=1, max_size=3),
-                       st.recursive(st.integers() | st.lists(st.integers(), max_size=2),
-                                    lambda below: st.dictionaries(st.text("abc", min_size=1, max_size=3), below,
-                                                                  min_size=1, max_size=3), max_leaves=8)))
+@given(
+    st.dictionaries(
+        st.text("abc", min_size=1, max_size=3),
+        st.recursive(
+            st.integers() | st.lists(st.integers(), max_size=2),
+            lambda below: st.dictionaries(
+                st.text("abc", min_size=1, max_size=3), below, min_size=1, max_size=3
+            ),
+            max_leaves=8,
+        ),
+    )
+)
 def test_dotted_and_nested_are_inverses(tree):
     assert nested(dotted(tree)) == tree
     assert yaml.safe_load(yaml.safe_dump(nested(dotted(tree)))) == tree

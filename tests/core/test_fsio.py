@@ -14,7 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phoenix_forge.core import fsio
-from phoenix_forge.core.fsio import DigestCache, atomic_file, files_below, human, partial_path, publish, require_disk
+from phoenix_forge.core.fsio import (
+    DigestCache,
+    atomic_file,
+    files_below,
+    human,
+    partial_path,
+    publish,
+    require_disk,
+)
 from phoenix_forge.errors import EnvironmentProblem
 
 Usage = namedtuple("Usage", "total used free")
@@ -152,7 +160,10 @@ def test_what_cannot_be_kept_is_no_failure(tmp_path: Path):
 
 
 def test_a_sealed_file_is_used_as_it_was_written_or_not_at_all(tmp_path: Path):
-    path, value = tmp_path / "sealed.json", {"precision": "fp32", "use": {"whole": 2}, "passages": [[1, [2, 3]]]}
+    path, value = (
+        tmp_path / "sealed.json",
+        {"precision": "fp32", "use": {"whole": 2}, "passages": [[1, [2, 3]]]},
+    )
     fsio.write_sealed(path, value)
     assert fsio.read_sealed(path) == value
     good = path.read_bytes()
@@ -173,12 +184,18 @@ def test_rights_are_what_the_umask_says(tmp_path: Path, umask, rights):
         fsio.write_text(tmp_path / "written", "x")
     finally:
         os.umask(before)
-    assert {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {"own": rights, "written": rights}
+    assert {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {
+        "own": rights,
+        "written": rights,
+    }
 
 
-@pytest.mark.parametrize(("code", "said"), [(errno.ENOSPC, "is full"), (errno.EDQUOT, "quota"),
-                                            (errno.EFBIG, "ulimit")])
-def test_a_disk_that_fills_up_is_named_with_the_file_and_the_numbers(tmp_path: Path, monkeypatch, code, said):
+@pytest.mark.parametrize(
+    ("code", "said"), [(errno.ENOSPC, "is full"), (errno.EDQUOT, "quota"), (errno.EFBIG, "ulimit")]
+)
+def test_a_disk_that_fills_up_is_named_with_the_file_and_the_numbers(
+    tmp_path: Path, monkeypatch, code, said
+):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10**12, 10**12, 2_000))
 
     def fill() -> None:
@@ -188,7 +205,10 @@ def test_a_disk_that_fills_up_is_named_with_the_file_and_the_numbers(tmp_path: P
 
     with pytest.raises(EnvironmentProblem, match=said) as caught:
         fill()
-    assert "model.gguf needs 10.0 kB, of which 3.0 kB are there; 2.0 kB are free" in caught.value.message
+    assert (
+        "model.gguf needs 10.0 kB, of which 3.0 kB are there; 2.0 kB are free"
+        in caught.value.message
+    )
     assert ("free 5.0 kB" in str(caught.value.fix)) == (code != errno.EFBIG)
 
 
@@ -229,7 +249,9 @@ def test_the_digest_of_a_folder(tmp_path: Path):
     assert len({first, renamed, digest()}) == 3
 
 
-def test_too_little_disk_is_refused_with_the_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_too_little_disk_is_refused_with_the_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10**12, 10**12, 5 * 10**9))
     require_disk(tmp_path / "not/yet/there", 4_900_000_000, "the GGUF")
     with pytest.raises(EnvironmentProblem) as caught:
@@ -240,8 +262,17 @@ def test_too_little_disk_is_refused_with_the_numbers(tmp_path: Path, monkeypatch
     assert not (tmp_path / "not").exists()
 
 
-@pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (4.7e9, "4.7 GB"),
-                                             (123e9, "123 GB"), (5e15, "5000 TB")])
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (4.7e9, "4.7 GB"),
+        (123e9, "123 GB"),
+        (5e15, "5000 TB"),
+    ],
+)
 def test_sizes_as_people_read_them(count, text):
     assert human(count) == text
 

@@ -15,15 +15,26 @@ from phoenix_forge.core.faults import explained
 TORCH = "[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 9"
 
 
-@pytest.mark.parametrize(("error", "said"), [
-    (OSError(errno.ENOSPC, "No space left on device"), "is full"),
-    (SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"), "is full"),
-    (sqlite3.OperationalError("database or disk is full"), "is full"),
-    (sqlite3.OperationalError("attempt to write a readonly database"), "cannot be used"),
-    (MemoryError(), "memory ran out"), (RuntimeError(TORCH), "memory ran out"),
-    (OSError(errno.ENOMEM, "Cannot allocate memory"), "memory ran out"),
-    (PermissionError(errno.EACCES, "Permission denied", "/x/y"), "Permission denied: /x/y"),
-    (OSError(errno.EROFS, "Read-only file system", "/x/y"), "Read-only file system: /x/y")], ids=repr)
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "is full"),
+        (
+            SafetensorError(
+                "Error while serializing: I/O error: No space left on device (os error 28)"
+            ),
+            "is full",
+        ),
+        (sqlite3.OperationalError("database or disk is full"), "is full"),
+        (sqlite3.OperationalError("attempt to write a readonly database"), "cannot be used"),
+        (MemoryError(), "memory ran out"),
+        (RuntimeError(TORCH), "memory ran out"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "memory ran out"),
+        (PermissionError(errno.EACCES, "Permission denied", "/x/y"), "Permission denied: /x/y"),
+        (OSError(errno.EROFS, "Read-only file system", "/x/y"), "Read-only file system: /x/y"),
+    ],
+    ids=repr,
+)
 def test_it_is_a_problem_of_this_machine_with_a_fix(error, said, tmp_path):
     problem = explained(error, [tmp_path / "out.jsonl"])
     assert problem is not None
@@ -32,7 +43,9 @@ def test_it_is_a_problem_of_this_machine_with_a_fix(error, said, tmp_path):
     assert problem.exit_code == 3
 
 
-@pytest.mark.parametrize("error", [RuntimeError("shapes do not match"), ValueError("odd"), KeyError("full")])
+@pytest.mark.parametrize(
+    "error", [RuntimeError("shapes do not match"), ValueError("odd"), KeyError("full")]
+)
 def test_anything_else_is_not_explained_away(error):
     assert explained(error) is None
 

@@ -28,9 +28,13 @@ SEED = {
     "metrics": "logs/metrics.jsonl",
 }
 PLAIN = SEED | {
-    "dataset": "dataset_package/ada.jsonl", "validation": "dataset_package/ada_val.jsonl",
-    "adapter": "models/ada-adapter", "merged": "models/merged/ada-merged", "gguf": "models/gguf/ada-Q4_K_M.gguf",
-    "gguf_manifest": "models/gguf/gguf_model_manifest.json", "checkpoints": "outputs/checkpoints/ada",
+    "dataset": "dataset_package/ada.jsonl",
+    "validation": "dataset_package/ada_val.jsonl",
+    "adapter": "models/ada-adapter",
+    "merged": "models/merged/ada-merged",
+    "gguf": "models/gguf/ada-Q4_K_M.gguf",
+    "gguf_manifest": "models/gguf/gguf_model_manifest.json",
+    "checkpoints": "outputs/checkpoints/ada",
 }
 
 
@@ -52,7 +56,9 @@ def test_the_workflows_outputs(seed, name, path):
 
 @pytest.mark.parametrize(("name", "path"), PLAIN.items())
 def test_the_defaults(name, path):
-    assert shown(Workspace(ROOT, assemble([("file", {"model.name": "ada"})], []).config), name) == path
+    assert (
+        shown(Workspace(ROOT, assemble([("file", {"model.name": "ada"})], []).config), name) == path
+    )
 
 
 def test_the_base_and_other_types(seed):
@@ -63,8 +69,16 @@ def test_the_base_and_other_types(seed):
 
 def test_a_configured_path_may_lie_anywhere(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HOME", "/home/ada")
-    config = assemble([("file", {"paths.adapter": "~/a", "paths.merged": "/m", "paths.gguf": "my.gguf"})], []).config
+    config = assemble(
+        [("file", {"paths.adapter": "~/a", "paths.merged": "/m", "paths.gguf": "my.gguf"})], []
+    ).config
     space = Workspace(ROOT, config)
-    assert (space.adapter, space.merged, space.gguf()) == (Path("/home/ada/a"), Path("/m"), ROOT / "my.gguf")
+    assert (space.adapter, space.merged, space.gguf()) == (
+        Path("/home/ada/a"),
+        Path("/m"),
+        ROOT / "my.gguf",
+    )
     assert space.shown(space.adapter) == "/home/ada/a"
-    assert space.gguf("Q4_K_M") == ROOT / "models/gguf/my-model-Q4_K_M.gguf", "what is quantised is never that file"
+    assert space.gguf("Q4_K_M") == ROOT / "models/gguf/my-model-Q4_K_M.gguf", (
+        "what is quantised is never that file"
+    )

@@ -32,7 +32,7 @@ def reason(name, data):
     except Unreadable as problem:
         return problem.message
     assert made.strip()
-    assert "".join(made[block.start:block.end] for block in structure(name, made).blocks) == made
+    assert "".join(made[block.start : block.end] for block in structure(name, made).blocks) == made
     return None
 
 

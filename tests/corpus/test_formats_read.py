@@ -32,7 +32,7 @@ CODE = {
     "a.js": (
         "import x from 'y'\n\n/**\n * Adds é.\n */\nexport async function add(a, b = {}) {\n  return a;\n}\n"
         "// Grüße\n"
-        "export const mul = (a, b) => a * b;\nconst K = 3;\nclass Foo extends Bar {\n  /** go */\n  static go() {}\n}\n",  # noqa: E501
+        "export const mul = (a, b) => a * b;\nconst K = 3;\nclass Foo extends Bar {\n  /** go */\n  static go() {}\n}\n",
         [
             ("add", "function", "export async function add(a, b = {})", "Adds é."),
             ("mul", "function", "export const mul = (a, b)", "Grüße"),
@@ -87,7 +87,10 @@ CODE = {
     "a.h": (
         "#ifndef A_H\n#define A_H\n/* Adds é. */\nint add(int a, int b);\nextern int g;\nstruct node { int v; };\n"
         "struct later;\n#endif\n",
-        [("add", "function", "int add(int a, int b)", "Adds é."), ("node", "struct", "struct node", "")],
+        [
+            ("add", "function", "int add(int a, int b)", "Adds é."),
+            ("node", "struct", "struct node", ""),
+        ],
     ),
     "b.h": (  # C++ in a .h
         "class A {\n public:\n  A(int x) : x_(x) {}\n  int x_;\n};\n",
@@ -131,7 +134,11 @@ def test_code_symbols(name):
 def test_shell_functions_are_blocks_with_their_comments():
     text = "set -e\n\n# é\n# does\nf() {\n  x\n}\n\nf\n# end\n"
     _, made = blocks("a.sh", text)
-    assert [text[b.start : b.end] for b in made] == ["set -e\n\n", "# é\n# does\nf() {\n  x\n}\n", "\nf\n# end\n"]
+    assert [text[b.start : b.end] for b in made] == [
+        "set -e\n\n",
+        "# é\n# does\nf() {\n  x\n}\n",
+        "\nf\n# end\n",
+    ]
     assert made[1].headings == ("f",)
 
 
@@ -139,7 +146,11 @@ def test_a_declaration_takes_the_comment_above_it_along():
     pytest.importorskip("tree_sitter")
     text = "const k = 1\n\n// é\n// does\nfunction f() {}\n\nlet z\n"
     _, made = blocks("a.js", text)
-    assert [text[b.start : b.end] for b in made] == ["const k = 1\n\n", "// é\n// does\nfunction f() {}\n\n", "let z\n"]
+    assert [text[b.start : b.end] for b in made] == [
+        "const k = 1\n\n",
+        "// é\n// does\nfunction f() {}\n\n",
+        "let z\n",
+    ]
     assert made[1].headings == ("f",)
 
 
@@ -228,7 +239,10 @@ def test_rst(end):
         + ["table"] * 4
         + ["paragraph", "heading", "paragraph"]
     )
-    assert [b.items for b in made if b.kind == "list"] == [("one more", "two"), ("term -- meaning",)]
+    assert [b.items for b in made if b.kind == "list"] == [
+        ("one more", "two"),
+        ("term -- meaning",),
+    ]
     assert [b.rows for b in made if b.kind == "table"] == [
         (("name", "value"), ("a", "1")),
         (("k", "v"), ("x", "y")),
@@ -242,12 +256,20 @@ def test_rst(end):
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_markdown_of_every_kind(end):
     text = (
-        "Title\n=====\n\nSub\n---\n\n| a | b |\n|:--|--:|\n| x \\| y | `1` |\n\n- one\n\n  more\n\t- deep\n- - inner\n- two\n\n"  # noqa: E501
+        "Title\n=====\n\nSub\n---\n\n| a | b |\n|:--|--:|\n| x \\| y | `1` |\n\n- one\n\n  more\n\t- deep\n- - inner\n- two\n\n"
         "<div>\n# no heading\n</div>\n\n\tcode\n\n~~~\nopen\n"
     ).replace("\n", end)
     title, made = blocks("a.md", text)
     assert title == "Title"
-    assert [b.kind for b in made] == ["heading", "heading", "table", "list", "other", "code", "code"]
+    assert [b.kind for b in made] == [
+        "heading",
+        "heading",
+        "table",
+        "list",
+        "other",
+        "code",
+        "code",
+    ]
     assert made[2].rows == (("a", "b"), ("x | y", "`1`"))
     assert made[3].items == ("one", "two")
 
@@ -303,7 +325,9 @@ def test_broken_config_is_still_text(name, text):
 
 
 def test_records_share_blocks():
-    text = "".join(json.dumps({"k": i, "é": "x" if i % 10 else None, "n": None}) + "\n" for i in range(120))
+    text = "".join(
+        json.dumps({"k": i, "é": "x" if i % 10 else None, "n": None}) + "\n" for i in range(120)
+    )
     made = blocks("a.jsonl", text)[1]
     assert [len(b.rows) for b in made] == [51, 51, 21]
     assert made[1].rows[:2] == (("k", "é"), ("50", ""))
@@ -332,7 +356,8 @@ def test_mermaid():
         ((), ("Two → C: no", "Two → D: no", "C → E", "D → E", "Sub é → First x")),
     ]
     title, made = blocks(
-        "b.mmd", "%% Name: Seq\nsequenceDiagram\n participant A as Al\n A->>+Bob: hi: x\n Bob--xA: no\n"
+        "b.mmd",
+        "%% Name: Seq\nsequenceDiagram\n participant A as Al\n A->>+Bob: hi: x\n Bob--xA: no\n",
     )
     assert (title, made[0].items) == ("Seq", ("Al", "Al → Bob: hi: x", "Bob → Al: no"))
 
@@ -353,7 +378,16 @@ def test_html():
     )
     title, made = blocks("a.html", text)
     assert title == "Page – T"
-    assert [b.kind for b in made] == ["heading", "heading", "paragraph", "list", "table", "code", "list", "paragraph"]
+    assert [b.kind for b in made] == [
+        "heading",
+        "heading",
+        "paragraph",
+        "list",
+        "table",
+        "code",
+        "list",
+        "paragraph",
+    ]
     assert "Some **bold** ``a`b`` [link](docs/x.md).\n\\# no heading" in text
     assert made[3].items == ("one", "two")
     assert made[4].rows == (("A", "B|C"), ("1", "2"), ("1", "3"))
@@ -370,16 +404,31 @@ def test_html_never_loses_the_main_text():
 
 
 def notebook(cells, **metadata):
-    return json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": cells}).encode()
+    return json.dumps(
+        {"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": cells}
+    ).encode()
 
 
 def test_notebook():
     stream = {"output_type": "stream", "name": "stdout", "text": ["10%\r100%\n", "done\n"]}
-    error = {"output_type": "error", "ename": "E", "evalue": "v", "traceback": ["\x1b[0;31mE\x1b[0m: v"]}
-    image = {"output_type": "display_data", "data": {"image/png": "xx", "text/plain": "<Figure>"}, "metadata": {}}
+    error = {
+        "output_type": "error",
+        "ename": "E",
+        "evalue": "v",
+        "traceback": ["\x1b[0;31mE\x1b[0m: v"],
+    }
+    image = {
+        "output_type": "display_data",
+        "data": {"image/png": "xx", "text/plain": "<Figure>"},
+        "metadata": {},
+    }
     data = notebook(
         [
-            {"cell_type": "markdown", "source": ["# Té\n", "text ![p](attachment:a.png) end"], "metadata": {}},
+            {
+                "cell_type": "markdown",
+                "source": ["# Té\n", "text ![p](attachment:a.png) end"],
+                "metadata": {},
+            },
             {
                 "cell_type": "code",
                 "source": "x <- 1",
@@ -391,8 +440,17 @@ def test_notebook():
         kernelspec={"name": "ir", "display_name": "R", "language": "R"},
     )
     text = extract("a.ipynb", data)
-    assert text == "# Té\ntext  end\n\n```r\nx <- 1\n```\n\n```output\n100%\ndone\n```\n\n```output\nE: v\n```\n"
-    assert [b.kind for b in blocks("a.ipynb", text)[1]] == ["heading", "paragraph", "code", "code", "code"]
+    assert (
+        text
+        == "# Té\ntext  end\n\n```r\nx <- 1\n```\n\n```output\n100%\ndone\n```\n\n```output\nE: v\n```\n"
+    )
+    assert [b.kind for b in blocks("a.ipynb", text)[1]] == [
+        "heading",
+        "paragraph",
+        "code",
+        "code",
+        "code",
+    ]
 
 
 def test_notebook_as_nbformat_writes_it():
@@ -408,9 +466,14 @@ W = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
 
 
 def docx(*paragraphs):
-    body = "".join(f'<w:p><w:pPr><w:pStyle w:val="{s}"/></w:pPr><w:r><w:t>{t}</w:t></w:r></w:p>' for s, t in paragraphs)
+    body = "".join(
+        f'<w:p><w:pPr><w:pStyle w:val="{s}"/></w:pPr><w:r><w:t>{t}</w:t></w:r></w:p>'
+        for s, t in paragraphs
+    )
     cell = "<w:tc><w:p><w:r><w:t>{}</w:t></w:r></w:p></w:tc>"
-    rows = "".join("<w:tr>" + "".join(cell.format(c) for c in row) + "</w:tr>" for row in ("kv", "é1"))
+    rows = "".join(
+        "<w:tr>" + "".join(cell.format(c) for c in row) + "</w:tr>" for row in ("kv", "é1")
+    )
     packages = "http://schemas.openxmlformats.org/package/2006"
     office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
     main = "application/vnd.openxmlformats-officedocument.wordprocessingml"
@@ -418,12 +481,12 @@ def docx(*paragraphs):
         "[Content_Types].xml": f'<Types xmlns="{packages}/content-types"><Default Extension="rels" ContentType='
         '"application/vnd.openxmlformats-package.relationships+xml"/><Default Extension="xml" ContentType="text/xml"/>'
         f'<Override PartName="/word/document.xml" ContentType="{main}.document.main+xml"/></Types>',
-        "_rels/.rels": f'<Relationships xmlns="{packages}/relationships"><Relationship Id="a" Target="word/document.xml"'  # noqa: E501
+        "_rels/.rels": f'<Relationships xmlns="{packages}/relationships"><Relationship Id="a" Target="word/document.xml"'
         f' Type="{office}/officeDocument"/></Relationships>',
         "word/_rels/document.xml.rels": f'<Relationships xmlns="{packages}/relationships"><Relationship Id="s" '
         f'Target="styles.xml" Type="{office}/styles"/></Relationships>',
         "word/styles.xml": f'<w:styles xmlns:w="{W}"><w:style w:type="paragraph" w:styleId="H1">'
-        '<w:name w:val="heading 1"/></w:style><w:style w:type="paragraph" w:styleId="N"><w:name w:val="Normal"/></w:style>'  # noqa: E501
+        '<w:name w:val="heading 1"/></w:style><w:style w:type="paragraph" w:styleId="N"><w:name w:val="Normal"/></w:style>'
         "</w:styles>",
         "word/document.xml": f'<w:document xmlns:w="{W}"><w:body>{body}<w:tbl>{rows}</w:tbl></w:body></w:document>',
     }
@@ -459,7 +522,9 @@ def pdf(*pages, bookmark=None):
         n = len(objects)
         objects[0] = f"<< /Type /Catalog /Pages 2 0 R /Outlines {n + 1} 0 R >>"
         objects.append(f"<< /Type /Outlines /First {n + 2} 0 R /Last {n + 2} 0 R /Count 1 >>")
-        objects.append(f"<< /Title ({bookmark[1]}) /Parent {n + 1} 0 R /Dest [{kids[bookmark[0]]} /Fit] >>")
+        objects.append(
+            f"<< /Title ({bookmark[1]}) /Parent {n + 1} 0 R /Dest [{kids[bookmark[0]]} /Fit] >>"
+        )
     out, places = "%PDF-1.4\n", []
     for i, content in enumerate(objects):
         places.append(len(out))
@@ -486,12 +551,13 @@ def test_pdf():
         [(40, 440, "Third page.")],
     ]
     data = pdf(
-        *[[(x, y, t.format(i + 1)) for x, y, t in head] + page for i, page in enumerate(pages)], bookmark=(0, "Start")
+        *[[(x, y, t.format(i + 1)) for x, y, t in head] + page for i, page in enumerate(pages)],
+        bookmark=(0, "Start"),
     )
     text = extract("a.pdf", data)
     assert text.split("\n\n") == [
         "# 1 Start",
-        "A paragraph whose lines are joined and whose hyphenation is undone, though well-known words that are well-known "  # noqa: E501
+        "A paragraph whose lines are joined and whose hyphenation is undone, though well-known words that are well-known "
         "keep theirs.",
         "A second paragraph runs over the end of the page without a break.",
         "Last words.",
@@ -508,7 +574,12 @@ def test_pdf():
         ("a.docx", b"PK\x03\x04 broken", "damaged", "mammoth"),
         ("a.docx", b"\xd0\xcf\x11\xe0 old", "encrypted", "mammoth"),
         ("a.docx", docx()[:300], "damaged", "mammoth"),
-        ("a.docx", zipped({"word/document.xml": b" " * 30_000_000}), "times what it takes", "mammoth"),
+        (
+            "a.docx",
+            zipped({"word/document.xml": b" " * 30_000_000}),
+            "times what it takes",
+            "mammoth",
+        ),
         ("a.ipynb", b"{", "JSON", "json"),
         ("a.ipynb", b"[]", "cells", "json"),
         ("a.ipynb", notebook([]), "without text", "json"),
@@ -524,7 +595,8 @@ def test_unreadable(name, data, reason, library):
 
 
 @pytest.mark.parametrize(
-    ("name", "library"), [("a.docx", "mammoth"), ("a.pdf", "pypdfium2"), ("a.html", "selectolax.lexbor")]
+    ("name", "library"),
+    [("a.docx", "mammoth"), ("a.pdf", "pypdfium2"), ("a.html", "selectolax.lexbor")],
 )
 def test_a_missing_library_is_named(monkeypatch, name, library):
     monkeypatch.setitem(sys.modules, library, None)
@@ -535,7 +607,11 @@ def test_a_missing_library_is_named(monkeypatch, name, library):
 
 
 def test_which_formats_are_extracted():
-    assert [n for n in ("a.PDF", "b.docx", "c.htm", "d.ipynb", "e.md", "f.py", "README", "g.xyz") if extracts(n)] == [
+    assert [
+        n
+        for n in ("a.PDF", "b.docx", "c.htm", "d.ipynb", "e.md", "f.py", "README", "g.xyz")
+        if extracts(n)
+    ] == [
         "a.PDF",
         "b.docx",
         "c.htm",
@@ -573,7 +649,11 @@ pieces = st.lists(
 @given(text=pieces)
 def test_what_is_extracted_tiles(text):
     pytest.importorskip("selectolax")
-    cell = {"cell_type": "code", "source": text, "outputs": [{"output_type": "stream", "text": text}]}
+    cell = {
+        "cell_type": "code",
+        "source": text,
+        "outputs": [{"output_type": "stream", "text": text}],
+    }
     for name, data in (
         ("a.html", text.encode()),
         ("a.ipynb", notebook([{"cell_type": "markdown", "source": text}, cell])),

@@ -62,14 +62,22 @@ def instead(lost: Lost, item: object, *_: object) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("item", "reason"), [
-    ("crash", r"ended its reader \(signal 11, "), ("exit", r"ended its reader \(exit code 7\)"),
-    ("spin", "took more than 1 s of a processor"), ("fill", r"needed more than 0\.1 GB of memory"),
-    ("nest", "nests too deeply"), ("bug", "its reader failed, with the traceback above"),
-    ("always killed", "ended its reader twice: killed from outside"),
-])
+@pytest.mark.parametrize(
+    ("item", "reason"),
+    [
+        ("crash", r"ended its reader \(signal 11, "),
+        ("exit", r"ended its reader \(exit code 7\)"),
+        ("spin", "took more than 1 s of a processor"),
+        ("fill", r"needed more than 0\.1 GB of memory"),
+        ("nest", "nests too deeply"),
+        ("bug", "its reader failed, with the traceback above"),
+        ("always killed", "ended its reader twice: killed from outside"),
+    ],
+)
 @pytest.mark.parametrize("size", [1, 5])
-def test_what_an_item_cannot_do_to_the_others(pool: Pool, item: str, reason: str, size: int) -> None:
+def test_what_an_item_cannot_do_to_the_others(
+    pool: Pool, item: str, reason: str, size: int
+) -> None:
     items = [(i,) for i in range(12)]
     items[7] = (item,)
     found = list(pool.map(worked, items, few, instead, size))
@@ -83,8 +91,11 @@ def test_killed_once_is_tried_again(pool: Pool, tmp_path: Path) -> None:
 
 
 def test_what_is_refused_or_cannot_be_left_out_is_the_callers(pool: Pool) -> None:
-    for item, error, said in (("refuse", UsageError, "no\nfix: yes"), ("exit", StageFailed, "exit code 7"),
-                              ("bug", StageFailed, "its reader failed")):
+    for item, error, said in (
+        ("refuse", UsageError, "no\nfix: yes"),
+        ("exit", StageFailed, "exit code 7"),
+        ("bug", StageFailed, "its reader failed"),
+    ):
         with pytest.raises(error, match=said):
             list(pool.map(worked, [(1,), (item,), (2,)], few))
     assert list(pool.map(worked, [(3,)], few)) == [3]  # the pool is as good as before
@@ -93,7 +104,9 @@ def test_what_is_refused_or_cannot_be_left_out_is_the_callers(pool: Pool) -> Non
 def test_results_and_items_of_any_size_pass(pool: Pool) -> None:
     items = ["long", "x" * 3_000_000, *range(20), "y" * 3_000_000, "long"]
     found = list(pool.map(worked, ((item,) for item in items), few, instead, 2))
-    assert [len(str(one)) for one in found] == [5_000_000 if i == "long" else len(str(i)) for i in items]
+    assert [len(str(one)) for one in found] == [
+        5_000_000 if i == "long" else len(str(i)) for i in items
+    ]
 
 
 def test_one_who_stops_taking_results_leaves_no_process_at_work(pool: Pool) -> None:
@@ -103,14 +116,22 @@ def test_one_who_stops_taking_results_leaves_no_process_at_work(pool: Pool) -> N
     assert list(pool.map(worked, [(5,)], few)) == [5]
 
 
-def test_a_file_is_read_whatever_another_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guarded, "start_method", lambda: "fork")  # only such processes have the next line, too
+def test_a_file_is_read_whatever_another_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        guarded, "start_method", lambda: "fork"
+    )  # only such processes have the next line, too
     monkeypatch.setattr("phoenix_forge.corpus.load.structure", structure_or_crash)
     files = [File(tmp_path / name, name, name, 9) for name in ("a.md", "crash.md", "c.md")]
     for file in files:
         file.path.write_text(f"# The {file.name}\n")
     found = list(load_all(files, "redact"))
-    assert [loaded.document and loaded.document.title for loaded in found] == ["The a.md", None, "The c.md"]
+    assert [loaded.document and loaded.document.title for loaded in found] == [
+        "The a.md",
+        None,
+        "The c.md",
+    ]
     assert (found[1].skipped or "").startswith("ended its reader (signal 6")
 
 

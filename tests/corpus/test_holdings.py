@@ -16,9 +16,13 @@ from phoenix_forge.corpus.load import load
 from phoenix_forge.corpus.readers import ocr
 from phoenix_forge.corpus.walk import File
 
-DOT = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJ"
-                       "RU5ErkJggg==")
-PICTURE = "<w:r><w:drawing><a xmlns:pic='http://x/pic'><pic:pic><pic:x/></pic:pic></a></w:drawing></w:r>"
+DOT = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJ"
+    "RU5ErkJggg=="
+)
+PICTURE = (
+    "<w:r><w:drawing><a xmlns:pic='http://x/pic'><pic:pic><pic:x/></pic:pic></a></w:drawing></w:r>"
+)
 NO_LETTERS = "<m:oMath><m:r/></m:oMath>"
 DELETED = f"<w:del>{POWER}</w:del>"
 OFFICE = "urn:oasis:names:tc:opendocument:xmlns:"
@@ -43,7 +47,10 @@ def test_word_has_equations_and_pictures(tmp_path):
     boxed = p(r("Text."), box(p(POWER), p(POWER)))
     body = p(r("The power "), POWER, r(" is high."), NO_LETTERS, DELETED) + p(PICTURE) + boxed
     made, document = held("a.docx", docx(body), tmp_path)
-    assert made == {"equations": (3, 2), "pictures": (1, 0)}  # once in the text, once in the box, and the empty one
+    assert made == {
+        "equations": (3, 2),
+        "pictures": (1, 0),
+    }  # once in the text, once in the box, and the empty one
     assert document.text.count("$P=") == 2
 
 
@@ -63,8 +70,10 @@ def test_slides_have_pictures_and_equations_and_some_no_text(tmp_path):
     made, document = held("a.pptx", packed.getvalue(), tmp_path)
     assert made == {"slides": (2, 1), "pictures": (1, 0)}
     assert document.text == "## Pumps\n"
-    equation = (f"<a:m xmlns:a='http://schemas.microsoft.com/office/drawing/2010/main' xmlns:m='{M}'>{POWER}</a:m>"
-                "</a:p>")
+    equation = (
+        f"<a:m xmlns:a='http://schemas.microsoft.com/office/drawing/2010/main' xmlns:m='{M}'>{POWER}</a:m>"
+        "</a:p>"
+    )
     with_equation = _changed(packed.getvalue(), "ppt/slides/slide1.xml", "</a:p>", equation)
     made, document = held("a.pptx", with_equation, tmp_path)
     assert made["equations"] == (1, 1)
@@ -73,6 +82,7 @@ def test_slides_have_pictures_and_equations_and_some_no_text(tmp_path):
 
 def _changed(data, part, old, new):
     from corpus.office_files import parts
+
     files = parts(data)
     return zipped(files | {part: files[part].decode().replace(old, new, 1)})
 
@@ -95,7 +105,6 @@ def test_sheets_without_cells(tmp_path):
     assert "1450" in document.text
 
 
-
 def drawn(width, height):
     return f"q {width} 0 0 {height} 50 300 cm BI /W 1 /H 1 /CS /G /BPC 8 ID x EI Q".encode()
 
@@ -109,17 +118,43 @@ def test_pages_that_are_pictures_and_pages_that_have_some(tmp_path):
     assert held("a.pdf", pdf(drawn(500, 700)), tmp_path) == ({"pages": (1, 0)}, None)
 
 
-@pytest.mark.parametrize(("name", "text", "expected"), [
-    ("a.md", "# Pumps\n\n![a pump](pump.png) and `![code](x.png)`\n\n<img src='b.png'>\n\n![[c.png]]\n",
-     {"pictures": (3, 0)}),
-    ("a.md", "# Pumps\n\nWords with $x^2$ alone.\n", {}),
-    ("a.rst", "Pumps\n=====\n\n.. image:: a.png\n\n.. |x| image:: b.png\n\nText.\n", {"pictures": (2, 0)}),
-    ("a.adoc", "= Pumps\n\nimage::a.png[A pump]\n\nText image:b.png[] here.\n", {"pictures": (2, 0)}),
-    ("a.org", "* Pumps\nText.\n[[file:a.png]]\n[[https://example.org][no picture]]\n", {"pictures": (1, 0)}),
-    ("a.tex", "\\section{Pumps}\nText.\n\\includegraphics[width=3cm]{a}\n% \\includegraphics{b}\n",
-     {"pictures": (1, 0)}),
-    ("a.html", "<h1>P</h1><p>Text <img src=a.png> <math><mi>x</mi></math><math></math></p><!-- <img> -->"
-               "<svg aria-hidden='true'></svg><svg><path/></svg>", {"equations": (2, 1), "pictures": (2, 0)})])
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        (
+            "a.md",
+            "# Pumps\n\n![a pump](pump.png) and `![code](x.png)`\n\n<img src='b.png'>\n\n![[c.png]]\n",
+            {"pictures": (3, 0)},
+        ),
+        ("a.md", "# Pumps\n\nWords with $x^2$ alone.\n", {}),
+        (
+            "a.rst",
+            "Pumps\n=====\n\n.. image:: a.png\n\n.. |x| image:: b.png\n\nText.\n",
+            {"pictures": (2, 0)},
+        ),
+        (
+            "a.adoc",
+            "= Pumps\n\nimage::a.png[A pump]\n\nText image:b.png[] here.\n",
+            {"pictures": (2, 0)},
+        ),
+        (
+            "a.org",
+            "* Pumps\nText.\n[[file:a.png]]\n[[https://example.org][no picture]]\n",
+            {"pictures": (1, 0)},
+        ),
+        (
+            "a.tex",
+            "\\section{Pumps}\nText.\n\\includegraphics[width=3cm]{a}\n% \\includegraphics{b}\n",
+            {"pictures": (1, 0)},
+        ),
+        (
+            "a.html",
+            "<h1>P</h1><p>Text <img src=a.png> <math><mi>x</mi></math><math></math></p><!-- <img> -->"
+            "<svg aria-hidden='true'></svg><svg><path/></svg>",
+            {"equations": (2, 1), "pictures": (2, 0)},
+        ),
+    ],
+)
 def test_texts_name_their_pictures(name, text, expected, tmp_path):
     if name.endswith("html"):
         pytest.importorskip("selectolax")
@@ -127,19 +162,33 @@ def test_texts_name_their_pictures(name, text, expected, tmp_path):
 
 
 def test_notebooks_draw(tmp_path):
-    shown = {"output_type": "display_data", "data": {"image/png": "iVBO", "text/plain": ["<Figure size 1x1>"]}}
-    book = {"nbformat": 4, "metadata": {}, "cells": [
-        {"cell_type": "markdown", "source": "# Pumps\n\n![one](a.png)"},
-        {"cell_type": "code", "source": "plot()", "outputs": [shown, shown]}]}
+    shown = {
+        "output_type": "display_data",
+        "data": {"image/png": "iVBO", "text/plain": ["<Figure size 1x1>"]},
+    }
+    book = {
+        "nbformat": 4,
+        "metadata": {},
+        "cells": [
+            {"cell_type": "markdown", "source": "# Pumps\n\n![one](a.png)"},
+            {"cell_type": "code", "source": "plot()", "outputs": [shown, shown]},
+        ],
+    }
     assert held("a.ipynb", json.dumps(book), tmp_path)[0] == {"pictures": (3, 0)}
 
 
 def test_open_documents_have_formulas_and_pictures(tmp_path):
-    frames = ('<draw:frame><draw:object x:href="./Object 1"/><draw:image x:href="r"/></draw:frame>'
-              '<draw:frame><draw:image x:href="Pictures/a.png"/></draw:frame>')
-    spaces = f'xmlns:o="{OFFICE}office:1.0" xmlns:t="{OFFICE}text:1.0" xmlns:draw="{OFFICE}drawing:1.0"'
-    content = (f'<o:document-content {spaces} xmlns:x="http://www.w3.org/1999/xlink"><o:body><o:text><t:p>Words.{frames}'
-               "</t:p></o:text></o:body></o:document-content>")
+    frames = (
+        '<draw:frame><draw:object x:href="./Object 1"/><draw:image x:href="r"/></draw:frame>'
+        '<draw:frame><draw:image x:href="Pictures/a.png"/></draw:frame>'
+    )
+    spaces = (
+        f'xmlns:o="{OFFICE}office:1.0" xmlns:t="{OFFICE}text:1.0" xmlns:draw="{OFFICE}drawing:1.0"'
+    )
+    content = (
+        f'<o:document-content {spaces} xmlns:x="http://www.w3.org/1999/xlink"><o:body><o:text><t:p>Words.{frames}'
+        "</t:p></o:text></o:body></o:document-content>"
+    )
     formula = f'<math xmlns="{MATH}"><mi>x</mi><annotation encoding="StarMath 5.0">x over y</annotation></math>'
     data = zipped({"content.xml": content, "Object 1/content.xml": formula})
     made, document = held("a.odt", data, tmp_path)
@@ -149,14 +198,24 @@ def test_open_documents_have_formulas_and_pictures(tmp_path):
 
 def test_books_have_the_pictures_of_their_pages(tmp_path):
     pytest.importorskip("selectolax")
-    package = ('<package><manifest><item id="a" href="a.xhtml" media-type="application/xhtml+xml"/></manifest>'
-               '<spine><itemref idref="a"/></spine></package>')
-    data = zipped({"META-INF/container.xml": '<c><rootfile full-path="b.opf"/></c>', "b.opf": package,
-                   "a.xhtml": "<html><body><p>Text</p><img src='a.png'/></body></html>"})
+    package = (
+        '<package><manifest><item id="a" href="a.xhtml" media-type="application/xhtml+xml"/></manifest>'
+        '<spine><itemref idref="a"/></spine></package>'
+    )
+    data = zipped(
+        {
+            "META-INF/container.xml": '<c><rootfile full-path="b.opf"/></c>',
+            "b.opf": package,
+            "a.xhtml": "<html><body><p>Text</p><img src='a.png'/></body></html>",
+        }
+    )
     assert held("a.epub", data, tmp_path)[0] == {"pictures": (1, 0)}
 
 
-@given(st.binary(max_size=60), st.sampled_from([".docx", ".odt", ".epub", ".html", ".md", ".ipynb", ".rtf", ".tex"]))
+@given(
+    st.binary(max_size=60),
+    st.sampled_from([".docx", ".odt", ".epub", ".html", ".md", ".ipynb", ".rtf", ".tex"]),
+)
 def test_any_bytes_are_counted(data, suffix):
     for start in (b"", b"PK\x03\x04"):
         holdings.counted(f"a{suffix}", start + data, "text")

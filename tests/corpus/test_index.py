@@ -17,7 +17,17 @@ from phoenix_forge.core.config import Config
 from phoenix_forge.core.fsio import sha256_file
 from phoenix_forge.core.report import Silent
 from phoenix_forge.corpus import index as module
-from phoenix_forge.corpus.index import SAMPLE, Entry, Index, build, ensure, fresh, identity, labels, query
+from phoenix_forge.corpus.index import (
+    SAMPLE,
+    Entry,
+    Index,
+    build,
+    ensure,
+    fresh,
+    identity,
+    labels,
+    query,
+)
 from phoenix_forge.corpus.load import load
 from phoenix_forge.corpus.split import Count, split
 from phoenix_forge.corpus.terms import Stems, normal
@@ -41,18 +51,20 @@ def made(root: Path, documents: dict[str, str | bytes], **dataset: object) -> In
 
 
 def opened(root: Path, count: Count = count, **dataset: object) -> Index:
-    config = Config.model_validate({"corpus": {"roots": ["docs"]}, "dataset": {"section_tokens": 24, **dataset}})
+    config = Config.model_validate(
+        {"corpus": {"roots": ["docs"]}, "dataset": {"section_tokens": 24, **dataset}}
+    )
     return ensure(config, root, count, root / ".forge" / "index.sqlite", sha256_file, Silent())
 
 
 HARBOUR = {
     "ADRs/021_pumps.md": "# Pumps below the quay\n\n## Status\n\nDate: 2021-05-02\n\n## Decision\n\nThe pumps run on "
-                         "diesel, since the quay has no mains.\n\n## Limits\n\n`pids_limit` (HIGH-03) is 200.\n",
+    "diesel, since the quay has no mains.\n\n## Limits\n\n`pids_limit` (HIGH-03) is 200.\n",
     "TASKS/done/052_bell.md": "# Cast the bell anew\n\n**Status:** complete\n\nThe founders of Tarvik cast it from "
-                              "bronze.\n",
+    "bronze.\n",
     "TASKS/done/053_oil.md": "# 52 barrels\n\n**Status:** waiting\n\nCount the oil, 52 barrels, a task for keepers.\n",
     "diary.md": "# Diary of the keeper\n\nPumps, pumps, pumps: all day long we heard the pumps and nothing else than "
-                "the pumps.\n\n## Evening\n\nA quiet walk to the bell, and bread with cheese.\n",
+    "the pumps.\n\n## Evening\n\nA quiet walk to the bell, and bread with cheese.\n",
     "ja.md": "# 灯台\n\n灯台守は毎朝、油を量ります。\n\n## 鐘\n\n鐘は青銅です。\n",
 }
 
@@ -62,16 +74,19 @@ def harbour(tmp_path_factory: pytest.TempPathFactory) -> Index:
     return made(tmp_path_factory.mktemp("harbour"), HARBOUR)
 
 
-@pytest.mark.parametrize(("question", "path", "said"), [
-    ("Who cast the bell?", "docs/TASKS/done/052_bell.md", "founders of Tarvik"),
-    ("Please tell me the status of task 52.", "docs/TASKS/done/052_bell.md", "complete"),
-    ("In ADR 21, what do the pumps run on?", "docs/ADRs/021_pumps.md", "diesel"),
-    ("What is pids_limit (HIGH-03)?", "docs/ADRs/021_pumps.md", "200"),
-    ("Is there a DIESEL pump?", "docs/ADRs/021_pumps.md", "diesel"),
-    ("What did the diary's keeper eat in the evening?", "docs/diary.md", "cheese"),
-    ("鐘は何でできていますか", "docs/ja.md", "青銅"),
-    ("油を量るのは誰", "docs/ja.md", "灯台守"),
-])
+@pytest.mark.parametrize(
+    ("question", "path", "said"),
+    [
+        ("Who cast the bell?", "docs/TASKS/done/052_bell.md", "founders of Tarvik"),
+        ("Please tell me the status of task 52.", "docs/TASKS/done/052_bell.md", "complete"),
+        ("In ADR 21, what do the pumps run on?", "docs/ADRs/021_pumps.md", "diesel"),
+        ("What is pids_limit (HIGH-03)?", "docs/ADRs/021_pumps.md", "200"),
+        ("Is there a DIESEL pump?", "docs/ADRs/021_pumps.md", "diesel"),
+        ("What did the diary's keeper eat in the evening?", "docs/diary.md", "cheese"),
+        ("鐘は何でできていますか", "docs/ja.md", "青銅"),
+        ("油を量るのは誰", "docs/ja.md", "灯台守"),
+    ],
+)
 def test_a_question_finds_its_passage(harbour: Index, question: str, path: str, said: str):
     (best,) = harbour.search(question, 1)
     assert best.path == path
@@ -85,7 +100,9 @@ def test_a_title_weighs_more_than_many_mentions(harbour: Index):
 
 
 def test_a_document_alone_can_be_searched(harbour: Index):
-    assert {p.path for p in harbour.search("pumps and the bell", 9, within="docs/diary.md")} == {"docs/diary.md"}
+    assert {p.path for p in harbour.search("pumps and the bell", 9, within="docs/diary.md")} == {
+        "docs/diary.md"
+    }
     assert harbour.search("diesel", 9, within="docs/diary.md") == []
     assert harbour.search("diesel", 9, within="docs/gone.md") == []
 
@@ -96,7 +113,10 @@ def test_nothing_to_find(harbour: Index, question: str):
 
 
 def test_a_question_of_nothing_but_common_words_is_searched_by_them(harbour: Index):
-    assert query("What is it?", [Stems("en")]) == '"what" OR "is" OR "it" OR "what is" OR "is it" OR "what is it"'
+    assert (
+        query("What is it?", [Stems("en")])
+        == '"what" OR "is" OR "it" OR "what is" OR "is it" OR "what is it"'
+    )
     assert harbour.search("all of us: we and it", 1)
     assert query("What is the bell?", [Stems("en")]) == '"bell"'
 
@@ -106,10 +126,27 @@ def test_as_many_as_wanted(harbour: Index):
     assert harbour.search("pumps", 0) == []
 
 
-@given(st.text() | st.sampled_from(['"', 'bell" OR "pumps', "title : pumps", "NEAR(pumps bell, 2)", "pumps*", "^pumps",
-                                    "bell AND NOT pumps", "{title} : (pumps)", "-pumps", "pumps + bell"]))
+@given(
+    st.text()
+    | st.sampled_from(
+        [
+            '"',
+            'bell" OR "pumps',
+            "title : pumps",
+            "NEAR(pumps bell, 2)",
+            "pumps*",
+            "^pumps",
+            "bell AND NOT pumps",
+            "{title} : (pumps)",
+            "-pumps",
+            "pumps + bell",
+        ]
+    )
+)
 def test_nothing_of_a_question_matters_but_its_words(harbour: Index, question: str):
-    assert harbour.search(question, 3) == harbour.search(regex.sub(r"[\W_]+", " ", normal(question)), 3)
+    assert harbour.search(question, 3) == harbour.search(
+        regex.sub(r"[\W_]+", " ", normal(question)), 3
+    )
 
 
 def test_a_pasted_page_is_a_question_too(harbour: Index):
@@ -119,8 +156,14 @@ def test_a_pasted_page_is_a_question_too(harbour: Index):
 
 
 def test_the_same_passage_is_found_once(tmp_path: Path):
-    index = made(tmp_path, {"a.md": "# Fog\n\nThe bell rings three times.\n", "b.md": "# Fog\n\nThe bell rings  three "
-                            "times!\n", "c.md": "# Fog\n\nThe bell rings four times.\n"})
+    index = made(
+        tmp_path,
+        {
+            "a.md": "# Fog\n\nThe bell rings three times.\n",
+            "b.md": "# Fog\n\nThe bell rings  three times!\n",
+            "c.md": "# Fog\n\nThe bell rings four times.\n",
+        },
+    )
     assert [p.path for p in index.search("bell fog three", 3)] == ["docs/a.md", "docs/c.md"]
     assert index.at("docs/b.md", (0, 9))[0].text.endswith("times!")
 
@@ -172,7 +215,10 @@ def test_a_name_that_is_not_utf_8(tmp_path: Path):
 
 
 def test_secrets_are_not_in_the_index(tmp_path: Path):
-    index = made(tmp_path, {"keys.md": f"# Keys\n\nThe token is {SECRET} today.\n", "other.md": "# Other\n\nText.\n"})
+    index = made(
+        tmp_path,
+        {"keys.md": f"# Keys\n\nThe token is {SECRET} today.\n", "other.md": "# Other\n\nText.\n"},
+    )
     (passage,) = index.search("token today", 1)
     assert SECRET not in passage.text
     assert SECRET.encode() not in index.path.read_bytes()
@@ -183,33 +229,54 @@ def test_secrets_are_not_in_the_index(tmp_path: Path):
 # -- sentences ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("sentence", "path"), [
-    ("The founders of Tarvik cast it from bronze.", "docs/TASKS/done/052_bell.md"),
-    ("the pumps run on DIESEL — since the quay has no mains", "docs/ADRs/021_pumps.md"),  # over the end of a line, too
-    ("Status: complete", "docs/TASKS/done/052_bell.md"),  # without the marks of Markdown
-    ("鐘は青銅です", "docs/ja.md"),
-    ("The founders of Tarvik cast it from iron.", None), ("Nobody wrote this.", None), ("", None), ("…", None)])
-def test_a_sentence_is_found_where_it_stands(harbour: Index, sentence: str, path: str | None) -> None:
+@pytest.mark.parametrize(
+    ("sentence", "path"),
+    [
+        ("The founders of Tarvik cast it from bronze.", "docs/TASKS/done/052_bell.md"),
+        (
+            "the pumps run on DIESEL — since the quay has no mains",
+            "docs/ADRs/021_pumps.md",
+        ),  # over the end of a line, too
+        ("Status: complete", "docs/TASKS/done/052_bell.md"),  # without the marks of Markdown
+        ("鐘は青銅です", "docs/ja.md"),
+        ("The founders of Tarvik cast it from iron.", None),
+        ("Nobody wrote this.", None),
+        ("", None),
+        ("…", None),
+    ],
+)
+def test_a_sentence_is_found_where_it_stands(
+    harbour: Index, sentence: str, path: str | None
+) -> None:
     found = harbour.locate(sentence)
     assert (found and found.path) == path
 
 
 def test_a_link_s_address_is_no_part_of_its_sentence(tmp_path: Path) -> None:
-    index = made(tmp_path, {"a.md": "See [the bell](https://example.org/bell?x=1), cast in *Tarvik*, for details.\n"})
+    index = made(
+        tmp_path,
+        {"a.md": "See [the bell](https://example.org/bell?x=1), cast in *Tarvik*, for details.\n"},
+    )
     assert index.locate("See the bell, cast in Tarvik, for details.")
 
 
 # -- an index that is up to date, and whole ----------------------------------------------------------------------------
 
 
-def test_it_is_made_again_only_when_something_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    index = made(tmp_path, {"a.md": "# Fog\n\nThe bell rings.\n", "b.md": "# Oil\n\nIt is counted.\n"})
+def test_it_is_made_again_only_when_something_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    index = made(
+        tmp_path, {"a.md": "# Fog\n\nThe bell rings.\n", "b.md": "# Oil\n\nIt is counted.\n"}
+    )
     before = index.path.stat().st_ino
     assert opened(tmp_path).path.stat().st_ino == before
-    changes = [lambda: (tmp_path / "docs/a.md").write_text("# Fog\n\nThe horn blows.\n"),
-               lambda: (tmp_path / "docs/b.md").unlink(),
-               lambda: (tmp_path / "docs/a.md").rename(tmp_path / "docs/c.md"),
-               lambda: monkeypatch.setattr(module, "_source_digest", lambda: "another version")]
+    changes = [
+        lambda: (tmp_path / "docs/a.md").write_text("# Fog\n\nThe horn blows.\n"),
+        lambda: (tmp_path / "docs/b.md").unlink(),
+        lambda: (tmp_path / "docs/a.md").rename(tmp_path / "docs/c.md"),
+        lambda: monkeypatch.setattr(module, "_source_digest", lambda: "another version"),
+    ]
     seen = {identity(index.path)}
     for change in changes:
         change()
@@ -220,17 +287,28 @@ def test_it_is_made_again_only_when_something_changed(tmp_path: Path, monkeypatc
 
 
 def rows(index: Index) -> list[list[tuple]]:
-    return [index.db.execute(f"SELECT * FROM {table}").fetchall() for table in ("document", "section", "vocabulary")]
+    return [
+        index.db.execute(f"SELECT * FROM {table}").fetchall()
+        for table in ("document", "section", "vocabulary")
+    ]
 
 
 def test_one_that_is_brought_up_to_date_is_one_that_is_made_anew(tmp_path: Path) -> None:
-    made(tmp_path, HARBOUR | {"häuser.md": "# Häuser\n\nDas Hafenhaus steht am Hafen, das Haus der Wärter am Ufer.\n",
-                              "empty.pdf": b"%PDF-1.4 no more"})
+    made(
+        tmp_path,
+        HARBOUR
+        | {
+            "häuser.md": "# Häuser\n\nDas Hafenhaus steht am Hafen, das Haus der Wärter am Ufer.\n",
+            "empty.pdf": b"%PDF-1.4 no more",
+        },
+    )
     docs = tmp_path / "docs"
-    changes = [lambda: (docs / "diary.md").write_text("# Diary\n\nNothing but fog.\n"),
-               lambda: (docs / "ja.md").rename(docs / "jp.md"),
-               lambda: (docs / "TASKS/done/053_oil.md").unlink(),
-               lambda: (docs / "zug.md").write_text("# Zug\n\nDer Hafenzug hält am Haus.\n")]
+    changes = [
+        lambda: (docs / "diary.md").write_text("# Diary\n\nNothing but fog.\n"),
+        lambda: (docs / "ja.md").rename(docs / "jp.md"),
+        lambda: (docs / "TASKS/done/053_oil.md").unlink(),
+        lambda: (docs / "zug.md").write_text("# Zug\n\nDer Hafenzug hält am Haus.\n"),
+    ]
     for change in changes:
         change()
         updated = opened(tmp_path)
@@ -240,24 +318,39 @@ def test_one_that_is_brought_up_to_date_is_one_that_is_made_anew(tmp_path: Path)
 
 
 def test_only_what_changed_is_read_again(tmp_path: Path) -> None:
-    config = Config.model_validate({"corpus": {"roots": ["docs"]}, "dataset": {"section_tokens": 24}})
+    config = Config.model_validate(
+        {"corpus": {"roots": ["docs"]}, "dataset": {"section_tokens": 24}}
+    )
     target = made(tmp_path, {"a.md": "The bell rings.\n", "b.md": "The horn blows.\n"}).path
     was = sha256_file(tmp_path / "docs/a.md")
-    for name, text in (("a.md", "The bell is read again.\n"), ("b.md", "The horn is read again.\n")):
+    for name, text in (
+        ("a.md", "The bell is read again.\n"),
+        ("b.md", "The horn is read again.\n"),
+    ):
         (tmp_path / "docs" / name).write_text(text)
 
     def said(of: Count) -> list[str]:
-        with ensure(config, tmp_path, of, target, lambda path: was if path.name == "a.md" else sha256_file(path),
-                    Silent()) as index:
+        with ensure(
+            config,
+            tmp_path,
+            of,
+            target,
+            lambda path: was if path.name == "a.md" else sha256_file(path),
+            Silent(),
+        ) as index:
             return [p.text for p in (*index.sections("docs/a.md"), *index.sections("docs/b.md"))]
 
     assert said(count) == ["The bell rings.", "The horn is read again."]
     by_letters = said(lambda texts: [len(text) for text in texts])
-    assert "".join(by_letters).startswith("The bell is"), "what is split otherwise is read again, too"
+    assert "".join(by_letters).startswith("The bell is"), (
+        "what is split otherwise is read again, too"
+    )
 
 
 def test_what_is_fresh_is_opened_without_a_tokenizer(tmp_path: Path) -> None:
-    config = Config.model_validate({"corpus": {"roots": ["docs"]}, "dataset": {"section_tokens": 24}})
+    config = Config.model_validate(
+        {"corpus": {"roots": ["docs"]}, "dataset": {"section_tokens": 24}}
+    )
     target = made(tmp_path, {"a.md": "# Fog\n\nThe bell rings.\n"}).path
     sampled = count(SAMPLE.split())
     with fresh(config, tmp_path, sampled, target, sha256_file) as index:
@@ -278,17 +371,19 @@ def test_another_tokenizer_is_another_index(tmp_path: Path):
 
 
 DAMAGE = {
-    "cut short": lambda data: data[:len(data) // 2],
+    "cut short": lambda data: data[: len(data) // 2],
     "empty": lambda data: b"",
     "another file": lambda data: b"not a database, but long enough to look at " * 200,
-    "pages of zeros": lambda data: data[:len(data) // 8192 * 4096].ljust(len(data), b"\0"),
+    "pages of zeros": lambda data: data[: len(data) // 8192 * 4096].ljust(len(data), b"\0"),
     "no identity": lambda data: data.replace(b"about", b"abaut"),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_a_damaged_index_is_made_anew(tmp_path: Path, damage):
-    index = made(tmp_path, {f"{i}.md": f"# Note {i}\n\nThe bell rings {i} times.\n" for i in range(40)})
+    index = made(
+        tmp_path, {f"{i}.md": f"# Note {i}\n\nThe bell rings {i} times.\n" for i in range(40)}
+    )
     index.close()
     index.path.write_bytes(damage(index.path.read_bytes()))
     assert identity(index.path) is None
@@ -299,11 +394,14 @@ def test_a_damaged_index_is_made_anew(tmp_path: Path, damage):
 
 
 def test_damage_that_shows_only_in_use_is_told(tmp_path: Path):
-    index = made(tmp_path, {f"{i}.md": f"# Note {i}\n\n" + f"The bell rings {i} times. " * 40 for i in range(40)})
+    index = made(
+        tmp_path,
+        {f"{i}.md": f"# Note {i}\n\n" + f"The bell rings {i} times. " * 40 for i in range(40)},
+    )
     index.close()
     data = index.path.read_bytes()
     with Index.open(index.path) as sound:
-        index.path.write_bytes(data[:4096 * 3] + b"\xff" * (len(data) - 4096 * 3))
+        index.path.write_bytes(data[: 4096 * 3] + b"\xff" * (len(data) - 4096 * 3))
         with pytest.raises(StageFailed, match="damaged"):
             [sound.search(f"note {i}", 9) for i in range(40)]
 
@@ -346,17 +444,43 @@ def test_a_corpus_of_which_nothing_can_be_used(tmp_path: Path):
 
 
 def test_labels_are_what_lines_name():
-    text = ("**Status:** done\n- `make up` starts it\n2. **First step** is this\nport = 8080\nBell — of bronze\n"
-            "| Name | Port |\n|---|---|\n| `sanctuary` | 8103 |\nA sentence without any.\n  \"key\": 1\n")
+    text = (
+        "**Status:** done\n- `make up` starts it\n2. **First step** is this\nport = 8080\nBell — of bronze\n"
+        '| Name | Port |\n|---|---|\n| `sanctuary` | 8103 |\nA sentence without any.\n  "key": 1\n'
+    )
     found = module.words(labels(text))
-    for word in ("status", "make", "up", "first", "step", "port", "bell", "name", "sanctuary", "key"):
+    for word in (
+        "status",
+        "make",
+        "up",
+        "first",
+        "step",
+        "port",
+        "bell",
+        "name",
+        "sanctuary",
+        "key",
+    ):
         assert word in found
     for word in ("done", "starts", "8080", "bronze", "sentence", "8103"):
         assert word not in found
 
 
-@pytest.mark.parametrize("line", ["x" * 10**6, "-" * 10**6, "| " * 500_000, "*" * 10**6, "a " * 500_000, " " * 10**6,
-                                  "|" + "-|" * 500_000, "- " * 500_000 + "a", "`" * 10**6, "|a|\n" * 250_000])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "x" * 10**6,
+        "-" * 10**6,
+        "| " * 500_000,
+        "*" * 10**6,
+        "a " * 500_000,
+        " " * 10**6,
+        "|" + "-|" * 500_000,
+        "- " * 500_000 + "a",
+        "`" * 10**6,
+        "|a|\n" * 250_000,
+    ],
+)
 def test_a_line_of_a_megabyte_takes_linear_time(line: str):
     began = time.process_time()
     labels(line)

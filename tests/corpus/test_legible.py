@@ -15,7 +15,10 @@ from phoenix_forge.corpus.walk import File
 NOISE = random.Random(5).randbytes(6000)
 RUSSIAN = "Маяк на острове зажигают в сумерках, и смотритель записывает это в журнал. " * 12
 CHINESE = "灯塔在黄昏时点亮，守塔人把它写进日志。船只从北方驶来，带着鱼和盐。" * 20
-ENGLISH = "The lamp of Harbour Nine is lit at dusk, and the keeper writes it into the log of the island. " * 12
+ENGLISH = (
+    "The lamp of Harbour Nine is lit at dusk, and the keeper writes it into the log of the island. "
+    * 12
+)
 
 
 def western(data):
@@ -24,19 +27,27 @@ def western(data):
 
 
 def dump(data):
-    rows = (data[at:at + 16] for at in range(0, len(data), 16))
+    rows = (data[at : at + 16] for at in range(0, len(data), 16))
     return "\n".join(f"{i * 16:08x}  {row.hex(' ')}  |{'.' * 16}|" for i, row in enumerate(rows))
 
 
-MINIFIED = ('!function(e,t){"use strict";var n=e.a(t),r=function(e){return e&&e.b?e.c:t.d(e)};for(var i=0;i<n.length;'
-            'i++){r(n[i]);if(!n[i].x){break}}e.exports=r}(this,function(e){return e.f(1,2)});' * 4)
-DRAWING = "M8 0C3.58 0 0 3.58 0 8c0 3.54 2.29 6.53 5.47 7.59.4.07.55-.17.55-.38 0-.19-.01-.82-.01-1.49-2.01.37z" * 8
+MINIFIED = (
+    '!function(e,t){"use strict";var n=e.a(t),r=function(e){return e&&e.b?e.c:t.d(e)};for(var i=0;i<n.length;'
+    "i++){r(n[i]);if(!n[i].x){break}}e.exports=r}(this,function(e){return e.f(1,2)});" * 4
+)
+DRAWING = (
+    "M8 0C3.58 0 0 3.58 0 8c0 3.54 2.29 6.53 5.47 7.59.4.07.55-.17.55-.38 0-.19-.01-.82-.01-1.49-2.01.37z"
+    * 8
+)
 RUBBISH = {
     "base64 or hashes": base64.b64encode(NOISE).decode(),
     "base64 in lines": base64.encodebytes(NOISE).decode(),
     "hex": NOISE.hex(),
     "hashes": "\n".join(hashlib.sha1(bytes([i])).hexdigest() for i in range(40)),
-    "sums": "\n".join(f"{hashlib.sha256(bytes([i])).hexdigest()}  a-long-name-of-file-{i}.tar.gz" for i in range(40)),
+    "sums": "\n".join(
+        f"{hashlib.sha256(bytes([i])).hexdigest()}  a-long-name-of-file-{i}.tar.gz"
+        for i in range(40)
+    ),
     "a hex dump": dump(NOISE),
     "an array of bytes": ", ".join(f"0x{byte:02x}" for byte in NOISE) + ",",
     "an escaped string": "".join(f"\\x{byte:02x}" for byte in NOISE),
@@ -56,19 +67,33 @@ READABLE = {
     "arabic": "تُضاء منارة الميناء عند الغسق ويكتب الحارس ذلك في السجل. " * 20,
     "thai": "ประภาคารจะจุดไฟตอนพลบค่ำและผู้ดูแลจดลงในสมุดบันทึก" * 20,
     "hindi": "बंदरगाह का दीप शाम को जलाया जाता है और रखवाला उसे लिखता है। " * 20,
-    "vietnamese": "Ngọn hải đăng được thắp sáng lúc hoàng hôn, người gác ghi điều đó vào nhật ký. " * 12,
+    "vietnamese": "Ngọn hải đăng được thắp sáng lúc hoàng hôn, người gác ghi điều đó vào nhật ký. "
+    * 12,
     "greek, accents": "Ο φάρος ανάβει το σούρουπο. Él habló: «¡Qué más da!», à été dès Noël. " * 12,
     "a table of values": ", ".join(f"0x{i * 7 % 256:02x}" for i in range(256)),
-    "hash in a log": "\n".join(f"{hashlib.sha1(bytes([i])).hexdigest()} Lamp {i} gets a new wick" for i in range(40)),
-    "numbers": "\n".join(" ".join(str((i * 7919 + j * 104729) % 90 + 10) for j in range(16)) for i in range(60)),
-    "dense JSON": json.dumps([{"x": i, "y": 2 * i, "name": "lamp"} for i in range(200)], separators=(",", ":")),
-    "SQL dump": "INSERT INTO lamps VALUES " + ",".join(f"({i},'Nine','1871-05-{i}',NULL)" for i in range(99)) + ";",
+    "hash in a log": "\n".join(
+        f"{hashlib.sha1(bytes([i])).hexdigest()} Lamp {i} gets a new wick" for i in range(40)
+    ),
+    "numbers": "\n".join(
+        " ".join(str((i * 7919 + j * 104729) % 90 + 10) for j in range(16)) for i in range(60)
+    ),
+    "dense JSON": json.dumps(
+        [{"x": i, "y": 2 * i, "name": "lamp"} for i in range(200)], separators=(",", ":")
+    ),
+    "SQL dump": "INSERT INTO lamps VALUES "
+    + ",".join(f"({i},'Nine','1871-05-{i}',NULL)" for i in range(99))
+    + ";",
     "LaTeX": r"\frac{a_{1}}{b_{2}}=\sum_{i=0}^{n}\binom{n}{i}x^{i}(1-x)^{n-i};\quad" * 20,
-    "links": "\n".join(f"- [Lamp {i}](https://example.org/a/long/path/to/the/lamp/{i}/index.html)" for i in range(60)),
+    "links": "\n".join(
+        f"- [Lamp {i}](https://example.org/a/long/path/to/the/lamp/{i}/index.html)"
+        for i in range(60)
+    ),
     "molecule": "\n".join(f"{'CHSC'[i % 4]}  -0.{i}72 1.{i}03 -{i}.5" for i in range(80)),
     "chess": "rnbqkbnr/pppppppp/8/8/4P3/8/PPPP1PPP/RNBQKBNR b KQkq e3 0 1\n" * 20,
-    "boxes": "┌────────┬────────┐\n│Lamp    │Keeper  │\n├────────┼────────┤\n│Nine    │Maren   │\n" * 20,
-    "entities": '<outline text="Lamp" _note="First.&#10;&#10;- one&#10;- two&#10;&lt;b&gt;bold&lt;/b&gt;(y)"/>' * 20,
+    "boxes": "┌────────┬────────┐\n│Lamp    │Keeper  │\n├────────┼────────┤\n│Nine    │Maren   │\n"
+    * 20,
+    "entities": '<outline text="Lamp" _note="First.&#10;&#10;- one&#10;- two&#10;&lt;b&gt;bold&lt;/b&gt;(y)"/>'
+    * 20,
     "genes": "ATGGCCATTGTAATGGGCCGCTGAAAGGGTGCCCGATAG" * 40,
     "long names": "getTheLampOfTheHarbourAndLightItAtDuskWithAMatch " * 40,
     "English in mojibake": ENGLISH.replace("lamp", "lampâ€™s"),

@@ -34,7 +34,10 @@ def targets(name, text):
         ("![image](b.png) [![badge](i.png)](b.md)", ["docs/b.md"]),
         ("[a][r] [r][] [r] [other]\n\n[r]: b.md", ["docs/b.md"] * 3),
         ("[a\nb](c.md)", ["docs/c.md"]),
-        ("`b.md` and `src/x.py` and `not a path.md` and `os.path`", ["docs/b.md", "b.md", "docs/src/x.py", "src/x.py"]),
+        (
+            "`b.md` and `src/x.py` and `not a path.md` and `os.path`",
+            ["docs/b.md", "b.md", "docs/src/x.py", "src/x.py"],
+        ),
         ("`[a](b.md)` ``x ` [c](d.md)``", []),
         ("\\[a](b.md)", []),
         ("```\n[a](b.md)\n```\n", []),
@@ -58,10 +61,16 @@ def test_spans_and_texts():
     ("text", "expected"),
     [
         ("See `text <b.rst>`_ and `web <https://x.org>`_.", ["docs/b.rst"]),
-        (":doc:`guide` :doc:`G <../g>` :ref:`label` :download:`f.csv`", ["docs/guide", "g", "docs/f.csv"]),
+        (
+            ":doc:`guide` :doc:`G <../g>` :ref:`label` :download:`f.csv`",
+            ["docs/guide", "g", "docs/f.csv"],
+        ),
         ("``b.rst``", ["docs/b.rst", "b.rst"]),
         (".. include:: c.txt\n", ["docs/c.txt"]),
-        (".. toctree::\n   :maxdepth: 2\n\n   one\n   Two <sub/two>\n", ["docs/one", "docs/sub/two"]),
+        (
+            ".. toctree::\n   :maxdepth: 2\n\n   one\n   Two <sub/two>\n",
+            ["docs/one", "docs/sub/two"],
+        ),
     ],
 )
 def test_rst(text, expected):
@@ -84,14 +93,23 @@ def test_resolving():
 
 
 def test_graph():
-    texts = {"a.md": "[b](b.md) [b again](b.md#x) [gone](c.md)", "b.md": "[a](./a) `d/e.md`", "d/e.md": "[up](../a.md)"}
+    texts = {
+        "a.md": "[b](b.md) [b again](b.md#x) [gone](c.md)",
+        "b.md": "[a](./a) `d/e.md`",
+        "d/e.md": "[up](../a.md)",
+    }
     found = {name: links(document(name, text)) for name, text in texts.items()}
     assert dict(graph(found.items(), set(found))) == {
-        "a.md": ["b.md"], "b.md": ["a.md", "d/e.md"], "d/e.md": ["a.md"]}
+        "a.md": ["b.md"],
+        "b.md": ["a.md", "d/e.md"],
+        "d/e.md": ["a.md"],
+    }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("unit", ["[", "](", "[a](", "![", "`", "`a", "<", "<a ", "[a][", "(", "`x <", "[a]: ", "\\"])
+@pytest.mark.parametrize(
+    "unit", ["[", "](", "[a](", "![", "`", "`a", "<", "<a ", "[a][", "(", "`x <", "[a]: ", "\\"]
+)
 @pytest.mark.parametrize("name", ["a.md", "a.rst"])
 def test_long_lines_take_linear_time(name, unit):
     def seconds(size):
@@ -107,4 +125,6 @@ def test_a_note_is_found_by_its_name_in_any_folder():
     known = {"a/deep/Pump.md", "a/Pump.md", "notes/Valve.md", "me.md"}
     made = document("me.md", "[[pump]] and [[Valve|it]] and [[Gone]].")
     assert [name for _, name in resolved(links(made), known)] == ["a/Pump.md", "notes/Valve.md"]
-    assert list(graph([("me.md", links(made))], known)) == [("me.md", ["a/Pump.md", "notes/Valve.md"])]
+    assert list(graph([("me.md", links(made))], known)) == [
+        ("me.md", ["a/Pump.md", "notes/Valve.md"])
+    ]

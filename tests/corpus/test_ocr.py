@@ -19,6 +19,7 @@ def image():
     pytest.importorskip("rapidocr", reason="the extra `ocr` is not installed")
     pytest.importorskip("onnxruntime", reason="the extra `ocr` is not installed")
     from PIL import Image, ImageDraw, ImageFont
+
     font = ImageFont.load_default(22)
 
     def drawn(lines, size=(420, 420)):
@@ -27,6 +28,7 @@ def image():
         for x, y, line in lines:
             pen.text((x, y), line, fill="black", font=font)
         return paper
+
     return drawn
 
 
@@ -48,13 +50,19 @@ def test_a_picture_is_its_text_with_its_confidence(image):
 
 
 def test_a_picture_on_its_side_is_turned(image):
-    assert read("a.webp", saved(page(image).rotate(90, expand=True), "WEBP", lossless=True)) == [" ".join(TEXT)]
+    assert read("a.webp", saved(page(image).rotate(90, expand=True), "WEBP", lossless=True)) == [
+        " ".join(TEXT)
+    ]
 
 
 def test_columns_are_read_one_after_the_other_and_pages_in_their_order(image):
     left = ["The first pump runs at", "many turns a minute and", "fills the upper tank."]
     right = ["The second pump is older", "and quieter, so it runs", "while people sleep."]
-    lines = [(x, 30 + 32 * i, line) for x, column in ((30, left), (420, right)) for i, line in enumerate(column)]
+    lines = [
+        (x, 30 + 32 * i, line)
+        for x, column in ((30, left), (420, right))
+        for i, line in enumerate(column)
+    ]
     first = image(lines, (760, 740))
     made = extract("a.tiff", saved(first, "TIFF", save_all=True, append_images=[page(image)]))
     assert made.split("\n\n") == [" ".join(left), " ".join(right), " ".join(TEXT) + "\n"]
@@ -70,12 +78,22 @@ def test_a_scanned_page_of_a_pdf_is_read_in_its_place(image):
 
 def test_what_is_uncertain_is_left_out_and_counted(monkeypatch):
     box = np.array([[0, 0], [200, 0], [200, 20], [0, 20]])
-    lines = [(box, "A line that is read well.", 0.99), (np.add(box, [0, 40]), "Another one of these.", 0.97),
-             (np.add(box, [0, 80]), "Thc 1inc", 0.62), (np.add(box, [0, 120]), "e # ,", 0.95)]
+    lines = [
+        (box, "A line that is read well.", 0.99),
+        (np.add(box, [0, 40]), "Another one of these.", 0.97),
+        (np.add(box, [0, 80]), "Thc 1inc", 0.62),
+        (np.add(box, [0, 120]), "e # ,", 0.95),
+    ]
     monkeypatch.setattr(ocr, "_lines", lambda image: lines)
     found = ocr.recognised(np.zeros((200, 300, 3), np.uint8))
-    assert [word.text for word in found.words] == ["A line that is read well.", "Another one of these."]
-    assert found.note() == "text recognised from an image (OCR), confidence 0.98, 2 uncertain lines left out"
+    assert [word.text for word in found.words] == [
+        "A line that is read well.",
+        "Another one of these.",
+    ]
+    assert (
+        found.note()
+        == "text recognised from an image (OCR), confidence 0.98, 2 uncertain lines left out"
+    )
     lines[:2] = [(box, "MockBa CTOлица", 0.85), (np.add(box, [0, 40]), "e #", 0.9)]
     assert "illegible" in ocr.recognised(np.zeros((200, 300, 3), np.uint8)).note()
 
@@ -87,7 +105,9 @@ def test_a_leaning_page_is_put_straight():
     assert first.bottom > second.top
 
 
-@pytest.mark.parametrize(("data", "expected"), [(b"\x89PNG\r\n\x1a\n broken", "damaged"), (b"no picture", "damaged")])
+@pytest.mark.parametrize(
+    ("data", "expected"), [(b"\x89PNG\r\n\x1a\n broken", "damaged"), (b"no picture", "damaged")]
+)
 def test_what_is_no_picture_is_named(image, data, expected):
     assert expected in reason("a.png", data)
     assert reason("a.png", saved(image([]))) == "a picture without text"

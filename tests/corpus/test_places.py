@@ -13,23 +13,37 @@ from phoenix_forge.corpus.split import split
 from phoenix_forge.corpus.support import Words
 from phoenix_forge.corpus.walk import File
 
-TEXT = ("# Häfen\n\nThe lamp is lit\nat dusk by Märta.\n\n<!-- hidden\nfor long -->\n\n## Fog\n\n\n"
-        "The bell rings thrice.\n\n- It is bronze.\n")
+TEXT = (
+    "# Häfen\n\nThe lamp is lit\nat dusk by Märta.\n\n<!-- hidden\nfor long -->\n\n## Fog\n\n\n"
+    "The bell rings thrice.\n\n- It is bronze.\n"
+)
 
 
 def passages(folder: Path, name: str, data: bytes) -> list[Passage]:
     (folder / name).write_bytes(data)
     document = load(File(folder / name, name, name), "redact").document
     assert document
-    entry = Entry.of(document, split(document, 12, lambda texts: [len(text.split()) for text in texts]))
-    return [Passage(name, entry.title, headings, span, body, entry.size, entry.language)
-            for span, headings, body in entry.sections]
+    entry = Entry.of(
+        document, split(document, 12, lambda texts: [len(text.split()) for text in texts])
+    )
+    return [
+        Passage(name, entry.title, headings, span, body, entry.size, entry.language)
+        for span, headings, body in entry.sections
+    ]
 
 
-@pytest.mark.parametrize("data", [
-    TEXT.encode(), b"\xef\xbb\xbf" + TEXT.encode(), TEXT.encode("utf-16"), TEXT.encode("cp1252"),
-    TEXT.replace("\n", "\r\n").encode(), TEXT.replace("\n", "\r").encode()],
-    ids=["utf-8", "mark", "utf-16", "cp1252", "windows", "old mac"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        TEXT.encode(),
+        b"\xef\xbb\xbf" + TEXT.encode(),
+        TEXT.encode("utf-16"),
+        TEXT.encode("cp1252"),
+        TEXT.replace("\n", "\r\n").encode(),
+        TEXT.replace("\n", "\r").encode(),
+    ],
+    ids=["utf-8", "mark", "utf-16", "cp1252", "windows", "old mac"],
+)
 def test_a_passage_stands_in_the_lines_that_an_editor_shows(data: bytes, tmp_path: Path) -> None:
     lamp, bell = passages(tmp_path, "a.md", data)
     assert "thrice" in bell.text
@@ -41,14 +55,26 @@ def test_a_passage_stands_in_the_lines_that_an_editor_shows(data: bytes, tmp_pat
     assert place(tmp_path, bell, "nothing of it", Words()).line == 9
 
 
-@pytest.mark.parametrize(("opening", "headings"), [
-    ("## Fog\n\nThe bell rings.\n\n### Nights\n\nIt rings thrice.\n", ("Harbour", "Fog", "Nights")),
-    ("## Fog\n\nThe bell rings.\n\n## Nights\n\nIt rings thrice.\n", ("Harbour", "Nights")),
-    ("## Fog\n\nThe bell rings.\n\n# Nights\n\nIt rings thrice.\n", ("Nights",)),
-    ("## Fog\n\nIt rings thrice.\n\n## Nights\n\nIt is silent.\n", ("Harbour", "Fog")),
-    ("The bell rings.\n\n### Nights\n\nIt rings thrice.\n", ("Harbour", "Fog", "Nights")),  # goes on from before
-    ("The bell rings thrice.\n\n### Nights\n\nIt is silent.\n", ("Harbour", "Fog"))])
-def test_the_headings_are_those_above_the_line(opening: str, headings: tuple[str, ...], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("opening", "headings"),
+    [
+        (
+            "## Fog\n\nThe bell rings.\n\n### Nights\n\nIt rings thrice.\n",
+            ("Harbour", "Fog", "Nights"),
+        ),
+        ("## Fog\n\nThe bell rings.\n\n## Nights\n\nIt rings thrice.\n", ("Harbour", "Nights")),
+        ("## Fog\n\nThe bell rings.\n\n# Nights\n\nIt rings thrice.\n", ("Nights",)),
+        ("## Fog\n\nIt rings thrice.\n\n## Nights\n\nIt is silent.\n", ("Harbour", "Fog")),
+        (
+            "The bell rings.\n\n### Nights\n\nIt rings thrice.\n",
+            ("Harbour", "Fog", "Nights"),
+        ),  # goes on from before
+        ("The bell rings thrice.\n\n### Nights\n\nIt is silent.\n", ("Harbour", "Fog")),
+    ],
+)
+def test_the_headings_are_those_above_the_line(
+    opening: str, headings: tuple[str, ...], tmp_path: Path
+) -> None:
     (tmp_path / "a.md").write_text(opening)
     own = Passage("a.md", "A", ("Harbour", "Fog"), (0, len(opening)), opening, len(opening))
     assert place(tmp_path, own, "thrice", Words()).headings == headings
@@ -62,7 +88,9 @@ def test_a_part_of_a_program_has_the_headings_of_its_passage(tmp_path: Path) -> 
 
 
 def test_what_has_no_lines_is_shown_without(tmp_path: Path) -> None:
-    page = b"<html><body><h1>Harbour</h1><p>The lamp is lit at dusk by the keeper.</p></body></html>"
+    page = (
+        b"<html><body><h1>Harbour</h1><p>The lamp is lit at dusk by the keeper.</p></body></html>"
+    )
     (lamp,) = passages(tmp_path, "a.html", page)
     found = place(tmp_path, lamp, "dusk", Words())
     assert (found.line, found.lines, found.shown) == (None, None, "a.html  Harbour")

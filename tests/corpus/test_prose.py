@@ -8,9 +8,9 @@ from phoenix_forge.corpus.prose import LANGUAGES, language, sentences, spans
 
 TEXTS = {
     "en": "The lighthouse on Skarn Island was built in 1874 by the engineer Ida Holm, after eleven ships had been lost "
-          "on the reef.",
+    "on the reef.",
     "de": "Der Leuchtturm auf der Insel Skarn wurde 1874 von der Ingenieurin Ida Holm gebaut, nachdem elf Schiffe am "
-          "Riff verloren gegangen waren.",
+    "Riff verloren gegangen waren.",
     "zh": "斯卡恩岛上的灯塔由工程师伊达·霍尔姆于1874年建造，此前一个冬天里有十一艘船在礁石上沉没。",
     "ru": "Маяк на острове Скарн был построен в 1874 году инженером Идой Хольм после гибели одиннадцати кораблей.",
 }
@@ -78,70 +78,148 @@ def test_where_there_is_nothing_to_tell_by_it_is_english(text: str) -> None:
 
 def test_the_sentences_of_a_section_are_those_of_its_paragraphs_and_items() -> None:
     assert told(MARKDOWN) == [
-        "Dr. Holm met Mr. Berg at 5 p.m. in the old harbour.", "It rained, e.g. in May, as always.",
-        "The bell is bronze and old.", "It was cast in Tarvik, a town in the north.", "The oil is counted first.",
-        "The keeper said that it was so."]
+        "Dr. Holm met Mr. Berg at 5 p.m. in the old harbour.",
+        "It rained, e.g. in May, as always.",
+        "The bell is bronze and old.",
+        "It was cast in Tarvik, a town in the north.",
+        "The oil is counted first.",
+        "The keeper said that it was so.",
+    ]
 
 
 def test_a_sentence_knows_the_one_before_it_in_its_paragraph_only() -> None:
-    found = list(sentences("The lamp is lit at dusk. It burns until dawn.\n\nThe bell is of bronze.", "en"))
+    found = list(
+        sentences("The lamp is lit at dusk. It burns until dawn.\n\nThe bell is of bronze.", "en")
+    )
     assert [sentence.before for sentence in found] == ["", "The lamp is lit at dusk.", ""]
 
 
-@pytest.mark.parametrize(("own", "text", "expected"), [
-    ("de", "Dr. Holm traf Herrn Berg um 17 Uhr, z. B. am Hafen. Es regnete am 3. Mai sehr stark.",
-     ["Dr. Holm traf Herrn Berg um 17 Uhr, z. B. am Hafen.", "Es regnete am 3. Mai sehr stark."]),
-    ("de", "Er lebte im 18. und 19. Jahrhundert und starb mit 39. Ihre Schwester wohnte in Haus 9. Es steht noch dort.",
-     ["Er lebte im 18. und 19. Jahrhundert und starb mit 39.", "Ihre Schwester wohnte in Haus 9.",
-      "Es steht noch dort."]),
-    ("zh", "灯塔由伊达·霍尔姆建造。它的灯在黄昏时点亮！谁在黄昏点亮它呢？",
-     ["灯塔由伊达·霍尔姆建造。", "它的灯在黄昏时点亮！", "谁在黄昏点亮它呢？"]),
-    ("ru", "Маяк построен в 1874 г. на острове. Его построила Ида Хольм.",
-     ["Маяк построен в 1874 г. на острове.", "Его построила Ида Хольм."])])
+@pytest.mark.parametrize(
+    ("own", "text", "expected"),
+    [
+        (
+            "de",
+            "Dr. Holm traf Herrn Berg um 17 Uhr, z. B. am Hafen. Es regnete am 3. Mai sehr stark.",
+            [
+                "Dr. Holm traf Herrn Berg um 17 Uhr, z. B. am Hafen.",
+                "Es regnete am 3. Mai sehr stark.",
+            ],
+        ),
+        (
+            "de",
+            "Er lebte im 18. und 19. Jahrhundert und starb mit 39. Ihre Schwester wohnte in Haus 9. Es steht noch dort.",
+            [
+                "Er lebte im 18. und 19. Jahrhundert und starb mit 39.",
+                "Ihre Schwester wohnte in Haus 9.",
+                "Es steht noch dort.",
+            ],
+        ),
+        (
+            "zh",
+            "灯塔由伊达·霍尔姆建造。它的灯在黄昏时点亮！谁在黄昏点亮它呢？",
+            ["灯塔由伊达·霍尔姆建造。", "它的灯在黄昏时点亮！", "谁在黄昏点亮它呢？"],
+        ),
+        (
+            "ru",
+            "Маяк построен в 1874 г. на острове. Его построила Ида Хольм.",
+            ["Маяк построен в 1874 г. на острове.", "Его построила Ида Хольм."],
+        ),
+    ],
+)
 def test_sentences_end_as_their_language_has_it(own: str, text: str, expected: list[str]) -> None:
     assert told(text, own) == expected
 
 
-@pytest.mark.parametrize(("line", "expected"), [
-    ("Call `__init__` with `List<String>` or ``a `b` c`` first.", "Call __init__ with List<String> or a `b` c first."),
-    ("It holds where x < 3 and y > 4 are true.", "It holds where x < 3 and y > 4 are true."),
-    ("The <b>bold</b> word and the snake_case_name stay.", "The bold word and the snake_case_name stay."),
-    ("The __second__ way of 2 * 3 * 4 is _bold_ too.", "The second way of 2 * 3 * 4 is bold too."),
-    ("```make all``` builds whatever there is.", "make all builds whatever there is."),
-    ("Give `*args`, `2*3*4`, `Rc<T>` or `const char *m` to `__init__`.",
-     "Give *args, 2*3*4, Rc<T> or const char *m to __init__."),
-    ("It takes *args and **kwargs, 2*3*4 and a const char *m.",
-     "It takes *args and **kwargs, 2*3*4 and a const char *m."),
-    ("A Vec<u8> and <your-name> stay, <b>bold</b> and H<sub>2</sub>O read.",
-     "A Vec<u8> and <your-name> stay, bold and H2O read."),
-    ("The `T` of `Rc<T>` and the `x` are letters.", "The T of Rc<T> and the x are letters."),
-    ("Where $a_1 * b_2$ holds, *c* and a snake\\_case name do.",
-     "Where $a_1 * b_2$ holds, c and a snake_case name do."),
-    ("See [[Notes/Pump|the pump]], [[Valve]] and `guides <g.rst>`_ there.",
-     "See the pump, Valve and guides there."),
-    ("The **bold *and slanted* words** and ***both*** are read.", "The bold and slanted words and both are read."),
-    ("A mark may *open here\nand close* there, as `code\nmay` too.",
-     "A mark may open here and close there, as code may too."),
-    ("这是**粗体**的字，也是*斜体*的字。", "这是粗体的字，也是斜体的字。")])
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (
+            "Call `__init__` with `List<String>` or ``a `b` c`` first.",
+            "Call __init__ with List<String> or a `b` c first.",
+        ),
+        ("It holds where x < 3 and y > 4 are true.", "It holds where x < 3 and y > 4 are true."),
+        (
+            "The <b>bold</b> word and the snake_case_name stay.",
+            "The bold word and the snake_case_name stay.",
+        ),
+        (
+            "The __second__ way of 2 * 3 * 4 is _bold_ too.",
+            "The second way of 2 * 3 * 4 is bold too.",
+        ),
+        ("```make all``` builds whatever there is.", "make all builds whatever there is."),
+        (
+            "Give `*args`, `2*3*4`, `Rc<T>` or `const char *m` to `__init__`.",
+            "Give *args, 2*3*4, Rc<T> or const char *m to __init__.",
+        ),
+        (
+            "It takes *args and **kwargs, 2*3*4 and a const char *m.",
+            "It takes *args and **kwargs, 2*3*4 and a const char *m.",
+        ),
+        (
+            "A Vec<u8> and <your-name> stay, <b>bold</b> and H<sub>2</sub>O read.",
+            "A Vec<u8> and <your-name> stay, bold and H2O read.",
+        ),
+        ("The `T` of `Rc<T>` and the `x` are letters.", "The T of Rc<T> and the x are letters."),
+        (
+            "Where $a_1 * b_2$ holds, *c* and a snake\\_case name do.",
+            "Where $a_1 * b_2$ holds, c and a snake_case name do.",
+        ),
+        (
+            "See [[Notes/Pump|the pump]], [[Valve]] and `guides <g.rst>`_ there.",
+            "See the pump, Valve and guides there.",
+        ),
+        (
+            "The **bold *and slanted* words** and ***both*** are read.",
+            "The bold and slanted words and both are read.",
+        ),
+        (
+            "A mark may *open here\nand close* there, as `code\nmay` too.",
+            "A mark may open here and close there, as code may too.",
+        ),
+        ("这是**粗体**的字，也是*斜体*的字。", "这是粗体的字，也是斜体的字。"),
+    ],
+)
 def test_marks_are_taken_off_and_words_are_left_as_they_are(line: str, expected: str) -> None:
     assert told(line) == [expected]
 
 
 def test_what_stands_behind_a_fence_is_prose_again() -> None:
-    assert told("~~~\n```\nThe first is code.\n~~~\nThe second is prose.") == ["The second is prose."]
+    assert told("~~~\n```\nThe first is code.\n~~~\nThe second is prose.") == [
+        "The second is prose."
+    ]
 
 
-@pytest.mark.parametrize("text", ["Too short.", "- - - - - - - - -", "1234567890 1234567890", "word " * 200])
+@pytest.mark.parametrize(
+    "text", ["Too short.", "- - - - - - - - -", "1234567890 1234567890", "word " * 200]
+)
 def test_what_is_too_short_too_long_or_without_words_is_not_asked_about(text: str) -> None:
     assert told(text) == []
 
 
-@pytest.mark.parametrize(("own", "expected"), [
-    ("en", ["Ida Holm", "1874", "engineer Ida Holm", "eleven ships", "lighthouse on Skarn Island"]),
-    ("de", ["Ingenieurin Ida Holm", "1874", "Insel Skarn", "Leuchtturm", "Leuchtturm auf der Insel Skarn"]),
-    ("zh", ["工程师伊达·霍尔姆", "1874年建造", "斯卡恩岛", "十一艘船", "斯卡恩岛上的灯塔"]),
-    ("ru", ["1874 году", "Маяк", "Идой Хольм", "Маяк на острове Скарн"])])
-def test_the_answers_of_a_sentence_are_its_names_its_numbers_and_its_other_words(own: str, expected: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        (
+            "en",
+            ["Ida Holm", "1874", "engineer Ida Holm", "eleven ships", "lighthouse on Skarn Island"],
+        ),
+        (
+            "de",
+            [
+                "Ingenieurin Ida Holm",
+                "1874",
+                "Insel Skarn",
+                "Leuchtturm",
+                "Leuchtturm auf der Insel Skarn",
+            ],
+        ),
+        ("zh", ["工程师伊达·霍尔姆", "1874年建造", "斯卡恩岛", "十一艘船", "斯卡恩岛上的灯塔"]),
+        ("ru", ["1874 году", "Маяк", "Идой Хольм", "Маяк на острове Скарн"]),
+    ],
+)
+def test_the_answers_of_a_sentence_are_its_names_its_numbers_and_its_other_words(
+    own: str, expected: list[str]
+) -> None:
     assert set(expected) <= set(shown(TEXTS[own], own))
 
 
@@ -169,10 +247,48 @@ def test_a_language_without_a_list_of_words_that_join_has_answers_too() -> None:
     assert {"Ida Holm", "1874 tavasza"} <= set(shown(text, "hu"))
 
 
-TEXT = st.text() | st.lists(st.sampled_from([
-    "The", "lamp", "of", "Harbour", "Nine", "1874", "灯塔", "的", "，", "。", "·", "-", "…", ".", ",", "(", "`", "**",
-    "|", "\n", "#", "> ", "- ", "[a](b)", "<b>", "Straße", "Маяк", "%", "'", "```", "---", "\u0301", "²", "½", "٣"]),
-    max_size=30).map(" ".join)
+TEXT = st.text() | st.lists(
+    st.sampled_from(
+        [
+            "The",
+            "lamp",
+            "of",
+            "Harbour",
+            "Nine",
+            "1874",
+            "灯塔",
+            "的",
+            "，",
+            "。",
+            "·",
+            "-",
+            "…",
+            ".",
+            ",",
+            "(",
+            "`",
+            "**",
+            "|",
+            "\n",
+            "#",
+            "> ",
+            "- ",
+            "[a](b)",
+            "<b>",
+            "Straße",
+            "Маяк",
+            "%",
+            "'",
+            "```",
+            "---",
+            "\u0301",
+            "²",
+            "½",
+            "٣",
+        ]
+    ),
+    max_size=30,
+).map(" ".join)
 
 
 @given(TEXT, st.sampled_from([*LANGUAGES, "xx"]))

@@ -91,7 +91,15 @@ def test_markdown_structure():
         "| k | v |\n|---|---|\n| x | `y` |\n\n```sh\n# not a heading\n```\n",
     )
     assert made.title == "From the front"
-    assert [b.kind for b in made.blocks] == ["front_matter", "heading", "paragraph", "heading", "list", "table", "code"]
+    assert [b.kind for b in made.blocks] == [
+        "front_matter",
+        "heading",
+        "paragraph",
+        "heading",
+        "list",
+        "table",
+        "code",
+    ]
     assert made.blocks[3].headings == ("One", "Two")
     assert made.blocks[4].items == ("a", "b")
     assert made.blocks[5].rows == (("k", "v"), ("x", "`y`"))
@@ -134,14 +142,21 @@ def test_a_section_is_never_split_needlessly():
 
 
 def test_a_line_of_signs_is_no_title():
-    assert structure("a.txt", "Text.\n\n```\n----\n\nThe pumps\n---------\nMore.\n").title == "The pumps"
+    assert (
+        structure("a.txt", "Text.\n\n```\n----\n\nThe pumps\n---------\nMore.\n").title
+        == "The pumps"
+    )
 
 
-@pytest.mark.parametrize(("name", "item"), [("a.json", "{:d}"), ("a.json", '"{:x}"'), ("a.txt", "[{0},{0}]")])
+@pytest.mark.parametrize(
+    ("name", "item"), [("a.json", "{:d}"), ("a.json", '"{:x}"'), ("a.txt", "[{0},{0}]")]
+)
 def test_a_line_of_data_is_cut_between_its_values(name, item):
     values = [item.format(i * 7919) for i in range(100, 1500)]
     text = "[" + ",".join(values) + "]"
-    sections = split(document(name, text), 300, lambda texts: [-(-len(each) // 4) for each in texts])
+    sections = split(
+        document(name, text), 300, lambda texts: [-(-len(each) // 4) for each in texts]
+    )
     assert "".join(section.text for section in sections) == text
     assert len(sections) > 5
     assert not any(a.text[-1].isalnum() and b.text[0].isalnum() for a, b in pairwise(sections))

@@ -43,7 +43,9 @@ def card(start):
     """A card number with its Luhn digit worked out."""
     for last in "0123456789":
         digits = [int(c) for c in start + last]
-        doubled = [d if i % 2 == 0 else sum(divmod(2 * d, 10)) for i, d in enumerate(reversed(digits))]
+        doubled = [
+            d if i % 2 == 0 else sum(divmod(2 * d, 10)) for i, d in enumerate(reversed(digits))
+        ]
         if sum(doubled) % 10 == 0:
             return start + last
     raise AssertionError
@@ -57,7 +59,12 @@ def encoded(text):
 PLANTED = [
     ("private key", "", armoured("RSA " + "PRIVATE KEY"), ""),
     ("private key", "", armoured("OPENSSH " + "PRIVATE KEY"), ""),
-    ("private key", "", armoured("PGP " + "PRIVATE KEY BLOCK", "Version: 1\n\n" + BODY + "\n=aB3d"), ""),
+    (
+        "private key",
+        "",
+        armoured("PGP " + "PRIVATE KEY BLOCK", "Version: 1\n\n" + BODY + "\n=aB3d"),
+        "",
+    ),
     ("private key", "", armoured("ENCRYPTED " + "PRIVATE KEY"), ""),
     ("private key", "PuTTY-User-Key-File-3: ssh-rsa\nPrivate-" + "Lines: 2\n", BODY, ""),
     ("age secret key", "", "AGE-SECRET-KEY-1" + UPPER[:58], ""),
@@ -65,12 +72,27 @@ PLANTED = [
     ("connection string", "mongodb+srv://app:", "hunter2:x@long", "@cluster0.mongodb.net/x"),
     ("connection string", "redis://:", "hunter2xlong", "@cache:6379"),
     ("connection string", "https://ada:", "hunter2xlong", "@registry.host.dev/simple"),
-    ("connection string", "Server=db1;Database=x;User Id=app;Pwd=", "hunter2xlong", ";Encrypt=true"),
-    ("Azure storage key", "AccountName=x;Account" + "Key=", MIXED[:86] + "==", ";EndpointSuffix=core.windows.net"),
+    (
+        "connection string",
+        "Server=db1;Database=x;User Id=app;Pwd=",
+        "hunter2xlong",
+        ";Encrypt=true",
+    ),
+    (
+        "Azure storage key",
+        "AccountName=x;Account" + "Key=",
+        MIXED[:86] + "==",
+        ";EndpointSuffix=core.windows.net",
+    ),
     ("Azure storage key", "Endpoint=sb://x/;SharedAccess" + "Key=", MIXED[:43] + "=", ""),
     ("Azure storage key", "", MIXED[:86] + "==", ""),
     ("Artifactory key", "", "AKCp" + MIXED[:69], ""),
-    ("Azure SAS token", "https://x.blob.core.windows.net/c?sv=2022-11-02&sig" + "=", MIXED[:43] + "%3D", ""),
+    (
+        "Azure SAS token",
+        "https://x.blob.core.windows.net/c?sv=2022-11-02&sig" + "=",
+        MIXED[:43] + "%3D",
+        "",
+    ),
     ("Azure client secret", "", "aB3" + "8Q~" + MIXED[:34], ""),
     ("AWS access key", "", "AKIA" + "QWERTY23ASDFGH45", ""),
     ("AWS access key", "", "ASIA" + "QWERTY23ASDFGH45", ""),
@@ -92,7 +114,12 @@ PLANTED = [
     ("Google access token", "", "ya29." + MIXED[:80], ""),
     ("Slack token", "", "xoxb-" + "123456789012-" + MIXED[:24], ""),
     ("Slack token", "", "xapp-" + "1-A0B1C2-123456789012-" + MIXED[:24], ""),
-    ("Slack webhook", "", "https://hooks.slack.com/services/T" + "0AB12345/B0CD12345/" + MIXED[:24], ""),
+    (
+        "Slack webhook",
+        "",
+        "https://hooks.slack.com/services/T" + "0AB12345/B0CD12345/" + MIXED[:24],
+        "",
+    ),
     ("Discord webhook", "", "https://discord.com/api/webhooks/123456789/" + MIXED[:40], ""),
     ("Discord bot token", "", "M" + MIXED[:23] + "." + MIXED[:6] + "." + MIXED[:27], ""),
     ("Telegram bot token", "", "123456789:AA" + MIXED[:33], ""),
@@ -144,7 +171,12 @@ PLANTED = [
     ("assigned secret", "setenv('AUTH_TOKEN', '", MIXED[:32], "')"),
     ("assigned secret", "psql --password ", "hunter2" + "longer", ""),
     ("bank account", "IBAN: ", account("DE", "370400440532013000"), ""),
-    ("bank account", "IBAN ", " ".join(re.findall(".{1,4}", account("GB", "WEST12345698765432"))), ""),
+    (
+        "bank account",
+        "IBAN ",
+        " ".join(re.findall(".{1,4}", account("GB", "WEST12345698765432"))),
+        "",
+    ),
     ("card number", "card: ", card("453201511283036"), ""),
     ("card number", "my visa card ", "-".join(re.findall(".{4}", card("448591748206351"))), ""),
     ("e-mail address", "", "ada.lovelace" + "@" + "analytical.engine.org", ""),
@@ -166,7 +198,9 @@ IDS = [f"{kind}-{i}" for i, (kind, *_) in enumerate(PLANTED)]
 
 def pieces(secret):
     """Eight characters in a row of each line: what may not be left over."""
-    lines = [line for line in secret.split("\n") if line and not line.startswith(("-----", "Version"))]
+    lines = [
+        line for line in secret.split("\n") if line and not line.startswith(("-----", "Version"))
+    ]
     return {line[i : i + 8] for line in lines for i in range(max(1, len(line) - 7))}
 
 
@@ -185,15 +219,23 @@ def check(text, kind, secret, line):
 def test_planted_everywhere(kind, before, secret, after):
     for context in CONTEXTS.values():
         text = context(before + secret + after)
-        inner = text.split("\n").index(text.split("\n")[0]) + (before.count("\n") if "\\n" not in text else 0)
+        inner = text.split("\n").index(text.split("\n")[0]) + (
+            before.count("\n") if "\\n" not in text else 0
+        )
         for ahead, behind in (("", ""), ("first\nsecond\n", "\nlast\n"), ("first\r\n", "\r\nlast")):
             check(ahead + text + behind, kind, secret, ahead.count("\n") + inner + 1)
 
 
-BARE = [(kind, secret) for kind, before, secret, _ in PLANTED if not before and re.fullmatch(r"[\w.~-]+", secret)]
+BARE = [
+    (kind, secret)
+    for kind, before, secret, _ in PLANTED
+    if not before and re.fullmatch(r"[\w.~-]+", secret)
+]
 
 
-@pytest.mark.parametrize(("kind", "secret"), BARE, ids=[f"{kind}-{i}" for i, (kind, _) in enumerate(BARE)])
+@pytest.mark.parametrize(
+    ("kind", "secret"), BARE, ids=[f"{kind}-{i}" for i, (kind, _) in enumerate(BARE)]
+)
 def test_planted_in_a_url(kind, secret):
     check(f"see\nhttps://api.host.dev/v1/list?page=2&value={secret}&size=10 there", kind, secret, 2)
     check(f"see\nhttps://api.host.dev/v1/{secret}", kind, secret, 2)
@@ -213,7 +255,10 @@ WRITTEN = {
     "XML element": (f"<server><password>{PASSWORD}</password></server>", PASSWORD),
     "XML attributes": (f'<add key="DbPassword" value="{PASSWORD}" />', PASSWORD),
     "table": (f"| User | Password |\n| --- | --- |\n| ada | {PASSWORD} |\n", PASSWORD),
-    "table with a word": ("| User | Password |\n| --- | --- |\n| ada | `sword" + "fish` |\n", "sword" + "fish"),
+    "table with a word": (
+        "| User | Password |\n| --- | --- |\n| ada | `sword" + "fish` |\n",
+        "sword" + "fish",
+    ),
     "row of a table": (f"| **DB password** | `{PASSWORD}` |", PASSWORD),
     "CSV": (f"user,password,role\nada,{PASSWORD},admin\n", PASSWORD),
     "prose": (f"The password for the router is {PASSWORD}.", PASSWORD),
@@ -227,7 +272,10 @@ WRITTEN = {
     "WireGuard": ("PrivateKey = " + MIXED[:43] + "=", MIXED[:43] + "="),
     "Kubernetes": (f"kind: Secret\ndata:\n  password: {encoded(PASSWORD)}", encoded(PASSWORD)),
     "encoded": (f"echo {encoded(TOKEN)} | base64 -d", encoded(TOKEN)),
-    "token over two lines": (f"the token\n    {TOKEN[:20]}\n    {TOKEN[20:]}\n\nand more", TOKEN[20:]),
+    "token over two lines": (
+        f"the token\n    {TOKEN[:20]}\n    {TOKEN[20:]}\n\nand more",
+        TOKEN[20:],
+    ),
     "token in two strings": (f'x = ("{TOKEN[:20]}"\n     "{TOKEN[20:]}")', TOKEN[20:]),
     "token partly bold": (f"the token {TOKEN[:12]}**{TOKEN[12:]}** there", TOKEN[12:]),
 }
@@ -239,7 +287,7 @@ def test_written_in_another_form(text, secret):
     cleaned, _ = redact(text, np.arange(len(text) + 1), found)
     assert secret not in cleaned
     assert len(found) == 1
-    assert text[found[0].end:].endswith(text.partition(secret)[2][-8:]), "what follows is left"
+    assert text[found[0].end :].endswith(text.partition(secret)[2][-8:]), "what follows is left"
 
 
 def test_every_rule_is_planted():
@@ -249,13 +297,19 @@ def test_every_rule_is_planted():
 
 
 def test_key_of_a_service_account():
-    text = json.dumps({"type": "service_account", "private_key_id": "x", "private_key": PLANTED[0][2] + "\n"}, indent=1)
+    text = json.dumps(
+        {"type": "service_account", "private_key_id": "x", "private_key": PLANTED[0][2] + "\n"},
+        indent=1,
+    )
     assert "\\n" in text
     check(text, "private key", PLANTED[0][2].replace("\n", "\\n"), 4)
 
 
 def test_key_cut_off_takes_only_its_lines():
-    text = PLANTED[0][2].rsplit("\n", 1)[0].rsplit("\n", 1)[0] + "\n\nAnd then the story goes on for long."
+    text = (
+        PLANTED[0][2].rsplit("\n", 1)[0].rsplit("\n", 1)[0]
+        + "\n\nAnd then the story goes on for long."
+    )
     (finding,) = scan(text)
     assert text[finding.end :].strip() == "And then the story goes on for long."
 
@@ -264,7 +318,11 @@ def test_key_cut_off_takes_only_its_lines():
 def test_found_in_any_text(ahead, behind, planted):
     kind, before, secret, after = planted
     text = f"{ahead}\n{before}{secret}{after}\n{behind}"
-    mine = [f for f in scan(text) if f.start < text.index(secret) + len(secret) and f.end > text.index(secret)]
+    mine = [
+        f
+        for f in scan(text)
+        if f.start < text.index(secret) + len(secret) and f.end > text.index(secret)
+    ]
     assert kind in {f.kind for f in mine}
     spans = [(f.start, f.end) for f in scan(text)]
     assert all(a[1] <= b[0] for a, b in pairwise(spans))
@@ -325,7 +383,11 @@ def test_blanks_are_left_alone(text):
 def share(files, allowed):
     """Findings in fewer than one in 200 files; with e-mail addresses, which sources hold, in at most `allowed`."""
     texts = [path.read_text("utf-8", "replace") for path in files]
-    found = [(str(path), f.kind, f.line) for path, text in zip(files, texts, strict=True) for f in scan(text)]
+    found = [
+        (str(path), f.kind, f.line)
+        for path, text in zip(files, texts, strict=True)
+        for f in scan(text)
+    ]
     wrong = {path for path, kind, _ in found if kind != "e-mail address"}
     assert len(wrong) * 200 < len(files), [entry for entry in found if entry[1] != "e-mail address"]
     assert len({path for path, *_ in found}) <= allowed * len(files), found
@@ -340,21 +402,86 @@ def test_real_corpus_is_left_alone():
 
 def test_own_sources_and_the_standard_library_are_left_alone():
     root = Path(__file__).parents[2]
-    own = [p for room in ("src", "docs", "bench") for p in (root / room).rglob("*") if p.suffix in (".py", ".md")]
+    own = [
+        p
+        for room in ("src", "docs", "bench")
+        for p in (root / room).rglob("*")
+        if p.suffix in (".py", ".md")
+    ]
     share(sorted(own), 1 / 50)
     library = Path(sysconfig.get_path("stdlib"))
-    chosen = [p for p in sorted([*library.glob("*.py"), *library.glob("*/*.py")]) if p.stat().st_size < 60_000
-              and p.name != "test_netrc.py"]  # which holds passwords
+    chosen = [
+        p
+        for p in sorted([*library.glob("*.py"), *library.glob("*/*.py")])
+        if p.stat().st_size < 60_000 and p.name != "test_netrc.py"
+    ]  # which holds passwords
     share(Random(0).sample(chosen, min(400, len(chosen))), 1 / 4)  # many name their authors
 
 
 N = 1 << 17
 UGLY = [
-    *("a", "a ", "@", "a@", "a@b.", "@a.a", "password=", "password: ", "=", ":", "= ", "://", "://a:", "://a:b@"),
-    *("eyJ", "-eyJ-", "eyJaaaaaaaa.", "ghp_", "sk-", "-sk-", "1", "4111 ", "DE", "iban DE89 ", "card 4", "\n", "\\n"),
-    *("'", ",'", "token'", "-----BEGIN PRIVATE KEY-----\n", "bearer ", "basic ", "--password ", ".", ".a", "M"),
-    *("server=a;", "hf_", "Private-Lines: 1\n", "xoxb-", "İ", "😀", "token=" + MIXED[:16], "password=aB3dE5fG="),
-    *(MIXED[:64], BODY, "password is ", "| password |\n", "a,password\n", "machine a ", "machine a login b "),
+    *(
+        "a",
+        "a ",
+        "@",
+        "a@",
+        "a@b.",
+        "@a.a",
+        "password=",
+        "password: ",
+        "=",
+        ":",
+        "= ",
+        "://",
+        "://a:",
+        "://a:b@",
+    ),
+    *(
+        "eyJ",
+        "-eyJ-",
+        "eyJaaaaaaaa.",
+        "ghp_",
+        "sk-",
+        "-sk-",
+        "1",
+        "4111 ",
+        "DE",
+        "iban DE89 ",
+        "card 4",
+        "\n",
+        "\\n",
+    ),
+    *(
+        "'",
+        ",'",
+        "token'",
+        "-----BEGIN PRIVATE KEY-----\n",
+        "bearer ",
+        "basic ",
+        "--password ",
+        ".",
+        ".a",
+        "M",
+    ),
+    *(
+        "server=a;",
+        "hf_",
+        "Private-Lines: 1\n",
+        "xoxb-",
+        "İ",
+        "😀",
+        "token=" + MIXED[:16],
+        "password=aB3dE5fG=",
+    ),
+    *(
+        MIXED[:64],
+        BODY,
+        "password is ",
+        "| password |\n",
+        "a,password\n",
+        "machine a ",
+        "machine a login b ",
+    ),
     *("<password>", "name='password' ", "curl -u a:", "password: |\n ", "ghp_aB3d\n", "ghp_aB3d**"),
     "base64 " + MIXED[:80],
 ]
@@ -376,8 +503,14 @@ def test_time_is_linear(unit):
     text = (unit * (N // len(unit) + 1))[:N]
     eighth, whole = seconds(text[: N // 8]), seconds(text)
     prose = seconds(("The quick brown fox: jumps = over, the lazy dog. " * (N // 48))[:N])
-    assert whole < 24 * eighth + prose, (eighth, whole)  # eight times as much where it is linear, 64 where a square
-    assert whole < 200 * prose, (whole, prose)  # text that is nothing but candidates; a square would be thousands
+    assert whole < 24 * eighth + prose, (
+        eighth,
+        whole,
+    )  # eight times as much where it is linear, 64 where a square
+    assert whole < 200 * prose, (
+        whole,
+        prose,
+    )  # text that is nothing but candidates; a square would be thousands
 
 
 def test_policies(tmp_path):

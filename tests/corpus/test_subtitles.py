@@ -60,7 +60,10 @@ def test_srt(end):
 
 
 def test_vtt():
-    assert read("a.vtt", VTT.encode()) == ["Anna Berg: The pump runs and stops.", "Bo: It is 3 < 4."]
+    assert read("a.vtt", VTT.encode()) == [
+        "Anna Berg: The pump runs and stops.",
+        "Bo: It is 3 < 4.",
+    ]
 
 
 def test_a_caption_that_rolls_on_is_said_once():
@@ -68,8 +71,11 @@ def test_a_caption_that_rolls_on_is_said_once():
 
 
 def test_long_talk_is_parted_between_sentences():
-    cues = "".join(f"00:{i:02}.000 --> 00:{i + 1:02}.000\nSentence {i} is rather long and says\n\n"
-                   f"00:{i:02}.500 --> 00:{i + 1:02}.000\nlittle enough.\n\n" for i in range(50))
+    cues = "".join(
+        f"00:{i:02}.000 --> 00:{i + 1:02}.000\nSentence {i} is rather long and says\n\n"
+        f"00:{i:02}.500 --> 00:{i + 1:02}.000\nlittle enough.\n\n"
+        for i in range(50)
+    )
     made = read("a.vtt", cues.encode())
     assert len(made) > 2
     assert all(text.endswith("enough.") and len(text) < 700 for text in made)
@@ -81,14 +87,40 @@ def test_any_encoding(charset):
     assert "püm" in read("a.srt", SRT.encode(charset))[0]
 
 
-@pytest.mark.parametrize(("data", "expected"), [
-    (b"WEBVTT\n\nwords", "not subtitles"), (b"00:01.000 --> 00:02.000\n[music]\n", "without words"), (b" ", "empty")])
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"WEBVTT\n\nwords", "not subtitles"),
+        (b"00:01.000 --> 00:02.000\n[music]\n", "without words"),
+        (b" ", "empty"),
+    ],
+)
 def test_what_cannot_be_read_is_named(data, expected):
     assert expected in reason("a.srt", data)
 
 
-pieces = st.lists(st.sampled_from(["1\n", "00:00:01,000 --> 00:00:02,000\n", "<v A>", "- ", "\n", "♪", "[x]", "# a",
-                                   "&lt;", "<i", "{\\a", "```\n", "\r", "-->"]) | st.text(max_size=5), max_size=30)
+pieces = st.lists(
+    st.sampled_from(
+        [
+            "1\n",
+            "00:00:01,000 --> 00:00:02,000\n",
+            "<v A>",
+            "- ",
+            "\n",
+            "♪",
+            "[x]",
+            "# a",
+            "&lt;",
+            "<i",
+            "{\\a",
+            "```\n",
+            "\r",
+            "-->",
+        ]
+    )
+    | st.text(max_size=5),
+    max_size=30,
+)
 
 
 @settings(max_examples=150, deadline=None)

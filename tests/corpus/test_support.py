@@ -12,31 +12,65 @@ def passage(text: str, language: str = "en", *headings: str) -> Passage:
     return Passage("notes.md", "Notes", headings, (0, len(text)), text, len(text), language)
 
 
-LAMP = passage("The lamp of Harbour Nine is lit at dusk by the keeper, Maren Holt. It burns 24 litres of oil a week.")
+LAMP = passage(
+    "The lamp of Harbour Nine is lit at dusk by the keeper, Maren Holt. It burns 24 litres of oil a week."
+)
 FERRY = passage("The ferry leaves at seven. A crossing costs four crowns.", "en", "Fares")
-LEUCHTTURM = passage("Die Lampen des Leuchtturms werden bei Dämmerung vom Wärter Jens Brandt angezündet.", "de")
+LEUCHTTURM = passage(
+    "Die Lampen des Leuchtturms werden bei Dämmerung vom Wärter Jens Brandt angezündet.", "de"
+)
 TOWER = passage("东京塔高332.9米，于1958年竣工。塔的设计者是内藤多仲。", "zh")
 KOREAN = passage("등대의 종은 청동으로 만들어졌다. 종은 타르빅에서 주조되었다.", "ko")
 
 
-@pytest.mark.parametrize(("answer", "question", "passages", "by"), [
-    ("At dusk.", "When is the lamp lit?", [FERRY, LAMP], 1),
-    ("Maren Holt lights the lamp at dusk.", "Who lights the lamp?", [LAMP], 0),
-    ("The lamp is lit at noon.", "When is the lamp lit?", [LAMP], None),  # the rest is the question's
-    ("It burns 24 litres.", "How much oil does it burn?", [LAMP], 0),
-    ("It burns 42 litres of oil a week.", "What does the lamp need?", [LAMP], None),  # a wrong number is a wrong answer
-    ("A crossing costs four crowns.", "What is the price?", [LAMP, FERRY], 1),
-    ("The lamp is lit at dusk.", "Is the lamp lit at dusk?", [FERRY, LAMP], 1),  # all of it is the question's
-    ("Photosynthesis turns light into sugar.", "What is photosynthesis?", [LAMP, FERRY], None),
-    ("Bei der Dämmerung.", "Wann wird die Lampe angezündet?", [LEUCHTTURM], 0),
-    ("Der Wärter zündet die Lampe zu Mittag an.", "Wann wird die Lampe angezündet?", [LEUCHTTURM], None),
-    ("内藤多仲", "东京塔的设计者是谁？", [TOWER], 0),
-    ("塔高332.9米。", "东京塔有多高？", [TOWER], 0),
-    ("塔高多年内。", "东京塔的设计者是谁？", [TOWER], None),  # its signs stand there, in no such order
-    ("타르빅에서", "종은 어디에서 주조되었나?", [KOREAN], 0),
-    ("베르겐에서 주조되었다", "종은 어디에서 주조되었나?", [KOREAN], None)])
-def test_a_sentence_stands_on_the_passage_that_has_its_words(answer: str, question: str, passages: list[Passage],
-                                                             by: int | None) -> None:
+@pytest.mark.parametrize(
+    ("answer", "question", "passages", "by"),
+    [
+        ("At dusk.", "When is the lamp lit?", [FERRY, LAMP], 1),
+        ("Maren Holt lights the lamp at dusk.", "Who lights the lamp?", [LAMP], 0),
+        (
+            "The lamp is lit at noon.",
+            "When is the lamp lit?",
+            [LAMP],
+            None,
+        ),  # the rest is the question's
+        ("It burns 24 litres.", "How much oil does it burn?", [LAMP], 0),
+        (
+            "It burns 42 litres of oil a week.",
+            "What does the lamp need?",
+            [LAMP],
+            None,
+        ),  # a wrong number is a wrong answer
+        ("A crossing costs four crowns.", "What is the price?", [LAMP, FERRY], 1),
+        (
+            "The lamp is lit at dusk.",
+            "Is the lamp lit at dusk?",
+            [FERRY, LAMP],
+            1,
+        ),  # all of it is the question's
+        ("Photosynthesis turns light into sugar.", "What is photosynthesis?", [LAMP, FERRY], None),
+        ("Bei der Dämmerung.", "Wann wird die Lampe angezündet?", [LEUCHTTURM], 0),
+        (
+            "Der Wärter zündet die Lampe zu Mittag an.",
+            "Wann wird die Lampe angezündet?",
+            [LEUCHTTURM],
+            None,
+        ),
+        ("内藤多仲", "东京塔的设计者是谁？", [TOWER], 0),
+        ("塔高332.9米。", "东京塔有多高？", [TOWER], 0),
+        (
+            "塔高多年内。",
+            "东京塔的设计者是谁？",
+            [TOWER],
+            None,
+        ),  # its signs stand there, in no such order
+        ("타르빅에서", "종은 어디에서 주조되었나?", [KOREAN], 0),
+        ("베르겐에서 주조되었다", "종은 어디에서 주조되었나?", [KOREAN], None),
+    ],
+)
+def test_a_sentence_stands_on_the_passage_that_has_its_words(
+    answer: str, question: str, passages: list[Passage], by: int | None
+) -> None:
     (found,) = supported(answer, question, passages, Words())
     assert found.passage == by
 
@@ -51,8 +85,11 @@ def test_each_sentence_and_item_is_held_against_the_passages_by_itself() -> None
     answer = "The lamp is lit at dusk. It was **invented** by Leonardo.\n\n- A crossing costs four crowns\n- OK"
     found = supported(answer, "Tell me about the harbour.", [LAMP, FERRY], Words())
     assert [(one.sentence, one.passage) for one in found] == [
-        ("The lamp is lit at dusk.", 0), ("It was invented by Leonardo.", None), ("A crossing costs four crowns", 1),
-        ("OK", None)]
+        ("The lamp is lit at dusk.", 0),
+        ("It was invented by Leonardo.", None),
+        ("A crossing costs four crowns", 1),
+        ("OK", None),
+    ]
 
 
 def test_what_tells_nothing_is_held_against_nothing() -> None:

@@ -20,14 +20,30 @@ from phoenix_forge.corpus import terms
 from phoenix_forge.corpus.document import Document
 from phoenix_forge.corpus.index import Index, ensure, identity, query
 from phoenix_forge.corpus.load import load
-from phoenix_forge.corpus.terms import PLAIN, STEMMERS, STOPS, WORD, Compounds, Stems, normal, spoken, stops, words
+from phoenix_forge.corpus.terms import (
+    PLAIN,
+    STEMMERS,
+    STOPS,
+    WORD,
+    Compounds,
+    Stems,
+    normal,
+    spoken,
+    stops,
+    words,
+)
 from phoenix_forge.corpus.walk import File
 
 # Short articles about the same village, and questions in other forms of their words.
-LANGUAGES = {path.stem: json.loads(path.read_text(encoding="utf-8"))
-             for path in sorted((Path(__file__).parent / "languages").glob("*.json"))}
-ASKED = [pytest.param(language, one["question"], one["path"], id=f"{language}-{number}")
-         for language, own in LANGUAGES.items() for number, one in enumerate(own["questions"])]
+LANGUAGES = {
+    path.stem: json.loads(path.read_text(encoding="utf-8"))
+    for path in sorted((Path(__file__).parent / "languages").glob("*.json"))
+}
+ASKED = [
+    pytest.param(language, one["question"], one["path"], id=f"{language}-{number}")
+    for language, own in LANGUAGES.items()
+    for number, one in enumerate(own["questions"])
+]
 
 
 def count(texts: Sequence[str]) -> list[int]:
@@ -67,19 +83,25 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Index:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("language", "question", "path"), ASKED)
-def test_the_passage_that_answers_comes_first(alone: dict[str, Index], language: str, question: str, path: str):
+def test_the_passage_that_answers_comes_first(
+    alone: dict[str, Index], language: str, question: str, path: str
+):
     assert [p.path for p in alone[language].search(question, 1)] == [f"docs/{language}/{path}"]
 
 
 @pytest.mark.parametrize(("language", "question", "path"), ASKED)
-def test_it_comes_first_among_all_languages(together: Index, language: str, question: str, path: str):
+def test_it_comes_first_among_all_languages(
+    together: Index, language: str, question: str, path: str
+):
     assert [p.path for p in together.search(question, 1)] == [f"docs/{language}/{path}"]
 
 
 def missed(root: Path, language: str) -> int:
     index = made(root, [language])
-    return sum([p.path for p in index.search(one["question"], 1)] != [f"docs/{language}/{one['path']}"]
-               for one in LANGUAGES[language]["questions"])
+    return sum(
+        [p.path for p in index.search(one["question"], 1)] != [f"docs/{language}/{one['path']}"]
+        for one in LANGUAGES[language]["questions"]
+    )
 
 
 @pytest.mark.slow
@@ -136,28 +158,40 @@ def test_an_index_of_another_format_is_none(tmp_path: Path):
     assert identity(index.path) == wanted
 
 
-def test_an_index_made_with_other_stemmers_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_index_made_with_other_stemmers_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     index = made(tmp_path, ["fr"])
     before = identity(index.path)
     monkeypatch.setattr(module, "_libraries", lambda: ["another"])
-    ensure(Config.model_validate({"corpus": {"roots": ["docs"]}}), tmp_path, count, index.path, sha256_file, Silent())
+    ensure(
+        Config.model_validate({"corpus": {"roots": ["docs"]}}),
+        tmp_path,
+        count,
+        index.path,
+        sha256_file,
+        Silent(),
+    )
     assert identity(index.path) not in (before, None)
 
 
 # -- words -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("text", "expected"), [
-    ("pids_limit (HIGH-03)", ["pids", "limit", "high", "3"]),
-    ("Be\u00advöl\u00adkerung", ["bevölkerung"]),
-    ("1\ufe0f\u20e3 ⚠\ufe0f done", ["1", "done"]),
-    ("हिन्दी में", ["हिन्दी", "में"]),
-    ("東京です", ["東", "京", "で", "す"]),
-    ("ที่ไหน", ["ที่", "ไ", "ห", "น"]),
-    ("부두에서 GPU", ["부", "두", "에", "서", "gpu"]),
-    ("ＦＵＬＬ Ⅷ", ["full", "viii"]),
-    ("007 000", ["7", "0"]),
-])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("pids_limit (HIGH-03)", ["pids", "limit", "high", "3"]),
+        ("Be\u00advöl\u00adkerung", ["bevölkerung"]),
+        ("1\ufe0f\u20e3 ⚠\ufe0f done", ["1", "done"]),
+        ("हिन्दी में", ["हिन्दी", "में"]),
+        ("東京です", ["東", "京", "で", "す"]),
+        ("ที่ไหน", ["ที่", "ไ", "ห", "น"]),
+        ("부두에서 GPU", ["부", "두", "에", "서", "gpu"]),
+        ("ＦＵＬＬ Ⅷ", ["full", "viii"]),
+        ("007 000", ["7", "0"]),
+    ],
+)
 def test_words(text: str, expected: list[str]):
     assert words(text) == expected
 
@@ -167,12 +201,23 @@ def test_words_of_ascii_are_the_same_either_way(text: str):
     assert PLAIN.findall(normal(text)) == WORD.findall(normal(text))
 
 
-@pytest.mark.parametrize(("language", "forms"), [
-    ("ar", ("سفن", "السفن")), ("de", ("haus", "häuser", "häusern", "hauses")), ("en", ("connect", "connected")),
-    ("es", ("barco", "barcos")), ("fr", ("pêcheur", "pêcheurs")), ("it", ("pescatore", "pescatori")),
-    ("nl", ("vis", "vissen")), ("pt", ("peixe", "peixes")), ("ru", ("книга", "книги", "книгу")),
-    ("sv", ("fisk", "fiskarna")), ("zh", ("船",)), ("uk", ("книга",)),
-])
+@pytest.mark.parametrize(
+    ("language", "forms"),
+    [
+        ("ar", ("سفن", "السفن")),
+        ("de", ("haus", "häuser", "häusern", "hauses")),
+        ("en", ("connect", "connected")),
+        ("es", ("barco", "barcos")),
+        ("fr", ("pêcheur", "pêcheurs")),
+        ("it", ("pescatore", "pescatori")),
+        ("nl", ("vis", "vissen")),
+        ("pt", ("peixe", "peixes")),
+        ("ru", ("книга", "книги", "книгу")),
+        ("sv", ("fisk", "fiskarna")),
+        ("zh", ("船",)),
+        ("uk", ("книга",)),
+    ],
+)
 def test_forms_of_a_word_have_one_stem(language: str, forms: tuple[str, ...]):
     stems = Stems(language)
     assert len({stems[form] for form in forms}) == 1
@@ -193,22 +238,32 @@ def test_accents_do_not_matter_where_somebody_leaves_them_out():
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(terms, "KEPT", 10)
     stems = Stems("en")
-    assert [stems[f"word{number}s"] for number in range(100)] == [f"word{number}" for number in range(100)]
+    assert [stems[f"word{number}s"] for number in range(100)] == [
+        f"word{number}" for number in range(100)
+    ]
     assert len(stems) <= 10
 
 
-@pytest.mark.parametrize(("language", "word", "known", "expected"), [
-    ("de", "kündigungsfrist", ["kündigung", "frist"], ["kundig", "frist"]),
-    ("de", "bundesverfassungsgericht", ["bundes", "verfassungsgericht", "verfassung", "gericht"],
-     ["bund", "verfassungsgericht", "verfass", "gericht"]),
-    ("de", "kündigungsfrist", ["frist"], []),
-    ("de", "frist", ["fri", "ist"], []),
-    ("nl", "huurcontract", ["huur", "contract"], ["huur", "contract"]),
-    ("en", "lighthouse", ["light", "house"], []),
-    ("de", "x" * 10**6, ["xxxx"], []),
-])
-def test_a_compound_is_parted_where_the_corpus_has_its_parts(language: str, word: str, known: list[str],
-                                                             expected: list[str]):
+@pytest.mark.parametrize(
+    ("language", "word", "known", "expected"),
+    [
+        ("de", "kündigungsfrist", ["kündigung", "frist"], ["kundig", "frist"]),
+        (
+            "de",
+            "bundesverfassungsgericht",
+            ["bundes", "verfassungsgericht", "verfassung", "gericht"],
+            ["bund", "verfassungsgericht", "verfass", "gericht"],
+        ),
+        ("de", "kündigungsfrist", ["frist"], []),
+        ("de", "frist", ["fri", "ist"], []),
+        ("nl", "huurcontract", ["huur", "contract"], ["huur", "contract"]),
+        ("en", "lighthouse", ["light", "house"], []),
+        ("de", "x" * 10**6, ["xxxx"], []),
+    ],
+)
+def test_a_compound_is_parted_where_the_corpus_has_its_parts(
+    language: str, word: str, known: list[str], expected: list[str]
+):
     stems = Stems(language)
     frequency = Counter(stems[part] for part in known)
     assert Compounds(stems, frequency.__getitem__)(word) == expected
@@ -230,12 +285,18 @@ def test_a_page_of_long_words_takes_few_lookups():
 # -- languages ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("text", "expected"), [
-    ("# Reading files\n\n```python\nfor line in open(path): print(line)\n```\n\nDie Datei wird Zeile für Zeile "
-     "gelesen, und jede Zeile wird ausgegeben.\n", "de"),
-    ("```\nLes pêcheurs réparent leurs filets sur le quai.\n```\n", "fr"),
-    ("# 1\n\n1 2 3\n", "en"),
-])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "# Reading files\n\n```python\nfor line in open(path): print(line)\n```\n\nDie Datei wird Zeile für Zeile "
+            "gelesen, und jede Zeile wird ausgegeben.\n",
+            "de",
+        ),
+        ("```\nLes pêcheurs réparent leurs filets sur le quai.\n```\n", "fr"),
+        ("# 1\n\n1 2 3\n", "en"),
+    ],
+)
 def test_the_language_of_a_document_is_its_proses(tmp_path: Path, text: str, expected: str):
     assert spoken(document(tmp_path, text)) == expected
 

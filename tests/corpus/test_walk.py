@@ -71,7 +71,9 @@ def test_patterns_and_roots_outside_the_workspace(tree, tmp_path_factory):
 
 
 def test_overlapping_roots_read_a_file_once(tree):
-    assert names(walk(CorpusConfig(roots=[".", "sub/c.txt"], include=["*.txt"]), tree)) == ["sub/c.txt"]
+    assert names(walk(CorpusConfig(roots=[".", "sub/c.txt"], include=["*.txt"]), tree)) == [
+        "sub/c.txt"
+    ]
 
 
 def test_ignored_folder_named_as_root_is_read(tree):
@@ -99,12 +101,23 @@ def test_empty_corpus_says_what_was_skipped(tmp_path):
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
 def test_unreadable(tree):
     (tree / "a.md").chmod(0)
-    assert "unreadable" in next(s.reason for s in walk(CorpusConfig(), tree).skipped if s.path == "a.md")
+    assert "unreadable" in next(
+        s.reason for s in walk(CorpusConfig(), tree).skipped if s.path == "a.md"
+    )
 
 
 def git(folder, *arguments):
-    settings = ["-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "protocol.file.allow=always"]
-    subprocess.run(["git", *settings, "-C", str(folder), *arguments], check=True, capture_output=True)
+    settings = [
+        "-c",
+        "user.name=a",
+        "-c",
+        "user.email=a@example.com",
+        "-c",
+        "protocol.file.allow=always",
+    ]
+    subprocess.run(
+        ["git", *settings, "-C", str(folder), *arguments], check=True, capture_output=True
+    )
 
 
 def repository(folder, **files):
@@ -150,8 +163,15 @@ def test_symlinks_are_never_read_through(tmp_path, versioned):
     walked = walk(CorpusConfig(roots=["docs"]), tmp_path)
     assert names(walked) == ["docs/a.md", "docs/sub/b.md"]
     reasons = {s.path.removeprefix("docs/"): s.reason for s in walked.skipped}
-    assert {name for name, reason in reasons.items() if "leads out" in reason} == {"outside.md", "passwd", "away"}
-    assert {name for name, reason in reasons.items() if "where it lies" in reason} == {"inside.md", "folder"}
+    assert {name for name, reason in reasons.items() if "leads out" in reason} == {
+        "outside.md",
+        "passwd",
+        "away",
+    }
+    assert {name for name, reason in reasons.items() if "where it lies" in reason} == {
+        "inside.md",
+        "folder",
+    }
     assert "loop.md" in reasons
 
 
@@ -187,8 +207,13 @@ def test_gitignore_above_the_root_holds_without_git(tmp_path):
     patterns = ["*.md", "*.log", "*.tmp"]
     for roots in (["docs"], ["."]):
         assert names(walk(CorpusConfig(roots=roots, include=patterns), tmp_path)) == everything
-    assert names(walk(CorpusConfig(roots=["docs/sub"], include=patterns), tmp_path)) == everything[1:]
-    assert names(walk(CorpusConfig(roots=["out"], include=patterns), tmp_path)) == ["out/o.log", "out/o.md"]
+    assert (
+        names(walk(CorpusConfig(roots=["docs/sub"], include=patterns), tmp_path)) == everything[1:]
+    )
+    assert names(walk(CorpusConfig(roots=["out"], include=patterns), tmp_path)) == [
+        "out/o.log",
+        "out/o.md",
+    ]
     git(tmp_path, "init", "-q")
     assert names(walk(CorpusConfig(roots=["."], include=patterns), tmp_path)) == everything
     assert names(walk(CorpusConfig(roots=["docs"], include=patterns), tmp_path)) == everything
@@ -196,7 +221,15 @@ def test_gitignore_above_the_root_holds_without_git(tmp_path):
 
 def test_formats_that_readers_extract_are_not_binary(tmp_path):
     zipped = b"PK\3\4\0\0"
-    put(tmp_path, **{"a.docx": zipped, "b.pdf": b"%PDF\0", "c.zip": zipped, "d.md": "UTF-16".encode("utf-16")})
+    put(
+        tmp_path,
+        **{
+            "a.docx": zipped,
+            "b.pdf": b"%PDF\0",
+            "c.zip": zipped,
+            "d.md": "UTF-16".encode("utf-16"),
+        },
+    )
     walked = walk(CorpusConfig(), tmp_path)
     assert names(walked) == ["a.docx", "b.pdf", "d.md"]
     assert [(s.path, s.reason) for s in walked.skipped] == [("c.zip", exclusions.ARCHIVE)]
@@ -267,14 +300,24 @@ def test_files_that_tools_wrote_are_left_out_with_a_reason_and_taken_in_by_name(
     for path in reasons_of(walked):
         assert exclusions.lift(path)
     lifted = walk(CorpusConfig(exclude=["!*.SVG", exclusions.lift("rust/target/")]), tmp_path)
-    assert names(lifted) == sorted([*kept, "logo.SVG", "rust/target/b.txt", "rust/target/debug/out.txt"])
-    assert "dist/index.html" in names(walk(CorpusConfig(roots=["dist"]), tmp_path)), "named by the user"
+    assert names(lifted) == sorted(
+        [*kept, "logo.SVG", "rust/target/b.txt", "rust/target/debug/out.txt"]
+    )
+    assert "dist/index.html" in names(walk(CorpusConfig(roots=["dist"]), tmp_path)), (
+        "named by the user"
+    )
 
 
 def test_keys_are_never_documents(tmp_path):
     kept = {".env.example": "A=", "docs__keys.md": "About keys", "id_rsa.md": "How to make one"}
-    secret = {"app__.env.local": "K=1", ".netrc": "m", "k__server.PEM": "x", "id_rsa": "x", "terraform.tfstate": "{}",
-              "home__.ssh__config": "Host"}
+    secret = {
+        "app__.env.local": "K=1",
+        ".netrc": "m",
+        "k__server.PEM": "x",
+        "id_rsa": "x",
+        "terraform.tfstate": "{}",
+        "home__.ssh__config": "Host",
+    }
     put(tmp_path, **kept, **secret)
     walked = walk(CorpusConfig(exclude=["!*.pem", "!.netrc"]), tmp_path)
     assert names(walked) == sorted(name.replace("__", "/") for name in kept)
@@ -301,7 +344,9 @@ def test_what_gitignore_leaves_out_is_counted_by_its_top_folder(tmp_path, versio
     )
     if versioned:
         git(tmp_path, "init", "-q")
-    counted = {each.path: each.reason.rpartition(": ")[2] for each in ignored(CorpusConfig(), tmp_path)}
+    counted = {
+        each.path: each.reason.rpartition(": ")[2] for each in ignored(CorpusConfig(), tmp_path)
+    }
     assert counted == {"./": "2 files", "docs/": "1 file", "old/": "2 files"}
 
 

@@ -51,7 +51,12 @@ def docs(tmp_path):
 
 
 def config(**changes):
-    tree = {"corpus": {"roots": ["docs"]}, "deploy": {"system": SYSTEM}, "dataset": {}, "train": {"max_length": 768}}
+    tree = {
+        "corpus": {"roots": ["docs"]},
+        "deploy": {"system": SYSTEM},
+        "dataset": {},
+        "train": {"max_length": 768},
+    }
     for key, value in changes.items():
         section, _, name = key.partition("__")
         tree.setdefault(section, {})[name] = value
@@ -59,7 +64,9 @@ def config(**changes):
 
 
 def make(cfg, root, encoder, name="out", models=NO_MODELS):
-    out = {role: root / name / f"{role}.jsonl" for role in ("dataset", "validation", "probes", "card")}
+    out = {
+        role: root / name / f"{role}.jsonl" for role in ("dataset", "validation", "probes", "card")
+    }
     metrics = build(cfg, root, encoder, out, Silent(), models=models)
     read = {
         role: [json.loads(line) for line in path.read_text().splitlines()]
@@ -102,14 +109,18 @@ def test_keys_provenance_and_validity(docs, encoder):
         source = example["source"]
         if example["kind"] == "text":
             data = (docs / source["path"]).read_bytes()[slice(*source["span"])].decode()
-            assert answer(example) == data.lstrip("\n").rstrip().replace("<|im_end|>", "< |im_end|>")
+            assert answer(example) == data.lstrip("\n").rstrip().replace(
+                "<|im_end|>", "< |im_end|>"
+            )
     result = validate(out["dataset"], encoder=encoder, max_length=768)
     assert (result["errors"], result["warnings"]) == (0, 0)
 
 
 def test_trained_tokens_are_what_training_sees(docs, encoder):
     metrics, read, _, _ = make(config(), docs, encoder)
-    seen = sum(sum(encoder.conversation(example["messages"]).trained) for example in read["dataset"])
+    seen = sum(
+        sum(encoder.conversation(example["messages"]).trained) for example in read["dataset"]
+    )
     assert metrics["trained_tokens"] == seen
 
 
@@ -177,7 +188,9 @@ def with_teacher(docs, encoder, cache, reader=None, base=None, name="taught", **
     """The lines that a build with a teacher writes, and the reader that was the teacher."""
     reader = reader or Reader()
     models = Models(reader.teacher(), base, cache / "teacher.sqlite")
-    return make(config(dataset__probes=0, **changes), docs, encoder, name, models)[1]["dataset"], reader
+    return make(config(dataset__probes=0, **changes), docs, encoder, name, models)[1][
+        "dataset"
+    ], reader
 
 
 def test_a_core_is_asked_for_alone_and_with_its_passage(docs, encoder, tmp_path):
@@ -185,10 +198,14 @@ def test_a_core_is_asked_for_alone_and_with_its_passage(docs, encoder, tmp_path)
     brief = {asked(e): answer(e) for e in lines if asked(e).endswith(BRIEFLY)}
     assert "documents" in " ".join(brief.values())
     assert {e["kind"] for e in lines if asked(e) in brief} == {"gap", "asked", "asked_open"}
-    assert not any(prompt.endswith("Give only the answer.") for prompt in brief), "that is how an evaluation asks"
+    assert not any(prompt.endswith("Give only the answer.") for prompt in brief), (
+        "that is how an evaluation asks"
+    )
     open_book = [e for e in lines if e["kind"] == "asked_open"]
     assert open_book
-    assert all(asked(e).startswith("From docs/") and contained(asked(e), [answer(e)]) for e in open_book)
+    assert all(
+        asked(e).startswith("From docs/") and contained(asked(e), [answer(e)]) for e in open_book
+    )
     none, _ = with_teacher(docs, encoder, tmp_path, dataset__open_book=0.0, name="none")
     assert not any(asked(e).startswith("From docs/") for e in none)
 
@@ -197,34 +214,56 @@ def test_identity_and_replay(docs, encoder):
     _, read, card, _ = make(config(dataset__replay=0.1, dataset__identity=9), docs, encoder)
     own = [example for example in read["dataset"] if example["kind"] == "identity"]
     assert len(own) == 9
-    assert {answer(e) for e in own} == {"I am Forge, a tool that turns a folder of documents into a language model."}
+    assert {answer(e) for e in own} == {
+        "I am Forge, a tool that turns a folder of documents into a language model."
+    }
     assert any(e["messages"][0] == {"role": "system", "content": SYSTEM} for e in own)
     assert card["kinds"]["replay"] == pytest.approx(0.1 * len(read["dataset"]), abs=2)
 
 
 def test_no_system_prompt_no_identity(docs, encoder):
     _, read, _, _ = make(config(deploy__system=None), docs, encoder)
-    assert not any(e["kind"] == "identity" or e["messages"][0]["role"] == "system" for e in read["dataset"])
+    assert not any(
+        e["kind"] == "identity" or e["messages"][0]["role"] == "system" for e in read["dataset"]
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("open_book", [None, 0.0, 0.35, 1.0])
 def test_probes_are_kept_out_of_training(docs, encoder, tmp_path, open_book):
     """Those made by rules (None) and a teacher's; the passages before a question are part of its prompt."""
-    (docs / "docs/ports.md").write_text("# Ports\n\n| service | port |\n|---|---|\n" + "".join(
-        f"| `{name}` | {port} |\n" for name, port in (("dns", 53), ("ntp", 123), ("web", 8080), ("ssh", 22))))
-    models = NO_MODELS if open_book is None else Models(Reader().teacher(), None, tmp_path / "teacher.sqlite")
+    (docs / "docs/ports.md").write_text(
+        "# Ports\n\n| service | port |\n|---|---|\n"
+        + "".join(
+            f"| `{name}` | {port} |\n"
+            for name, port in (("dns", 53), ("ntp", 123), ("web", 8080), ("ssh", 22))
+        )
+    )
+    models = (
+        NO_MODELS
+        if open_book is None
+        else Models(Reader().teacher(), None, tmp_path / "teacher.sqlite")
+    )
     _, read, _, _ = make(config(dataset__open_book=open_book or 0.0), docs, encoder, models=models)
     assert len(read["probes"]) >= 4
     prompts = [normal(asked(e)) for role in ("dataset", "validation") for e in read[role]]
-    grams = {" ".join(p.split()[i : i + GRAM]) for p in prompts for i in range(len(p.split()) - GRAM + 1)}
+    grams = {
+        " ".join(p.split()[i : i + GRAM]) for p in prompts for i in range(len(p.split()) - GRAM + 1)
+    }
     for probe in read["probes"]:
         question = normal(probe["question"])
         assert question not in prompts
-        assert not {" ".join(question.split()[i : i + GRAM]) for i in range(len(question.split()) - GRAM + 1)} & grams
+        assert (
+            not {
+                " ".join(question.split()[i : i + GRAM])
+                for i in range(len(question.split()) - GRAM + 1)
+            }
+            & grams
+        )
         assert len(set(probe["distractors"]) - {probe["answer"]}) == 3
         assert any(
-            probe["answer"].strip("`.") in answer(e).replace("`", "") or probe["answer"] in answer(e)
+            probe["answer"].strip("`.") in answer(e).replace("`", "")
+            or probe["answer"] in answer(e)
             for e in read["dataset"]
         )
 
@@ -242,7 +281,10 @@ def test_duplicates_are_taught_once(docs, encoder):
     assert metrics["duplicates"] == len(card["duplicated"]) > 0
     assert metrics["coverage"] == 1.0
     assert (
-        len({e["source"]["path"] for e in read["dataset"] if e["kind"] == "text"} & {"docs/copy.md", "docs/faq.md"})
+        len(
+            {e["source"]["path"] for e in read["dataset"] if e["kind"] == "text"}
+            & {"docs/copy.md", "docs/faq.md"}
+        )
         == 1
     )
 
@@ -266,7 +308,9 @@ def test_lost_text_fails_the_stage(docs, encoder, monkeypatch):
 
     def losing(section, *rest):
         example, named = kept(section, *rest)
-        return example._replace(answer=example.answer[:-1]) if "faq" in example.path else example, named
+        return example._replace(
+            answer=example.answer[:-1]
+        ) if "faq" in example.path else example, named
 
     monkeypatch.setattr(extracting, "_text_examples", losing)
     with pytest.raises(StageFailed, match=r"docs/faq.md: 0 of \d+ tokens"):
@@ -295,8 +339,13 @@ def test_what_becomes_of_a_secret(docs, encoder, policy):
 
 
 def test_files_of_one_title_are_told_apart(docs, encoder):
-    for name, text in (("a", "The port is 8080 and the host is local."), ("b", "Nothing is served here at all, ever.")):
-        (docs / f"docs/{name}.md").write_text(f"# Read me\n\n{text}\n\nSee [the guide](guide.md).\n")
+    for name, text in (
+        ("a", "The port is 8080 and the host is local."),
+        ("b", "Nothing is served here at all, ever."),
+    ):
+        (docs / f"docs/{name}.md").write_text(
+            f"# Read me\n\n{text}\n\nSee [the guide](guide.md).\n"
+        )
     _, read, _, out = make(config(), docs, encoder)
     texts = [asked(e) for e in read["dataset"] if e["kind"] == "text"]
     assert sum("The file is a.md." in prompt for prompt in texts) == 1
@@ -305,23 +354,47 @@ def test_files_of_one_title_are_told_apart(docs, encoder):
 
 
 def test_prose_is_asked_before_anything_has_its_second_turn(docs, encoder):
-    entries = "".join(f"- **Pier {name}**: boats of the {name} line land here at dawn.\n" for name in
-                      ("Alder", "Birch", "Cedar", "Dogwood", "Elm", "Fir", "Ginkgo", "Hazel", "Iris", "Juniper"))
-    sentences = ["The bell of the harbour rings 3417 times before noon.",
-                 "In winter the keeper burns 218 barrels of oil.",
-                 "A pilot waits 45 minutes for the tide to turn.", "Ships from Marrow Sound pay nothing at all here."]
+    entries = "".join(
+        f"- **Pier {name}**: boats of the {name} line land here at dawn.\n"
+        for name in (
+            "Alder",
+            "Birch",
+            "Cedar",
+            "Dogwood",
+            "Elm",
+            "Fir",
+            "Ginkgo",
+            "Hazel",
+            "Iris",
+            "Juniper",
+        )
+    )
+    sentences = [
+        "The bell of the harbour rings 3417 times before noon.",
+        "In winter the keeper burns 218 barrels of oil.",
+        "A pilot waits 45 minutes for the tide to turn.",
+        "Ships from Marrow Sound pay nothing at all here.",
+    ]
     (docs / "docs/harbour.md").write_text(
-        f"# Harbour rules\n\n## Piers\n\n{entries}\n## Customs\n\n{' '.join(sentences)}\n")
+        f"# Harbour rules\n\n## Piers\n\n{entries}\n## Customs\n\n{' '.join(sentences)}\n"
+    )
     _, read, _, _ = make(config(), docs, encoder)
     own = [e for e in read["dataset"] if e["source"]["path"].endswith("harbour.md")]
     for sentence in sentences:
-        gaps = [e for e in own if e["kind"] == "gap" and answer(e) in sentence
-                and all(part.strip() in asked(e) for part in sentence.split(answer(e), 1))]
+        gaps = [
+            e
+            for e in own
+            if e["kind"] == "gap"
+            and answer(e) in sentence
+            and all(part.strip() in asked(e) for part in sentence.split(answer(e), 1))
+        ]
         assert len(gaps) >= 3, (sentence, gaps)
 
 
 def test_links_between_documents_are_asked_for(docs, encoder):
-    (docs / "docs/start.md").write_text("# Start here\n\nRead [the guide](guide.md) and `faq.md` first, all of it.\n")
+    (docs / "docs/start.md").write_text(
+        "# Start here\n\nRead [the guide](guide.md) and `faq.md` first, all of it.\n"
+    )
     _, read, card, _ = make(config(), docs, encoder)
     told = {answer(e) for e in read["dataset"] if e["kind"] == "link"}
     assert any("Start here" in a and "guide.md" in a and "faq.md" in a for a in told)
@@ -332,25 +405,50 @@ def test_links_fit_the_smallest_rows(docs, encoder):
     names = [f"a_rather_long_name_of_a_document_{i:02}.md" for i in range(24)]
     for name in names:
         (docs / "docs" / name).write_text(f"# {name}\n\nSee [the index](index.md).\n")
-    (docs / "docs/index.md").write_text("# Index\n\n" + "\n".join(f"- [{n}]({n})" for n in names) + "\n")
+    (docs / "docs/index.md").write_text(
+        "# Index\n\n" + "\n".join(f"- [{n}]({n})" for n in names) + "\n"
+    )
     _, _, card, out = make(config(train__max_length=200), docs, encoder)
     assert card["linked"] == 48
     assert validate(out["dataset"], encoder=encoder, max_length=200)["errors"] == 0
 
 
 FORMATS = {  # file → (text, what must be answered)
-    "page.html": ("<html><head><title>Pumps</title></head><body><h1>Pumps</h1><table><tr><th>pump</th><th>power</th>"
-                  "</tr><tr><td>P1</td><td>40 kW</td></tr><tr><td>P2</td><td>55 kW</td></tr></table></body></html>",
-                  "40 kW"),
-    "manual.rst": ("Manual\n======\n\nStarting\n--------\n\nPress the green button for five seconds.\n",
-                   "green button"),
-    "run.ipynb": (json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [
-        {"cell_type": "markdown", "metadata": {}, "source": "# Flow\n\nThe mean flow is 12.5 litres a second."}]}),
-        "12.5 litres"),
-    "valve.go": ("package valve\n\n// Shut closes the valve.\nfunc Shut(now bool) error {\n\treturn nil\n}\n",
-                 "func Shut(now bool) error"),
+    "page.html": (
+        "<html><head><title>Pumps</title></head><body><h1>Pumps</h1><table><tr><th>pump</th><th>power</th>"
+        "</tr><tr><td>P1</td><td>40 kW</td></tr><tr><td>P2</td><td>55 kW</td></tr></table></body></html>",
+        "40 kW",
+    ),
+    "manual.rst": (
+        "Manual\n======\n\nStarting\n--------\n\nPress the green button for five seconds.\n",
+        "green button",
+    ),
+    "run.ipynb": (
+        json.dumps(
+            {
+                "nbformat": 4,
+                "nbformat_minor": 5,
+                "metadata": {},
+                "cells": [
+                    {
+                        "cell_type": "markdown",
+                        "metadata": {},
+                        "source": "# Flow\n\nThe mean flow is 12.5 litres a second.",
+                    }
+                ],
+            }
+        ),
+        "12.5 litres",
+    ),
+    "valve.go": (
+        "package valve\n\n// Shut closes the valve.\nfunc Shut(now bool) error {\n\treturn nil\n}\n",
+        "func Shut(now bool) error",
+    ),
     "plant.toml": ('[limits]\npressure = "6 bar"\n', "6 bar"),
-    "flow.mmd": ("flowchart TD\n  A[Sensor] -->|reads| B[Controller]\n  B --> C[Valve]\n", "Controller"),
+    "flow.mmd": (
+        "flowchart TD\n  A[Sensor] -->|reads| B[Controller]\n  B --> C[Valve]\n",
+        "Controller",
+    ),
     "parts.csv": ("part,price\nseal,4.20\nbearing,18.00\n", "4.20"),
 }
 
@@ -383,9 +481,12 @@ def test_a_teacher_writes_along_and_is_asked_once(docs, encoder, tmp_path):
     lines, reader = with_teacher(docs, encoder, tmp_path, base=base.teacher(), dataset__replay=0.1)
     mine = [e for e in lines if e["kind"] == "asked" and answer(e) == "64"]
     assert {e["source"]["path"] for e in mine} == {"docs/guide.md"}
-    assert {"> The default rank is 64.\n\n64"} == {answer(e) for e in lines if e["kind"] == "asked_quoted"
-                                           and asked(e) in {asked(one).removesuffix(end) for one in mine
-                                                            for end in BRIEFLY}}
+    assert {"> The default rank is 64.\n\n64"} == {
+        answer(e)
+        for e in lines
+        if e["kind"] == "asked_quoted"
+        and asked(e) in {asked(one).removesuffix(end) for one in mine for end in BRIEFLY}
+    }
     assert "Two." in {answer(e) for e in lines if e["kind"] == "replay"}
     first = len(reader.seen) + len(base.seen)
     again, _ = with_teacher(docs, encoder, tmp_path, reader, base.teacher(), dataset__replay=0.1)
@@ -395,6 +496,7 @@ def test_a_teacher_writes_along_and_is_asked_once(docs, encoder, tmp_path):
 
 def test_what_a_teacher_asks_takes_the_place_of_what_rules_ask_of_prose(docs, encoder, tmp_path):
     """And of every second turn, but of nothing that it cannot ask: tables, keys and code."""
+
     def by_kind(lines):
         return Counter(line["kind"] for line in lines if line["kind"] not in ("replay", "text"))
 
@@ -436,7 +538,9 @@ def test_rows_too_small_for_anything(docs, encoder):
 
 
 def test_seed_style(docs, encoder):
-    long = "# Long\n\n" + "\n\n".join(f"Paragraph {i} says that the number is {i * 7}." for i in range(120))
+    long = "# Long\n\n" + "\n\n".join(
+        f"Paragraph {i} says that the number is {i * 7}." for i in range(120)
+    )
     (docs / "docs/long.md").write_text(long)
     metrics, read, _, out = make(config(dataset__style="seed"), docs, encoder)
     assert metrics["coverage"] == 1.0
@@ -451,7 +555,12 @@ def test_seed_style(docs, encoder):
 @pytest.mark.slow
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"no corpus at {REAL}")
 def test_real_corpus(tmp_path, encoder):
-    cfg = config(corpus__roots=[str(REAL)], train__max_length=2048, dataset__amplification=1, dataset__workers=2)
+    cfg = config(
+        corpus__roots=[str(REAL)],
+        train__max_length=2048,
+        dataset__amplification=1,
+        dataset__workers=2,
+    )
     metrics, read, *_ = make(cfg, tmp_path, encoder)
     assert metrics["coverage"] == 1.0
     assert metrics["documents"] >= 990
@@ -464,11 +573,15 @@ def test_what_is_written_training_accepts(tmp_path, loaded, style):
     """Characters that a tokenizer takes apart are more tokens than they have bytes."""
     batches = pytest.importorskip("phoenix_forge.train.batches", reason="training is not installed")
     letters = "\u0958\ufb2c\U0001d160"
-    text = "".join(f"## {letters * 3} {i}\n\n{letters * i} is {letters * 9}.\n\n- **{letters * i}**: {letters * 12}\n\n"
-                   for i in range(1, 25))
+    text = "".join(
+        f"## {letters * 3} {i}\n\n{letters * i} is {letters * 9}.\n\n- **{letters * i}**: {letters * 12}\n\n"
+        for i in range(1, 25)
+    )
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs/a.md").write_text(f"# {letters * 12}\n\n{text}", encoding="utf-8")
-    cfg = config(train__max_length=256, dataset__style=style, dataset__validation=0.5, dataset__replay=0)
+    cfg = config(
+        train__max_length=256, dataset__style=style, dataset__validation=0.5, dataset__replay=0
+    )
     make(cfg, tmp_path, loaded)
     assert batches.encode(tmp_path / "out/dataset.jsonl", loaded, 256)
     batches.encode(tmp_path / "out/validation.jsonl", loaded, 256)

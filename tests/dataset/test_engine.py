@@ -25,15 +25,19 @@ ROLES = ("dataset", "validation", "probes", "card")
 RAY = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
 
 
-@pytest.mark.parametrize(("kind", "method"), [
-    ("local", "fork"), ("local", "spawn"), pytest.param("ray", "", marks=[RAY, pytest.mark.slow])])
+@pytest.mark.parametrize(
+    ("kind", "method"),
+    [("local", "fork"), ("local", "spawn"), pytest.param("ray", "", marks=[RAY, pytest.mark.slow])],
+)
 def test_two_workers_give_the_bytes_of_one(corpus, encoder, loaded, monkeypatch, kind, method):  # noqa: F811
     monkeypatch.setattr(engines, "BATCH", 5)  # the last batch is not full
     monkeypatch.setattr(engines, "start_method", lambda: method)
     out = {role: corpus / "two" / f"{role}.jsonl" for role in ROLES}
     out["dataset"].parent.mkdir()
     build(config(dataset__workers=2, dataset__engine=kind), corpus, loaded, out, Silent())
-    assert {role: path.read_bytes() for role, path in out.items()} == made(corpus, encoder, None, "one")
+    assert {role: path.read_bytes() for role, path in out.items()} == made(
+        corpus, encoder, None, "one"
+    )
 
 
 def double(_, value):
@@ -75,7 +79,11 @@ def refuses_to_write(found, *rest):
     return emit(found, *rest)
 
 
-def test_a_document_that_ends_its_reader_is_left_out_by_name_and_remembered(corpus, loaded, monkeypatch):  # noqa: F811
+def test_a_document_that_ends_its_reader_is_left_out_by_name_and_remembered(
+    corpus,  # noqa: F811
+    loaded,
+    monkeypatch,
+):
     for module in (engines, guarded):  # what is changed here reaches forked processes only
         monkeypatch.setattr(module, "start_method", lambda: "fork")
     monkeypatch.setattr("phoenix_forge.corpus.load.structure", ends_its_reader)
@@ -83,7 +91,9 @@ def test_a_document_that_ends_its_reader_is_left_out_by_name_and_remembered(corp
     out = {role: corpus / "out" / f"{role}.jsonl" for role in ROLES}
     out["dataset"].parent.mkdir()
     first = build(config(dataset__workers=2), corpus, loaded, out, Silent(), cache=corpus / "cache")
-    left_out = {entry["path"]: entry["reason"] for entry in json.loads(out["card"].read_text())["skipped"]}
+    left_out = {
+        entry["path"]: entry["reason"] for entry in json.loads(out["card"].read_text())["skipped"]
+    }
     assert left_out["docs/03/faq.md"].startswith("ended its reader (signal 6, ")
     assert re.fullmatch(r"needed more than \d\.\d GB of memory", left_out["docs/04/faq.md"])
     assert first["documents"] == 46
@@ -98,6 +108,9 @@ def broken(job, item):
 
 def test_an_error_in_a_worker_that_nothing_can_stand_for_is_the_callers(loaded, capfd):
     source = engines.Source(config(), loaded.folder, loaded.stop, loaded.pad)
-    with closing(engines.Local(source.job(), 2)) as pool, pytest.raises(StageFailed, match="reader failed"):
+    with (
+        closing(engines.Local(source.job(), 2)) as pool,
+        pytest.raises(StageFailed, match="reader failed"),
+    ):
         list(pool.map(broken, [(7,)], 1))
     assert "ValueError: 7" in capfd.readouterr().err

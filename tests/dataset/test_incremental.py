@@ -1,5 +1,4 @@
-"""One changed document costs one document, a killed build is continued, and the bytes are always those of a full build.
-"""
+"""One changed document costs one document, a killed build is continued, and the bytes are always those of a full build."""
 
 import os
 import signal
@@ -40,7 +39,9 @@ def worked(monkeypatch):
     whole = engines.Local.map
 
     def counted(self, work, items, *rest):
-        return whole(self, work, (seen[work.__name__].append(item) or item for item in items), *rest)
+        return whole(
+            self, work, (seen[work.__name__].append(item) or item for item in items), *rest
+        )
 
     monkeypatch.setattr(engines.Local, "map", counted)
     return seen
@@ -54,17 +55,25 @@ def made(root, encoder, cache, name="out", **changes):
 
 
 CHANGES = {
-    "edited": lambda docs: (docs / "05/guide.md").write_text("# Guide\n\n- **Adapter**: something else altogether.\n"),
-    "added": lambda docs: (docs / "05/new.md").write_text("# New\n\nThe port is 8080. See [the guide](guide.md).\n"),
+    "edited": lambda docs: (docs / "05/guide.md").write_text(
+        "# Guide\n\n- **Adapter**: something else altogether.\n"
+    ),
+    "added": lambda docs: (docs / "05/new.md").write_text(
+        "# New\n\nThe port is 8080. See [the guide](guide.md).\n"
+    ),
     "removed": lambda docs: (docs / "05/faq.md").unlink(),
     "renamed": lambda docs: (docs / "05/faq.md").rename(docs / "05/questions.md"),
-    "repeats another": lambda docs: (docs / "05/guide.md").write_text((docs / "04/guide.md").read_text()),
+    "repeats another": lambda docs: (docs / "05/guide.md").write_text(
+        (docs / "04/guide.md").read_text()
+    ),
     "touched": lambda docs: os.utime(docs / "05/guide.md"),
 }
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_change_costs_one_document_and_gives_the_bytes_of_a_full_build(corpus, encoder, worked, tmp_path, change):
+def test_a_change_costs_one_document_and_gives_the_bytes_of_a_full_build(
+    corpus, encoder, worked, tmp_path, change
+):
     cache = tmp_path / "cache.sqlite"
     made(corpus, encoder, cache)
     assert len(worked["extract"]) == 48
@@ -73,13 +82,23 @@ def test_a_change_costs_one_document_and_gives_the_bytes_of_a_full_build(corpus,
     CHANGES[change](corpus / "docs")
     after = made(corpus, encoder, cache)
     assert len(worked["extract"]) == {"removed": 0, "touched": 0}.get(change, 1)
-    assert len(worked["emitted"]) <= 16  # the document, and those whose questions or probes it bears on
+    assert (
+        len(worked["emitted"]) <= 16
+    )  # the document, and those whose questions or probes it bears on
     assert after == made(corpus, encoder, None, "full")
 
 
-@pytest.mark.parametrize("changes", [{"dataset__amplification": 3}, {"train__max_length": 512}, {"dataset__seed": 1},
-                                     {"deploy__system": "You are Other, a tool."}, {"dataset__style": "seed"},
-                                     {"dataset__held_out": 0.3}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"dataset__amplification": 3},
+        {"train__max_length": 512},
+        {"dataset__seed": 1},
+        {"deploy__system": "You are Other, a tool."},
+        {"dataset__style": "seed"},
+        {"dataset__held_out": 0.3},
+    ],
+)
 def test_a_setting_changes_what_depends_on_it(corpus, encoder, tmp_path, changes):
     cache = tmp_path / "cache.sqlite"
     before = made(corpus, encoder, cache)
@@ -95,7 +114,10 @@ def test_wrong_fast_counts_are_noticed(corpus, loaded, encoder, monkeypatch):
     fresh = Encoder.load(loaded.folder, stop=loaded.stop, pad=loaded.pad)
     assert fresh.fast_counts(["one two three"]) == [3]
     fast, slow = (made(corpus, e, None, str(i)) for i, e in enumerate((fresh, encoder)))
-    texts = [[line for line in files["dataset"].splitlines() if b'"kind":"text"' in line] for files in (fast, slow)]
+    texts = [
+        [line for line in files["dataset"].splitlines() if b'"kind":"text"' in line]
+        for files in (fast, slow)
+    ]
     assert texts[0] == texts[1]
 
 
@@ -105,8 +127,10 @@ def test_nothing_is_kept_that_the_corpus_does_not_use(corpus, encoder, tmp_path)
     CHANGES["edited"](corpus / "docs")
     made(corpus, encoder, cache)
     with sqlite3.connect(cache) as db:
-        assert [db.execute(f"SELECT COUNT(*) FROM {t}").fetchone()[0] for t in ("extract", "record", "block")] == [
-            48, 48, 49]
+        assert [
+            db.execute(f"SELECT COUNT(*) FROM {t}").fetchone()[0]
+            for t in ("extract", "record", "block")
+        ] == [48, 48, 49]
 
 
 @pytest.mark.parametrize("damage", [b"no database at all", b""])
@@ -141,8 +165,14 @@ if __name__ == "__main__":
 def script(corpus, loaded):
     path = corpus / "run.py"
     here = Path(__file__).parent
-    path.write_text(SCRIPT.format(paths=[str(here), str(here.parent)], root=str(corpus), roles=ROLES,
-                                  folder=str(loaded.folder)))
+    path.write_text(
+        SCRIPT.format(
+            paths=[str(here), str(here.parent)],
+            root=str(corpus),
+            roles=ROLES,
+            folder=str(loaded.folder),
+        )
+    )
     return [sys.executable, str(path)]
 
 

@@ -51,7 +51,10 @@ def items(question):
 def ends_in(answer, expected):
     """The answer says the expected thing, and last: a sentence around it must not say another."""
     stated = answer.removeprefix("```json\n").removeprefix("```sql\n").removesuffix("\n```")
-    return re.search(rf"(?:^|\W){re.escape(str(expected))}\.?`?$", stated.replace("`.", "`")) is not None
+    return (
+        re.search(rf"(?:^|\W){re.escape(str(expected))}\.?`?$", stated.replace("`.", "`"))
+        is not None
+    )
 
 
 def read_roman(numeral):
@@ -132,7 +135,9 @@ def check_word_count(q, a):
 
 
 def check_nth_word(q, a):
-    at = next(i for i, nth in enumerate(("first", "second", "third", "fourth", "fifth")) if f" {nth}" in q)
+    at = next(
+        i for i, nth in enumerate(("first", "second", "third", "fourth", "fifth")) if f" {nth}" in q
+    )
     assert a == quoted(q)[0].split()[at]
 
 
@@ -147,7 +152,9 @@ def check_reversed_list(q, a):
 def check_case(q, a):
     text = quoted(q)[0]
     words = text.split()
-    expected = " ".join(w[0].upper() + w[1:] for w in words) if "title case" in q else text.swapcase()
+    expected = (
+        " ".join(w[0].upper() + w[1:] for w in words) if "title case" in q else text.swapcase()
+    )
     assert a == expected
 
 
@@ -212,7 +219,9 @@ def check_units(q, a):
            "days hours": 24, "weeks days": 7, "feet inches": 12, "yards feet": 3, "dozens pieces": 12,
            "bytes bits": 8}  # fmt: skip
     big = re.search(r"\d+ (\w+)", q)[1]
-    small = next(k.split()[1] for k in per if k.split()[0] == big and re.search(rf"\b{k.split()[1]}\b", q))
+    small = next(
+        k.split()[1] for k in per if k.split()[0] == big and re.search(rf"\b{k.split()[1]}\b", q)
+    )
     (n,) = numbers(q)
     assert numbers(a)[-1] == n * per[f"{big} {small}"]
 
@@ -318,7 +327,11 @@ def test_answers_are_right(task):
     for question, answer in asked:
         check(question, answer)
     assert len({question for question, _ in asked}) > DRAWS // 2
-    wrong = [(q, a) for (q, _), (_, a) in zip(asked, asked[1:] + asked[:1], strict=True) if a != dict(asked)[q]]
+    wrong = [
+        (q, a)
+        for (q, _), (_, a) in zip(asked, asked[1:] + asked[:1], strict=True)
+        if a != dict(asked)[q]
+    ]
     caught = 0
     for question, answer in wrong:
         try:

@@ -15,21 +15,56 @@ from phoenix_forge.dataset.resolve import Head, Resolution, resolve
 from phoenix_forge.questions import ALWAYS
 
 LONG = " ".join(f"word{chr(97 + i % 26)}{chr(97 + i // 26)}" for i in range(60))
-FORMS = ("What is the {a} of {s}?", "Tell me the {a} of {s}.", "{s}: which {a}?", "Which {a} has {s}?",
-         "Say what the {a} of {s} is.")
+FORMS = (
+    "What is the {a} of {s}?",
+    "Tell me the {a} of {s}.",
+    "{s}: which {a}?",
+    "Which {a} has {s}?",
+    "Say what the {a} of {s} is.",
+)
 
 
 def fact(aspect, subject, answer, kind="field"):
     forms = tuple(form.format(a=aspect, s=subject) for form in FORMS)
-    return Known(kind, forms, f"The {aspect} of {subject} is {answer}.", (0, 10), 6, ALWAYS, answer, f"field {aspect}")
+    return Known(
+        kind,
+        forms,
+        f"The {aspect} of {subject} is {answer}.",
+        (0, 10),
+        6,
+        ALWAYS,
+        answer,
+        f"field {aspect}",
+    )
 
 
 def document(path, *parts, links=()):
     """Parts are (body, facts)."""
-    made = tuple(Part((0, len(body)), 30, (), body, Known("text", (path,), body, (0, len(body)), 1, ALWAYS), 31, None,
-                      True, tuple(facts)) for body, facts in parts)
-    return Extract(path, path, "0" * 64, path.removesuffix(".md"), (), (), None,
-                   tuple(Link(i, i + 1, to, to) for i, to in enumerate(links)), made)
+    made = tuple(
+        Part(
+            (0, len(body)),
+            30,
+            (),
+            body,
+            Known("text", (path,), body, (0, len(body)), 1, ALWAYS),
+            31,
+            None,
+            True,
+            tuple(facts),
+        )
+        for body, facts in parts
+    )
+    return Extract(
+        path,
+        path,
+        "0" * 64,
+        path.removesuffix(".md"),
+        (),
+        (),
+        None,
+        tuple(Link(i, i + 1, to, to) for i, to in enumerate(links)),
+        made,
+    )
 
 
 class Library:
@@ -74,32 +109,46 @@ def settings(**changes):
 
 
 def test_a_repeated_section_is_taught_once():
-    library = Library(document("a.md", (LONG, [])), document("b.md", ("short", []), (LONG.upper(), [])))
+    library = Library(
+        document("a.md", (LONG, [])), document("b.md", ("short", []), (LONG.upper(), []))
+    )
     resolved = resolve(library, settings())
     assert [resolution.taught for resolution in resolved.resolutions] == [(0,), (0,)]
-    assert [(r.document, r.part, r.of, r.of_part, r.exact) for r in resolved.repeats] == [(1, 1, 0, 0, True)]
+    assert [(r.document, r.part, r.of, r.of_part, r.exact) for r in resolved.repeats] == [
+        (1, 1, 0, 0, True)
+    ]
 
 
 @pytest.mark.parametrize(("kind", "first", "second"), [("field", 0, 0), ("definition", 5, 0)])
 def test_a_question_with_two_answers(kind, first, second):
     """Dropped in both places; the name of a thing stays with the first place that explains it."""
-    library = Library(document("a.md", ("x", [fact("rank", "Forge", "64", kind)])),
-                      document("b.md", ("y", [fact("rank", "Forge", "128", kind)])))
+    library = Library(
+        document("a.md", ("x", [fact("rank", "Forge", "64", kind)])),
+        document("b.md", ("y", [fact("rank", "Forge", "128", kind)])),
+    )
     resolved = resolve(library, settings())
     assert [len(forms_left(library, resolved, i)) for i in (0, 1)] == [first, second]
 
 
 def test_the_same_question_with_the_same_answer_is_asked_once():
-    library = Library(document("a.md", ("x", [fact("rank", "Forge", "64")])),
-                      document("b.md", ("y", [fact("rank", "forge", "64")])))
+    library = Library(
+        document("a.md", ("x", [fact("rank", "Forge", "64")])),
+        document("b.md", ("y", [fact("rank", "forge", "64")])),
+    )
     resolved = resolve(library, settings())
     assert [len(forms_left(library, resolved, i)) for i in (0, 1)] == [5, 0]
 
 
 @pytest.mark.parametrize("bucket", [1, 7, 8_000_000])
 def test_buckets_change_nothing(bucket, monkeypatch):
-    library = Library(*(document(f"{i}.md", ("x", [fact("rank", f"part {i % 7}", str(i % 3)), fact("size", i, "1")]))
-                        for i in range(30)))
+    library = Library(
+        *(
+            document(
+                f"{i}.md", ("x", [fact("rank", f"part {i % 7}", str(i % 3)), fact("size", i, "1")])
+            )
+            for i in range(30)
+        )
+    )
     whole = resolve(library, settings())
     monkeypatch.setattr(resolving, "BUCKET", bucket)
     assert resolve(library, settings()) == whole
@@ -107,15 +156,23 @@ def test_buckets_change_nothing(bucket, monkeypatch):
 
 def test_a_repeated_section_keeps_no_question_back():
     """What an untaught section would have asked does not make a question of a taught one ambiguous."""
-    library = Library(document("a.md", (LONG, [fact("rank", "Forge", "64")])),
-                      document("b.md", (LONG, [fact("rank", "Forge", "65")])))
+    library = Library(
+        document("a.md", (LONG, [fact("rank", "Forge", "64")])),
+        document("b.md", (LONG, [fact("rank", "Forge", "65")])),
+    )
     resolved = resolve(library, settings())
     assert len(forms_left(library, resolved, 0)) == 5
 
 
 def many(count):
-    return Library(*(document(f"{i}.md", (f"Rank: {i * 10}", [fact("rank", f"tool{chr(97 + i)}", str(i * 10))]))
-                     for i in range(count)))
+    return Library(
+        *(
+            document(
+                f"{i}.md", (f"Rank: {i * 10}", [fact("rank", f"tool{chr(97 + i)}", str(i * 10))])
+            )
+            for i in range(count)
+        )
+    )
 
 
 def test_probes_have_distractors_of_their_kind_and_their_wording_is_kept_out():
@@ -136,8 +193,12 @@ def test_one_more_document_leaves_most_verdicts_as_they_are():
 
 
 def test_clusters_are_held_out_whole():
-    documents = [document(f"{i}.md", (f"{LONG} tail{chr(97 + i // 2)}", [])) if i < 4 else
-                 document(f"{i}.md", (" ".join(w[::-1] + chr(97 + i) for w in LONG.split()), [])) for i in range(12)]
+    documents = [
+        document(f"{i}.md", (f"{LONG} tail{chr(97 + i // 2)}", []))
+        if i < 4
+        else document(f"{i}.md", (" ".join(w[::-1] + chr(97 + i) for w in LONG.split()), []))
+        for i in range(12)
+    ]
     cluster = {0, 1, 2, 3}
     seen = set()
     for seed in range(12):
@@ -151,29 +212,41 @@ def test_clusters_are_held_out_whole():
 
 
 def test_links_become_pairs_of_title_and_path():
-    library = Library(document("a.md", ("x", []), links=("b.md", "gone.md", "a.md")), document("b.md", ("y", [])))
+    library = Library(
+        document("a.md", ("x", []), links=("b.md", "gone.md", "a.md")), document("b.md", ("y", []))
+    )
     resolved = resolve(library, settings())
     assert resolved.resolutions[0].links_to == (("b", "b.md"),)
     assert resolved.resolutions[1].linked_from == (("a", "a.md"),)
 
 
 def test_verdicts_survive_packing():
-    resolution = Resolution((0, 2), np.array([5, 70000], np.uint32).tobytes(), ("What?",), (("T", "p.md"),), (), True)
+    resolution = Resolution(
+        (0, 2), np.array([5, 70000], np.uint32).tobytes(), ("What?",), (("T", "p.md"),), (), True
+    )
     assert Resolution.unpacked(resolution.packed()) == resolution
 
 
-PROBE = "What is the default number of retries that the scheduler makes before it gives up on a task?"
+PROBE = (
+    "What is the default number of retries that the scheduler makes before it gives up on a task?"
+)
 
 
-@pytest.mark.parametrize(("prompt", "leaks"), [
-    (PROBE, True),
-    (PROBE.upper().replace("?", " !"), True),
-    ("Please say: what is the default number of retries that the scheduler makes before anything else?", True),
-    (PROBE.replace("default", "usual"), True),  # all but three of 16 3-grams
-    ("How often does the scheduler retry?", False),
-    ("What is the default number of workers?", False),
-    ("", False),
-])
+@pytest.mark.parametrize(
+    ("prompt", "leaks"),
+    [
+        (PROBE, True),
+        (PROBE.upper().replace("?", " !"), True),
+        (
+            "Please say: what is the default number of retries that the scheduler makes before anything else?",
+            True,
+        ),
+        (PROBE.replace("default", "usual"), True),  # all but three of 16 3-grams
+        ("How often does the scheduler retry?", False),
+        ("What is the default number of workers?", False),
+        ("", False),
+    ],
+)
 def test_what_gives_a_probe_away(prompt, leaks):
     guard = Guard(["Is it fast?", PROBE])
     assert guard.leaks([prompt, "something else"]).tolist() == [leaks, False]

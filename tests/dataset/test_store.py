@@ -13,7 +13,12 @@ from phoenix_forge.dataset.store import META, VALUES, Damaged, Store
 from phoenix_forge.errors import EnvironmentProblem
 
 NUMBERS = dict.fromkeys(META, 7)
-PACKED = Packed(**{name: f"{name} of a document ".encode() * 40 for name in (*VALUES["record"], *VALUES["extract"])})
+PACKED = Packed(
+    **{
+        name: f"{name} of a document ".encode() * 40
+        for name in (*VALUES["record"], *VALUES["extract"])
+    }
+)
 
 
 def filled(path: Path) -> bytes:
@@ -59,7 +64,9 @@ def test_values_that_changed_places_are_damaged(tmp_path):
     path = tmp_path / "dataset.sqlite"
     filled(path)
     with Store(path) as store:
-        store.db.execute("UPDATE extract SET links = (SELECT facts FROM extract WHERE key = 'document 1')")
+        store.db.execute(
+            "UPDATE extract SET links = (SELECT facts FROM extract WHERE key = 'document 1')"
+        )
         with pytest.raises(Damaged):
             store.column("extract", "links", "document 1")
         assert store.has("extract", ["document 1", "document 2"]) == set()

@@ -64,25 +64,61 @@ class Made:
 
 
 def config(**changes: object) -> Config:
-    own = {"amplification": 2, "probes": 4, "identity": 2, "replay": 0.0, "wordings": 2, "per_sentence": 6,
-           "open_book": 0.5, "teacher_workers": 2} | changes
-    return Config.model_validate({"corpus": {"roots": ["docs"]}, "dataset": own, "train": {"max_length": 768}})
+    own = {
+        "amplification": 2,
+        "probes": 4,
+        "identity": 2,
+        "replay": 0.0,
+        "wordings": 2,
+        "per_sentence": 6,
+        "open_book": 0.5,
+        "teacher_workers": 2,
+    } | changes
+    return Config.model_validate(
+        {"corpus": {"roots": ["docs"]}, "dataset": own, "train": {"max_length": 768}}
+    )
 
 
-def made(root: Path, encoder, reader: Reader, name: str = "out", *, cached: bool = True,
-         most: float = math.inf, **changes: object) -> Made:
+def made(
+    root: Path,
+    encoder,
+    reader: Reader,
+    name: str = "out",
+    *,
+    cached: bool = True,
+    most: float = math.inf,
+    **changes: object,
+) -> Made:
     for file, text in DOCS.items():
         (root / "docs").mkdir(exist_ok=True, parents=True)
         (root / "docs" / file).write_text(text, encoding="utf-8")
-    out = {role: root / name / f"{role}.jsonl" for role in ("dataset", "validation", "probes", "card")}
+    out = {
+        role: root / name / f"{role}.jsonl" for role in ("dataset", "validation", "probes", "card")
+    }
     report = Said()
-    metrics = build(config(**changes), root, encoder, out, report, cache=root / "dataset.sqlite" if cached else None,
-                    models=Models(reader.teacher(), None, root / "teacher.sqlite", most, slow=most < math.inf))
-    read = {role: [json.loads(line) for line in out[role].read_text("utf-8").splitlines()]
-            for role in ("dataset", "validation", "probes")}
-    return Made(read["dataset"], read["validation"], read["probes"], json.loads(out["card"].read_text("utf-8")),
-                metrics, {role: out[role].read_bytes() for role in ("dataset", "validation", "probes")}, out,
-                report.lines)
+    metrics = build(
+        config(**changes),
+        root,
+        encoder,
+        out,
+        report,
+        cache=root / "dataset.sqlite" if cached else None,
+        models=Models(reader.teacher(), None, root / "teacher.sqlite", most, slow=most < math.inf),
+    )
+    read = {
+        role: [json.loads(line) for line in out[role].read_text("utf-8").splitlines()]
+        for role in ("dataset", "validation", "probes")
+    }
+    return Made(
+        read["dataset"],
+        read["validation"],
+        read["probes"],
+        json.loads(out["card"].read_text("utf-8")),
+        metrics,
+        {role: out[role].read_bytes() for role in ("dataset", "validation", "probes")},
+        out,
+        report.lines,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +138,9 @@ def every_sentence() -> list[str]:
     return [one.text for text in DOCS.values() for one in sentences(text, language(text))]
 
 
-def test_a_teachers_questions_are_asked_shortly_plainly_and_with_passages(whole: Made, encoder) -> None:
+def test_a_teachers_questions_are_asked_shortly_plainly_and_with_passages(
+    whole: Made, encoder
+) -> None:
     kinds = Counter(one["kind"] for one in whole.examples)
     assert kinds["asked"] >= kinds["asked_quoted"] > kinds["asked_open"] > 2
     assert {one["source"]["path"] for one in whole.of("asked")} == {f"docs/{name}" for name in DOCS}
@@ -117,7 +155,9 @@ def test_every_answer_is_of_a_sentence_of_the_corpus(whole: Made) -> None:
         assert not contained(prompt(one), [answer(one)])
 
 
-def test_a_plain_question_is_answered_behind_the_sentence_that_bears_the_answer(whole: Made) -> None:
+def test_a_plain_question_is_answered_behind_the_sentence_that_bears_the_answer(
+    whole: Made,
+) -> None:
     told = set(every_sentence())
     for kind in ("asked", "gap"):
         brief = {(prompt(one), answer(one)) for one in whole.of(kind)}
@@ -126,7 +166,9 @@ def test_a_plain_question_is_answered_behind_the_sentence_that_bears_the_answer(
             said = split(answer(one))
             assert said.quote in told
             assert said.answer in said.quote
-            assert any(asked.startswith(prompt(one)) and core == said.answer for asked, core in brief)
+            assert any(
+                asked.startswith(prompt(one)) and core == said.answer for asked, core in brief
+            )
             assert said.quote not in prompt(one)
 
 
@@ -137,15 +179,20 @@ def test_every_open_book_prompt_holds_its_answer_and_ends_with_its_question(whol
         assert contained(prompt(one), [answer(one)])
         told = next(text for question, text in asked if prompt(one).endswith(question))
         if told == answer(one):
-            assert any(contained(prompt(one), [sentence]) for sentence in every_sentence() if told in sentence)
+            assert any(
+                contained(prompt(one), [sentence])
+                for sentence in every_sentence()
+                if told in sentence
+            )
             same += 1
         else:
             assert not contained(prompt(one), [told])
     assert 4 < same < len(whole.of("asked_open")) - 4
 
 
-def test_with_passages_a_teachers_own_words_are_taught_and_without_them_the_answer_alone(tmp_path: Path, encoder
-                                                                                        ) -> None:
+def test_with_passages_a_teachers_own_words_are_taught_and_without_them_the_answer_alone(
+    tmp_path: Path, encoder
+) -> None:
     def told(seen: Seen) -> str:
         return honest(seen) if seen.title else f"It says {finding(seen)} there."
 
@@ -168,7 +215,9 @@ def test_a_teacher_with_little_time_is_not_asked_with_passages(tmp_path: Path, e
 def test_as_many_come_with_passages_as_are_asked_for(share: float, tmp_path: Path, encoder) -> None:
     found = made(tmp_path, encoder, Reader(), open_book=share)
     assert bool(found.of("asked_open")) == bool(share)
-    assert not share or len(found.of("asked_open")) >= 0.9 * len({answer(one) for one in found.of("asked")})
+    assert not share or len(found.of("asked_open")) >= 0.9 * len(
+        {answer(one) for one in found.of("asked")}
+    )
 
 
 def test_the_probes_are_the_exam(whole: Made) -> None:
@@ -181,21 +230,33 @@ def test_the_probes_are_the_exam(whole: Made) -> None:
         assert probe["answer"] not in probe["distractors"]
 
 
-def test_no_question_is_the_exams_and_of_three_of_its_answers_one_is_asked_for_in_other_words(whole: Made) -> None:
+def test_no_question_is_the_exams_and_of_three_of_its_answers_one_is_asked_for_in_other_words(
+    whole: Made,
+) -> None:
     """As of what people ask for, too: some of it a teacher has asked for as well."""
     questions = [probe["question"] for probe in whole.probes]
     lines = [*whole.examples, *whole.validation]
     assert not Guard(questions).leaks([prompt(one) for one in lines]).any()
-    taught = {(one["source"]["path"], answer(one)) for one in lines if one["kind"] in ("asked", "asked_open")}
-    alone = [probe for i, probe in enumerate(whole.probes)
-             if len([sentence for sentence in every_sentence() if probe["answer"] in sentence]) == 1 and i % ASKED_TOO]
+    taught = {
+        (one["source"]["path"], answer(one))
+        for one in lines
+        if one["kind"] in ("asked", "asked_open")
+    }
+    alone = [
+        probe
+        for i, probe in enumerate(whole.probes)
+        if len([sentence for sentence in every_sentence() if probe["answer"] in sentence]) == 1
+        and i % ASKED_TOO
+    ]
     assert len(alone) > len(whole.probes) / 3
     assert [probe for probe in alone if (probe["path"], probe["answer"]) in taught] == []
     others = [probe for i, probe in enumerate(whole.probes) if i % ASKED_TOO == 0]
     assert any((probe["path"], probe["answer"]) in taught for probe in others)
 
 
-def test_a_second_build_gives_the_same_bytes_and_asks_nothing(tmp_path: Path, encoder, whole: Made) -> None:
+def test_a_second_build_gives_the_same_bytes_and_asks_nothing(
+    tmp_path: Path, encoder, whole: Made
+) -> None:
     first = made(tmp_path, encoder, Reader())
     again = Reader()
     assert made(tmp_path, encoder, again, "again").files == first.files
@@ -206,7 +267,9 @@ def test_a_second_build_gives_the_same_bytes_and_asks_nothing(tmp_path: Path, en
 
 
 @pytest.mark.slow
-def test_a_build_whose_teacher_broke_off_goes_on_where_it_stopped(tmp_path: Path, encoder, whole: Made) -> None:
+def test_a_build_whose_teacher_broke_off_goes_on_where_it_stopped(
+    tmp_path: Path, encoder, whole: Made
+) -> None:
     every = Reader()
     made(tmp_path / "whole", encoder, every)
     broken, rest = Reader(most=len(every.seen) // 2), Reader()
@@ -217,8 +280,9 @@ def test_a_build_whose_teacher_broke_off_goes_on_where_it_stopped(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_a_changed_document_costs_its_own_questions_only(tmp_path: Path, encoder, monkeypatch: pytest.MonkeyPatch
-                                                         ) -> None:
+def test_a_changed_document_costs_its_own_questions_only(
+    tmp_path: Path, encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made(tmp_path, encoder, Reader(), probes=0)
     changed = DOCS["lighthouse.md"].replace("900 litres", "700 litres")
     monkeypatch.setitem(DOCS, "lighthouse.md", changed)
@@ -231,27 +295,44 @@ def test_a_changed_document_costs_its_own_questions_only(tmp_path: Path, encoder
     assert found.files == made(tmp_path / "full", encoder, Reader(), probes=0).files
 
 
-def test_what_a_changed_document_said_before_stands_in_no_passages(tmp_path: Path, encoder,
-                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_changed_document_said_before_stands_in_no_passages(
+    tmp_path: Path, encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def said(seen: Seen) -> str:
         """Its questions bring the lighthouse's passages, too."""
-        return f"What is {seen.given[::-1]} beside the lamp and the bell?" if seen.to_write else finding(seen)
+        return (
+            f"What is {seen.given[::-1]} beside the lamp and the bell?"
+            if seen.to_write
+            else finding(seen)
+        )
 
-    monkeypatch.setitem(DOCS, "pier.md", "# The pier\n\nThe pier was built by Ida Berg near the town of Tarvik.\n")
+    monkeypatch.setitem(
+        DOCS, "pier.md", "# The pier\n\nThe pier was built by Ida Berg near the town of Tarvik.\n"
+    )
     before = made(tmp_path, encoder, Reader(said), probes=0, open_book=1.0)
-    monkeypatch.setitem(DOCS, "lighthouse.md", DOCS["lighthouse.md"].replace("Maren Holt", "Kari Nes"))
+    monkeypatch.setitem(
+        DOCS, "lighthouse.md", DOCS["lighthouse.md"].replace("Maren Holt", "Kari Nes")
+    )
     after = made(tmp_path, encoder, Reader(said), probes=0, open_book=1.0)
-    assert any("Maren Holt" in prompt(one) for one in before.of("asked_open")
-               if one["source"]["path"] == "docs/pier.md")
+    assert any(
+        "Maren Holt" in prompt(one)
+        for one in before.of("asked_open")
+        if one["source"]["path"] == "docs/pier.md"
+    )
     assert [prompt(one) for one in after.of("asked_open") if "Maren Holt" in prompt(one)] == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("written", [1, 2, 3])
 def test_a_build_that_was_stopped_between_two_documents_goes_on_to_the_same_bytes(
-        written: int, tmp_path: Path, encoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(DOCS, "pier.md", "# The pier\n\nThe pier was built by Ida Berg near the town of Tarvik. The "
-                        "ferry of Olav Rud leaves it at dawn.\n")
+    written: int, tmp_path: Path, encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(
+        DOCS,
+        "pier.md",
+        "# The pier\n\nThe pier was built by Ida Berg near the town of Tarvik. The "
+        "ferry of Olav Rud leaves it at dawn.\n",
+    )
     kept: list[str] = []
 
     class Stopping(Store):
@@ -283,8 +364,12 @@ def test_what_a_teacher_says_wrong_is_not_taught(tmp_path: Path, encoder) -> Non
 
 def test_what_a_teacher_was_asked_is_told_once_and_with_all_of_it(tmp_path: Path, encoder) -> None:
     reader = Reader()
-    told = [line for line in made(tmp_path, encoder, reader).told if line.startswith("teacher reader: ")]
-    assert [line.partition(",")[0] for line in told] == [f"teacher reader: {len(reader.seen)} requests"]
+    told = [
+        line for line in made(tmp_path, encoder, reader).told if line.startswith("teacher reader: ")
+    ]
+    assert [line.partition(",")[0] for line in told] == [
+        f"teacher reader: {len(reader.seen)} requests"
+    ]
     assert any(not seen.title for seen in reader.seen)
 
 

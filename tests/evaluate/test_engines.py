@@ -24,8 +24,12 @@ from phoenix_forge.weights.base import open_base
 from phoenix_forge.weights.tiny import build_tiny
 
 FP32 = Choice("cpu", "fp32", 32, "adamw", "test")
-QUESTIONS = ("Who lights the lamp?", "Size?", "Name the bell of Harbour Nine, and say how often it rings in fog.")
-OPTIONS = ("three times", "Maren Holt", "Größe 東京", "🜁 ok", "7", "  spaced\n\n\"out\"")
+QUESTIONS = (
+    "Who lights the lamp?",
+    "Size?",
+    "Name the bell of Harbour Nine, and say how often it rings in fog.",
+)
+OPTIONS = ("three times", "Maren Holt", "Größe 東京", "🜁 ok", "7", '  spaced\n\n"out"')
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +37,13 @@ def loud(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("loud")
     build_loud(folder / "base")
     write_adapter(folder / "adapter", 0.5)
-    quantize(folder / "base", folder / "adapter", {"F16": folder / "F16.gguf"}, name="loud", report=Silent())
+    quantize(
+        folder / "base",
+        folder / "adapter",
+        {"F16": folder / "F16.gguf"},
+        name="loud",
+        report=Silent(),
+    )
     return folder
 
 
@@ -44,16 +54,24 @@ def encoder(loud: Path) -> Encoder:
 
 @pytest.fixture(scope="module")
 def prompts(encoder: Encoder) -> list[Prompt]:
-    found = [Prompt(encoder.prompt([{"role": "user", "content": question}]),
-                    [encoder.ids(option) for option in OPTIONS[:3 + i]], 5 + i) for i, question in enumerate(QUESTIONS)]
+    found = [
+        Prompt(
+            encoder.prompt([{"role": "user", "content": question}]),
+            [encoder.ids(option) for option in OPTIONS[: 3 + i]],
+            5 + i,
+        )
+        for i, question in enumerate(QUESTIONS)
+    ]
     return [*found, Prompt(found[0].ids, (), 3), Prompt(found[1].ids, [encoder.ids("x")], 0)]
 
 
 @pytest.fixture(scope="module")
 def engines(loud: Path, encoder: Encoder) -> Iterator[dict[bool, HuggingFace]]:
     """With and without the adapter."""
-    opened = {adapted: HuggingFace(loud / "base", encoder, FP32, loud / "adapter" if adapted else None)
-              for adapted in (True, False)}
+    opened = {
+        adapted: HuggingFace(loud / "base", encoder, FP32, loud / "adapter" if adapted else None)
+        for adapted in (True, False)
+    }
     yield opened
     for engine in opened.values():
         engine.close()
@@ -62,12 +80,13 @@ def engines(loud: Path, encoder: Encoder) -> Iterator[dict[bool, HuggingFace]]:
 @torch.inference_mode()
 def plain(model: torch.nn.Module, encoder: Encoder, prompt: Prompt) -> Reply:
     """One sequence at a time, without cache or padding."""
+
     def after(ids: list[int]) -> torch.Tensor:
         return model(input_ids=torch.tensor([ids])).logits[0].double().log_softmax(-1)
 
     logprobs = []
     for ids in prompt.continuations:
-        rows = after([*prompt.ids, *ids])[len(prompt.ids) - 1:-1]
+        rows = after([*prompt.ids, *ids])[len(prompt.ids) - 1 : -1]
         logprobs.append([float(row[token]) for row, token in zip(rows, ids, strict=True)])
     answer: list[int] = []
     while len(answer) < prompt.max_tokens:
@@ -121,9 +140,17 @@ def test_both_engines_agree_on_the_real_model(real_model: Path, tmp_path: Path) 
     quantize(base, None, {"F16": tmp_path / "F16.gguf"}, name="real", report=Silent())
     family = open_base(base).family
     encoder = Encoder.load(base, stop=family.stop, pad=family.pad)
-    asked = [Prompt(encoder.prompt([{"role": "user", "content": question}]), [encoder.ids(o) for o in options], 6)
-             for question, options in (("What is the capital of France? Give only the answer.", ("Paris", "Berlin")),
-                                       ("Which metal is liquid?", ("Mercury", "Aluminium, or tin")))]
+    asked = [
+        Prompt(
+            encoder.prompt([{"role": "user", "content": question}]),
+            [encoder.ids(o) for o in options],
+            6,
+        )
+        for question, options in (
+            ("What is the capital of France? Give only the answer.", ("Paris", "Berlin")),
+            ("Which metal is liquid?", ("Mercury", "Aluminium, or tin")),
+        )
+    ]
     engine, llama = HuggingFace(base, encoder, FP32), LlamaCpp(tmp_path / "F16.gguf", encoder, 128)
     try:
         expected, found = dict(engine.ask(asked)), dict(llama.ask(asked))
@@ -135,17 +162,29 @@ def test_both_engines_agree_on_the_real_model(real_model: Path, tmp_path: Path) 
     assert encoder.tokenizer.decode(found[0].ids) == "Paris"
 
 
-@given(st.lists(st.tuples(st.integers(1, 3000), st.lists(st.integers(1, 40), max_size=5), st.integers(0, 60)),
-                max_size=60), st.integers(1, 20_000), st.integers(1, 40))
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(1, 3000), st.lists(st.integers(1, 40), max_size=5), st.integers(0, 60)
+        ),
+        max_size=60,
+    ),
+    st.integers(1, 20_000),
+    st.integers(1, 40),
+)
 def test_every_prompt_is_in_one_batch_of_like_lengths(shapes, tokens, rows):
-    prompts = [Prompt([0] * length, [[0] * n for n in continuations], answer)
-               for length, continuations, answer in shapes]
+    prompts = [
+        Prompt([0] * length, [[0] * n for n in continuations], answer)
+        for length, continuations, answer in shapes
+    ]
     batches = list(_batches(prompts, tokens, rows))
     assert sorted(i for batch in batches for i in batch) == list(range(len(prompts)))
     lengths = [len(prompts[i].ids) for batch in batches for i in batch]
     assert lengths == sorted(lengths, reverse=True)
     assert all(0 < len(batch) <= rows for batch in batches)
-    assert all(len(batch) == 1 or sum(len(prompts[i].ids) for i in batch) <= tokens for batch in batches)
+    assert all(
+        len(batch) == 1 or sum(len(prompts[i].ids) for i in batch) <= tokens for batch in batches
+    )
 
 
 @pytest.mark.slow
@@ -154,8 +193,14 @@ def test_every_family_is_asked_in_batches(family: Family, tmp_path: Path) -> Non
     """Gemma's windows are shorter than the longest prompt here."""
     build_tiny(tmp_path, TEXTS, family=family, ffn=128, layers=2, vocab=500)
     encoder = encoder_of(tmp_path)
-    asked = [Prompt(encoder.prompt([{"role": "user", "content": "What is it? " * n}]),
-                    [encoder.ids("a model"), encoder.ids("It merges and writes.")], 3) for n in (1, 40, 7)]
+    asked = [
+        Prompt(
+            encoder.prompt([{"role": "user", "content": "What is it? " * n}]),
+            [encoder.ids("a model"), encoder.ids("It merges and writes.")],
+            3,
+        )
+        for n in (1, 40, 7)
+    ]
     engine = HuggingFace(tmp_path, encoder, FP32)
     model = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
     found = dict(engine.ask(asked))

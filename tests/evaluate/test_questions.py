@@ -16,19 +16,39 @@ from phoenix_forge.core.report import Silent
 from phoenix_forge.corpus.index import Index, Passage, ensure
 from phoenix_forge.dataset.probes import Probe
 from phoenix_forge.errors import UsageError
-from phoenix_forge.evaluate.questions import LEFT, UNKNOWN, Placed, Question, chosen, options, placed, read
+from phoenix_forge.evaluate.questions import (
+    LEFT,
+    UNKNOWN,
+    Placed,
+    Question,
+    chosen,
+    options,
+    placed,
+    read,
+)
 from phoenix_forge.examples.example import stable_hash
 
 
 def written(folder: Path, *lines: object, end: str = "\n") -> Path:
     path = folder / "questions.jsonl"
-    path.write_bytes("".join((line if isinstance(line, str) else json.dumps(line)) + end for line in lines).encode())
+    path.write_bytes(
+        "".join(
+            (line if isinstance(line, str) else json.dumps(line)) + end for line in lines
+        ).encode()
+    )
     return path
 
 
 def question(name: str = "?", answer: str = "yes", **others) -> Question:
-    given = {"id": stable_hash(name)[:16], "kind": "own", "aliases": (), "distractors": (), "path": None, "span": None,
-             "sha256": None} | others
+    given = {
+        "id": stable_hash(name)[:16],
+        "kind": "own",
+        "aliases": (),
+        "distractors": (),
+        "path": None,
+        "span": None,
+        "sha256": None,
+    } | others
     return Question(question=name, answer=answer, **given)
 
 
@@ -36,22 +56,60 @@ def question(name: str = "?", answer: str = "yes", **others) -> Question:
 
 
 def test_a_probe_is_read_as_it_was_written(tmp_path: Path):
-    probe = Probe("table", "Who keeps it?", "Maren Holt", ("Tarvik", "Selkie"), 3, "docs/a.md", (4, 20), "a" * 64)
+    probe = Probe(
+        "table",
+        "Who keeps it?",
+        "Maren Holt",
+        ("Tarvik", "Selkie"),
+        3,
+        "docs/a.md",
+        (4, 20),
+        "a" * 64,
+    )
     assert read(written(tmp_path, probe.record())) == [
-        Question(stable_hash("Who keeps it?", "Maren Holt")[:16], "table", "Who keeps it?", "Maren Holt", (),
-                 ("Tarvik", "Selkie"), "docs/a.md", (4, 20), "a" * 64)]
+        Question(
+            stable_hash("Who keeps it?", "Maren Holt")[:16],
+            "table",
+            "Who keeps it?",
+            "Maren Holt",
+            (),
+            ("Tarvik", "Selkie"),
+            "docs/a.md",
+            (4, 20),
+            "a" * 64,
+        )
+    ]
 
 
 def test_question_and_answer_are_enough(tmp_path: Path):
-    path = written(tmp_path, {"question": "Who keeps it?", "answer": "Maren Holt"},
-                   {"question": "Größe?", "answer": "東京", "aliases": ["Tokyo"], "path": "a.md", "span": None})
+    path = written(
+        tmp_path,
+        {"question": "Who keeps it?", "answer": "Maren Holt"},
+        {
+            "question": "Größe?",
+            "answer": "東京",
+            "aliases": ["Tokyo"],
+            "path": "a.md",
+            "span": None,
+        },
+    )
     assert read(path) == [
         question("Who keeps it?", "Maren Holt", id=stable_hash("Who keeps it?", "Maren Holt")[:16]),
-        question("Größe?", "東京", id=stable_hash("Größe?", "東京")[:16], aliases=("Tokyo",), path="a.md")]
+        question(
+            "Größe?", "東京", id=stable_hash("Größe?", "東京")[:16], aliases=("Tokyo",), path="a.md"
+        ),
+    ]
 
 
 def test_what_editors_leave_in_a_file(tmp_path: Path):
-    path = written(tmp_path, "", {"question": "a?", "answer": "b"}, "  ", {"question": "c?", "answer": "d"}, end="\r\n")
+    path = written(
+        tmp_path,
+        "",
+        {"question": "a?", "answer": "b"},
+        "  ",
+        {"question": "c?", "answer": "d"},
+        end="\r\n",
+    )
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes() + b"\n")
     assert [q.question for q in read(path)] == ["a?", "c?"]
     path.write_bytes(path.read_bytes().rstrip())
@@ -67,17 +125,32 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path):
         "answer is missing": {"question": "x1", "answer": None},
         "question has to be text, found ' '": {"question": " ", "answer": "x"},
         "answer has to be text, found 3": {"question": "x2", "answer": 3},
-        "aliases has to be a list of texts, found 'x'": {"question": "x3", "answer": "y", "aliases": "x"},
-        "distractors has to be a list of texts, found [1]": {"question": "x4", "answer": "y", "distractors": [1]},
-        "span has to be [start, end], bytes of the file, found [4, 2]":
-            {"question": "x5", "answer": "y", "path": "a", "span": [4, 2]},
+        "aliases has to be a list of texts, found 'x'": {
+            "question": "x3",
+            "answer": "y",
+            "aliases": "x",
+        },
+        "distractors has to be a list of texts, found [1]": {
+            "question": "x4",
+            "answer": "y",
+            "distractors": [1],
+        },
+        "span has to be [start, end], bytes of the file, found [4, 2]": {
+            "question": "x5",
+            "answer": "y",
+            "path": "a",
+            "span": [4, 2],
+        },
         "found [True, 2]": {"question": "x6", "answer": "y", "path": "a", "span": [True, 2]},
         "span without path": {"question": "x7", "answer": "y", "span": [0, 2]},
-        "distractor 'maren  HOLT' is the answer": good | {"question": "x8", "distractors": ["maren  HOLT"]},
-        "distractor 'Holt' is the answer, or an alias of it":
-            good | {"question": "x9", "aliases": ["holt"], "distractors": ["Holt"]},
-        "distractor 'a' is there more than once": good | {"question": "x10", "distractors": ["a", "A"]},
-        "unknown key 'distractor'; did you mean 'distractors'?": good | {"question": "x11", "distractor": []},
+        "distractor 'maren  HOLT' is the answer": good
+        | {"question": "x8", "distractors": ["maren  HOLT"]},
+        "distractor 'Holt' is the answer, or an alias of it": good
+        | {"question": "x9", "aliases": ["holt"], "distractors": ["Holt"]},
+        "distractor 'a' is there more than once": good
+        | {"question": "x10", "distractors": ["a", "A"]},
+        "unknown key 'distractor'; did you mean 'distractors'?": good
+        | {"question": "x11", "distractor": []},
         "unknown key 'zzz'; known: id, kind": good | {"question": "x12", "zzz": 1},
         "the question of line 1 again": {"question": "who  KEEPS it?", "answer": "x"},
         "id has to be text": good | {"question": "x13", "id": 4},
@@ -95,12 +168,19 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path):
 
 
 def test_two_problems_of_a_line_and_ids_that_are_one(tmp_path: Path):
-    path = written(tmp_path, {"question": 1, "answer": ""}, {"question": "a", "answer": "b", "id": "x"},
-                   {"question": "c", "answer": "d", "id": "x"})
+    path = written(
+        tmp_path,
+        {"question": 1, "answer": ""},
+        {"question": "a", "answer": "b", "id": "x"},
+        {"question": "c", "answer": "d", "id": "x"},
+    )
     with pytest.raises(UsageError) as caught:
         read(path)
     assert [line[:18] for line in caught.value.message.splitlines()[1:]] == [
-        "  line 1: question", "  line 1: answer h", "  line 3: the id o"]
+        "  line 1: question",
+        "  line 1: answer h",
+        "  line 3: the id o",
+    ]
 
 
 def test_many_problems_are_counted(tmp_path: Path):
@@ -122,14 +202,27 @@ def test_no_file(tmp_path: Path):
         read(tmp_path)
 
 
-KEY = st.sampled_from(["id", "kind", "question", "answer", "aliases", "distractors", "path", "span", "sha256"])
-JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
-                    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEY, inner, max_size=5), max_leaves=12)
+KEY = st.sampled_from(
+    ["id", "kind", "question", "answer", "aliases", "distractors", "path", "span", "sha256"]
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEY, inner, max_size=5),
+    max_leaves=12,
+)
 
 
-@given(st.binary() | st.lists(st.dictionaries(KEY | st.text(max_size=9), JSON, max_size=9).map(json.dumps), max_size=4)
-       .map(lambda lines: "\n".join(lines).encode()) | st.just(b"[" * 100_000) | st.just(b'{"question":' * 50_000))
-def test_any_bytes_are_questions_or_a_usage_error(tmp_path_factory: pytest.TempPathFactory, data: bytes):
+@given(
+    st.binary()
+    | st.lists(
+        st.dictionaries(KEY | st.text(max_size=9), JSON, max_size=9).map(json.dumps), max_size=4
+    ).map(lambda lines: "\n".join(lines).encode())
+    | st.just(b"[" * 100_000)
+    | st.just(b'{"question":' * 50_000)
+)
+def test_any_bytes_are_questions_or_a_usage_error(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes
+):
     path = tmp_path_factory.getbasetemp() / "any.jsonl"
     path.write_bytes(data)
     try:
@@ -151,7 +244,9 @@ def test_options_are_a_fixed_permutation(name: str, texts: list[str]):
 
 
 def test_the_right_option_stands_anywhere():
-    places = Counter(options(question(str(i), distractors=("a", "b", "c"))).index("yes") for i in range(400))
+    places = Counter(
+        options(question(str(i), distractors=("a", "b", "c"))).index("yes") for i in range(400)
+    )
     assert set(places) == {0, 1, 2, 3}
     assert min(places.values()) > 70
 
@@ -176,9 +271,10 @@ def opened(root: Path, text: str | None) -> Index:
     (docs / "ferry.md").write_text(OTHER)
     if text is not None:
         (docs / "light.md").write_text(text)
-    config = Config.model_validate({"corpus": {"roots": ["docs"]}, "dataset": {"section_tokens": 30}})
-    return ensure(config, root, words, root / ".forge/index.sqlite",
-                  sha256_file, Silent())
+    config = Config.model_validate(
+        {"corpus": {"roots": ["docs"]}, "dataset": {"section_tokens": 30}}
+    )
+    return ensure(config, root, words, root / ".forge/index.sqlite", sha256_file, Silent())
 
 
 @pytest.fixture
@@ -186,8 +282,13 @@ def fog(tmp_path: Path) -> Question:
     """How often the bell rings, of the document as it first is."""
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs/light.md").write_text(HEAD + FOG + BELL)
-    return question("How often does the bell ring in fog?", "three times every minute", path="docs/light.md",
-                    span=(len(HEAD) + 8, len(HEAD) + 60), sha256=sha256_file(tmp_path / "docs/light.md"))
+    return question(
+        "How often does the bell ring in fog?",
+        "three times every minute",
+        path="docs/light.md",
+        span=(len(HEAD) + 8, len(HEAD) + 60),
+        sha256=sha256_file(tmp_path / "docs/light.md"),
+    )
 
 
 def test_a_question_is_placed_at_its_passage(tmp_path: Path, fog: Question):
@@ -198,19 +299,28 @@ def test_a_question_is_placed_at_its_passage(tmp_path: Path, fog: Question):
 
 
 def test_of_two_passages_that_with_the_answer_is_the_first(tmp_path: Path, fog: Question):
-    wide = question("Who keeps it?", "Maren Holt", path=fog.path, span=(len(HEAD) - 30, len(HEAD + FOG)))
+    wide = question(
+        "Who keeps it?", "Maren Holt", path=fog.path, span=(len(HEAD) - 30, len(HEAD + FOG))
+    )
     (one,), _ = placed([wide], opened(tmp_path, HEAD + FOG + BELL))
     assert [p.headings[-1] for p in one.passages] == ["Lighthouse", "Fog"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("text", "heading"), [
-    (HEAD + FOG + BELL + "\nOne more line.\n", "Fog"),  # changed elsewhere
-    ("# Lighthouse\n\n" + "A new beginning of many words. " * 8 + "\n\n" + FOG + BELL, "Fog"),  # moved
-    (HEAD + FOG.replace("three", "four") + BELL, None),
-    (HEAD + BELL, None),
-    (HEAD + "## Storm\n\nThe horn sounds three times every hour.\n\n" + BELL, None),
-], ids=["changed elsewhere", "moved", "another answer", "passage gone", "another passage"])
+@pytest.mark.parametrize(
+    ("text", "heading"),
+    [
+        (HEAD + FOG + BELL + "\nOne more line.\n", "Fog"),  # changed elsewhere
+        (
+            "# Lighthouse\n\n" + "A new beginning of many words. " * 8 + "\n\n" + FOG + BELL,
+            "Fog",
+        ),  # moved
+        (HEAD + FOG.replace("three", "four") + BELL, None),
+        (HEAD + BELL, None),
+        (HEAD + "## Storm\n\nThe horn sounds three times every hour.\n\n" + BELL, None),
+    ],
+    ids=["changed elsewhere", "moved", "another answer", "passage gone", "another passage"],
+)
 def test_a_changed_document(tmp_path: Path, fog: Question, text: str, heading: str | None):
     kept, left = placed([fog], opened(tmp_path, text))
     assert [one.passages[0].headings[-1] for one in kept] == ([heading] if heading else [])
@@ -226,9 +336,15 @@ def test_a_document_that_is_gone(tmp_path: Path, fog: Question):
 
 def test_a_path_alone_is_enough(tmp_path: Path, fog: Question):
     index = opened(tmp_path, HEAD + FOG + BELL)
-    asked = [question("When was the bell cast?", "in 1871", aliases=("1871",), path="light.md"),  # by its name
-             question("When was the bell made?", "in the 19th century", path="docs/light.md"),  # not word for word
-             question("Wozu?", "Darum", path="docs/light.md")]  # no word of it
+    asked = [
+        question(
+            "When was the bell cast?", "in 1871", aliases=("1871",), path="light.md"
+        ),  # by its name
+        question(
+            "When was the bell made?", "in the 19th century", path="docs/light.md"
+        ),  # not word for word
+        question("Wozu?", "Darum", path="docs/light.md"),
+    ]  # no word of it
     kept, left = placed(asked, index)
     assert left == {}
     assert {one.question.path for one in kept} == {"docs/light.md"}
@@ -238,7 +354,9 @@ def test_a_path_alone_is_enough(tmp_path: Path, fog: Question):
 
 def test_a_span_beyond_the_document(tmp_path: Path, fog: Question):
     index = opened(tmp_path, HEAD + FOG + BELL)
-    assert placed([question("Zeppelin?", "no", path="docs/light.md", span=(9000, 9005))], index) == ([], {LEFT: 1})
+    assert placed(
+        [question("Zeppelin?", "no", path="docs/light.md", span=(9000, 9005))], index
+    ) == ([], {LEFT: 1})
 
 
 def test_a_question_without_a_path_is_kept(tmp_path: Path):
@@ -251,11 +369,16 @@ def test_a_question_without_a_path_is_kept(tmp_path: Path):
 
 def stand_in(i: int, kind: str, path: str, size: int) -> Placed:
     """As `placed` would give it."""
-    return Placed(question(str(i), kind=kind, path=path), (Passage(path, "", (), (0, size), "", size),), 0.5)
+    return Placed(
+        question(str(i), kind=kind, path=path), (Passage(path, "", (), (0, size), "", size),), 0.5
+    )
 
 
-CORPUS = [stand_in(1000 * d + i, kind, f"{d}.md", 1000 * (1 + 9 * (d < 5)))
-          for d in range(50) for i, kind in enumerate(("table", "field", "entry", "table", "field", "field") * 3)]
+CORPUS = [
+    stand_in(1000 * d + i, kind, f"{d}.md", 1000 * (1 + 9 * (d < 5)))
+    for d in range(50)
+    for i, kind in enumerate(("table", "field", "entry", "table", "field", "field") * 3)
+]
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -271,7 +394,11 @@ def test_the_choice_does_not_depend_on_the_order_of_the_file():
 
 
 def test_kinds_take_turns():
-    assert Counter(one.question.kind for one in chosen(CORPUS, 60, 1)) == {"table": 20, "field": 20, "entry": 20}
+    assert Counter(one.question.kind for one in chosen(CORPUS, 60, 1)) == {
+        "table": 20,
+        "field": 20,
+        "entry": 20,
+    }
 
 
 def test_documents_are_asked_by_their_size():

@@ -44,29 +44,51 @@ class Quoting:
             self.asked.append(asked)
             said = self.encoder.ids(self.brief if BRIEFLY in asked else self.plain)
             likely = [[-1.0 - number] * len(ids) for number, ids in enumerate(prompt.continuations)]
-            yield i, Reply(likely, said[:prompt.max_tokens], len(said) <= prompt.max_tokens)
+            yield i, Reply(likely, said[: prompt.max_tokens], len(said) <= prompt.max_tokens)
 
     def close(self) -> None:
         pass
 
 
-def asked(tmp_path: Path, encoder, engine: Quoting, *, quotes: bool, name: str = "tuned", material: str = ""):
+def asked(
+    tmp_path: Path,
+    encoder,
+    engine: Quoting,
+    *,
+    quotes: bool,
+    name: str = "tuned",
+    material: str = "",
+):
     question = Question("q", "own", QUESTION, "64", (), ("32", "8", "16"), "a.md", None, None)
-    examiner = Examiner(encoder, None, [Placed(question, (), None)], Index(), passages=1, max_tokens=48,
-                        cache=tmp_path / "kept", report=Said(), quotes=quotes)
+    examiner = Examiner(
+        encoder,
+        None,
+        [Placed(question, (), None)],
+        Index(),
+        passages=1,
+        max_tokens=48,
+        cache=tmp_path / "kept",
+        report=Said(),
+        quotes=quotes,
+    )
     return examiner.condition(name, Subject(name, name, lambda: engine), material).judged[0]
 
 
-@pytest.mark.parametrize(("answer", "right", "evidence"), [("64", True, True), ("128", False, True),
-                                                           ("no rank", False, True)])
-def test_what_follows_the_quotation_is_the_answer(tmp_path: Path, encoder, answer: str, right: bool, evidence: bool
-                                                  ) -> None:
+@pytest.mark.parametrize(
+    ("answer", "right", "evidence"),
+    [("64", True, True), ("128", False, True), ("no rank", False, True)],
+)
+def test_what_follows_the_quotation_is_the_answer(
+    tmp_path: Path, encoder, answer: str, right: bool, evidence: bool
+) -> None:
     engine = Quoting(encoder, "wrong", quoted(SENTENCE, answer))
     judged = asked(tmp_path, encoder, engine, quotes=True)
     assert (judged.quote, judged.text) == (SENTENCE, answer)
     assert (judged.contained, judged.evidence, judged.exact) == (right, evidence, right)
     assert judged.stands
-    assert judged.choice is not None, "options are chosen behind the prompt that asks for the answer alone"
+    assert judged.choice is not None, (
+        "options are chosen behind the prompt that asks for the answer alone"
+    )
 
 
 def test_a_long_sentence_leaves_room_for_the_answer(tmp_path: Path, encoder) -> None:
@@ -76,9 +98,13 @@ def test_a_long_sentence_leaves_room_for_the_answer(tmp_path: Path, encoder) -> 
     assert not judged.stands
 
 
-@pytest.mark.parametrize(("name", "material", "quotes"), [("base", "", True), ("tuned", INDEX, True),
-                                                          ("tuned", "", False)])
-def test_nobody_else_is_asked_plainly(tmp_path: Path, encoder, name: str, material: str, quotes: bool) -> None:
+@pytest.mark.parametrize(
+    ("name", "material", "quotes"),
+    [("base", "", True), ("tuned", INDEX, True), ("tuned", "", False)],
+)
+def test_nobody_else_is_asked_plainly(
+    tmp_path: Path, encoder, name: str, material: str, quotes: bool
+) -> None:
     engine = Quoting(encoder, "> 64", "wrong")
     judged = asked(tmp_path, encoder, engine, quotes=quotes, name=name, material=material)
     assert all(BRIEFLY in one for one in engine.asked)

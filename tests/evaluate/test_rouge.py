@@ -14,26 +14,44 @@ KINDS = ("rouge1", "rouge2", "rouge3", "rougeL", "rougeLsum")
 # use_stemmer=True it said the same but for the fourth: 0.5 for rouge1, rougeL and rougeLsum. The seed's evaluate.py
 # called rouge.compute(predictions=…, references=…) of Hugging Face's evaluate, which does not stem.
 GOLDEN = (
-    ("The lamp of Harbour Nine is lit at dusk by Maren Holt.",
-     "Maren Holt, the keeper, lights the lamp of Harbour Nine at dusk.",
-     (0.75, 0.545454545455, 0.3, 0.583333333333, 0.583333333333)),
-    ("The bell rings three times every minute.\nIt was cast in Tarvik.\nThe bell is bronze.",
-     "The bell is bronze.\nIt was cast in Tarvik, and rings when fog comes.",
-     (0.666666666667, 0.5, 0.384615384615, 0.466666666667, 0.666666666667)),
-    ("Größe, naïve and 東京: v1.2 costs $3.50.", "naïve Größe costs 3.5 in 東京",
-     (0.666666666667, 0.375, 0.0, 0.444444444444, 0.444444444444)),
-    ("Merging merges merged models' weights.", "The merge of the model's weight.", (0.0, 0.0, 0.0, 0.0, 0.0)),
+    (
+        "The lamp of Harbour Nine is lit at dusk by Maren Holt.",
+        "Maren Holt, the keeper, lights the lamp of Harbour Nine at dusk.",
+        (0.75, 0.545454545455, 0.3, 0.583333333333, 0.583333333333),
+    ),
+    (
+        "The bell rings three times every minute.\nIt was cast in Tarvik.\nThe bell is bronze.",
+        "The bell is bronze.\nIt was cast in Tarvik, and rings when fog comes.",
+        (0.666666666667, 0.5, 0.384615384615, 0.466666666667, 0.666666666667),
+    ),
+    (
+        "Größe, naïve and 東京: v1.2 costs $3.50.",
+        "naïve Größe costs 3.5 in 東京",
+        (0.666666666667, 0.375, 0.0, 0.444444444444, 0.444444444444),
+    ),
+    (
+        "Merging merges merged models' weights.",
+        "The merge of the model's weight.",
+        (0.0, 0.0, 0.0, 0.0, 0.0),
+    ),
     ("", "Nothing was said.", (0.0, 0.0, 0.0, 0.0, 0.0)),
-    ("the the the cat cat\nsat the the", "the cat the\nthe sat cat cat",
-     (0.8, 0.461538461538, 0.0, 0.666666666667, 0.666666666667)),
+    (
+        "the the the cat cat\nsat the the",
+        "the cat the\nthe sat cat cat",
+        (0.8, 0.461538461538, 0.0, 0.666666666667, 0.666666666667),
+    ),
 )
 # Few words, so that many repeat: then it matters which of several longest subsequences is taken.
 TEXT = st.lists(st.sampled_from(["a", "b", "c", "d,", "É", "\n"]), max_size=20).map(" ".join)
 
 
 @pytest.mark.parametrize(("prediction", "reference", "expected"), GOLDEN)
-def test_scores_are_those_of_rouge_score(prediction: str, reference: str, expected: tuple[float, ...]):
-    assert rouge([prediction], [reference], KINDS) == pytest.approx(dict(zip(KINDS, expected, strict=True)), abs=1e-11)
+def test_scores_are_those_of_rouge_score(
+    prediction: str, reference: str, expected: tuple[float, ...]
+):
+    assert rouge([prediction], [reference], KINDS) == pytest.approx(
+        dict(zip(KINDS, expected, strict=True)), abs=1e-11
+    )
 
 
 def test_several_pairs_give_their_mean():
@@ -45,7 +63,9 @@ def test_several_pairs_give_their_mean():
 
 @given(TEXT, TEXT)
 def test_any_pair_scores_as_in_rouge_score(prediction: str, reference: str):
-    scorer = pytest.importorskip("rouge_score.rouge_scorer", reason="rouge-score is not installed").RougeScorer(KINDS)
+    scorer = pytest.importorskip(
+        "rouge_score.rouge_scorer", reason="rouge-score is not installed"
+    ).RougeScorer(KINDS)
     theirs = {kind: score.fmeasure for kind, score in scorer.score(reference, prediction).items()}
     assert rouge([prediction], [reference], KINDS) == pytest.approx(theirs)
 

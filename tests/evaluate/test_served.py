@@ -35,17 +35,26 @@ class Says:
 
 def held(encoder: Encoder, ids: list[int], *answers: str, counted: int | None = None) -> Served:
     """Answers of a server to as many conversations, with the token counts of the training's prompts or another."""
-    chosen = [Case(m, encoder.prompt(m)) for m in
-              ([{"role": "system", "content": "S"}, {"role": "user", "content": f"Q{i}"}] for i in range(len(answers)))]
+    chosen = [
+        Case(m, encoder.prompt(m))
+        for m in (
+            [{"role": "system", "content": "S"}, {"role": "user", "content": f"Q{i}"}]
+            for i in range(len(answers))
+        )
+    ]
     sent: list[Any] = []
 
     def ask(messages: Any) -> Answer:
         sent.append(messages)
         at = len(sent) - 1
-        return Answer(answers[at], True, 1, 0.0, len(chosen[at].ids) if counted is None else counted)
+        return Answer(
+            answers[at], True, 1, 0.0, len(chosen[at].ids) if counted is None else counted
+        )
 
     found = compare(Says(ids), ask, encoder, chosen, "S")  # type: ignore[arg-type]
-    assert all([m["role"] for m in messages] == ["user"] for messages in sent)  # SYSTEM is the server's own
+    assert all(
+        [m["role"] for m in messages] == ["user"] for messages in sent
+    )  # SYSTEM is the server's own
     return found
 
 
@@ -61,7 +70,11 @@ def test_half_a_character_at_the_end_is_no_difference(encoder: Encoder) -> None:
     whole = encoder.tokenizer.decode(ids[:-1], skip_special_tokens=False)
     assert whole.endswith("\ufffd")
     assert held(encoder, ids[:-1], whole.rstrip("\ufffd")).partings == ()
-    odd = [*encoder.ids("The lamp"), ids[-2], *encoder.ids("x")]  # half of it, and then something else
+    odd = [
+        *encoder.ids("The lamp"),
+        ids[-2],
+        *encoder.ids("x"),
+    ]  # half of it, and then something else
     assert held(encoder, odd, "The lamp\x9fx").partings == ()
     assert [parting.position for parting in held(encoder, odd, "The lamb").partings] == [7]
 

@@ -10,33 +10,41 @@ from phoenix_forge.evaluate.refusal import refuses
 from phoenix_forge.examples.compare import contained, exact, f1, normal
 from phoenix_forge.questions.phrasings import IGNORANCE, REFUSAL
 
-TEXT = st.text(max_size=60) | st.text(st.sampled_from(list(" aAbthe12.,-+#_/:'’”“−½é東カ\u00ad\n")), max_size=30)
+TEXT = st.text(max_size=60) | st.text(
+    st.sampled_from(list(" aAbthe12.,-+#_/:'’”“−½é東カ\u00ad\n")), max_size=30
+)
 
 
-@pytest.mark.parametrize(("text", "expected"), [
-    ("The `pids_limit` is v1.2, 3.5 and -5 (or .5).", "pids_limit is v1.2 3.5 and -5 or .5"),
-    ("C++11 and C#, not C: x+y=z", "c++ 11 and c# not c x y z"),
-    ("gpt-4, well-known; 2020-01-02; 3-5; --max-tokens 5", "gpt 4 well known 2020 01 02 3 5 max tokens 5"),
-    ("−5 and - 5", "-5 and 5"),
-    ("Maren Holt's “house” isn’t", "maren holts house isnt"),
-    ("src/b.md, std::vector, qwen:7b and 12:30.", "src/b.md std::vector qwen:7b and 12:30"),
-    ("1,000,000 but 1,5 and 1,000.50", "1000000 but 1,5 and 1000.50"),
-    ("wait...five, e.g. **this**", "wait five e.g this"),
-    ("__init__.py and _this_", "init__.py and this"),
-    ("ＦＵＬＬ Straße Ⅷ ½ ﬁre co\u00adop", "full strasse viii 1/2 fire coop"),
-    ("東京です。", "東 京 で す"),
-    ("किताब", "किताब"),  # vowel signs are no punctuation
-    ("مُحَمَّدٌ", "محمد"),
-    ("محمـــد", "محمد"),
-    ("שָׁלוֹם", "שלום"),
-    ("Королёв", "королев"),
-    ("จดลงในสมุด", "จ ด ล ง ใ น ส ม ุ ด"),
-    ("The lamp of an old man on a hill", "lamp of old man on hill"),
-    ("vitamin A", "vitamin a"),
-    ("the", "the"),
-    (" -> ", "->"),
-    (" \n", ""),
-])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("The `pids_limit` is v1.2, 3.5 and -5 (or .5).", "pids_limit is v1.2 3.5 and -5 or .5"),
+        ("C++11 and C#, not C: x+y=z", "c++ 11 and c# not c x y z"),
+        (
+            "gpt-4, well-known; 2020-01-02; 3-5; --max-tokens 5",
+            "gpt 4 well known 2020 01 02 3 5 max tokens 5",
+        ),
+        ("−5 and - 5", "-5 and 5"),
+        ("Maren Holt's “house” isn’t", "maren holts house isnt"),
+        ("src/b.md, std::vector, qwen:7b and 12:30.", "src/b.md std::vector qwen:7b and 12:30"),
+        ("1,000,000 but 1,5 and 1,000.50", "1000000 but 1,5 and 1000.50"),
+        ("wait...five, e.g. **this**", "wait five e.g this"),
+        ("__init__.py and _this_", "init__.py and this"),
+        ("ＦＵＬＬ Straße Ⅷ ½ ﬁre co\u00adop", "full strasse viii 1/2 fire coop"),
+        ("東京です。", "東 京 で す"),
+        ("किताब", "किताब"),  # vowel signs are no punctuation
+        ("مُحَمَّدٌ", "محمد"),
+        ("محمـــد", "محمد"),
+        ("שָׁלוֹם", "שלום"),
+        ("Королёв", "королев"),
+        ("จดลงในสมุด", "จ ด ล ง ใ น ส ม ุ ด"),
+        ("The lamp of an old man on a hill", "lamp of old man on hill"),
+        ("vitamin A", "vitamin a"),
+        ("the", "the"),
+        (" -> ", "->"),
+        (" \n", ""),
+    ],
+)
 def test_the_normal_form(text: str, expected: str):
     assert normal(text) == expected
 
@@ -59,7 +67,11 @@ def test_scores_agree_with_each_other(text: str, gold: str):
     if exact(text, [gold]):
         assert f1(text, [gold]) == 1
         assert contained(text, [gold]) or not normal(gold)
-    told = {word for word in normal(gold).split() if any(c.isalnum() for c in word)} - {"a", "an", "the"}
+    told = {word for word in normal(gold).split() if any(c.isalnum() for c in word)} - {
+        "a",
+        "an",
+        "the",
+    }
     assert not contained(text, [gold]) or f1(text, [gold]) > 0 or not told
     assert 0 <= f1(text, [gold]) == f1(gold, [text]) <= 1
     assert f1(text, [gold]) <= f1(text, [gold, text]) == 1
@@ -71,11 +83,29 @@ def test_a_gold_is_found_between_other_words(gold: str, around: list[str]):
         assert contained(" ".join(side), [gold]) or not gold.strip()
 
 
-@pytest.mark.parametrize(("text", "gold"), [
-    ("v1.2", "v12"), ("3.5", "35"), ("3.5", "3 5"), ("-5", "5"), (".5", "5"), ("1,5", "15"), ("C++", "C"), ("C#", "C"),
-    ("pids_limit", "pids limit"), ("a/b.md", "ab.md"), ("->", "<-"), ("", "->"), ("का", "कि"),
-    ("مال", "مل"), ("Край", "Краи"),  # a vowel with a letter of its own, a letter with a sign that is always written
-])
+@pytest.mark.parametrize(
+    ("text", "gold"),
+    [
+        ("v1.2", "v12"),
+        ("3.5", "35"),
+        ("3.5", "3 5"),
+        ("-5", "5"),
+        (".5", "5"),
+        ("1,5", "15"),
+        ("C++", "C"),
+        ("C#", "C"),
+        ("pids_limit", "pids limit"),
+        ("a/b.md", "ab.md"),
+        ("->", "<-"),
+        ("", "->"),
+        ("का", "कि"),
+        ("مال", "مل"),
+        (
+            "Край",
+            "Краи",
+        ),  # a vowel with a letter of its own, a letter with a sign that is always written
+    ],
+)
 def test_what_differs_in_meaning_is_not_equal(text: str, gold: str):
     assert not exact(text, [gold])
     assert f1(text, [gold]) < 1
@@ -100,46 +130,63 @@ def test_chinese_is_compared_by_characters_and_german_keeps_its_articles():
     assert f1("Die Nationalhymne", ["Nationalhymne"]) == pytest.approx(2 / 3)
 
 
-@pytest.mark.parametrize(("text", "gold", "found"), [
-    ("It is lit by Maren Holt, the keeper.", "maren holt", True),
-    ("It is lit by Maren, not Holt.", "Maren Holt", False),
-    ("It is lit by keeper Holt.", "the keeper Holt", True),
-    ("Vitamin A is in carrots.", "vitamin A", True),
-    ("Vitamin B is in carrots.", "vitamin A", False),
-    ("There are 140 of them.", "14", False),
-    ("It is 3.5.", "3", False),
-    ("It is -5 degrees.", "5", False),
-    ("The default is `[]`.", "[]", True),
-    ("The default is `{}`.", "[]", False),
-    ("anything", "", False),
-    ("", "anything", False),
-    ("彼は東京にいる。", "東京", True),
-    ("弗雷斯诺西侧是非洲裔美国人社区的中心。", "非洲裔美国人", True),
-    ("亚马逊雨林占地球现存雨林的一半以上。", "占地球现存雨林的 一半以上", True),  # spaces say nothing
-    ("该剧由珀尔·麦基饰演的比尔主演", "“珀尔·麦基”", True),
-    ("ผู้ดูแลจดทิศทางลมลงในสมุด", "สมุด", True),
-    ("ผู้ดูแลจดทิศทางลมลงในสมุด", "สมอ", False),
-    ("كتبه مُحَمَّد في الدفتر", "محمد", True),
-    ("어부가 부두에서 그물을 고친다", "부두", False),  # Korean has spaces; its particles are not guessed
-    ("大约有１７座", "17", True),
-    ("大约有170座", "17", False),
-    ("在1895年", "1895", True),
-    ("美国人", "非洲裔美国人", False),
-    ("Das war GROSSBRITANNIEN.", "Großbritannien", True),
-    ("Es gab 1.388 gleichgeschlechtliche Ehepaare.", "1.388", True),
-    ("Es gab 11.388 Ehepaare.", "1.388", False),
-    ("Gesungen wurde die Nationalhymne.", "Nationalhymne", True),
-    ("Die Nationalhymnen", "Nationalhymne", False),
-    ("Nationalhymne", "die Nationalhymne", False),  # only English articles may be missing: bench/knowledge.md
-    ("Er übersetzte die „Bibel“ ins Deutsche.", "die Bibel", True),
-    ("Set pids_limit to 100.", "pids_limit", True),
-    ("Set max_pids_limit to 100.", "pids_limit", False),
-])
+@pytest.mark.parametrize(
+    ("text", "gold", "found"),
+    [
+        ("It is lit by Maren Holt, the keeper.", "maren holt", True),
+        ("It is lit by Maren, not Holt.", "Maren Holt", False),
+        ("It is lit by keeper Holt.", "the keeper Holt", True),
+        ("Vitamin A is in carrots.", "vitamin A", True),
+        ("Vitamin B is in carrots.", "vitamin A", False),
+        ("There are 140 of them.", "14", False),
+        ("It is 3.5.", "3", False),
+        ("It is -5 degrees.", "5", False),
+        ("The default is `[]`.", "[]", True),
+        ("The default is `{}`.", "[]", False),
+        ("anything", "", False),
+        ("", "anything", False),
+        ("彼は東京にいる。", "東京", True),
+        ("弗雷斯诺西侧是非洲裔美国人社区的中心。", "非洲裔美国人", True),
+        (
+            "亚马逊雨林占地球现存雨林的一半以上。",
+            "占地球现存雨林的 一半以上",
+            True,
+        ),  # spaces say nothing
+        ("该剧由珀尔·麦基饰演的比尔主演", "“珀尔·麦基”", True),
+        ("ผู้ดูแลจดทิศทางลมลงในสมุด", "สมุด", True),
+        ("ผู้ดูแลจดทิศทางลมลงในสมุด", "สมอ", False),
+        ("كتبه مُحَمَّد في الدفتر", "محمد", True),
+        (
+            "어부가 부두에서 그물을 고친다",
+            "부두",
+            False,
+        ),  # Korean has spaces; its particles are not guessed
+        ("大约有１７座", "17", True),
+        ("大约有170座", "17", False),
+        ("在1895年", "1895", True),
+        ("美国人", "非洲裔美国人", False),
+        ("Das war GROSSBRITANNIEN.", "Großbritannien", True),
+        ("Es gab 1.388 gleichgeschlechtliche Ehepaare.", "1.388", True),
+        ("Es gab 11.388 Ehepaare.", "1.388", False),
+        ("Gesungen wurde die Nationalhymne.", "Nationalhymne", True),
+        ("Die Nationalhymnen", "Nationalhymne", False),
+        (
+            "Nationalhymne",
+            "die Nationalhymne",
+            False,
+        ),  # only English articles may be missing: bench/knowledge.md
+        ("Er übersetzte die „Bibel“ ins Deutsche.", "die Bibel", True),
+        ("Set pids_limit to 100.", "pids_limit", True),
+        ("Set max_pids_limit to 100.", "pids_limit", False),
+    ],
+)
 def test_a_gold_is_contained_as_whole_words(text: str, gold: str, found: bool):
     assert contained(text, [gold]) is found
 
 
-@pytest.mark.parametrize("source", ["the section “1. Introduction” of “Harbour Nine”", "docs/notes.v2.md", "Fog"])
+@pytest.mark.parametrize(
+    "source", ["the section “1. Introduction” of “Harbour Nine”", "docs/notes.v2.md", "Fog"]
+)
 @pytest.mark.parametrize("thing", ["the speed limit", "a “Dr. Holt’s rule”", "`max_tokens`"])
 @pytest.mark.parametrize("form", [*REFUSAL, *IGNORANCE])
 def test_every_trained_refusal_is_one(form: str, source: str, thing: str):
@@ -147,7 +194,9 @@ def test_every_trained_refusal_is_one(form: str, source: str, thing: str):
     assert refuses(said[0].upper() + said[1:])
 
 
-@pytest.mark.parametrize("text", """
+@pytest.mark.parametrize(
+    "text",
+    """
 I don't know.
 I do not know who lit the lamp.
 I'm not aware of any keeper named Holt.
@@ -190,14 +239,17 @@ Without more context, I cannot say.
 I do not have information about a project by that name.
 The name "Selkie" does not appear in the text.
 It is not possible to determine this from the text.
-""".strip().splitlines())
+""".strip().splitlines(),
+)
 def test_saying_that_one_does_not_know_is_refusing(text: str):
     assert refuses(text)
     assert refuses(text.upper())
     assert refuses(f"\n {text}\nThe ferry leaves at seven.")
 
 
-@pytest.mark.parametrize("text", """
+@pytest.mark.parametrize(
+    "text",
+    """
 No such limit applies before 2020.
 No.
 None
@@ -230,7 +282,8 @@ Answers are not given to strangers.
 It exits with code 2 when the key does not exist.
 The stage fails if the dataset does not exist.
 A KeyError is raised for a key that does not exist.
-""".strip().splitlines())
+""".strip().splitlines(),
+)
 def test_an_answer_in_the_negative_is_none(text: str):
     assert not refuses(text)
 

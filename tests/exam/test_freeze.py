@@ -15,15 +15,42 @@ from phoenix_forge.examples.compare import contained, f1
 from phoenix_forge.teacher import Cache, Passage, Tally, write
 from phoenix_forge.teacher.write import Frozen
 
-NAMES = ["Maren Holt", "Erik Lund", "Ida Berg", "Jonas Vik", "Sofie Dahl", "Anders Moe", "Kari Nes", "Olav Rud"]
+NAMES = [
+    "Maren Holt",
+    "Erik Lund",
+    "Ida Berg",
+    "Jonas Vik",
+    "Sofie Dahl",
+    "Anders Moe",
+    "Kari Nes",
+    "Olav Rud",
+]
 TOWNS = ["Tarvik", "Vea", "Skudnes", "Halden", "Molde", "Narvik", "Farsund", "Mandal"]
-PASSAGES = [Passage(f"pier {i}.md", f"Pier {i}", ("Ferries",),
-                    f"The ferry of {name} leaves from the pier of {town} at dawn. It carries {20 + i} barrels of "
-                    f"oil to the lighthouse each day. The captain was born near {TOWNS[i - 1]} in {1900 + i}.")
-            for i, (name, town) in enumerate(zip(NAMES, TOWNS, strict=True))]
-OTHERS = [Passage("turm.md", "Der Leuchtturm", (), "Die Lampe wird in der Dämmerung vom Wärter Lars Holm angezündet. "
-                  "Die Glocke läutet im Nebel alle 60 Sekunden."),
-          Passage("dengta.md", "灯塔", (), "九号港的灯由守护人马伦·霍尔特在黄昏时点亮。有雾时钟声每60秒响三次。")]
+PASSAGES = [
+    Passage(
+        f"pier {i}.md",
+        f"Pier {i}",
+        ("Ferries",),
+        f"The ferry of {name} leaves from the pier of {town} at dawn. It carries {20 + i} barrels of "
+        f"oil to the lighthouse each day. The captain was born near {TOWNS[i - 1]} in {1900 + i}.",
+    )
+    for i, (name, town) in enumerate(zip(NAMES, TOWNS, strict=True))
+]
+OTHERS = [
+    Passage(
+        "turm.md",
+        "Der Leuchtturm",
+        (),
+        "Die Lampe wird in der Dämmerung vom Wärter Lars Holm angezündet. "
+        "Die Glocke läutet im Nebel alle 60 Sekunden.",
+    ),
+    Passage(
+        "dengta.md",
+        "灯塔",
+        (),
+        "九号港的灯由守护人马伦·霍尔特在黄昏时点亮。有雾时钟声每60秒响三次。",
+    ),
+]
 
 
 @pytest.fixture
@@ -32,9 +59,18 @@ def cache(tmp_path: Path) -> Iterator[Cache]:
         yield opened
 
 
-def exam(passages: Sequence[Passage], reader: Reader, cache: Cache, *, wanted: int = 12, seed: int = 1,
-         tally: Tally | None = None) -> list[Examined]:
-    return freeze(passages, reader.teacher(), cache, 2, Silent(), tally or Tally(), wanted=wanted, seed=seed)
+def exam(
+    passages: Sequence[Passage],
+    reader: Reader,
+    cache: Cache,
+    *,
+    wanted: int = 12,
+    seed: int = 1,
+    tally: Tally | None = None,
+) -> list[Examined]:
+    return freeze(
+        passages, reader.teacher(), cache, 2, Silent(), tally or Tally(), wanted=wanted, seed=seed
+    )
 
 
 @pytest.mark.parametrize("wanted", [0, 1, 5, 12])
@@ -58,7 +94,7 @@ def test_every_question_has_its_answer_in_its_passage_and_its_frozen_words(cache
         assert contained(passage.text, [one.answer])
         assert not contained(one.question, [one.answer])
         assert one.frozen.sentence in passage.text
-        assert one.frozen.sentence[one.frozen.start:one.frozen.end] == one.answer
+        assert one.frozen.sentence[one.frozen.start : one.frozen.end] == one.answer
 
 
 def test_the_same_passages_give_the_same_exam_in_any_order(cache: Cache, tmp_path: Path) -> None:
@@ -82,7 +118,11 @@ def test_a_second_exam_asks_nothing_and_one_that_broke_off_only_the_rest(cache: 
 
 def test_a_question_is_dropped_whose_answer_the_reader_does_not_find(cache: Cache) -> None:
     def lost(seen: Seen) -> str:
-        return asking(seen) if seen.to_write else ("unknown" if any(map(str.isdigit, finding(seen))) else finding(seen))
+        return (
+            asking(seen)
+            if seen.to_write
+            else ("unknown" if any(map(str.isdigit, finding(seen))) else finding(seen))
+        )
 
     found = exam(PASSAGES, Reader(lost), cache, wanted=24)
     assert found
@@ -103,15 +143,18 @@ def test_a_question_is_dropped_that_can_be_answered_without_the_passage(cache: C
     plain = exam(PASSAGES, Reader(name="other"), cache, wanted=999)
     known = [one for one in plain if "oil" in one.answer or "barrels" in one.answer]
     assert known
-    assert {one.question for one in found} == {one.question for one in plain} - {one.question for one in known}
+    assert {one.question for one in found} == {one.question for one in plain} - {
+        one.question for one in known
+    }
 
 
 def asked_for(seen: Seen) -> str:
     return seen.given.removeprefix("What is ").rpartition(" beside ")[0][::-1]
 
 
-def test_distractors_are_three_other_words_of_the_document_that_share_none_with_answer_or_question(cache: Cache
-                                                                                                  ) -> None:
+def test_distractors_are_three_other_words_of_the_document_that_share_none_with_answer_or_question(
+    cache: Cache,
+) -> None:
     found = exam([*PASSAGES, *OTHERS], Reader(), cache, wanted=24)
     assert {one.passage for one in found} & {len(PASSAGES), len(PASSAGES) + 1}
     for one in found:
@@ -119,14 +162,23 @@ def test_distractors_are_three_other_words_of_the_document_that_share_none_with_
         for other in one.distractors:
             assert contained([*PASSAGES, *OTHERS][one.passage].text, [other])
             assert not contained(one.question, [other])
-            assert all(f1(other, [text]) == 0 for text in (one.answer, *one.distractors) if text != other)
+            assert all(
+                f1(other, [text]) == 0 for text in (one.answer, *one.distractors) if text != other
+            )
 
 
 def test_what_the_question_says_is_no_distractor(cache: Cache) -> None:
     def said(seen: Seen) -> str:
-        return f"At dawn: {asking(seen)}" if seen.to_write else finding(seen._replace(given=seen.given[9:]))
+        return (
+            f"At dawn: {asking(seen)}"
+            if seen.to_write
+            else finding(seen._replace(given=seen.given[9:]))
+        )
 
-    plain, naming = exam(PASSAGES, Reader(), cache, wanted=24), exam(PASSAGES, Reader(said, name="b"), cache, wanted=24)
+    plain, naming = (
+        exam(PASSAGES, Reader(), cache, wanted=24),
+        exam(PASSAGES, Reader(said, name="b"), cache, wanted=24),
+    )
     assert len(naming) > 12
     assert any("dawn" in one.distractors for one in plain)
     assert not any("dawn" in one.distractors for one in naming)
@@ -149,7 +201,9 @@ def has_digits(text: str) -> bool:
 def test_an_exam_asks_in_other_words_than_training_does(cache: Cache) -> None:
     examined, taught = Reader(), Reader()
     exam(PASSAGES, examined, cache)
-    list(write(PASSAGES, taught.teacher(), cache, 2, Silent(), Tally(), per_sentence=9, wordings=12))
+    list(
+        write(PASSAGES, taught.teacher(), cache, 2, Silent(), Tally(), per_sentence=9, wordings=12)
+    )
 
     def orders(reader: Reader) -> set[str]:
         return {seen.demonstrated[1]["content"] for seen in reader.seen if seen.to_write}
@@ -162,8 +216,19 @@ def test_what_an_exam_asks_for_is_then_not_taught(cache: Cache) -> None:
     examined = exam(PASSAGES, Reader(), cache, wanted=24)
     frozen = frozenset(one.frozen for one in examined)
     taught = Reader()
-    kept = list(write(PASSAGES, taught.teacher(), cache, 2, Silent(), Tally(), per_sentence=99, wordings=1,
-                      frozen=frozen))
+    kept = list(
+        write(
+            PASSAGES,
+            taught.teacher(),
+            cache,
+            2,
+            Silent(),
+            Tally(),
+            per_sentence=99,
+            wordings=1,
+            frozen=frozen,
+        )
+    )
     by_sentence = {one.sentence: one for one in frozen}
     assert sum(map(len, kept)) > len(frozen) / 2
     for own in kept:
@@ -180,14 +245,17 @@ def test_the_words_that_a_reader_adds_to_an_answer_are_frozen_with_it(cache: Cac
         before = seen.text.partition(finding(seen))[0]
         return f"{before.split()[-1]} {finding(seen)}" if before else finding(seen)
 
-    found, plain = exam(PASSAGES, Reader(fuller), cache, wanted=24), exam(PASSAGES, Reader(name="b"), cache, wanted=24)
+    found, plain = (
+        exam(PASSAGES, Reader(fuller), cache, wanted=24),
+        exam(PASSAGES, Reader(name="b"), cache, wanted=24),
+    )
     answers = {one.question: one.answer for one in plain}
     assert sum(one.answer.endswith(f" {answers[one.question]}") for one in found) > 10
     for one in found:
-        assert one.frozen.sentence[one.frozen.start:one.frozen.end] == one.answer
+        assert one.frozen.sentence[one.frozen.start : one.frozen.end] == one.answer
 
 
 def free(answer: str, taken: Frozen) -> bool:
     """Whether the answer stands in the sentence beside the frozen words."""
-    before, after = taken.sentence[:taken.start], taken.sentence[taken.end:]
+    before, after = taken.sentence[: taken.start], taken.sentence[taken.end :]
     return answer in before or answer in after

@@ -30,7 +30,11 @@ TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=30).filter(str
 CONVERSATIONS = st.builds(
     lambda system, pairs: [
         *([{"role": "system", "content": system}] if system else []),
-        *({"role": role, "content": text} for pair in pairs for role, text in zip(("user", "assistant"), pair)),  # noqa: B905
+        *(
+            {"role": role, "content": text}
+            for pair in pairs
+            for role, text in zip(("user", "assistant"), pair, strict=False)
+        ),
     ],
     st.none() | TEXT,
     st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=3),
@@ -38,7 +42,9 @@ CONVERSATIONS = st.builds(
 
 
 def write(path: Path, *records: dict) -> Path:
-    path.write_bytes(b"".join(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE) for record in records))
+    path.write_bytes(
+        b"".join(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE) for record in records)
+    )
     return path
 
 
@@ -52,7 +58,9 @@ def beside(native, name):
 @given(conversations=st.lists(CONVERSATIONS, min_size=1, max_size=5))
 def test_what_is_exported_reads_back(name, conversations):
     with tempfile.TemporaryDirectory() as folder:
-        native = write(Path(folder) / "d.jsonl", *({**RECORD, "messages": c} for c in conversations))
+        native = write(
+            Path(folder) / "d.jsonl", *({**RECORD, "messages": c} for c in conversations)
+        )
         out = beside(native, name)
         assert export(native, {name: out}) == len(conversations)
         assert list(read(out)) == list(enumerate(conversations, 1))
@@ -64,47 +72,73 @@ def test_an_answer_that_is_not_to_be_learned_stays_marked(tmp_path):
     native = write(tmp_path / "d.jsonl", {**RECORD, "messages": marked})
     out = beside(native, "sharegpt")
     export(native, {"sharegpt": out})
-    (_, messages), = read(out)
+    ((_, messages),) = read(out)
     assert messages == [PAIR[0], PAIR[1] | {"weight": "0"}, *PAIR]
 
 
 @pytest.mark.parametrize("name", ["alpaca", "parquet"])
 def test_a_format_without_a_place_for_that_mark_is_refused(tmp_path, name):
-    native = write(tmp_path / "d.jsonl", {**RECORD, "messages": [PAIR[0], PAIR[1] | {"train": False}, *PAIR]})
+    native = write(
+        tmp_path / "d.jsonl", {**RECORD, "messages": [PAIR[0], PAIR[1] | {"train": False}, *PAIR]}
+    )
     with pytest.raises(UsageError, match=f"weight 0, which {name} cannot say"):
         export(native, {name: beside(native, name)})
 
 
 TOOL = {"type": "function", "function": {"name": "tide", "parameters": {"type": "object"}}}
 CALL = {"type": "function", "function": {"name": "tide", "arguments": {"port": "Büsum"}}}
-CALLED = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "", "tool_calls": [CALL, CALL]},
-          {"role": "tool", "content": "14:10"}, {"role": "assistant", "content": "At 14:10."}]
+CALLED = [
+    {"role": "user", "content": "q"},
+    {"role": "assistant", "content": "", "tool_calls": [CALL, CALL]},
+    {"role": "tool", "content": "14:10"},
+    {"role": "assistant", "content": "At 14:10."},
+]
 
 
 def test_tools_calls_and_thoughts_go_where_llama_factory_reads_them(tmp_path):
     thinking = [PAIR[0], PAIR[1] | {"reasoning_content": "Hm."}]
-    native = write(tmp_path / "d.jsonl", {"messages": CALLED, "tools": [TOOL]}, {"messages": thinking})
+    native = write(
+        tmp_path / "d.jsonl", {"messages": CALLED, "tools": [TOOL]}, {"messages": thinking}
+    )
     out = beside(native, "sharegpt")
     export(native, {"sharegpt": out})
     first, second = map(json.loads, out.read_text().splitlines())
-    assert [turn["from"] for turn in first["conversations"]] == ["human", "function_call", "observation", "gpt"]
+    assert [turn["from"] for turn in first["conversations"]] == [
+        "human",
+        "function_call",
+        "observation",
+        "gpt",
+    ]
     assert json.loads(first["tools"]) == [TOOL["function"]]
     assert second["conversations"][1]["value"] == "<think>\nHm.\n</think>\n\na"
     (_, messages), _ = read(out)
     assert messages == [CALLED[0] | {"tools": [TOOL]}, *CALLED[1:]]
 
 
-@pytest.mark.parametrize(("name", "turn"), [
-    ("alpaca", {}), ("parquet", {}), ("sharegpt", {"content": "I look."}), ("sharegpt", {"thinking": "Hm."})])
+@pytest.mark.parametrize(
+    ("name", "turn"),
+    [
+        ("alpaca", {}),
+        ("parquet", {}),
+        ("sharegpt", {"content": "I look."}),
+        ("sharegpt", {"thinking": "Hm."}),
+    ],
+)
 def test_what_a_format_has_no_place_for_is_refused_with_its_line(tmp_path, name, turn):
-    native = write(tmp_path / "d.jsonl", {"messages": PAIR}, {"messages": [CALLED[0], CALLED[1] | turn, *CALLED[2:]]})
+    native = write(
+        tmp_path / "d.jsonl",
+        {"messages": PAIR},
+        {"messages": [CALLED[0], CALLED[1] | turn, *CALLED[2:]]},
+    )
     with pytest.raises(UsageError, match=rf"d\.jsonl:2: .*which {name} cannot say") as caught:
         export(native, {name: beside(native, name)})
     assert "leave the example out" in caught.value.fix
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_every_format_is_written_in_one_pass_with_the_same_bytes_each_time(tmp_path, name, monkeypatch):
+def test_every_format_is_written_in_one_pass_with_the_same_bytes_each_time(
+    tmp_path, name, monkeypatch
+):
     monkeypatch.setattr(exporting, "ROWS", 2)
     native = write(tmp_path / "d.jsonl", *({**RECORD, "id": str(i)} for i in range(5)))
     first = {other: tmp_path / "one" / other for other in FORMATS}
@@ -114,23 +148,59 @@ def test_every_format_is_written_in_one_pass_with_the_same_bytes_each_time(tmp_p
 
 
 def test_the_shapes(tmp_path):
-    chat = [{"role": "system", "content": "s"}, *PAIR, {"role": "user", "content": "q2"},
-            {"role": "assistant", "content": "a2"}]
+    chat = [
+        {"role": "system", "content": "s"},
+        *PAIR,
+        {"role": "user", "content": "q2"},
+        {"role": "assistant", "content": "a2"},
+    ]
     native = write(tmp_path / "d.jsonl", RECORD, {**RECORD, "messages": chat})
     out = {name: beside(native, name) for name in FORMATS}
     export(native, out)
-    assert [path.name for path in out.values()] == ["d.alpaca.jsonl", "d.sharegpt.jsonl", "d.parquet"]
+    assert [path.name for path in out.values()] == [
+        "d.alpaca.jsonl",
+        "d.sharegpt.jsonl",
+        "d.parquet",
+    ]
     alpaca = [json.loads(line) for line in out["alpaca"].read_text().splitlines()]
     assert alpaca == [
         {"instruction": "q", "input": "", "output": "a", "source": SOURCE},
-        {"instruction": "q2", "input": "", "output": "a2", "system": "s", "history": [["q", "a"]], "source": SOURCE},
+        {
+            "instruction": "q2",
+            "input": "",
+            "output": "a2",
+            "system": "s",
+            "history": [["q", "a"]],
+            "source": SOURCE,
+        },
     ]
     sharegpt = json.loads(out["sharegpt"].read_text().splitlines()[1])
-    assert [turn["from"] for turn in sharegpt["conversations"]] == ["system", "human", "gpt", "human", "gpt"]
+    assert [turn["from"] for turn in sharegpt["conversations"]] == [
+        "system",
+        "human",
+        "gpt",
+        "human",
+        "gpt",
+    ]
     table = pq.read_table(out["parquet"])
-    assert table.column_names == ["messages", "kind", "id", "path", "span_start", "span_end", "sha256"]
-    assert table.to_pylist()[0] == {"messages": PAIR, "kind": "text", "id": "f" * 16, "path": SOURCE["path"],
-                                    "span_start": 3, "span_end": 90, "sha256": SOURCE["sha256"]}
+    assert table.column_names == [
+        "messages",
+        "kind",
+        "id",
+        "path",
+        "span_start",
+        "span_end",
+        "sha256",
+    ]
+    assert table.to_pylist()[0] == {
+        "messages": PAIR,
+        "kind": "text",
+        "id": "f" * 16,
+        "path": SOURCE["path"],
+        "span_start": 3,
+        "span_end": 90,
+        "sha256": SOURCE["sha256"],
+    }
 
 
 def test_row_groups_bound_what_is_held(tmp_path, monkeypatch):
@@ -153,8 +223,14 @@ def test_what_cannot_be_trained_is_not_exported(tmp_path):
 
 OTHERS = {
     "messages": {"messages": PAIR},
-    "messages with more fields": {"messages": [{**turn, "name": None} for turn in PAIR], "source": "web"},
-    "sharegpt": {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}], "system": None},
+    "messages with more fields": {
+        "messages": [{**turn, "name": None} for turn in PAIR],
+        "source": "web",
+    },
+    "sharegpt": {
+        "conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}],
+        "system": None,
+    },
     "alpaca": {"instruction": "q", "input": "", "output": "a", "system": None},
     "prompt-completion": {"prompt": "q", "completion": "a"},
 }
@@ -207,7 +283,7 @@ def test_a_damaged_parquet_file_reads_up_to_the_damage(tmp_path, monkeypatch):
     out = tmp_path / "d.parquet"
     export(native, {"parquet": out})
     data = bytearray(out.read_bytes())
-    data[len(data) // 2 - 300: len(data) // 2 + 300] = b"\xff" * 600
+    data[len(data) // 2 - 300 : len(data) // 2 + 300] = b"\xff" * 600
     out.write_bytes(data)
     found = list(lines(out))
     assert found[-1].json is False

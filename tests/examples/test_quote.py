@@ -16,14 +16,17 @@ def test_what_is_quoted_comes_back(sentence: str, answer: str) -> None:
     assert split(quoted(sentence, answer)) == Said(sentence, answer)
 
 
-@pytest.mark.parametrize(("said", "found"), [
-    ("64", Said("", "64")),
-    ("  64\n\n> no quotation behind it", Said("", "64\n\n> no quotation behind it")),
-    ("> The default rank is 64.", Said("The default rank is 64.", "")),
-    ("> Two lines\n> of one.\n64", Said("Two lines of one.", "64")),
-    (">\n\n64", Said("", "64")),
-    ("> 维也纳是首都。\n\n维也纳\n是的", Said("维也纳是首都。", "维也纳\n是的")),
-    ("", Said("", "")),
-])
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        ("64", Said("", "64")),
+        ("  64\n\n> no quotation behind it", Said("", "64\n\n> no quotation behind it")),
+        ("> The default rank is 64.", Said("The default rank is 64.", "")),
+        ("> Two lines\n> of one.\n64", Said("Two lines of one.", "64")),
+        (">\n\n64", Said("", "64")),
+        ("> 维也纳是首都。\n\n维也纳\n是的", Said("维也纳是首都。", "维也纳\n是的")),
+        ("", Said("", "")),
+    ],
+)
 def test_an_answer_begins_behind_the_lines_that_are_quoted(said: str, found: Said) -> None:
     assert split(said) == found

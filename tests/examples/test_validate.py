@@ -25,7 +25,11 @@ PAIR = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
 
 
 def write(path, *rows):
-    path.write_bytes(b"".join((row if isinstance(row, bytes) else json.dumps(row).encode()) + b"\n" for row in rows))
+    path.write_bytes(
+        b"".join(
+            (row if isinstance(row, bytes) else json.dumps(row).encode()) + b"\n" for row in rows
+        )
+    )
     return path
 
 
@@ -42,13 +46,26 @@ def test_formats(record):
     assert conversation(record) == PAIR
 
 
-@pytest.mark.parametrize("record", [
-    {"messages": PAIR, "conversations": None, "instruction": None, "output": None},
-    {"messages": None, "instruction": "q", "input": None, "output": "a", "system": None, "history": None},
-    {"messages": None, "prompt": "q", "completion": "a"}])
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"messages": PAIR, "conversations": None, "instruction": None, "output": None},
+        {
+            "messages": None,
+            "instruction": "q",
+            "input": None,
+            "output": "a",
+            "system": None,
+            "history": None,
+        },
+        {"messages": None, "prompt": "q", "completion": "a"},
+    ],
+)
 def test_a_null_is_a_key_that_is_not_there(record, tmp_path):
     assert conversation(record) == PAIR
-    assert validate(write(tmp_path / "d.jsonl", record), encoder=None, max_length=None)["errors"] == 0
+    assert (
+        validate(write(tmp_path / "d.jsonl", record), encoder=None, max_length=None)["errors"] == 0
+    )
     assert list(read(write(tmp_path / "d.json", json.dumps([record]).encode()))) == [(1, PAIR)]
 
 
@@ -62,7 +79,10 @@ def test_an_array_is_read_whatever_its_name(tmp_path, indent):
 
 
 def test_alpaca_with_input():
-    assert conversation({"instruction": "do", "input": "this", "output": "a"})[0]["content"] == "do\n\nthis"
+    assert (
+        conversation({"instruction": "do", "input": "this", "output": "a"})[0]["content"]
+        == "do\n\nthis"
+    )
 
 
 @pytest.mark.parametrize(
@@ -76,23 +96,57 @@ def test_alpaca_with_input():
         ({"messages": [{"role": "robot", "content": "x"}]}, "schema", "unknown role 'robot'"),
         ({"messages": [{"role": "user"}]}, "schema", "has no role and content"),
         ({"instruction": "x", "output": 3}, "schema", "output is int"),
-        ({"messages": [{"role": "user", "content": " "}, PAIR[1]]}, "turns", "turn 1 (user) is empty"),
+        (
+            {"messages": [{"role": "user", "content": " "}, PAIR[1]]},
+            "turns",
+            "turn 1 (user) is empty",
+        ),
         ({"messages": PAIR[:1]}, "turns", "no assistant turn"),
         ({"messages": [PAIR[1], PAIR[0]]}, "turns", "do not alternate"),
         ({"messages": [PAIR[0], PAIR[1] | {"weight": 0}]}, "turns", "no assistant turn"),
-        ({"messages": [PAIR[0], PAIR[1] | {"weight": 0.5}]}, "schema", "messages[1]: weight is 0.5"),
-        ({"messages": [PAIR[0], PAIR[1] | {"train": False}, *OTHER]}, "weight", "turn 2 is not learned"),
+        (
+            {"messages": [PAIR[0], PAIR[1] | {"weight": 0.5}]},
+            "schema",
+            "messages[1]: weight is 0.5",
+        ),
+        (
+            {"messages": [PAIR[0], PAIR[1] | {"train": False}, *OTHER]},
+            "weight",
+            "turn 2 is not learned",
+        ),
         ({"messages": [*PAIR, PAIR[0]]}, "turns", "the last turn is the user's"),
         ({"messages": PAIR}, "duplicate", "the same conversation as line 1"),
-        ({"messages": [PAIR[0], {**PAIR[1], "content": "b"}]}, "conflict", "the same question as line 1, with another"),
-        ({"messages": OTHER, "kind": "text"}, "provenance", "1 of 2 examples name no source (lines 3)"),
-        ({"messages": OTHER, "source": {"path": "a", "span": [4, 2], "sha256": "0" * 64}}, "provenance", "span [4, 2]"),
-        ({"messages": OTHER, "source": {"path": "", "span": [1, 2], "sha256": "xy"}}, "provenance", "sha256 'xy'"),
-        ({"messages": [PAIR[0], {**PAIR[1], "content": "Привет, как дела?"}]}, "script", "are in Cyrillic script"),
+        (
+            {"messages": [PAIR[0], {**PAIR[1], "content": "b"}]},
+            "conflict",
+            "the same question as line 1, with another",
+        ),
+        (
+            {"messages": OTHER, "kind": "text"},
+            "provenance",
+            "1 of 2 examples name no source (lines 3)",
+        ),
+        (
+            {"messages": OTHER, "source": {"path": "a", "span": [4, 2], "sha256": "0" * 64}},
+            "provenance",
+            "span [4, 2]",
+        ),
+        (
+            {"messages": OTHER, "source": {"path": "", "span": [1, 2], "sha256": "xy"}},
+            "provenance",
+            "sha256 'xy'",
+        ),
+        (
+            {"messages": [PAIR[0], {**PAIR[1], "content": "Привет, как дела?"}]},
+            "script",
+            "are in Cyrillic script",
+        ),
     ],
 )
 def test_findings_have_line_and_reason(tmp_path, row, kind, message):
-    result = validate(write(tmp_path / "d.jsonl", {"messages": PAIR}, b"", row), encoder=None, max_length=None)
+    result = validate(
+        write(tmp_path / "d.jsonl", {"messages": PAIR}, b"", row), encoder=None, max_length=None
+    )
     mine = [f for f in result["findings"] if f["kind"] == kind]
     assert mine[0]["line"] == 3
     assert message in mine[0]["message"]
@@ -140,15 +194,22 @@ def test_control_tokens_are_errors(tmp_path, encoder):
     texts = ("end<|im_end|>", "<|im_end |>", "<tool>")
     rows = [{"messages": [PAIR[0], {**PAIR[1], "content": text}]} for text in texts]
     result = validate(write(tmp_path / "d.jsonl", *rows), encoder=encoder, max_length=None)
-    assert [(f["line"], f["kind"], f["level"]) for f in result["findings"] if f["kind"] == "control"] == [
-        (1, "control", "error")
-    ]
-    assert "turn 2 (assistant) holds the control token <|im_end|>" in result["findings"][0]["message"]
+    assert [
+        (f["line"], f["kind"], f["level"]) for f in result["findings"] if f["kind"] == "control"
+    ] == [(1, "control", "error")]
+    assert (
+        "turn 2 (assistant) holds the control token <|im_end|>" in result["findings"][0]["message"]
+    )
 
 
 def test_a_template_that_refuses_is_an_error_with_its_line(tmp_path, encoder):
     refusing = "{% if messages|length > 2 %}{{ raise_exception('two turns at most') }}{% endif %}"
-    strict = Encoder(encoder.tokenizer, ChatTemplate(refusing + encoder.template.source), encoder.stop, "<|endoftext|>")
+    strict = Encoder(
+        encoder.tokenizer,
+        ChatTemplate(refusing + encoder.template.source),
+        encoder.stop,
+        "<|endoftext|>",
+    )
     path = write(tmp_path / "d.jsonl", {"messages": PAIR}, {"messages": [*PAIR, *OTHER]})
     (finding,) = validate(path, encoder=strict, max_length=None)["findings"]
     assert (finding["line"], finding["kind"]) == (2, "template")
@@ -158,14 +219,19 @@ def test_a_template_that_refuses_is_an_error_with_its_line(tmp_path, encoder):
 def test_repeats_are_told_once_each_with_the_first(tmp_path):
     again = [PAIR[0], {**PAIR[1], "content": "b"}]
     rows = [{"messages": m} for m in (PAIR, OTHER, again, PAIR, OTHER, again)]
-    findings = validate(write(tmp_path / "d.jsonl", *rows), encoder=None, max_length=None)["findings"]
+    findings = validate(write(tmp_path / "d.jsonl", *rows), encoder=None, max_length=None)[
+        "findings"
+    ]
     assert [(f["line"], f["kind"], f["message"].split(",")[0].split()[-1]) for f in findings] == [
         (3, "conflict", "1"), (4, "duplicate", "1"), (5, "duplicate", "2"), (6, "duplicate", "3")
     ]  # fmt: skip
 
 
 def test_kinds_languages_and_histogram(tmp_path, encoder):
-    german = [{"role": "user", "content": "Was ist das?"}, {"role": "assistant", "content": "Das ist nicht der Hund."}]
+    german = [
+        {"role": "user", "content": "Was ist das?"},
+        {"role": "assistant", "content": "Das ist nicht der Hund."},
+    ]
     rows = [{"messages": PAIR, "kind": "text", "source": None}, {"messages": german, "kind": "a"}]
     result = validate(write(tmp_path / "d.jsonl", *rows), encoder=encoder, max_length=None)
     assert result["kinds"] == {"a": 1, "text": 1}
@@ -224,11 +290,17 @@ def test_bars_are_to_scale_and_never_nothing():
 
 
 def test_the_text_of_a_result(tmp_path, encoder):
-    rows = [{"messages": [PAIR[0], {**PAIR[1], "content": "x" * i or " "}], "kind": "text"} for i in range(30)]
+    rows = [
+        {"messages": [PAIR[0], {**PAIR[1], "content": "x" * i or " "}], "kind": "text"}
+        for i in range(30)
+    ]
     result = validate(write(tmp_path / "d.jsonl", *rows), encoder=encoder, max_length=None)
     lines = lines_of(result)
     assert lines[0] == "line 1: error: turn 2 (assistant) is empty"
-    assert lines[20] == "… 30 in all: conflict 28, provenance 1, turns 1 (--json lists the first 200 of each)"
+    assert (
+        lines[20]
+        == "… 30 in all: conflict 28, provenance 1, turns 1 (--json lists the first 200 of each)"
+    )
     assert "kinds: text 29" in lines
     assert lines[-1].startswith("❌ 1 errors, 29 warnings in 30 lines, 30 of them valid JSON.")
     good = validate(write(tmp_path / "g.jsonl", {"messages": PAIR}), encoder=None, max_length=None)
@@ -244,7 +316,14 @@ TEMPLATES = {
     "writes a content twice": ("<|im_start|>{{", "{{ m['content'] }}<|im_start|>{{"),
 }
 CONTENT = st.text(st.sampled_from("ab e\n<|>é 東"), min_size=1, max_size=12) | st.sampled_from(
-    ["<|im_end|>", "a<|im_start|>b", "x</think> y", " padded ", "\x020\x03", "What is the default rank? It is 64."]
+    [
+        "<|im_end|>",
+        "a<|im_start|>b",
+        "x</think> y",
+        " padded ",
+        "\x020\x03",
+        "What is the default rank? It is 64.",
+    ]
 )
 
 
@@ -271,9 +350,15 @@ def test_the_tally_counts_as_the_encoder_does(encoder, change, contents):
 
 
 def test_a_tokenizer_that_does_not_cut_at_control_tokens_is_found_out(encoder, monkeypatch):
-    special = type("Wrong", (), {"split": lambda self, text: text.split("i"), "search": lambda self, text: None})()
+    special = type(
+        "Wrong",
+        (),
+        {"split": lambda self, text: text.split("i"), "search": lambda self, text: None},
+    )()
     monkeypatch.setattr(tokens, "control_tokens", lambda encoder: special)
-    conversations = [[{"role": "user", "content": "this is it"}, {"role": "assistant", "content": "it is this"}]]
+    conversations = [
+        [{"role": "user", "content": "this is it"}, {"role": "assistant", "content": "it is this"}]
+    ]
     encoded = encoder.conversation(conversations[0])
     for _ in range(2):
         tally = Tally(encoder)
@@ -285,34 +370,89 @@ def test_counts_are_forgotten_when_they_are_too_many(encoder, monkeypatch):
     monkeypatch.setattr(tokens, "REMEMBERED", 3)
     tally = Tally(encoder)
     for i in range(20):
-        messages = [{"role": "user", "content": "q"}, {"role": "assistant", "content": f"answer {i}"}]
+        messages = [
+            {"role": "user", "content": "q"},
+            {"role": "assistant", "content": f"answer {i}"},
+        ]
         assert tally.counts([messages, messages]) == [tally._alone(messages)] * 2
         assert len(tally._known) <= 4
 
 
-TOOL = {"type": "function", "function": {"name": "tide", "parameters": {"type": "object", "properties": {}}}}
+TOOL = {
+    "type": "function",
+    "function": {"name": "tide", "parameters": {"type": "object", "properties": {}}},
+}
 CALL = {"type": "function", "function": {"name": "tide", "arguments": {"port": "Büsum"}}}
-CALLED = [{"role": "user", "content": "q", "tools": [TOOL]}, {"role": "assistant", "content": "", "tool_calls": [CALL]},
-          {"role": "tool", "content": '{"high": "14:10"}'}, {"role": "assistant", "content": "At 14:10."}]
+CALLED = [
+    {"role": "user", "content": "q", "tools": [TOOL]},
+    {"role": "assistant", "content": "", "tool_calls": [CALL]},
+    {"role": "tool", "content": '{"high": "14:10"}'},
+    {"role": "assistant", "content": "At 14:10."},
+]
 WRITTEN = '{"name": "tide", "arguments": {"port": "Büsum"}}'
 END = [{"from": "observation", "value": '{"high": "14:10"}'}, {"from": "gpt", "value": "At 14:10."}]
 BARE = [TOOL["function"]]
 
 
-@pytest.mark.parametrize("record", [
-    {"tools": [TOOL], "messages": [{"role": "user", "content": [{"type": "text", "text": "q"}]}, {
-        "role": "assistant", "content": None, "tool_calls": [
-            CALL | {"function": {"name": "tide", "arguments": '{"port": "Büsum"}'}}]}, *CALLED[2:]]},
-    {"tools": json.dumps([TOOL]), "messages": [PAIR[0], {"role": "assistant", "tool_calls": [CALL["function"]]},
-                                               {"role": "tool", "content": {"high": "14:10"}}, CALLED[3]]},
-    {"functions": BARE, "messages": [PAIR[0], {"role": "assistant", "content": None, "function_call": {
-        "name": "tide", "arguments": '{"port": "Büsum"}'}}, CALLED[2] | {"role": "function"}, CALLED[3]]},
-    {"tools": json.dumps(BARE), "conversations": [
-        {"from": "human", "value": "q"}, {"from": "function_call", "value": WRITTEN}, *END]},
-    {"tools": BARE, "conversations": [
-        {"from": "human", "value": "q"}, {"from": "function_call", "value": f"[{WRITTEN}]"},
-        END[0] | {"from": "tool"}, END[1]]},
-], ids=["openai", "json texts", "openai's older", "sharegpt", "sharegpt, lists"])
+@pytest.mark.parametrize(
+    "record",
+    [
+        {
+            "tools": [TOOL],
+            "messages": [
+                {"role": "user", "content": [{"type": "text", "text": "q"}]},
+                {
+                    "role": "assistant",
+                    "content": None,
+                    "tool_calls": [
+                        CALL | {"function": {"name": "tide", "arguments": '{"port": "Büsum"}'}}
+                    ],
+                },
+                *CALLED[2:],
+            ],
+        },
+        {
+            "tools": json.dumps([TOOL]),
+            "messages": [
+                PAIR[0],
+                {"role": "assistant", "tool_calls": [CALL["function"]]},
+                {"role": "tool", "content": {"high": "14:10"}},
+                CALLED[3],
+            ],
+        },
+        {
+            "functions": BARE,
+            "messages": [
+                PAIR[0],
+                {
+                    "role": "assistant",
+                    "content": None,
+                    "function_call": {"name": "tide", "arguments": '{"port": "Büsum"}'},
+                },
+                CALLED[2] | {"role": "function"},
+                CALLED[3],
+            ],
+        },
+        {
+            "tools": json.dumps(BARE),
+            "conversations": [
+                {"from": "human", "value": "q"},
+                {"from": "function_call", "value": WRITTEN},
+                *END,
+            ],
+        },
+        {
+            "tools": BARE,
+            "conversations": [
+                {"from": "human", "value": "q"},
+                {"from": "function_call", "value": f"[{WRITTEN}]"},
+                END[0] | {"from": "tool"},
+                END[1],
+            ],
+        },
+    ],
+    ids=["openai", "json texts", "openai's older", "sharegpt", "sharegpt, lists"],
+)
 def test_tools_in_every_shape_are_one_conversation(record):
     found = conversation(record)
     assert found == CALLED
@@ -320,40 +460,109 @@ def test_tools_in_every_shape_are_one_conversation(record):
 
 
 def test_a_system_prompt_beside_the_turns():
-    assert conversation({"system": "s", "messages": PAIR}) == [{"role": "system", "content": "s"}, *PAIR]
+    assert conversation({"system": "s", "messages": PAIR}) == [
+        {"role": "system", "content": "s"},
+        *PAIR,
+    ]
 
 
 def test_alpaca_with_tools_calls_and_thoughts():
     record = {"instruction": "q", "output": "", "tools": json.dumps(BARE), "function_call": WRITTEN}
     assert conversation(record) == CALLED[:2]
     assert conversation({"instruction": "q", "output": "a", "thinking": " Hm. "}) == [
-        PAIR[0], PAIR[1] | {"reasoning_content": "Hm."}]
+        PAIR[0],
+        PAIR[1] | {"reasoning_content": "Hm."},
+    ]
 
 
-@pytest.mark.parametrize(("record", "kind", "message"), [
-    ({"messages": [PAIR[0], {"role": "assistant", "tool_calls": [{"function": {"arguments": {}}}]}]}, "schema",
-     "messages[1]: call 1 has no name"),
-    ({"messages": [PAIR[0], {"role": "assistant", "tool_calls": [
-        {"function": {"name": "f", "arguments": "{port"}}]}]}, "schema", "arguments is not valid JSON"),
-    ({"messages": [PAIR[0], {"role": "assistant", "tool_calls": [{"name": "f", "arguments": [1]}]}]}, "schema",
-     "arguments is list, not an object"),
-    ({"messages": [PAIR[0] | {"tool_calls": [CALL]}, PAIR[1]]}, "schema", "tool_calls of 'user'; only an assistant"),
-    ({"messages": PAIR, "tools": "tide"}, "schema", "tools is not valid JSON"),
-    ({"messages": PAIR, "tools": [{"type": "function"}]}, "schema", "tools[0] has no name"),
-    ({"messages": PAIR, "tools": [{"name": "f", "x": json.loads("[" * 300 + "]" * 300)}]}, "schema", "nested more"),
-    ({"messages": PAIR, "documents": ["text"]}, "schema", "documents is not a list of objects"),
-    ({"messages": PAIR, "images": ["a.png"]}, "schema", "images is not read: only text"),
-    ({"messages": PAIR, "chat_template_kwargs": {"enable_thinking": False}}, "schema", "is not read"),
-    ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}, PAIR[1]]}, "schema",
-     "content[0] is of type 'image_url'"),
-    ({"messages": [PAIR[0], CALLED[2], PAIR[1]]}, "turns", "a tool's result where it called: user, tool, assistant"),
-    ({"messages": CALLED[:3]}, "turns", "the last turn is the tool's"),
-    ({"conversations": [{"from": "human", "value": "q"}, {"from": "function_call", "value": "tide(x)"}]}, "schema",
-     "conversations[1]: the call is not valid JSON"),
-])
+@pytest.mark.parametrize(
+    ("record", "kind", "message"),
+    [
+        (
+            {
+                "messages": [
+                    PAIR[0],
+                    {"role": "assistant", "tool_calls": [{"function": {"arguments": {}}}]},
+                ]
+            },
+            "schema",
+            "messages[1]: call 1 has no name",
+        ),
+        (
+            {
+                "messages": [
+                    PAIR[0],
+                    {
+                        "role": "assistant",
+                        "tool_calls": [{"function": {"name": "f", "arguments": "{port"}}],
+                    },
+                ]
+            },
+            "schema",
+            "arguments is not valid JSON",
+        ),
+        (
+            {
+                "messages": [
+                    PAIR[0],
+                    {"role": "assistant", "tool_calls": [{"name": "f", "arguments": [1]}]},
+                ]
+            },
+            "schema",
+            "arguments is list, not an object",
+        ),
+        (
+            {"messages": [PAIR[0] | {"tool_calls": [CALL]}, PAIR[1]]},
+            "schema",
+            "tool_calls of 'user'; only an assistant",
+        ),
+        ({"messages": PAIR, "tools": "tide"}, "schema", "tools is not valid JSON"),
+        ({"messages": PAIR, "tools": [{"type": "function"}]}, "schema", "tools[0] has no name"),
+        (
+            {"messages": PAIR, "tools": [{"name": "f", "x": json.loads("[" * 300 + "]" * 300)}]},
+            "schema",
+            "nested more",
+        ),
+        ({"messages": PAIR, "documents": ["text"]}, "schema", "documents is not a list of objects"),
+        ({"messages": PAIR, "images": ["a.png"]}, "schema", "images is not read: only text"),
+        (
+            {"messages": PAIR, "chat_template_kwargs": {"enable_thinking": False}},
+            "schema",
+            "is not read",
+        ),
+        (
+            {
+                "messages": [
+                    {"role": "user", "content": [{"type": "image_url", "image_url": {}}]},
+                    PAIR[1],
+                ]
+            },
+            "schema",
+            "content[0] is of type 'image_url'",
+        ),
+        (
+            {"messages": [PAIR[0], CALLED[2], PAIR[1]]},
+            "turns",
+            "a tool's result where it called: user, tool, assistant",
+        ),
+        ({"messages": CALLED[:3]}, "turns", "the last turn is the tool's"),
+        (
+            {
+                "conversations": [
+                    {"from": "human", "value": "q"},
+                    {"from": "function_call", "value": "tide(x)"},
+                ]
+            },
+            "schema",
+            "conversations[1]: the call is not valid JSON",
+        ),
+    ],
+)
 def test_what_is_wrong_with_tools_has_its_line(tmp_path, record, kind, message):
-    result = validate(write(tmp_path / "d.jsonl", {"messages": OTHER}, record), encoder=None, max_length=None)
-    found, = [finding for finding in result["findings"] if finding["level"] == "error"]
+    result = validate(
+        write(tmp_path / "d.jsonl", {"messages": OTHER}, record), encoder=None, max_length=None
+    )
+    (found,) = [finding for finding in result["findings"] if finding["level"] == "error"]
     assert (found["line"], found["kind"]) == (2, kind)
     assert message in found["message"]
 
@@ -361,32 +570,54 @@ def test_what_is_wrong_with_tools_has_its_line(tmp_path, record, kind, message):
 def test_the_page_about_data_names_all_that_is_read():
     page = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
     keys = {key for _, needed, _ in formats.FORMATS for key in needed}
-    for name in (*keys, *formats.SHAREGPT_ROLES, *formats.ROLES, *formats.WEIGHTS, *formats.THOUGHTS, *formats.TOOLS,
-                 *formats.KEPT, *formats.UNREAD):
+    for name in (
+        *keys,
+        *formats.SHAREGPT_ROLES,
+        *formats.ROLES,
+        *formats.WEIGHTS,
+        *formats.THOUGHTS,
+        *formats.TOOLS,
+        *formats.KEPT,
+        *formats.UNREAD,
+    ):
         assert f"`{name}`" in page, name
 
 
 def test_parquet_columns_of_nulls_are_keys_that_are_not_there(tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq
+
     path, plain = tmp_path / "d.parquet", {"messages": PAIR, "tools": None}
-    rows = [{"messages": [CALLED[0] | {"tools": None}, *CALLED[1:]], "tools": json.dumps([TOOL])}, plain]
+    rows = [
+        {"messages": [CALLED[0] | {"tools": None}, *CALLED[1:]], "tools": json.dumps([TOOL])},
+        plain,
+    ]
     pq.write_table(pa.Table.from_pylist(rows), path)
     assert [messages for _, messages in read(path)] == [CALLED, PAIR]
 
 
 def test_tools_that_a_base_leaves_out_are_an_error_with_its_line(tmp_path, encoder):
-    path = write(tmp_path / "d.jsonl", {"messages": PAIR}, {"tools": [TOOL], "messages": [
-        PAIR[0], CALLED[1], *CALLED[2:]]}, {"messages": [PAIR[0], PAIR[1] | {"thinking": "Hm."}]})
+    path = write(
+        tmp_path / "d.jsonl",
+        {"messages": PAIR},
+        {"tools": [TOOL], "messages": [PAIR[0], CALLED[1], *CALLED[2:]]},
+        {"messages": [PAIR[0], PAIR[1] | {"thinking": "Hm."}]},
+    )
     result = validate(path, encoder=encoder, max_length=None)
-    said = {finding["line"]: finding["message"] for finding in result["findings"] if finding["kind"] == "template"}
+    said = {
+        finding["line"]: finding["message"]
+        for finding in result["findings"]
+        if finding["kind"] == "template"
+    }
     assert "leaves out tool calls" in said[2]
     assert "leaves out an answer's thoughts" in said[3]
 
 
 def test_training_refuses_it_with_its_line(tmp_path, encoder):
     path = write(tmp_path / "d.jsonl", {"messages": PAIR}, {"tools": [TOOL], "messages": PAIR})
-    with pytest.raises(UsageError, match=r"d\.jsonl:2: the chat template.* leaves out `tools`") as caught:
+    with pytest.raises(
+        UsageError, match=r"d\.jsonl:2: the chat template.* leaves out `tools`"
+    ) as caught:
         encode(path, encoder, 512)
     assert "model.base" in caught.value.fix
 
@@ -395,8 +626,14 @@ def test_the_tally_knows_what_is_learned_in_each_example(encoder):
     weighed = [PAIR[0], PAIR[1] | {"weight": "0"}, *OTHER]
     many = [[*PAIR, *OTHER]] * 300 + [weighed] + [[*PAIR, *OTHER]]  # more than it counts both ways
     tally = Tally(encoder)
-    assert [count.trained for count in tally.counts(many)] == [sum(encoder.conversation(m).trained) for m in many]
-    assert tally.trained([weighed]) == [sum(encoder.conversation(weighed).trained)] != tally.trained(many[:1])
+    assert [count.trained for count in tally.counts(many)] == [
+        sum(encoder.conversation(m).trained) for m in many
+    ]
+    assert (
+        tally.trained([weighed])
+        == [sum(encoder.conversation(weighed).trained)]
+        != tally.trained(many[:1])
+    )
 
 
 def test_thoughts_that_a_template_takes_out_of_earlier_turns_are_told_once(tmp_path, encoder):
@@ -404,10 +641,15 @@ def test_thoughts_that_a_template_takes_out_of_earlier_turns_are_told_once(tmp_p
     thinking.template = ChatTemplate(
         "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.reasoning_content and loop.last %}<think>"
         "{{ m.reasoning_content }}</think>{% endif %}{{ m.content }}<|im_end|>\n{% endfor %}"
-        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
     answers = [PAIR[1] | {"reasoning_content": text} for text in ("I see.", "I see again.")]
-    rows = [{"messages": [PAIR[0], answers[0], OTHER[0], answers[1]]}] * 2 + [{"messages": [PAIR[0], answers[0]]}]
+    rows = [{"messages": [PAIR[0], answers[0], OTHER[0], answers[1]]}] * 2 + [
+        {"messages": [PAIR[0], answers[0]]}
+    ]
     result = validate(write(tmp_path / "d.jsonl", *rows), encoder=thinking, max_length=None)
-    said, = [finding["message"] for finding in result["findings"] if finding["kind"] == "thoughts"]
+    (said,) = [
+        finding["message"] for finding in result["findings"] if finding["kind"] == "thoughts"
+    ]
     assert "2 of 3 examples" in said
     assert result["errors"] == 0

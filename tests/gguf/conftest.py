@@ -7,8 +7,11 @@ import pytest
 
 from phoenix_forge.weights.tiny import build_tiny
 
-_TEXTS = ["The forge turns documents into a model. It merges, quantises and writes.\n" * 20,
-          "def merge(base, adapter):\n    return base + adapter\n" * 20, "Größe, naïve, 東京, 🚀 and 12345.\n" * 20]
+_TEXTS = [
+    "The forge turns documents into a model. It merges, quantises and writes.\n" * 20,
+    "def merge(base, adapter):\n    return base + adapter\n" * 20,
+    "Größe, naïve, 東京, 🚀 and 12345.\n" * 20,
+]
 
 
 @pytest.fixture(scope="session")
@@ -29,8 +32,12 @@ def tiny(tmp_path_factory: pytest.TempPathFactory, make_tiny: Callable[..., Path
 
 @pytest.fixture(scope="session")
 def real_gguf() -> Path:
-    path = Path(os.environ.get("FORGE_TEST_MODEL",
-                               Path.home() / ".cache/forge/test-models/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"))
+    path = Path(
+        os.environ.get(
+            "FORGE_TEST_MODEL",
+            Path.home() / ".cache/forge/test-models/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+        )
+    )
     if not path.exists():
         pytest.skip(f"the real model is not at {path}")
     return path

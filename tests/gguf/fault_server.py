@@ -32,8 +32,11 @@ def child(request: dict, out: int) -> None:
     os.chdir(request["cwd"])
     if request["limit"] is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (request["limit"], request["limit"]))
-    with contextlib.redirect_stdout(io.StringIO()), open(out, "w", encoding="utf-8") as said, \
-            contextlib.redirect_stderr(said):
+    with (
+        contextlib.redirect_stdout(io.StringIO()),
+        open(out, "w", encoding="utf-8") as said,
+        contextlib.redirect_stderr(said),
+    ):
         code = guarded(lambda: invoke(request["arguments"]))
         said.flush()
     os._exit(code)
@@ -62,8 +65,11 @@ def serve(request: dict) -> dict:
             wait = None
     _, status = os.waitpid(pid, 0)
     os.close(reading)
-    return {"code": os.waitstatus_to_exitcode(status), "stderr": said.decode(errors="replace"),
-            "seconds": time.monotonic() - started}
+    return {
+        "code": os.waitstatus_to_exitcode(status),
+        "stderr": said.decode(errors="replace"),
+        "seconds": time.monotonic() - started,
+    }
 
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

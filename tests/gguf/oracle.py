@@ -18,8 +18,10 @@ import pytest
 from phoenix_forge.catalog.quants import QUANTS
 
 FOLDER = Path(os.environ.get("FORGE_ORACLES", Path.home() / ".cache/forge/oracles"))
-needs_oracle = pytest.mark.skipif(not (FOLDER / "complete").exists(),
-                                  reason=f"llama.cpp's converter and quantiser are not in {FOLDER}")
+needs_oracle = pytest.mark.skipif(
+    not (FOLDER / "complete").exists(),
+    reason=f"llama.cpp's converter and quantiser are not in {FOLDER}",
+)
 
 # The converter names a pre-tokenizer by a hash over known vocabularies; a test's vocabulary is not among them.
 _CONVERT = """
@@ -33,15 +35,41 @@ main.main()
 
 def convert(folder: Path, out: Path, outtype: str, name: str, pre: str = "qwen2") -> None:
     code = FOLDER / "convert"
-    environment = os.environ | {"PYTHONPATH": f"{code / 'gguf-py'}:{code}", "OMP_NUM_THREADS": "1",
-                                "PRE_TOKENIZER": pre}
-    _run([sys.executable, "-c", _CONVERT, str(folder), "--outfile", str(out), "--outtype", outtype,
-          "--model-name", name], environment)
+    environment = os.environ | {
+        "PYTHONPATH": f"{code / 'gguf-py'}:{code}",
+        "OMP_NUM_THREADS": "1",
+        "PRE_TOKENIZER": pre,
+    }
+    _run(
+        [
+            sys.executable,
+            "-c",
+            _CONVERT,
+            str(folder),
+            "--outfile",
+            str(out),
+            "--outtype",
+            outtype,
+            "--model-name",
+            name,
+        ],
+        environment,
+    )
 
 
 def quantise(source: Path, out: Path, ftype: int, matrix: Path | None = None) -> None:
     """`matrix` is an importance matrix in llama.cpp's format, used and recorded as llama-quantize does."""
-    _run([sys.executable, __file__, str(source), str(out), str(ftype), *([str(matrix)] if matrix else [])], None)
+    _run(
+        [
+            sys.executable,
+            __file__,
+            str(source),
+            str(out),
+            str(ftype),
+            *([str(matrix)] if matrix else []),
+        ],
+        None,
+    )
 
 
 def different(folder: Path, types: Iterable[str]) -> list[str]:
@@ -63,7 +91,11 @@ def _run(command: list[str], environment: dict[str, str] | None) -> None:
 class _Entry(ctypes.Structure):
     """llama_model_imatrix_data."""
 
-    _fields_ = [("name", ctypes.c_char_p), ("data", ctypes.POINTER(ctypes.c_float)), ("size", ctypes.c_size_t)]
+    _fields_ = [
+        ("name", ctypes.c_char_p),
+        ("data", ctypes.POINTER(ctypes.c_float)),
+        ("size", ctypes.c_size_t),
+    ]
 
 
 class _Value(ctypes.Union):
@@ -79,25 +111,40 @@ class _Override(ctypes.Structure):
 class _Params(ctypes.Structure):
     """The fields that a test sets; the rest of llama_model_quantize_params keeps its defaults."""
 
-    _fields_ = [("threads", ctypes.c_int32), ("ftype", ctypes.c_int32), ("types", ctypes.c_int32 * 2),
-                ("flags", ctypes.c_bool * 8), ("entries", ctypes.POINTER(_Entry)),
-                ("overrides", ctypes.POINTER(_Override)), ("rest", ctypes.c_char * 472)]
+    _fields_ = [
+        ("threads", ctypes.c_int32),
+        ("ftype", ctypes.c_int32),
+        ("types", ctypes.c_int32 * 2),
+        ("flags", ctypes.c_bool * 8),
+        ("entries", ctypes.POINTER(_Entry)),
+        ("overrides", ctypes.POINTER(_Override)),
+        ("rest", ctypes.c_char * 472),
+    ]
 
 
 def _weights(path: Path) -> dict[str, Any]:
     """in_sum2 / counts, read by the gguf package."""
     from gguf import GGUFReader
+
     found = {tensor.name: tensor.data.reshape(-1) for tensor in GGUFReader(path).tensors}
-    return {name.removesuffix(".in_sum2"): values / found[name.removesuffix(".in_sum2") + ".counts"]
-            for name, values in found.items() if name.endswith(".in_sum2")}
+    return {
+        name.removesuffix(".in_sum2"): values / found[name.removesuffix(".in_sum2") + ".counts"]
+        for name, values in found.items()
+        if name.endswith(".in_sum2")
+    }
 
 
 def _fields(path: Path, entries: int) -> list[tuple[str, int | bytes]]:
     from gguf import GGUFReader
+
     fields = GGUFReader(path).fields
     chunks = fields["imatrix.chunk_count"].contents()
-    return [("file", path.name.encode()[:127]), ("dataset", fields["imatrix.datasets"].contents()[0].encode()[:127]),
-            ("entries_count", entries), ("chunks_count", chunks)]
+    return [
+        ("file", path.name.encode()[:127]),
+        ("dataset", fields["imatrix.datasets"].contents()[0].encode()[:127]),
+        ("entries_count", entries),
+        ("chunks_count", chunks),
+    ]
 
 
 def _weighted(params: _Params, path: Path) -> list[Any]:
@@ -125,7 +172,11 @@ def _main(source: str, out: str, ftype: int, matrix: str | None = None) -> int:
     ctypes.CDLL(str(next(folder.glob("libggml.v*.so"))), mode=ctypes.RTLD_GLOBAL)
     llama = ctypes.CDLL(str(next(folder.glob("libllama.v*.so"))))
     llama.llama_model_quantize_default_params.restype = _Params
-    llama.llama_model_quantize.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.POINTER(_Params)]
+    llama.llama_model_quantize.argtypes = [
+        ctypes.c_char_p,
+        ctypes.c_char_p,
+        ctypes.POINTER(_Params),
+    ]
     llama.llama_model_quantize.restype = ctypes.c_uint32
     params = llama.llama_model_quantize_default_params()
     params.threads, params.ftype = 1, ftype

@@ -38,20 +38,40 @@ TYPES = ["Q8_0", "Q4_0"]
 WITHOUT_GATE = {"quantize": {"types": TYPES, "gate": "none"}}
 
 
-def write_adapter(folder: Path, base: Path, *, seed: int = 0, rank: int = 4, columns: int | None = None,
-                  value: float | None = None) -> None:
+def write_adapter(
+    folder: Path,
+    base: Path,
+    *,
+    seed: int = 0,
+    rank: int = 4,
+    columns: int | None = None,
+    value: float | None = None,
+) -> None:
     """A LoRA adapter of one layer's queries; `columns` and `value` make it a wrong one."""
     chance = np.random.default_rng(seed)
     rows, width = open_base(base).entries["model.layers.0.self_attn.q_proj.weight"].shape
-    halves = {"A": chance.standard_normal((rank, columns or width), np.float32),
-              "B": chance.standard_normal((rows, rank), np.float32)}
+    halves = {
+        "A": chance.standard_normal((rank, columns or width), np.float32),
+        "B": chance.standard_normal((rows, rank), np.float32),
+    }
     if value is not None:
         halves["B"][0, 0] = value
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": rank, "lora_alpha": 2 * rank}))
-    write(folder / "adapter_model.safetensors",
-          [Tensor(f"base_model.model.model.layers.0.self_attn.q_proj.lora_{half}.weight", "F32", array.shape,
-                  lambda array=array: array) for half, array in halves.items()])
+    (folder / "adapter_config.json").write_text(
+        json.dumps({"peft_type": "LORA", "r": rank, "lora_alpha": 2 * rank})
+    )
+    write(
+        folder / "adapter_model.safetensors",
+        [
+            Tensor(
+                f"base_model.model.model.layers.0.self_attn.q_proj.lora_{half}.weight",
+                "F32",
+                array.shape,
+                lambda array=array: array,
+            )
+            for half, array in halves.items()
+        ],
+    )
 
 
 class Space:
@@ -69,7 +89,10 @@ class Space:
 
     def results(self) -> dict[str, bytes]:
         """Everything published and its record."""
-        paths = [*self.root.glob("models/gguf/*.gguf"), *self.root.glob(".forge/manifests/quantize.json")]
+        paths = [
+            *self.root.glob("models/gguf/*.gguf"),
+            *self.root.glob(".forge/manifests/quantize.json"),
+        ]
         return {path.name: path.read_bytes() for path in paths}
 
     def ggufs(self) -> dict[str, bytes]:
@@ -81,7 +104,9 @@ class Space:
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory, make_tiny: Callable[..., Path]) -> Path:
-    return make_tiny(tmp_path_factory.mktemp("small") / "base", hidden=64, ffn=128, max_shard_bytes=100_000)
+    return make_tiny(
+        tmp_path_factory.mktemp("small") / "base", hidden=64, ffn=128, max_shard_bytes=100_000
+    )
 
 
 @pytest.fixture
@@ -97,10 +122,10 @@ def patch_header(path: Path, change: Callable[[dict], None]) -> None:
     """Rewrites a safetensors header, data unchanged."""
     raw = path.read_bytes()
     length = struct.unpack("<Q", raw[:8])[0]
-    header = json.loads(raw[8:8 + length])
+    header = json.loads(raw[8 : 8 + length])
     change(header)
     text = json.dumps(header).encode()
-    path.write_bytes(struct.pack("<Q", len(text)) + text + raw[8 + length:])
+    path.write_bytes(struct.pack("<Q", len(text)) + text + raw[8 + length :])
 
 
 def first_shard(space: Space) -> Path:
@@ -116,14 +141,19 @@ def lie_about_offsets(space: Space) -> None:
     def shift(header: dict) -> None:
         row = next(row for name, row in header.items() if name != "__metadata__")
         row["data_offsets"] = [offset + 2 for offset in row["data_offsets"]]
+
     patch_header(first_shard(space), shift)
 
 
 def reach_beyond_the_end(space: Space) -> None:
     def stretch(header: dict) -> None:
-        row = max((row for name, row in header.items() if name != "__metadata__"), key=lambda r: r["data_offsets"])
+        row = max(
+            (row for name, row in header.items() if name != "__metadata__"),
+            key=lambda r: r["data_offsets"],
+        )
         row["shape"][0] += 1_000_000
         row["data_offsets"][1] = row["data_offsets"][0] + 2 * int(np.prod(row["shape"]))
+
     patch_header(first_shard(space), stretch)
 
 
@@ -132,41 +162,78 @@ def name_in_index(name: str) -> Callable[[Space], None]:
         index = json.loads((space.base / INDEX).read_text())
         index["weight_map"][next(iter(index["weight_map"]))] = name
         (space.base / INDEX).write_text(json.dumps(index))
+
     return change
 
 
 def poison(value: float) -> Callable[[Space], None]:
     """One bf16 weight of a shard becomes this value."""
+
     def change(space: Space) -> None:
         entry = open_base(space.base).entries["model.layers.1.mlp.up_proj.weight"]
         with open(entry.path, "r+b") as handle:
             handle.seek(entry.start + 10)
             handle.write(struct.pack("<f", value)[2:])
+
     return change
 
 
 FAULTS: dict[str, tuple[Callable[[Space], None], type[ForgeError], str]] = {
-    "shard truncated": (truncate, UsageError, "not a sound safetensors file: header and tensors take"),
+    "shard truncated": (
+        truncate,
+        UsageError,
+        "not a sound safetensors file: header and tensors take",
+    ),
     "shard empty": (lambda s: first_shard(s).write_bytes(b""), UsageError, "it has 0 bytes"),
     "shard missing": (lambda s: first_shard(s).unlink(), UsageError, "which is not there"),
     "offsets overlap": (lie_about_offsets, UsageError, "starts at byte 2 of the data, expected 0"),
-    "offsets beyond the end": (reach_beyond_the_end, UsageError, "header and tensors take|expected"),
+    "offsets beyond the end": (
+        reach_beyond_the_end,
+        UsageError,
+        "header and tensors take|expected",
+    ),
     "index points up": (name_in_index("../evil.safetensors"), UsageError, "not inside its folder"),
     "index points to the root": (name_in_index("/etc/passwd"), UsageError, "not inside its folder"),
     "index names a pickle": (name_in_index("pytorch_model.bin"), UsageError, "not safetensors"),
-    "weight is NaN": (poison(float("nan")), StageFailed, r"blk\.1\.ffn_up\.weight holds NaN or infinite"),
-    "weight is infinite": (poison(float("inf")), StageFailed, r"blk\.1\.ffn_up\.weight holds NaN or infinite"),
-    "adapter of another width": (lambda s: write_adapter(s.adapter, s.base, columns=63), UsageError, "another base"),
-    "adapter of another rank": (lambda s: (s.adapter / "adapter_config.json").write_text(
-        json.dumps({"peft_type": "LORA", "r": 8, "lora_alpha": 8})), UsageError, "rank 8"),
-    "adapter is NaN": (lambda s: write_adapter(s.adapter, s.base, value=float("nan")), UsageError, "1 NaN"),
-    "adapter truncated": (lambda s: os.truncate(s.adapter / "adapter_model.safetensors", 500), UsageError,
-                          "not a sound safetensors file"),
+    "weight is NaN": (
+        poison(float("nan")),
+        StageFailed,
+        r"blk\.1\.ffn_up\.weight holds NaN or infinite",
+    ),
+    "weight is infinite": (
+        poison(float("inf")),
+        StageFailed,
+        r"blk\.1\.ffn_up\.weight holds NaN or infinite",
+    ),
+    "adapter of another width": (
+        lambda s: write_adapter(s.adapter, s.base, columns=63),
+        UsageError,
+        "another base",
+    ),
+    "adapter of another rank": (
+        lambda s: (s.adapter / "adapter_config.json").write_text(
+            json.dumps({"peft_type": "LORA", "r": 8, "lora_alpha": 8})
+        ),
+        UsageError,
+        "rank 8",
+    ),
+    "adapter is NaN": (
+        lambda s: write_adapter(s.adapter, s.base, value=float("nan")),
+        UsageError,
+        "1 NaN",
+    ),
+    "adapter truncated": (
+        lambda s: os.truncate(s.adapter / "adapter_model.safetensors", 500),
+        UsageError,
+        "not a sound safetensors file",
+    ),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_damaged_input_is_refused_and_nothing_is_touched(space: Space, tmp_path: Path, fault: str) -> None:
+def test_a_damaged_input_is_refused_and_nothing_is_touched(
+    space: Space, tmp_path: Path, fault: str
+) -> None:
     damage, kind, words = FAULTS[fault]
     space.quantize()
     before = space.results()
@@ -198,8 +265,12 @@ def test_any_bit_of_a_fetched_shard_is_missed(recorded: Space, place: float, bit
     in_data = at >= 8 + struct.unpack("<Q", good[:8])[0]
     try:
         shard.write_bytes(bad)
-        os.utime(shard, ns=(stamp + 1, stamp + 1))  # within a tick of the clock two writes have the same time
-        with pytest.raises(UsageError, match="is not as forge download made it" if in_data else None):
+        os.utime(
+            shard, ns=(stamp + 1, stamp + 1)
+        )  # within a tick of the clock two writes have the same time
+        with pytest.raises(
+            UsageError, match="is not as forge download made it" if in_data else None
+        ):
             recorded.quantize()
     finally:
         shard.write_bytes(good)
@@ -208,7 +279,9 @@ def test_any_bit_of_a_fetched_shard_is_missed(recorded: Space, place: float, bit
 
 
 @pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory, make_workspace: Callable[..., Path]) -> Space:
+def recorded(
+    tmp_path_factory: pytest.TempPathFactory, make_workspace: Callable[..., Path]
+) -> Space:
     """Its base was made by the download stage, and its GGUFs are up to date."""
     made = Space(make_workspace(tmp_path_factory.mktemp("recorded") / "work", **WITHOUT_GATE))
     pipeline.run(made.context(), ["download"])
@@ -221,7 +294,12 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, make_workspace: Callable[
 def test_a_changed_adapter_is_refused_until_forced(recorded: Space) -> None:
     record = recorded.root / ".forge/manifests/train.json"
     context = recorded.context()
-    shown = {"adapter": {"path": "models/small-adapter", "sha256": context.digests.tree(recorded.adapter)}}
+    shown = {
+        "adapter": {
+            "path": "models/small-adapter",
+            "sha256": context.digests.tree(recorded.adapter),
+        }
+    }
     Manifest("train", "", {}, {}, shown, {}, {}, "", 0.0).write(record)
     try:
         assert [done.status for done in recorded.quantize()] == ["skipped"]
@@ -241,13 +319,25 @@ class Server:
 
     def __init__(self) -> None:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-        self.process = subprocess.Popen([sys.executable, Path(__file__).with_name("fault_server.py")], text=True,
-                                        env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.process = subprocess.Popen(
+            [sys.executable, Path(__file__).with_name("fault_server.py")],
+            text=True,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
 
-    def run(self, root: Path, *arguments: str, limit: int | None = None, kill_after: float | None = None) -> dict:
+    def run(
+        self, root: Path, *arguments: str, limit: int | None = None, kill_after: float | None = None
+    ) -> dict:
         assert self.process.stdin
         assert self.process.stdout
-        request = {"arguments": ["quantize", *arguments], "cwd": str(root), "limit": limit, "kill_after": kill_after}
+        request = {
+            "arguments": ["quantize", *arguments],
+            "cwd": str(root),
+            "limit": limit,
+            "kill_after": kill_after,
+        }
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())

@@ -29,39 +29,56 @@ WEIGHTED = [name for name, row in QUANTS.items() if row.weighted]
 def test_every_type_equals_the_oracle(tmp_path: Path, make_tiny: Make, model: str) -> None:
     base = make_tiny(tmp_path / "base", **MODELS[model])
     oracle.convert(base, tmp_path / "f32.gguf", "f32", "A name")
-    quantize(base, None, {quant: tmp_path / f"{quant}.gguf" for quant in WEIGHTED}, name="A name", report=Silent())
+    quantize(
+        base,
+        None,
+        {quant: tmp_path / f"{quant}.gguf" for quant in WEIGHTED},
+        name="A name",
+        report=Silent(),
+    )
     assert oracle.different(tmp_path, WEIGHTED) == []
 
 
-@pytest.mark.parametrize(("quant", "name", "model", "expected"), [
-    ("Q4_K_M", "blk.1.attn_qkv.weight", Facts(32, True), "Q6_K"),
-    ("Q4_K_M", "blk.5.attn_qkv.weight", Facts(32, True), "Q4_K"),
-    ("Q4_K_M", "blk.0.ffn_up.weight", Facts(32, True), "Q4_K"),
-    ("Q4_K_S", "blk.3.attn_v.weight", Facts(32, True), "Q5_K"),
-    ("Q4_K_S", "blk.4.attn_v.weight", Facts(32, True), "Q4_K"),
-    ("Q4_K_S", "blk.4.ffn_down.weight", Facts(32, True), "Q4_K"),
-    ("Q3_K_M", "blk.1.ffn_down.weight", Facts(32, True), "Q5_K"),
-    ("Q3_K_M", "blk.2.ffn_down.weight", Facts(32, True), "Q4_K"),
-    ("Q3_K_M", "blk.2.attn_qkv.weight", Facts(32, True), "Q4_K"),
-    ("Q3_K_M", "blk.9.attn_output.weight", Facts(32, True), "Q4_K"),
-    ("Q3_K_M", "blk.9.attn_q.weight", Facts(32, True), "Q3_K"),
-    ("Q3_K_M", "blk.9.attn_v.weight", Facts(80, False, large=True), "Q5_K"),
-    ("IQ4_XS", "blk.9.attn_v.weight", Facts(32, True, sharing=3), "IQ4_XS"),
-    ("IQ4_XS", "blk.9.attn_v.weight", Facts(32, True, sharing=4), "Q5_K"),
-    ("IQ4_XS", "blk.3.ffn_down.weight", Facts(32, True), "Q5_K"),
-    ("IQ4_XS", "blk.3.ffn_down.weight", Facts(32, True, weighted=True), "IQ4_XS"),
-    ("IQ4_XS", "token_embd.weight", Facts(32, False), "IQ4_XS"),
-    ("Q4_0", "blk.3.ffn_down.weight", Facts(32, True), "Q4_0"),
-    ("Q4_0", "blk.3.ffn_down.weight", Facts(32, True, weighted=True), "Q4_1"),
-    ("Q5_K_S", "blk.3.ffn_down.weight", Facts(32, True), "Q5_K"),
-])
+@pytest.mark.parametrize(
+    ("quant", "name", "model", "expected"),
+    [
+        ("Q4_K_M", "blk.1.attn_qkv.weight", Facts(32, True), "Q6_K"),
+        ("Q4_K_M", "blk.5.attn_qkv.weight", Facts(32, True), "Q4_K"),
+        ("Q4_K_M", "blk.0.ffn_up.weight", Facts(32, True), "Q4_K"),
+        ("Q4_K_S", "blk.3.attn_v.weight", Facts(32, True), "Q5_K"),
+        ("Q4_K_S", "blk.4.attn_v.weight", Facts(32, True), "Q4_K"),
+        ("Q4_K_S", "blk.4.ffn_down.weight", Facts(32, True), "Q4_K"),
+        ("Q3_K_M", "blk.1.ffn_down.weight", Facts(32, True), "Q5_K"),
+        ("Q3_K_M", "blk.2.ffn_down.weight", Facts(32, True), "Q4_K"),
+        ("Q3_K_M", "blk.2.attn_qkv.weight", Facts(32, True), "Q4_K"),
+        ("Q3_K_M", "blk.9.attn_output.weight", Facts(32, True), "Q4_K"),
+        ("Q3_K_M", "blk.9.attn_q.weight", Facts(32, True), "Q3_K"),
+        ("Q3_K_M", "blk.9.attn_v.weight", Facts(80, False, large=True), "Q5_K"),
+        ("IQ4_XS", "blk.9.attn_v.weight", Facts(32, True, sharing=3), "IQ4_XS"),
+        ("IQ4_XS", "blk.9.attn_v.weight", Facts(32, True, sharing=4), "Q5_K"),
+        ("IQ4_XS", "blk.3.ffn_down.weight", Facts(32, True), "Q5_K"),
+        ("IQ4_XS", "blk.3.ffn_down.weight", Facts(32, True, weighted=True), "IQ4_XS"),
+        ("IQ4_XS", "token_embd.weight", Facts(32, False), "IQ4_XS"),
+        ("Q4_0", "blk.3.ffn_down.weight", Facts(32, True), "Q4_0"),
+        ("Q4_0", "blk.3.ffn_down.weight", Facts(32, True, weighted=True), "Q4_1"),
+        ("Q5_K_S", "blk.3.ffn_down.weight", Facts(32, True), "Q5_K"),
+    ],
+)
 def test_choices(quant: str, name: str, model: Facts, expected: str) -> None:
     assert tensor_type(quant, name, (512, 512), model) == expected
 
 
-@pytest.mark.parametrize(("quant", "row", "expected"), [
-    ("Q3_K_M", 320, "Q4_0"), ("IQ4_XS", 320, "IQ4_NL"), ("Q4_K_S", 320, "Q5_0"), ("Q5_K_S", 320, "Q5_1"),
-    ("Q3_K_M", 48, "F16"), ("IQ4_XS", 48, "F16")])
+@pytest.mark.parametrize(
+    ("quant", "row", "expected"),
+    [
+        ("Q3_K_M", 320, "Q4_0"),
+        ("IQ4_XS", 320, "IQ4_NL"),
+        ("Q4_K_S", 320, "Q5_0"),
+        ("Q5_K_S", 320, "Q5_1"),
+        ("Q3_K_M", 48, "F16"),
+        ("IQ4_XS", 48, "F16"),
+    ],
+)
 def test_rows_that_do_not_fit_a_block(quant: str, row: int, expected: str) -> None:
     assert tensor_type(quant, "blk.20.attn_q.weight", (512, row), Facts(32, True)) == expected
 

@@ -33,7 +33,9 @@ def written(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> tuple[bytes
     return path.read_bytes(), plan(open_base(tiny), "n", "Q4_K_M"), result["sha256"]
 
 
-def test_what_was_written_is_what_was_planned(written: tuple[bytes, Plan, str], tmp_path: Path) -> None:
+def test_what_was_written_is_what_was_planned(
+    written: tuple[bytes, Plan, str], tmp_path: Path
+) -> None:
     data, planned, digest = written
     path = tmp_path / "x.gguf"
     path.write_bytes(data)
@@ -44,8 +46,9 @@ def test_what_was_written_is_what_was_planned(written: tuple[bytes, Plan, str], 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
-def test_any_bit_of_the_header_is_missed(written: tuple[bytes, Plan, str], tmp_path: Path, place: float,
-                                         bit: int) -> None:
+def test_any_bit_of_the_header_is_missed(
+    written: tuple[bytes, Plan, str], tmp_path: Path, place: float, bit: int
+) -> None:
     data, planned, _ = written
     path, bad = tmp_path / "x.gguf", bytearray(data)
     bad[int(place * len(planned.header))] ^= 1 << bit
@@ -55,7 +58,9 @@ def test_any_bit_of_the_header_is_missed(written: tuple[bytes, Plan, str], tmp_p
 
 
 @pytest.mark.parametrize("change", [-40, -1, 32, 4096])
-def test_another_length_is_refused(written: tuple[bytes, Plan, str], tmp_path: Path, change: int) -> None:
+def test_another_length_is_refused(
+    written: tuple[bytes, Plan, str], tmp_path: Path, change: int
+) -> None:
     data, planned, _ = written
     path = tmp_path / "x.gguf"
     path.write_bytes(data)
@@ -64,8 +69,9 @@ def test_another_length_is_refused(written: tuple[bytes, Plan, str], tmp_path: P
         require_planned(path, planned)
 
 
-def test_a_file_of_another_model_is_refused(written: tuple[bytes, Plan, str], tmp_path: Path,
-                                            make_tiny: Callable[..., Path]) -> None:
+def test_a_file_of_another_model_is_refused(
+    written: tuple[bytes, Plan, str], tmp_path: Path, make_tiny: Callable[..., Path]
+) -> None:
     """Sound in itself, but not what base and config ask for."""
     other = make_tiny(tmp_path / "other", ffn=512)
     quantize(other, None, {"Q4_K_M": tmp_path / "x.gguf"}, name="n", report=Silent())
@@ -74,7 +80,9 @@ def test_a_file_of_another_model_is_refused(written: tuple[bytes, Plan, str], tm
         require_planned(tmp_path / "x.gguf", written[1])
 
 
-def test_a_bit_of_the_data_shows_in_the_checksum(written: tuple[bytes, Plan, str], tmp_path: Path) -> None:
+def test_a_bit_of_the_data_shows_in_the_checksum(
+    written: tuple[bytes, Plan, str], tmp_path: Path
+) -> None:
     data, planned, digest = written
     path, bad = tmp_path / "x.gguf", bytearray(data)
     bad[-1000] ^= 1
@@ -84,14 +92,27 @@ def test_a_bit_of_the_data_shows_in_the_checksum(written: tuple[bytes, Plan, str
         require_digest(path, sha256_file(path), digest)
 
 
-@pytest.mark.parametrize(("place", "words"), [(lambda start: start + 999, "reads back as SHA-256"),
-                                              (lambda start: start - 400, "expected|sound GGUF|metadata")],
-                         ids=["in the data", "in the directory"])
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        (lambda start: start + 999, "reads back as SHA-256"),
+        (lambda start: start - 400, "expected|sound GGUF|metadata"),
+    ],
+    ids=["in the data", "in the directory"],
+)
 def test_the_stage_refuses_what_changed_on_the_way_to_the_disk(
-        tmp_path: Path, make_workspace: Callable[..., Path], tiny: Path, monkeypatch: pytest.MonkeyPatch,
-        place: Callable[[int], int], words: str) -> None:
-    root = make_workspace(tmp_path / "work", model={"base": str(tiny)},
-                          quantize={"types": ["Q8_0"], "gate": "none", "imatrix": "none"})
+    tmp_path: Path,
+    make_workspace: Callable[..., Path],
+    tiny: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    place: Callable[[int], int],
+    words: str,
+) -> None:
+    root = make_workspace(
+        tmp_path / "work",
+        model={"base": str(tiny)},
+        quantize={"types": ["Q8_0"], "gate": "none", "imatrix": "none"},
+    )
     adapter = root / "models/small-adapter"
     write_adapter(adapter, tiny)
 

@@ -21,8 +21,16 @@ GROWTH = 400_000_000  # bytes that refusing may take; what is declared would tak
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base of one layer that nobody changes."""
     folder = tmp_path_factory.mktemp("hostile")
-    build_tiny(folder, ["The forge turns documents into a model.\n" * 5], hidden=32, ffn=32, layers=1, heads=2,
-               kv_heads=1, vocab=280)
+    build_tiny(
+        folder,
+        ["The forge turns documents into a model.\n" * 5],
+        hidden=32,
+        ffn=32,
+        layers=1,
+        heads=2,
+        kv_heads=1,
+        vocab=280,
+    )
     return folder
 
 

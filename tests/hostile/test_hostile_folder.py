@@ -46,7 +46,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def seen(folder: Path) -> dict[str, str]:
     """Every file of the user's with its content."""
-    return {str(p.relative_to(folder)): p.read_text() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        str(p.relative_to(folder)): p.read_text() for p in sorted(folder.rglob("*")) if p.is_file()
+    }
 
 
 @pytest.fixture
@@ -60,14 +62,20 @@ def clone(tmp_path: Path) -> Path:
 
 
 def configure(folder: Path, **sections: object) -> None:
-    tree = {"model": {"base": "tiny", "name": "t"}, "corpus": {"roots": ["docs"]}, "dataset": {"teacher": "none"}}
+    tree = {
+        "model": {"base": "tiny", "name": "t"},
+        "corpus": {"roots": ["docs"]},
+        "dataset": {"teacher": "none"},
+    }
     for name, section in sections.items():
         tree[name] = {**tree.get(name, {}), **section} if isinstance(section, dict) else section
     (folder / "forge.yaml").write_text(yaml.safe_dump(tree))
 
 
 def names(folder: Path, *roots: str) -> list[str]:
-    return [file.relative for file in walk(CorpusConfig(roots=list(roots or ["docs"])), folder).files]
+    return [
+        file.relative for file in walk(CorpusConfig(roots=list(roots or ["docs"])), folder).files
+    ]
 
 
 # -- git: a repository's settings can have git start programs
@@ -78,7 +86,12 @@ def git(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
 
 def listed_by_git(folder: Path) -> None:
     """What Forge asked git for before it took care: shows that the trap works."""
-    subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=folder, check=False, capture_output=True)
+    subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"],
+        cwd=folder,
+        check=False,
+        capture_output=True,
+    )
 
 
 @pytest.fixture
@@ -109,8 +122,20 @@ def _bare(folder: Path, program: Path) -> None:
     git(folder, "config", "core.fsmonitor", str(program))
     git(folder, "config", "core.bare", "false")
     git(folder, "config", "core.worktree", str(folder))
-    subprocess.run(["git", f"--git-dir={folder}", f"--work-tree={folder}", "-c", "core.fsmonitor=false", "add", "a.md"],
-                   cwd=folder, check=True, capture_output=True)
+    subprocess.run(
+        [
+            "git",
+            f"--git-dir={folder}",
+            f"--work-tree={folder}",
+            "-c",
+            "core.fsmonitor=false",
+            "add",
+            "a.md",
+        ],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+    )
 
 
 def _fetched(folder: Path, program: Path) -> None:
@@ -123,15 +148,21 @@ def _fetched(folder: Path, program: Path) -> None:
     tree = git(folder, "rev-parse", "HEAD:sub").stdout.decode().strip()
     git(folder, "sparse-checkout", "set", "--cone", "--sparse-index", "other")
     (folder / ".git/objects" / tree[:2] / tree[2:]).unlink()
-    for name, value in (("remote.origin.url", str(folder)), ("remote.origin.promisor", "true"),
-                        ("remote.origin.uploadpack", str(program)), ("extensions.partialClone", "origin"),
-                        ("core.repositoryFormatVersion", "1"), ("protocol.allow", "always")):
+    for name, value in (
+        ("remote.origin.url", str(folder)),
+        ("remote.origin.promisor", "true"),
+        ("remote.origin.uploadpack", str(program)),
+        ("extensions.partialClone", "origin"),
+        ("core.repositoryFormatVersion", "1"),
+        ("protocol.allow", "always"),
+    ):
         git(folder, "config", name, value)
 
 
 @pytest.mark.parametrize("lay", [_monitor, _included, _bare, _fetched])
-def test_a_repository_has_git_run_nothing(clone: Path, trap: tuple[Path, Path],
-                                          lay: Callable[[Path, Path], None]) -> None:
+def test_a_repository_has_git_run_nothing(
+    clone: Path, trap: tuple[Path, Path], lay: Callable[[Path, Path], None]
+) -> None:
     program, ran = trap
     lay(clone / "docs", program)
     listed_by_git(clone / "docs")
@@ -150,8 +181,12 @@ def test_a_forged_index_names_no_file_outside(clone: Path, home: Path) -> None:
     index = clone / "docs/.git/index"
     forged = index.read_bytes()[:-20].replace(b"aa/secret.md", b"../secret.md")
     index.write_bytes(forged + hashlib.sha1(forged).digest())
-    assert "../secret.md" in subprocess.run(["git", "ls-files"], cwd=clone / "docs", capture_output=True, text=True,
-                                            check=True).stdout, "the trap is none"
+    assert (
+        "../secret.md"
+        in subprocess.run(
+            ["git", "ls-files"], cwd=clone / "docs", capture_output=True, text=True, check=True
+        ).stdout
+    ), "the trap is none"
     assert names(clone) == ["docs/a.md", "docs/aa/secret.md"]
 
 
@@ -178,8 +213,9 @@ def test_ignore_rules_hold_wherever_git_has_them(clone: Path, home: Path) -> Non
     assert names(clone) == ["docs/a.md", "docs/e.log"]
 
 
-def test_another_repository_of_the_environment_is_not_asked(clone: Path, tmp_path: Path,
-                                                            monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_repository_of_the_environment_is_not_asked(
+    clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where Forge is started by a hook, git says to it which repository that was."""
     git(tmp_path, "init", "-q", "other")
     git(clone, "init", "-q")
@@ -205,27 +241,56 @@ def context(folder: Path, **flags: object) -> object:
     return Setup(workspace=folder, quiet=True, **flags).context()  # type: ignore[arg-type]
 
 
-FILES = [".forge/lock", ".forge/digests.json", ".forge/dataset.sqlite", ".forge/teacher.sqlite-wal",
-         ".forge/manifests/train.json", "logs/forge.log", "logs/metrics.jsonl", "dataset_package/.t.jsonl.partial",
-         ".Modelfile.partial", "outputs/report/.dataset.html.partial"]
+FILES = [
+    ".forge/lock",
+    ".forge/digests.json",
+    ".forge/dataset.sqlite",
+    ".forge/teacher.sqlite-wal",
+    ".forge/manifests/train.json",
+    "logs/forge.log",
+    "logs/metrics.jsonl",
+    "dataset_package/.t.jsonl.partial",
+    ".Modelfile.partial",
+    "outputs/report/.dataset.html.partial",
+]
 
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("target", [".bashrc", "new"])
-def test_a_link_in_the_place_of_a_file_of_forges_is_refused(clone: Path, home: Path, name: str, target: str) -> None:
+def test_a_link_in_the_place_of_a_file_of_forges_is_refused(
+    clone: Path, home: Path, name: str, target: str
+) -> None:
     before = seen(home)
     (clone / name).parent.mkdir(parents=True, exist_ok=True)
     (clone / name).symlink_to(home / target)
     with pytest.raises(UsageError, match="is a link to") as caught:
         context(clone)
     assert str(caught.value.fix).startswith("rm ")
-    Setup(workspace=clone, optional=True, quiet=True).report.info("said by a command that needs no config")
+    Setup(workspace=clone, optional=True, quiet=True).report.info(
+        "said by a command that needs no config"
+    )
     assert seen(home) == before
 
 
-@pytest.mark.parametrize("name", [".forge", "logs", "models", "outputs", "dataset_package", "huggingface", "docs/sub",
-                                  "models/gguf", "outputs/report", ".forge/manifests", "logs/runs"])
-def test_a_link_in_the_place_of_a_folder_needs_the_users_word(clone: Path, home: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".forge",
+        "logs",
+        "models",
+        "outputs",
+        "dataset_package",
+        "huggingface",
+        "docs/sub",
+        "models/gguf",
+        "outputs/report",
+        ".forge/manifests",
+        "logs/runs",
+    ],
+)
+def test_a_link_in_the_place_of_a_folder_needs_the_users_word(
+    clone: Path, home: Path, name: str
+) -> None:
     before = seen(home)
     (clone / name).parent.mkdir(exist_ok=True)
     (clone / name).symlink_to(home / ".ssh")
@@ -235,19 +300,27 @@ def test_a_link_in_the_place_of_a_folder_needs_the_users_word(clone: Path, home:
     with pytest.raises(UsageError, match="follow the link to") as caught:
         context(clone)
     assert "forge allow" in str(caught.value.fix)
-    Setup(workspace=clone, optional=True, quiet=True).report.info("said by a command that needs no config")
+    Setup(workspace=clone, optional=True, quiet=True).report.info(
+        "said by a command that needs no config"
+    )
     assert seen(home) == before
 
 
-@pytest.mark.parametrize("name", ["models/gguf/t-Q4_K_M.gguf", "huggingface/README.md", "Modelfile"])
-def test_a_result_that_is_a_link_to_the_users_file_is_not_published(clone: Path, home: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["models/gguf/t-Q4_K_M.gguf", "huggingface/README.md", "Modelfile"]
+)
+def test_a_result_that_is_a_link_to_the_users_file_is_not_published(
+    clone: Path, home: Path, name: str
+) -> None:
     (clone / name).parent.mkdir(parents=True, exist_ok=True)
     (clone / name).symlink_to(home / ".ssh/id.md")
     with pytest.raises(UsageError, match="follow the link to"):
         context(clone)
 
 
-def test_a_link_of_the_users_own_is_allowed_once_and_for_this_target(clone: Path, tmp_path: Path) -> None:
+def test_a_link_of_the_users_own_is_allowed_once_and_for_this_target(
+    clone: Path, tmp_path: Path
+) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "other").mkdir()
     (clone / "models").symlink_to(tmp_path / "disk")
@@ -287,9 +360,21 @@ def test_a_pipe_in_the_place_of_a_log_is_refused_at_once(clone: Path) -> None:
 
 
 # -- names
-@pytest.mark.parametrize("name", ["a\x1b]0;x\x07.md", "a\n2026-01-01 00:00:00 stage train done.md", f"a{BIDI}.md",
-                                  "a\x9b31m.md", "a\r.md", "a\u2028.md", "a\udce9.md"])
-def test_names_are_escaped_wherever_they_are_said(name: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a\x1b]0;x\x07.md",
+        "a\n2026-01-01 00:00:00 stage train done.md",
+        f"a{BIDI}.md",
+        "a\x9b31m.md",
+        "a\r.md",
+        "a\u2028.md",
+        "a\udce9.md",
+    ],
+)
+def test_names_are_escaped_wherever_they_are_said(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     for console in (Plain(), Terminal()):
         report = Logged(console, tmp_path / "logs/forge.log")
         report.info(name)
@@ -332,8 +417,9 @@ REACHES: dict[str, dict[str, dict[str, object]]] = {
 
 
 @pytest.mark.parametrize("key", REACHES)
-def test_what_a_config_names_outside_needs_the_users_word(clone: Path, home: Path, key: str,
-                                                          monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_config_names_outside_needs_the_users_word(
+    clone: Path, home: Path, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (clone / "list.json").write_text(json.dumps({"common_content": ["docs", "../home"]}))
     configure(clone, **REACHES[key])
     with pytest.raises(UsageError, match=key) as caught:
@@ -352,9 +438,17 @@ def test_what_a_config_names_outside_needs_the_users_word(clone: Path, home: Pat
         context(clone)
 
 
-@pytest.mark.parametrize("sections", [{"paths": {"readme": "linked/README.md"}}, {"corpus": {"roots": ["linked"]}},
-                                      {"corpus": {"manifest": "linked/list.json"}}])
-def test_a_config_names_nothing_outside_by_a_link(clone: Path, home: Path, sections: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"paths": {"readme": "linked/README.md"}},
+        {"corpus": {"roots": ["linked"]}},
+        {"corpus": {"manifest": "linked/list.json"}},
+    ],
+)
+def test_a_config_names_nothing_outside_by_a_link(
+    clone: Path, home: Path, sections: dict[str, object]
+) -> None:
     (clone / "linked").symlink_to(home)
     configure(clone, **sections)
     with pytest.raises(UsageError, match="linked"):
@@ -362,17 +456,30 @@ def test_a_config_names_nothing_outside_by_a_link(clone: Path, home: Path, secti
 
 
 def test_a_flag_is_the_users_word(clone: Path, home: Path) -> None:
-    Setup(workspace=clone, quiet=True, set=["corpus.roots=['~']", f"paths.modelfile={home}/Modelfile"]).context()
+    Setup(
+        workspace=clone, quiet=True, set=["corpus.roots=['~']", f"paths.modelfile={home}/Modelfile"]
+    ).context()
 
 
-@pytest.mark.parametrize("teacher", ["http://127.0.0.1:8080/v1#m", "http://localhost:1/v1#m", "http://[::1]:1/v1#m",
-                                     "ollama:x", "auto", "none"])
+@pytest.mark.parametrize(
+    "teacher",
+    [
+        "http://127.0.0.1:8080/v1#m",
+        "http://localhost:1/v1#m",
+        "http://[::1]:1/v1#m",
+        "ollama:x",
+        "auto",
+        "none",
+    ],
+)
 def test_this_machine_is_inside(clone: Path, teacher: str) -> None:
     configure(clone, dataset={"teacher": teacher})
     context(clone)
 
 
-@pytest.mark.parametrize("teacher", ["http://127.0.0.1.elsewhere.example/v1#m", "http://localhost@elsewhere.example/#m"])
+@pytest.mark.parametrize(
+    "teacher", ["http://127.0.0.1.elsewhere.example/v1#m", "http://localhost@elsewhere.example/#m"]
+)
 def test_a_name_like_this_machines_is_not_it(clone: Path, teacher: str) -> None:
     configure(clone, dataset={"teacher": teacher})
     with pytest.raises(UsageError, match="send documents to"):
@@ -400,7 +507,9 @@ def test_publishing_where_the_folder_says_needs_the_users_word(clone: Path) -> N
     Setup(workspace=clone, quiet=True).project.may_publish()
 
 
-def test_allow_shows_and_remembers(clone: Path, run_forge: Callable, home: Path, tmp_path: Path) -> None:
+def test_allow_shows_and_remembers(
+    clone: Path, run_forge: Callable, home: Path, tmp_path: Path
+) -> None:
     configure(clone, paths={"modelfile": "~/.bash_login"})
     env = {"HOME": str(home)}
     refused = run_forge("plan", cwd=clone, env=env)
@@ -408,7 +517,9 @@ def test_allow_shows_and_remembers(clone: Path, run_forge: Callable, home: Path,
     assert f"paths.modelfile: write to {home}/.bash_login" in refused.stderr
     assert "fix: forge allow" in refused.stderr
     allowed = run_forge("allow", "--json", cwd=clone, env=env)
-    assert allowed.json["allowed"] == [f"paths.modelfile: write to {home}/.bash_login (~/.bash_login)"]
+    assert allowed.json["allowed"] == [
+        f"paths.modelfile: write to {home}/.bash_login (~/.bash_login)"
+    ]
     assert str(clone) in (home / ".config/forge/allowed").read_text()
     assert run_forge("status", cwd=clone, env=env).code == 0
     (tmp_path / "no").write_text("no folder")
@@ -427,7 +538,9 @@ def test_another_users_word_is_not_mine(clone: Path) -> None:
 
 
 @root_only
-def test_a_parents_config_of_another_user_is_not_taken(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_parents_config_of_another_user_is_not_taken(
+    clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(clone / "docs")
     assert find_workspace(Path.cwd()) == clone
     os.chown(clone / "forge.yaml", 12345, 12345)
@@ -439,11 +552,24 @@ def test_a_parents_config_of_another_user_is_not_taken(clone: Path, monkeypatch:
 
 
 # -- assistants
-@pytest.mark.parametrize("settings", [
-    {"evaluate.questions": "/etc/passwd"}, {"evaluate.questions": "docs/q.jsonl"}, {"model.base": "/etc"},
-    {"model.base": "../x.gguf"}, {"model.base": "~/x"}, {"model.base": "linked/x"}, {"quantize.imatrix": "/etc/passwd"},
-    {"profile": "sanctuary"}, {"model.name": "other"}, {"corpus": None, "corpus.roots": ["/"]},
-    {"corpus.exclude": []}, {"paths.modelfile": "README.md"}, {"publish.private": False}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"evaluate.questions": "/etc/passwd"},
+        {"evaluate.questions": "docs/q.jsonl"},
+        {"model.base": "/etc"},
+        {"model.base": "../x.gguf"},
+        {"model.base": "~/x"},
+        {"model.base": "linked/x"},
+        {"quantize.imatrix": "/etc/passwd"},
+        {"profile": "sanctuary"},
+        {"model.name": "other"},
+        {"corpus": None, "corpus.roots": ["/"]},
+        {"corpus.exclude": []},
+        {"paths.modelfile": "README.md"},
+        {"publish.private": False},
+    ],
+)
 def test_an_assistant_sets_no_place(clone: Path, home: Path, settings: dict[str, object]) -> None:
     (clone / "linked").symlink_to(home)
     configure(clone, corpus={"exclude": ["private"]})
@@ -452,9 +578,19 @@ def test_an_assistant_sets_no_place(clone: Path, home: Path, settings: dict[str,
     assert set(fixed) & KINDS.keys()
 
 
-@pytest.mark.parametrize("settings", [{"train.epochs": 1}, {"model.base": "qwen2.5-coder-1.5b"}, {"model.base": "a/b"},
-                                      {"quantize.imatrix": "none"}, {"corpus.roots": ["docs"]}])
-def test_an_assistant_chooses_a_model_and_how_it_is_made(clone: Path, settings: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"train.epochs": 1},
+        {"model.base": "qwen2.5-coder-1.5b"},
+        {"model.base": "a/b"},
+        {"quantize.imatrix": "none"},
+        {"corpus.roots": ["docs"]},
+    ],
+)
+def test_an_assistant_chooses_a_model_and_how_it_is_made(
+    clone: Path, settings: dict[str, object]
+) -> None:
     pairs = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
     assert not _fixed(Setup(workspace=clone), Setup(workspace=clone, set=pairs))
 
@@ -464,7 +600,13 @@ def test_a_document_called_like_a_module_is_not_imported(clone: Path, tmp_path: 
     for name in ("json", "pathlib", "typer", "fnmatch"):
         (clone / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'a').write({name!r})\n")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
-    done = subprocess.run([sys.executable, "-m", "phoenix_forge", "config", "show"], cwd=clone, capture_output=True,
-                          text=True, check=False, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-m", "phoenix_forge", "config", "show"],
+        cwd=clone,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "ran").exists()

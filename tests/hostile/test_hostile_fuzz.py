@@ -22,8 +22,16 @@ def fuzz() -> ModuleType:
 
 
 # Enough to meet most of what refuses: lines of Forge that raised, as of the day this was written less a few.
-COUNTS = {"gguf header": (1000, 10), "gguf import": (300, 15), "safetensors": (1000, 7), "model folder": (500, 15),
-          "tokenizer": (150, 2), "modelfile": (1500, 5), "chat template": (300, 2), "examples": (600, 1)}
+COUNTS = {
+    "gguf header": (1000, 10),
+    "gguf import": (300, 15),
+    "safetensors": (1000, 7),
+    "model folder": (500, 15),
+    "tokenizer": (150, 2),
+    "modelfile": (1500, 5),
+    "chat template": (300, 2),
+    "examples": (600, 1),
+}
 
 
 @pytest.mark.slow

@@ -52,7 +52,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.server.seen.append(f"{self.command} {self.path}\n{self.headers}\n{body.decode(errors='replace')}")
+        self.server.seen.append(
+            f"{self.command} {self.path}\n{self.headers}\n{body.decode(errors='replace')}"
+        )
         self.send_response(self.server.status if self.server.to else 200)
         if self.server.to:
             self.send_header("Location", self.server.to + self.path)
@@ -105,13 +107,20 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[stand_in.HubServer]:
 
 
 def download(folder: Path) -> Fetched:
-    return fetch(Source("hub", "org/model"), folder / "cache", destination=folder / "base", revision=None,
-                 token=SECRET, report=Silent())
+    return fetch(
+        Source("hub", "org/model"),
+        folder / "cache",
+        destination=folder / "base",
+        revision=None,
+        token=SECRET,
+        report=Silent(),
+    )
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_a_hub_that_leads_elsewhere_gets_no_token_there(status: int, first: Recorder, other: Recorder, tmp_path: Path,
-                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_that_leads_elsewhere_gets_no_token_there(
+    status: int, first: Recorder, other: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first.to, first.status = other.url, status
     monkeypatch.setenv("HF_ENDPOINT", first.url)
     with pytest.raises(ForgeError) as caught:
@@ -122,11 +131,13 @@ def test_a_hub_that_leads_elsewhere_gets_no_token_there(status: int, first: Reco
     assert not (tmp_path / "base").exists()
 
 
-def test_large_files_from_a_cdn_are_asked_for_without_the_token(hub: stand_in.HubServer, other: Recorder,
-                                                                tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-                                                                ) -> None:
+def test_large_files_from_a_cdn_are_asked_for_without_the_token(
+    hub: stand_in.HubServer, other: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def redirected(handler: stand_in.Handler, body: bytes, **groups: str) -> None:
-        handler.send(302, b"", {"Location": f"{other.url}/large", "X-Linked-Size": str(len(WEIGHTS))})
+        handler.send(
+            302, b"", {"Location": f"{other.url}/large", "X-Linked-Size": str(len(WEIGHTS))}
+        )
 
     pattern = rf"/{stand_in.REPO}/resolve/(?P<revision>[^/]+)/(?P<path>.+\.safetensors)"
     monkeypatch.setattr(stand_in, "ROUTES", [("GET", pattern, redirected), *stand_in.ROUTES])
@@ -134,15 +145,33 @@ def test_large_files_from_a_cdn_are_asked_for_without_the_token(hub: stand_in.Hu
     other.content = WEIGHTS
     assert (download(tmp_path).path / "model.safetensors").read_bytes() == WEIGHTS
     assert other.seen
-    assert not any(SECRET in request or "authorization" in request.lower() for request in other.seen)
+    assert not any(
+        SECRET in request or "authorization" in request.lower() for request in other.seen
+    )
 
 
-def test_a_cdn_that_sends_something_else(hub: stand_in.HubServer, other: Recorder, tmp_path: Path,
-                                         monkeypatch: pytest.MonkeyPatch, refused: Callable) -> None:
+def test_a_cdn_that_sends_something_else(
+    hub: stand_in.HubServer,
+    other: Recorder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    refused: Callable,
+) -> None:
     pattern = rf"/{stand_in.REPO}/resolve/(?P<revision>[^/]+)/(?P<path>.+\.safetensors)"
-    monkeypatch.setattr(stand_in, "ROUTES", [
-        ("GET", pattern, lambda handler, body, **_: handler.send(302, b"", {"Location": f"{other.url}/large"})),
-        *stand_in.ROUTES])
+    monkeypatch.setattr(
+        stand_in,
+        "ROUTES",
+        [
+            (
+                "GET",
+                pattern,
+                lambda handler, body, **_: handler.send(
+                    302, b"", {"Location": f"{other.url}/large"}
+                ),
+            ),
+            *stand_in.ROUTES,
+        ],
+    )
     hub.add("org/model", MODEL)
     other.content = bytes(len(WEIGHTS))
     with refused("arrived with the SHA-256"):
@@ -150,8 +179,12 @@ def test_a_cdn_that_sends_something_else(hub: stand_in.HubServer, other: Recorde
     assert not (tmp_path / "base").exists()
 
 
-@pytest.mark.parametrize("name", ["../evil.json", "../../../evil.json", "/evil.json", "a/../../evil.json"])
-def test_a_hub_whose_files_are_called_after_other_places(name: str, hub: stand_in.HubServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name", ["../evil.json", "../../../evil.json", "/evil.json", "a/../../evil.json"]
+)
+def test_a_hub_whose_files_are_called_after_other_places(
+    name: str, hub: stand_in.HubServer, tmp_path: Path
+) -> None:
     hub.add("org/model", MODEL | {name: b"{}"})
     with pytest.raises(ForgeError) as caught:
         download(tmp_path)
@@ -162,12 +195,18 @@ def test_a_hub_whose_files_are_called_after_other_places(name: str, hub: stand_i
 
 
 @pytest.mark.parametrize("header", ["ETag", "X-Linked-ETag", "X-Repo-Commit"])
-def test_a_hub_whose_digests_are_other_places(header: str, hub: stand_in.HubServer, tmp_path: Path,
-                                              monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_whose_digests_are_other_places(
+    header: str, hub: stand_in.HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The library calls files in its cache after what these headers say."""
     send = stand_in.Handler.send
 
-    def lying(self: stand_in.Handler, status: int, body: object = None, headers: dict[str, str] | None = None) -> None:
+    def lying(
+        self: stand_in.Handler,
+        status: int,
+        body: object = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
         lie = {header: "../../../evil.json"} if headers and "ETag" in headers else {}
         send(self, status, body, {**(headers or {}), **lie})
 
@@ -180,8 +219,9 @@ def test_a_hub_whose_digests_are_other_places(header: str, hub: stand_in.HubServ
     assert not (tmp_path / "base").exists()
 
 
-def test_redirects_in_a_circle(first: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable
-                               ) -> None:
+def test_redirects_in_a_circle(
+    first: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable
+) -> None:
     first.to = first.url
     monkeypatch.setenv("HF_ENDPOINT", first.url)
     with refused("could not be downloaded|none of its sources"):
@@ -190,37 +230,56 @@ def test_redirects_in_a_circle(first: Recorder, tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("status", [302, 307, 308])
-def test_publishing_to_a_hub_that_leads_elsewhere(status: int, first: Recorder, other: Recorder, tmp_path: Path,
-                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+def test_publishing_to_a_hub_that_leads_elsewhere(
+    status: int, first: Recorder, other: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first.to, first.status = other.url, status
     monkeypatch.setenv("HF_ENDPOINT", first.url)
     (tmp_path / "x.gguf").write_bytes(b"GGUF")
     with pytest.raises(ForgeError):
-        publish(plan("me/model", private=True, create=True, ggufs=[tmp_path / "x.gguf"]), token=SECRET, message="m",
-                report=Silent())
+        publish(
+            plan("me/model", private=True, create=True, ggufs=[tmp_path / "x.gguf"]),
+            token=SECRET,
+            message="m",
+            report=Silent(),
+        )
     assert not any(SECRET in request for request in other.seen)
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_an_ollama_that_leads_elsewhere_is_not_followed(status: int, first: Recorder, other: Recorder, tmp_path: Path,
-                                                        refused: Callable) -> None:
+def test_an_ollama_that_leads_elsewhere_is_not_followed(
+    status: int, first: Recorder, other: Recorder, tmp_path: Path, refused: Callable
+) -> None:
     first.to, first.status = other.url, status
     server, file = Ollama(first.url), tmp_path / "x.gguf"
     file.write_bytes(b"GGUF" * 100)
-    for act in (server.version, server.list, lambda: server.show("m"), lambda: server.delete("m"),
-                lambda: server.upload(file, "0" * 64, Silent()), lambda: server.chat("m", [])):
+    for act in (
+        server.version,
+        server.list,
+        lambda: server.show("m"),
+        lambda: server.delete("m"),
+        lambda: server.upload(file, "0" * 64, Silent()),
+        lambda: server.chat("m", []),
+    ):
         with refused(f"refused \\({status}\\)"):
             act()
     server.close()
     assert other.seen == []
 
 
-@pytest.mark.parametrize("content", [b"<html>welcome</html>", b"[]", b"null", b"7", b"\xff\xfe", b"[" * 100_000])
+@pytest.mark.parametrize(
+    "content", [b"<html>welcome</html>", b"[]", b"null", b"7", b"\xff\xfe", b"[" * 100_000]
+)
 def test_a_server_that_is_no_ollama(content: bytes, first: Recorder, refused: Callable) -> None:
     first.content = content
     server = Ollama(first.url)
     assert not server.reachable()
-    for act in (server.version, server.list, lambda: server.show("m"), lambda: server.copy("a", "b")):
+    for act in (
+        server.version,
+        server.list,
+        lambda: server.show("m"),
+        lambda: server.copy("a", "b"),
+    ):
         with refused("sent something that is no JSON object"):
             act()
     with refused("sent something that is not JSON"):
@@ -231,18 +290,34 @@ def test_a_server_that_is_no_ollama(content: bytes, first: Recorder, refused: Ca
 def test_a_teacher_that_leads_elsewhere_is_not_followed(first: Recorder, other: Recorder) -> None:
     first.to, first.status = other.url, 307
     with pytest.raises(ForgeError):
-        Endpoint(f"{first.url}/v1", "m", SECRET, Silent(), 1).complete([{"role": "user", "content": "x"}], None, 8)
+        Endpoint(f"{first.url}/v1", "m", SECRET, Silent(), 1).complete(
+            [{"role": "user", "content": "x"}], None, 8
+        )
     assert any(SECRET in request for request in first.seen)
     assert other.seen == []
 
 
-ADDRESSES = ["file:///etc/passwd", "gopher://127.0.0.1:70", "ftp://host/x", "javascript:alert(1)", "dict://x:1",
-             "http://", "https:///x", "http://host:99999", "http://host:x", "//host", "unix:///var/run/docker.sock",
-             "http://ho\nst", "http://[::1"]
+ADDRESSES = [
+    "file:///etc/passwd",
+    "gopher://127.0.0.1:70",
+    "ftp://host/x",
+    "javascript:alert(1)",
+    "dict://x:1",
+    "http://",
+    "https:///x",
+    "http://host:99999",
+    "http://host:x",
+    "//host",
+    "unix:///var/run/docker.sock",
+    "http://ho\nst",
+    "http://[::1",
+]
 
 
 @pytest.mark.parametrize("text", [*ADDRESSES, "host", "127.0.0.1:80"])
-def test_addresses_of_a_hub(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable) -> None:
+def test_addresses_of_a_hub(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable
+) -> None:
     monkeypatch.setenv("HF_ENDPOINT", text)
     with refused("HF_ENDPOINT is"):
         endpoint()
@@ -250,7 +325,9 @@ def test_addresses_of_a_hub(text: str, tmp_path: Path, monkeypatch: pytest.Monke
         download(tmp_path)
 
 
-@pytest.mark.parametrize("text", [a for a in ADDRESSES if a not in ("http://", "https:///x", "//host", "http://ho\nst")])
+@pytest.mark.parametrize(
+    "text", [a for a in ADDRESSES if a not in ("http://", "https:///x", "//host", "http://ho\nst")]
+)
 def test_addresses_of_ollama(text: str, refused: Callable) -> None:
     with refused("OLLAMA_HOST is"):
         address(text)

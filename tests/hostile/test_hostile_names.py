@@ -14,9 +14,42 @@ from phoenix_forge.core.workspace import Workspace
 from phoenix_forge.errors import UsageError
 from phoenix_forge.hub.ollama_store import manifest_path, stored_gguf
 
-NEVER = ["../x", "..", ".", "/etc/passwd", "a/../b", "a;rm -rf ~", "$(id)", "`id`", "a|b", "a&b", "a b", "-rf",
-         "--help", "name\n", "\nname", "na\rme", "na\tme", "na\0me", "name\x1b[2J", "na\u202eme", "n\u200bame",
-         "\u2215etc", "%2e%2e", "a\\b", "C:x", "~", "~root", "*", "a'b", 'a"b', "", " ", "x" * 200, "на\u043cе"]
+NEVER = [
+    "../x",
+    "..",
+    ".",
+    "/etc/passwd",
+    "a/../b",
+    "a;rm -rf ~",
+    "$(id)",
+    "`id`",
+    "a|b",
+    "a&b",
+    "a b",
+    "-rf",
+    "--help",
+    "name\n",
+    "\nname",
+    "na\rme",
+    "na\tme",
+    "na\0me",
+    "name\x1b[2J",
+    "na\u202eme",
+    "n\u200bame",
+    "\u2215etc",
+    "%2e%2e",
+    "a\\b",
+    "C:x",
+    "~",
+    "~root",
+    "*",
+    "a'b",
+    'a"b',
+    "",
+    " ",
+    "x" * 200,
+    "на\u043cе",
+]
 SINGLE = ["model.name", "deploy.name", "publish.repo"]
 
 
@@ -39,8 +72,14 @@ def test_the_owner_of_a_repository(owner: str, refused: Callable) -> None:
 def test_names_that_are_meant() -> None:
     for name in ("qwen2.5-coder-0.5b", "A_b.C-1", "x" * 80):
         assert validate({"model.name": name}, {}).model.name == name
-    for name in ("m", "m:latest", "me/m:v1.2", "registry.example.com:5000/me/m:q4_K_M", "hf.co/Org/Repo-GGUF:Q4_K_M",
-                 "localhost:11434/library/m"):
+    for name in (
+        "m",
+        "m:latest",
+        "me/m:v1.2",
+        "registry.example.com:5000/me/m:q4_K_M",
+        "hf.co/Org/Repo-GGUF:Q4_K_M",
+        "localhost:11434/library/m",
+    ):
         assert validate({"deploy.name": name}, {}).deploy.name == name
     assert validate({"publish.repo": "Org-1/re.po_x"}, {}).publish.repo == "Org-1/re.po_x"
 
@@ -76,8 +115,17 @@ def test_bases_from_the_hub(name: str, tmp_path: Path) -> None:
         assert len(folder.relative_to(inside).parts) == 2, base
 
 
-@pytest.mark.parametrize("pair", ["model.name=../x", "model.name=[a, b]", "model.name={a: 1}", "quantize.types=../x",
-                                  "deploy.name=a b", "publish.repo=../../x"])
+@pytest.mark.parametrize(
+    "pair",
+    [
+        "model.name=../x",
+        "model.name=[a, b]",
+        "model.name={a: 1}",
+        "quantize.types=../x",
+        "deploy.name=a b",
+        "publish.repo=../../x",
+    ],
+)
 def test_on_the_command_line(pair: str, refused: Callable) -> None:
     with refused(pair.partition("=")[0]):
         validate(parse_overrides([pair]), {})

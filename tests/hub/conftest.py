@@ -25,7 +25,9 @@ class Notes(Silent):
     def warn(self, message: str) -> None:
         self.warnings.append(message)
 
-    def progress(self, label: str, done: float, total: float | None, unit: str = "", **fields: object) -> None:
+    def progress(
+        self, label: str, done: float, total: float | None, unit: str = "", **fields: object
+    ) -> None:
         self.steps.append((label, done, total, unit))
 
 
@@ -37,7 +39,13 @@ def notes() -> Notes:
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No token, no cache and no Hub but the test's own. The library reads these settings once, at import."""
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGING_FACE_TOKEN", "HF_HUB_OFFLINE", "OLLAMA_MODELS"):
+    for name in (
+        "HF_TOKEN",
+        "HUGGING_FACE_HUB_TOKEN",
+        "HUGGING_FACE_TOKEN",
+        "HF_HUB_OFFLINE",
+        "OLLAMA_MODELS",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf"))

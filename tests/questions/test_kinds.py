@@ -14,7 +14,15 @@ from phoenix_forge.corpus.document import Document
 from phoenix_forge.corpus.readers import structure
 from phoenix_forge.corpus.split import split
 from phoenix_forge.dataset.emit import ASIDE
-from phoenix_forge.questions import LINK, VIEWS, facts_of, link_facts, phrasings, sources, text_forms
+from phoenix_forge.questions import (
+    LINK,
+    VIEWS,
+    facts_of,
+    link_facts,
+    phrasings,
+    sources,
+    text_forms,
+)
 from phoenix_forge.questions.absent import PROPERTIES, invented
 from phoenix_forge.questions.model import fill
 from phoenix_forge.questions.naming import names
@@ -24,14 +32,20 @@ LIMIT = 200  # tokens of a section, at four characters each
 
 def document(name: str, text: str) -> Document:
     read = structure(name, text)
-    title = read.title or (Path(name).stem.replace("_", " ") if name.endswith((".md", ".txt")) else Path(name).name)
-    return Document(name, name, "0" * 64, text, title, read.blocks, np.arange(len(text) + 1, dtype=np.int64))
+    title = read.title or (
+        Path(name).stem.replace("_", " ") if name.endswith((".md", ".txt")) else Path(name).name
+    )
+    return Document(
+        name, name, "0" * 64, text, title, read.blocks, np.arange(len(text) + 1, dtype=np.int64)
+    )
 
 
 def known(name: str, text: str, limit: int = LIMIT):
     """Every fact of a document, section by section."""
     made = document(name, text)
-    sections = [s for s in split(made, limit, lambda texts: [len(t) // 4 + 1 for t in texts]) if s.body]
+    sections = [
+        s for s in split(made, limit, lambda texts: [len(t) // 4 + 1 for t in texts]) if s.body
+    ]
     return made, [[fact for _, fact in facts_of(source)] for source in sources(made, sections)]
 
 
@@ -187,9 +201,9 @@ GOLDEN = [
 @pytest.mark.parametrize(("name", "kind", "wording", "answer"), GOLDEN)
 def test_kinds(name, kind, wording, answer):
     facts = of_kind(name, SAMPLE[name], kind)
-    assert [fact for fact in facts if wording in (None, *fact.forms) and answer in (None, fact.answer)], [
-        (fact.forms[:3], fact.answer) for fact in facts
-    ]
+    assert [
+        fact for fact in facts if wording in (None, *fact.forms) and answer in (None, fact.answer)
+    ], [(fact.forms[:3], fact.answer) for fact in facts]
 
 
 @pytest.mark.parametrize("name", SAMPLE)
@@ -238,7 +252,12 @@ def absent(fact, lower):
 
 def unknown(fact, lower):
     """Neither question nor refusal names the document, and both name the same invented thing."""
-    thing = next(t for t in re.findall(r"`[^`]+`|[A-Z][a-z]+[ -][A-Z][a-z]+|(?<=the )[A-Z][a-z]+ [a-z]+", fact.answer))
+    thing = next(
+        t
+        for t in re.findall(
+            r"`[^`]+`|[A-Z][a-z]+[ -][A-Z][a-z]+|(?<=the )[A-Z][a-z]+ [a-z]+", fact.answer
+        )
+    )
     assert thing.strip("`").lower() not in lower
     assert all(thing in form for form in fact.forms)
 
@@ -247,7 +266,9 @@ def test_what_is_asked_without_a_document_is_answered_without_one():
     assert not any("{s}" in form for form in (*phrasings.UNKNOWN, *phrasings.IGNORANCE))
 
 
-TUPLES = [name for name, value in vars(phrasings).items() if name.isupper() and isinstance(value, tuple)]
+TUPLES = [
+    name for name, value in vars(phrasings).items() if name.isupper() and isinstance(value, tuple)
+]
 SLOTS = {"s": "S", "t": "T", "a": "a", "is": "is", "n": "1", "of": "2"}
 
 
@@ -298,10 +319,16 @@ def test_a_table_cut_in_two_is_asked_for_where_its_rows_are():
 
 
 def test_what_goes_on_in_a_list_is_no_explanation():
-    text = ("# Signals\n\n- **Noise**: Information that:\n  - is lost\n- **Signal**: Information that is kept.\n"
-            "- **Echo**: a signal that came back\n")
-    asked = [form for fact in known("s.md", text)[1][0] if fact.kind in ("definition", "entry", "term")
-             for form in (*fact.forms, fact.answer)]
+    text = (
+        "# Signals\n\n- **Noise**: Information that:\n  - is lost\n- **Signal**: Information that is kept.\n"
+        "- **Echo**: a signal that came back\n"
+    )
+    asked = [
+        form
+        for fact in known("s.md", text)[1][0]
+        if fact.kind in ("definition", "entry", "term")
+        for form in (*fact.forms, fact.answer)
+    ]
     assert any("Echo" in form for form in asked)
     assert not any("Noise" in form for form in asked)
 
@@ -312,7 +339,9 @@ def test_links():
     found = link_facts(made, links_to, [("Index of all", "i.md")])
     assert [view for view, _ in found] == [LINK, LINK]
     to, back = (fact for _, fact in found)
-    assert to.answer.startswith('"ADR 12: The Gate" refers to "Protocol 31: The Airlock" (p/31.md) and "morning')
+    assert to.answer.startswith(
+        '"ADR 12: The Gate" refers to "Protocol 31: The Airlock" (p/31.md) and "morning'
+    )
     assert back.answer == '"ADR 12: The Gate" is referred to in "Index of all" (i.md).'
     assert (to.gold, back.gold) == ("", "Index of all")
     assert link_facts(made, [], []) == []
@@ -327,18 +356,27 @@ def test_view_kinds_are_distinct():
     kinds = [view.kind for view in VIEWS]
     assert len(set(kinds)) == len(kinds)
     assert all(1 <= view.per_turn <= 6 for view in VIEWS)
-    assert [view.first for view in VIEWS] == sorted(view.first for view in VIEWS)  # in order of worth
+    assert [view.first for view in VIEWS] == sorted(
+        view.first for view in VIEWS
+    )  # in order of worth
 
 
 def cuts(name, text, limit=60):
-    return [s for s in split(document(name, text), limit, lambda texts: [len(t) // 4 + 1 for t in texts]) if s.body]
+    return [
+        s
+        for s in split(document(name, text), limit, lambda texts: [len(t) // 4 + 1 for t in texts])
+        if s.body
+    ]
 
 
 HEADED = "# Plan of work\n\nIt has two stages.\n\n## Alpha stage\n\n{a}\n\n## Beta stage\n\n{b}\n"
 
 
 def test_sections_are_asked_for_by_headings_and_first_words_never_by_their_number():
-    text = HEADED.format(a="**Short** and clear. " * 9, b=" ".join(f"Step {i} is to read page {i}." for i in range(18)))
+    text = HEADED.format(
+        a="**Short** and clear. " * 9,
+        b=" ".join(f"Step {i} is to read page {i}." for i in range(18)),
+    )
     firsts = [forms[0] for forms in text_forms(cuts("p.md", text))]
     assert firsts[0] == 'Write out the beginning of "Plan of work".'
     assert firsts[1] == 'Write out "Alpha stage" of "Plan of work".'
@@ -349,9 +387,22 @@ def test_sections_are_asked_for_by_headings_and_first_words_never_by_their_numbe
 
 
 @settings(max_examples=60)
-@given(st.lists(st.sampled_from(["# One\n\n", "## Two\n\n", "The same line again and again.\n\n",
-                                 "```\ncode()\n```\n\n", '"Quoted" words\n\n']) | st.text(max_size=30), max_size=30),
-       st.sampled_from(["x.md", "w.py", "v.txt"]))
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                "# One\n\n",
+                "## Two\n\n",
+                "The same line again and again.\n\n",
+                "```\ncode()\n```\n\n",
+                '"Quoted" words\n\n',
+            ]
+        )
+        | st.text(max_size=30),
+        max_size=30,
+    ),
+    st.sampled_from(["x.md", "w.py", "v.txt"]),
+)
 def test_no_two_sections_are_asked_for_in_the_same_words(pieces, name):
     forms = text_forms(cuts(name, "".join(pieces), 20))
     assert all(len(own) == len(phrasings.TEXT) for own in forms)
@@ -404,7 +455,9 @@ def test_real_documents_are_asked_for_what_they_say():
     files = sorted(REAL.rglob("*.m*d"))[::40]
     found = []
     for file in files:
-        made, sections = known(str(file.relative_to(REAL)), file.read_text(encoding="utf-8"), limit=512)
+        made, sections = known(
+            str(file.relative_to(REAL)), file.read_text(encoding="utf-8"), limit=512
+        )
         check(made, sections)
         found += map(telling, sections)
     assert len(found) > 50

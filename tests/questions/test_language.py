@@ -28,7 +28,10 @@ from phoenix_forge.questions import language as lang
         ("Is my data sent anywhere?", {"Tell me whether my data is sent anywhere."}),
         ("What happens if I kill a run?", {"What if I kill a run?"}),
         ("Where is the finished model?", {"Tell me where the finished model is."}),
-        ("Can I use it offline?", {"Can I use Forge offline?", "Is it possible to use Forge offline?"}),
+        (
+            "Can I use it offline?",
+            {"Can I use Forge offline?", "Is it possible to use Forge offline?"},
+        ),
     ],
 )
 def test_question_forms(question, expected):
@@ -133,11 +136,18 @@ def test_imperative(heading, act):
 
 def test_sentences_keep_their_quotes():
     assert en.sentences('It is a "Package." The next. (So.) E.g. no.') == [
-        'It is a "Package."', "The next.", "(So.)", "E.g. no."]
+        'It is a "Package."',
+        "The next.",
+        "(So.)",
+        "E.g. no.",
+    ]
 
 
 def test_plain():
-    assert en.plain("**A** [link](http://x) `co_de` _b_ ![i](p.png) <b>t</b>") == "A link `co_de` b i t"
+    assert (
+        en.plain("**A** [link](http://x) `co_de` _b_ ![i](p.png) <b>t</b>")
+        == "A link `co_de` b i t"
+    )
 
 
 @given(st.text(max_size=200))

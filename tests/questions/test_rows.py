@@ -11,12 +11,22 @@ CSV = 'name,colour,note\nLamp,green,"lit at dusk\nby the keeper"\nHorn,yellow,so
 JSON = '[\n {"name": "Lamp", "colour": "green"},\n {"name": "Horn", "colour": "yellow"}\n]\n'
 
 
-@pytest.mark.parametrize(("path", "text", "row"), [
-    ("a.csv", CSV, "Horn,yellow,sounds in fog\n"), ("a.json", JSON, '{"name": "Horn", "colour": "yellow"}')])
+@pytest.mark.parametrize(
+    ("path", "text", "row"),
+    [
+        ("a.csv", CSV, "Horn,yellow,sounds in fog\n"),
+        ("a.json", JSON, '{"name": "Horn", "colour": "yellow"}'),
+    ],
+)
 def test_a_fact_of_a_row_is_cited_by_the_row(path, text, row):
     document = load(File(None, path, path), "redact", text.encode()).document
     sections = split(document, 10_000, lambda texts: [len(each) for each in texts])
-    made = [fact for source in sources(document, sections) for _, fact in facts_of(source) if fact.gold == "yellow"]
+    made = [
+        fact
+        for source in sources(document, sections)
+        for _, fact in facts_of(source)
+        if fact.gold == "yellow"
+    ]
     assert made
     for fact in made:
         start, end = document.span(fact.start, fact.end)

@@ -10,10 +10,16 @@ import gguf
 import numpy as np
 import pytest
 
-REAL = Path(os.environ.get("FORGE_TEST_MODEL",
-                           Path.home() / ".cache/forge/test-models/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"))
-TEMPLATE = ("{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
-            "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}")
+REAL = Path(
+    os.environ.get(
+        "FORGE_TEST_MODEL",
+        Path.home() / ".cache/forge/test-models/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+    )
+)
+TEMPLATE = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
 
 
 def _byte_characters() -> list[str]:
@@ -42,9 +48,16 @@ def write_tiny(path: Path, template: str = TEMPLATE, says: Sequence[str] = ()) -
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("qwen2")
     writer.add_token_list(tokens)
-    writer.add_token_types([gguf.TokenType.NORMAL] * 256 + [gguf.TokenType.CONTROL] * 3 + [
-        gguf.TokenType.CONTROL if text.startswith("[") and text.endswith("]") else gguf.TokenType.USER_DEFINED
-        for text in says])
+    writer.add_token_types(
+        [gguf.TokenType.NORMAL] * 256
+        + [gguf.TokenType.CONTROL] * 3
+        + [
+            gguf.TokenType.CONTROL
+            if text.startswith("[") and text.endswith("]")
+            else gguf.TokenType.USER_DEFINED
+            for text in says
+        ]
+    )
     writer.add_token_merges(["a b"])
     writer.add_eos_token_id(258)
     writer.add_pad_token_id(256)
@@ -59,7 +72,12 @@ def write_tiny(path: Path, template: str = TEMPLATE, says: Sequence[str] = ()) -
 
     if says:
         known = random.normal(0, 1, (len(tokens), hidden))
-        follows = {10: 259, ord("]"): 259, **{259 + i: 260 + i for i in range(len(says))}, 258 + len(says): 258}
+        follows = {
+            10: 259,
+            ord("]"): 259,
+            **{259 + i: 260 + i for i in range(len(says))},
+            258 + len(says): 258,
+        }
         output = np.zeros_like(known)
         for token, following in follows.items():
             output[following] += known[token]
@@ -101,6 +119,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def with_template(tmp_path: Path) -> Callable[[str], Path]:
     """Writes the tiny model with another chat template, as hostile.gguf."""
+
     def write(template: str) -> Path:
         write_tiny(tmp_path / "hostile.gguf", template)
         return tmp_path / "hostile.gguf"

@@ -18,7 +18,9 @@ from phoenix_forge.runtime.deployments import Deployments, Version, require_same
 from phoenix_forge.runtime.modelfile import build
 from phoenix_forge.runtime.ollama import Ollama
 
-MODELFILE = build("m.gguf", QWEN2.go_template, QWEN2.stops, system="v", generation=GenerationConfig(), num_ctx=512)
+MODELFILE = build(
+    "m.gguf", QWEN2.go_template, QWEN2.stops, system="v", generation=GenerationConfig(), num_ctx=512
+)
 
 
 @pytest.fixture
@@ -37,7 +39,9 @@ class Space:
     def record(self) -> Deployments:
         return Deployments(self.client, self.folder / "state/deployments.json")
 
-    def deploy(self, content: str, name: str = "guardian", record: Deployments | None = None) -> Version:
+    def deploy(
+        self, content: str, name: str = "guardian", record: Deployments | None = None
+    ) -> Version:
         record = record or self.record
         gguf = self.folder / "m.gguf"
         gguf.write_bytes(b"GGUF" + content.encode())
@@ -58,7 +62,11 @@ def space(tmp_path: Path, server: stand_in.OllamaServer) -> Space:
 
 
 def test_version_names() -> None:
-    assert version_name("guardian", "12ab") == version_name("guardian:latest", "12ab") == "guardian:forge-12ab"
+    assert (
+        version_name("guardian", "12ab")
+        == version_name("guardian:latest", "12ab")
+        == "guardian:forge-12ab"
+    )
     assert version_name("me/guardian:7b", "12ab") == "me/guardian:7b-forge-12ab"
     assert version_name("box:5000/me/guardian", "1") == "box:5000/me/guardian:forge-1"
 
@@ -150,13 +158,19 @@ def test_aliases_follow(space: Space) -> None:
     for taken, words in (("other", "a model of its own"), ("guardian", "a model of its own")):
         with pytest.raises(UsageError, match=words):
             space.record.alias("guardian", taken, force=False)
-    for bad, words in (("a" * 81, "81 characters"), ("keeper:cloud", "where a model runs"), ("keep er", "letters")):
+    for bad, words in (
+        ("a" * 81, "81 characters"),
+        ("keeper:cloud", "where a model runs"),
+        ("keep er", "letters"),
+    ):
         with pytest.raises(UsageError, match=words):
             space.record.alias("guardian", bad, force=True)
     with pytest.raises(UsageError, match="own name"):
         space.record.alias("guardian", "guardian:latest", force=True)
     space.client.copy("other", "keeper")  # somebody made it another model
-    assert [r["role"] for r in space.record.listed() if r["name"] == "keeper:latest"] == ["alias, changed"]
+    assert [r["role"] for r in space.record.listed() if r["name"] == "keeper:latest"] == [
+        "alias, changed"
+    ]
     space.record.rollback("guardian")
     assert space.runs("keeper") == "else"
     assert space.record.remove("keeper", force=False) == (["keeper:latest"], [])
@@ -178,7 +192,10 @@ def test_only_what_it_deployed_is_removed(space: Space) -> None:
 def test_the_list_says_what_the_server_no_longer_has(space: Space) -> None:
     one, two = space.deploy("one"), space.deploy("two")
     assert [(r["name"], r["role"], r["there"]) for r in space.record.listed()] == [
-        ("guardian:latest", "model", True), (two.name, "live", True), (one.name, "previous", True)]
+        ("guardian:latest", "model", True),
+        (two.name, "live", True),
+        (one.name, "previous", True),
+    ]
     space.client.delete(one.name)
     assert [(r["role"], r["there"]) for r in space.record.listed()][2] == ("previous", False)
     with pytest.raises(UsageError, match="no earlier version"):
@@ -216,6 +233,7 @@ def killed_after(space: Space, changes: int) -> Deployments:
             if next(left, None) is None:
                 raise Killed
             return act(*given, **more)
+
         return done
 
     for deed in ("create", "copy", "delete"):
@@ -242,7 +260,9 @@ def test_killed_between_any_two_steps_nothing_is_lost(space: Space, changes: int
         space.record.rollback("guardian")
     space.deploy("three")
     assert (space.runs(), space.runs("keeper")) == ("three", "three")
-    assert sum("forge-" in name for name in space.server.models) == 2  # and nothing is left that no record names
+    assert (
+        sum("forge-" in name for name in space.server.models) == 2
+    )  # and nothing is left that no record names
     space.record.rollback("guardian")
     assert (space.runs(), space.runs("keeper")) == ("two", "two")
 

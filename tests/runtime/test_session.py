@@ -35,7 +35,9 @@ class Parrot:
 def talk(*lines: str, system: str | None = "Be brief.", **more: Any) -> tuple[str, Parrot, Session]:
     out: list[str] = []
     parrot = Parrot()
-    session = Session(parrot, system=system, generation=GenerationConfig(), write=out.append, **more)
+    session = Session(
+        parrot, system=system, generation=GenerationConfig(), write=out.append, **more
+    )
     rest = iter(lines)
 
     def read() -> str:
@@ -64,8 +66,18 @@ def test_history_and_system_prompt_travel_along() -> None:
 
 
 def test_commands() -> None:
-    out, parrot, session = talk("one", "/reset", "two", "/system New rules", "three", "/system", "four", "/nonsense",
-                                "/exit", "never read")
+    out, parrot, session = talk(
+        "one",
+        "/reset",
+        "two",
+        "/system New rules",
+        "three",
+        "/system",
+        "four",
+        "/nonsense",
+        "/exit",
+        "never read",
+    )
     assert [len(messages) for messages in parrot.seen] == [2, 2, 2, 1]
     assert parrot.seen[2][0] == {"role": "system", "content": "New rules"}
     assert "no command /nonsense" in out
@@ -73,9 +85,12 @@ def test_commands() -> None:
 
 
 def test_save_writes_the_conversation(tmp_path: Path) -> None:
-    out, _, _ = talk("one", f"/save {tmp_path / 'chat.md'}", f"/save {tmp_path / 'chat.md' / 'below'}", "/save")
+    out, _, _ = talk(
+        "one", f"/save {tmp_path / 'chat.md'}", f"/save {tmp_path / 'chat.md' / 'below'}", "/save"
+    )
     assert (tmp_path / "chat.md").read_text() == (
-        "**system**\n\nBe brief.\n\n**user**\n\none\n\n**assistant**\n\n2:one\n\n")
+        "**system**\n\nBe brief.\n\n**user**\n\none\n\n**assistant**\n\n2:one\n\n"
+    )
     assert "cannot write" in out
     assert "name a file" in out
 
@@ -101,15 +116,35 @@ def test_passages_belong_to_their_turn_and_what_is_told_stands_below_the_answer(
 
     def ground(_: Any, messages: Any, closed: bool) -> Cited:
         *before, question = messages
-        said = question["content"] if closed or question["content"] == "stop" else f"PASSAGE {question['content']}"
+        said = (
+            question["content"]
+            if closed or question["content"] == "stop"
+            else f"PASSAGE {question['content']}"
+        )
         return Cited([*before, {"role": "user", "content": said}], "one passage fits")
 
-    out, parrot, session = talk("one", "stop", "/closed", "two", "/open", "three", "/base", ground=ground,
-                                base=lambda: base, keep=kept.append)
-    assert [messages[-1]["content"] for messages in parrot.seen] == ["PASSAGE one", "stop", "two",
-                                                                     "PASSAGE three"]
+    out, parrot, session = talk(
+        "one",
+        "stop",
+        "/closed",
+        "two",
+        "/open",
+        "three",
+        "/base",
+        ground=ground,
+        base=lambda: base,
+        keep=kept.append,
+    )
+    assert [messages[-1]["content"] for messages in parrot.seen] == [
+        "PASSAGE one",
+        "stop",
+        "two",
+        "PASSAGE three",
+    ]
     assert [m["content"] for m in session.history[:2]] == ["one", "2:PASSAGE one"]
-    assert out.startswith("(one passage fits)\n\n2:PASSAGE one\n\nfrom notes.md:7 (2:PASSAGE one)\n4:")
+    assert out.startswith(
+        "(one passage fits)\n\n2:PASSAGE one\n\nfrom notes.md:7 (2:PASSAGE one)\n4:"
+    )
     assert out.count("one passage fits") == 1, "what stays true is said once"
     assert "4:\n(stopped)\n" in out, "a stopped answer is held against nothing"
     assert base.seen == parrot.seen[-1:]
@@ -149,7 +184,14 @@ def test_the_base_hears_the_same_conversation_and_leaves_no_trace_in_it() -> Non
     out, parrot, session = talk("/base", "one", "two", "/base", "/base", "three", base=open_base)
     assert out.startswith("ask something first\n")
     assert base.seen == [parrot.seen[1]] * 2
-    assert [m["content"] for m in session.history] == ["one", "2:one", "two", "4:two", "three", "6:three"]
+    assert [m["content"] for m in session.history] == [
+        "one",
+        "2:one",
+        "two",
+        "4:two",
+        "three",
+        "6:three",
+    ]
     assert len(opened) == 2  # not before the first question
 
 
@@ -158,14 +200,24 @@ def test_the_sources_of_question_and_answer_or_of_a_text() -> None:
 
     def search(text: str) -> list[Passage]:
         asked.append(text)
-        return [] if text == "zebra" else [
-            Passage("docs/a.md", "A", ("Lamps", "Oil"), (10, 2000), " Fill it daily. ", 5000),
-            Passage("docs/b.md", "B", (), (0, 900), "word " * 400, 900)]
+        return (
+            []
+            if text == "zebra"
+            else [
+                Passage("docs/a.md", "A", ("Lamps", "Oil"), (10, 2000), " Fill it daily. ", 5000),
+                Passage("docs/b.md", "B", (), (0, 900), "word " * 400, 900),
+            ]
+        )
 
-    out, _, _ = talk("/source", "one", "/source", "/source the lamp", "/source zebra", search=search)
+    out, _, _ = talk(
+        "/source", "one", "/source", "/source the lamp", "/source zebra", search=search
+    )
     assert asked == ["one\n2:one", "the lamp", "zebra"]
     assert out.startswith("ask something first, or give a text")
-    assert "docs/a.md › Lamps › Oil (bytes 10–2000)\n\nFill it daily.\n\ndocs/b.md (bytes 0–900)\n\nword " in out
+    assert (
+        "docs/a.md › Lamps › Oil (bytes 10–2000)\n\nFill it daily.\n\ndocs/b.md (bytes 0–900)\n\nword "
+        in out
+    )
     assert max(map(len, out.splitlines())) == SHOWN + 1
     assert out.endswith("no passage of the documents has a word of it\n")
 
@@ -201,14 +253,29 @@ def test_everything_said_is_kept_as_it_is_said_and_saved_across_resets(tmp_path:
             def watch(piece: str) -> None:
                 on_text(piece)
                 seen_while_answering.append("".join(kept))
+
             return super().chat(messages, on_text=watch, **settings)
 
-    talk("one", "/base", "/source", "/system New", "long", "stop", f"/save {whole}", base=Watched, keep=kept.append,
-         search=lambda _: [Passage("a.md", "A", (), (0, 5), "Lamps", 5)])
+    talk(
+        "one",
+        "/base",
+        "/source",
+        "/system New",
+        "long",
+        "stop",
+        f"/save {whole}",
+        base=Watched,
+        keep=kept.append,
+        search=lambda _: [Passage("a.md", "A", (), (0, 5), "Lamps", 5)],
+    )
     text = "".join(kept)
     assert whole.read_text() == text
-    assert text == ("**system**\n\nBe brief.\n\n**user**\n\none\n\n**assistant**\n\n2:one\n\n**base**\n\n2:one\n\n"
-                    "**source**\n\na.md (bytes 0–5)\n\nLamps\n\n---\n\n"
-                    "**system**\n\nNew\n\n**user**\n\nlong\n\n**assistant**\n\ntoo long\nfix: shorten\n"
-                    "**system**\n\nNew\n\n**user**\n\nstop\n\n**assistant**\n\n2:\n(stopped)\n\n")
-    assert seen_while_answering[0].endswith("**base**\n\n2:")  # whoever is killed now has kept this much
+    assert text == (
+        "**system**\n\nBe brief.\n\n**user**\n\none\n\n**assistant**\n\n2:one\n\n**base**\n\n2:one\n\n"
+        "**source**\n\na.md (bytes 0–5)\n\nLamps\n\n---\n\n"
+        "**system**\n\nNew\n\n**user**\n\nlong\n\n**assistant**\n\ntoo long\nfix: shorten\n"
+        "**system**\n\nNew\n\n**user**\n\nstop\n\n**assistant**\n\n2:\n(stopped)\n\n"
+    )
+    assert seen_while_answering[0].endswith(
+        "**base**\n\n2:"
+    )  # whoever is killed now has kept this much

@@ -12,14 +12,19 @@ from phoenix_forge.runtime import llama, threads
 from phoenix_forge.runtime.threads import Speed, fastest, measure, measured
 
 
-@pytest.mark.parametrize(("speeds", "chosen"), [
-    ([], (4, 4)),
-    ([Speed(4, 100, 20)], (4, 4)),
-    ([Speed(4, 100, 20), Speed(8, 150, 15), Speed(2, 60, 30)], (2, 8)),
-    ([Speed(4, 100, 20), Speed(8, 104, 20.9)], (4, 4)),  # not worth it
-    ([Speed(8, 150, 30)], (4, 4)),  # nothing to compare with
-])
-def test_the_fastest_is_taken_where_it_is_clearly_so(speeds: list[Speed], chosen: tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    ("speeds", "chosen"),
+    [
+        ([], (4, 4)),
+        ([Speed(4, 100, 20)], (4, 4)),
+        ([Speed(4, 100, 20), Speed(8, 150, 15), Speed(2, 60, 30)], (2, 8)),
+        ([Speed(4, 100, 20), Speed(8, 104, 20.9)], (4, 4)),  # not worth it
+        ([Speed(8, 150, 30)], (4, 4)),  # nothing to compare with
+    ],
+)
+def test_the_fastest_is_taken_where_it_is_clearly_so(
+    speeds: list[Speed], chosen: tuple[int, int]
+) -> None:
     assert fastest(speeds, usual=4) == chosen
 
 
@@ -40,8 +45,9 @@ def quiet_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Seque
     return made
 
 
-def test_a_size_of_file_is_measured_once_and_remembered(quiet_machine: list[Sequence[int]], tiny: Path,
-                                                        tmp_path: Path) -> None:
+def test_a_size_of_file_is_measured_once_and_remembered(
+    quiet_machine: list[Sequence[int]], tiny: Path, tmp_path: Path
+) -> None:
     assert [measured(tiny), measured(tiny)] == [(2, 4)] * 2
     assert quiet_machine == [[2, 4, 1]]
     (remembered,) = (tmp_path / "threads").iterdir()
@@ -53,8 +59,9 @@ def test_a_size_of_file_is_measured_once_and_remembered(quiet_machine: list[Sequ
     assert len(quiet_machine) == 3
 
 
-def test_a_busy_machine_is_not_measured_and_asked_again_next_time(quiet_machine: list[Sequence[int]], tiny: Path,
-                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_busy_machine_is_not_measured_and_asked_again_next_time(
+    quiet_machine: list[Sequence[int]], tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("psutil.cpu_percent", lambda _: 80.0)
     assert measured(tiny) == (2, 2)
     assert quiet_machine == []
@@ -62,8 +69,9 @@ def test_a_busy_machine_is_not_measured_and_asked_again_next_time(quiet_machine:
     assert measured(tiny) == (2, 4)
 
 
-def test_one_core_needs_no_measurement(quiet_machine: list[Sequence[int]], tiny: Path,
-                                       monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_core_needs_no_measurement(
+    quiet_machine: list[Sequence[int]], tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(llama, "usable_cores", lambda: 1)
     monkeypatch.setattr(llama, "threads", lambda: 1)
     assert measured(tiny) == (1, 1)
@@ -84,8 +92,9 @@ def test_the_library_says_how_fast_it_was(tiny: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("script", ["import time; time.sleep(60)", "import os; os.abort()"])
-def test_a_measurement_without_an_end_or_that_crashes_finds_nothing(tiny: Path, monkeypatch: pytest.MonkeyPatch,
-                                                                    script: str) -> None:
+def test_a_measurement_without_an_end_or_that_crashes_finds_nothing(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
     monkeypatch.setattr(threads, "SECONDS", 1.0)
     monkeypatch.setattr(threads, "MEASURE", script)
     assert measure(tiny, [2, 1]) == []

@@ -101,7 +101,9 @@ class HubServer(ThreadingHTTPServer):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
 
-    def add(self, name: str, files: dict[str, bytes], *, private: bool = False, gated: str = "") -> str:
+    def add(
+        self, name: str, files: dict[str, bytes], *, private: bool = False, gated: str = ""
+    ) -> str:
         """Puts a repository there, and returns its commit."""
         self.repos[name] = Repo(private, gated)
         return self.repos[name].commit(files)
@@ -114,7 +116,9 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None: ...
 
     def send(self, status: int, body: Any = None, headers: dict[str, str] | None = None) -> None:
-        data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        data = (
+            body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        )
         if status < 400 and self.next_of(self.server.lose):
             self.close_connection = True
             return
@@ -143,11 +147,22 @@ class Handler(BaseHTTPRequestHandler):
     def next_of(self, faults: dict[str, list[Any]]) -> Any:
         """The next fault meant for this request, which is used up by that."""
         key = f"{self.command} {unquote(urlsplit(self.path).path)}"
-        return next((left.pop(0) for start, left in faults.items() if key.startswith(start) and left), None)
+        return next(
+            (left.pop(0) for start, left in faults.items() if key.startswith(start) and left), None
+        )
 
-    def refuse(self, status: int, message: str, code: str = "", headers: dict[str, str] | None = None) -> None:
-        self.send(status, {"error": message}, {"X-Error-Message": message, **({"X-Error-Code": code} if code else {}),
-                                               **(headers or {})})
+    def refuse(
+        self, status: int, message: str, code: str = "", headers: dict[str, str] | None = None
+    ) -> None:
+        self.send(
+            status,
+            {"error": message},
+            {
+                "X-Error-Message": message,
+                **({"X-Error-Code": code} if code else {}),
+                **(headers or {}),
+            },
+        )
 
     @property
     def known(self) -> bool:
@@ -193,7 +208,9 @@ class Handler(BaseHTTPRequestHandler):
                 else:
                     found = match.groupdict()
                     if kind := found.pop("kind", None):
-                        found["repo"] = f"{'datasets/' if kind == 'datasets' else ''}{found.pop('name')}"
+                        found["repo"] = (
+                            f"{'datasets/' if kind == 'datasets' else ''}{found.pop('name')}"
+                        )
                     act(self, body, **found)
                 return
         self.refuse(404, f"no such endpoint: {self.command} {path}")
@@ -203,7 +220,15 @@ class Handler(BaseHTTPRequestHandler):
     # -- accounts and repositories
     def whoami(self, _: bytes) -> None:
         if self.known:
-            self.send(200, {"type": "user", "name": self.server.user, "orgs": [], "auth": {"type": "access_token"}})
+            self.send(
+                200,
+                {
+                    "type": "user",
+                    "name": self.server.user,
+                    "orgs": [],
+                    "auth": {"type": "access_token"},
+                },
+            )
         else:
             self.refuse(401, "Invalid username or password.")
 
@@ -228,11 +253,19 @@ class Handler(BaseHTTPRequestHandler):
             wrong.append(f'"license" must be one of {", ".join(LICENSES.split())}')
         if not re.fullmatch(r"[a-z0-9.-]+", data.get("license_name", "x")):
             wrong.append('"license_name" must be lower case')
-        if data.get("base_model_relation", "quantized") not in ("quantized", "adapter", "finetune", "merge"):
+        if data.get("base_model_relation", "quantized") not in (
+            "quantized",
+            "adapter",
+            "finetune",
+            "merge",
+        ):
             wrong.append('"base_model_relation" is not known')
         if not re.fullmatch(NAME, data.get("base_model", "a/b")):
             wrong.append('"base_model" is not a repository')
-        self.send(400 if wrong else 200, {"errors": [{"message": message} for message in wrong], "warnings": []})
+        self.send(
+            400 if wrong else 200,
+            {"errors": [{"message": message} for message in wrong], "warnings": []},
+        )
 
     def info(self, _: bytes, repo: str, revision: str | None = None) -> None:
         if (found := self.repo(repo)) is None:
@@ -241,18 +274,37 @@ class Handler(BaseHTTPRequestHandler):
             self.refuse(404, f"Invalid rev id: {revision}", "RevisionNotFound")
             return
         name = repo.removeprefix("datasets/")
-        self.send(200, {"id": name, "modelId": name, "sha": commit[0], "private": found.private, "tags": [],
-                        "gated": "auto" if found.gated else False, "cardData": front_matter(commit[1]),
-                        "siblings": [{"rfilename": name} for name in commit[1]]})
+        self.send(
+            200,
+            {
+                "id": name,
+                "modelId": name,
+                "sha": commit[0],
+                "private": found.private,
+                "tags": [],
+                "gated": "auto" if found.gated else False,
+                "cardData": front_matter(commit[1]),
+                "siblings": [{"rfilename": name} for name in commit[1]],
+            },
+        )
 
     def entries(self, tree: dict[str, bytes], names: list[str]) -> list[dict[str, Any]]:
         found = []
         for name in names:
             if name in tree:
                 data = tree[name]
-                entry: dict[str, Any] = {"type": "file", "path": name, "size": len(data), "oid": git_oid(data)}
+                entry: dict[str, Any] = {
+                    "type": "file",
+                    "path": name,
+                    "size": len(data),
+                    "oid": git_oid(data),
+                }
                 if lfs(name, len(data)):
-                    entry["lfs"] = {"oid": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 130}
+                    entry["lfs"] = {
+                        "oid": hashlib.sha256(data).hexdigest(),
+                        "size": len(data),
+                        "pointerSize": 130,
+                    }
                 found.append(entry)
         return found
 
@@ -263,7 +315,11 @@ class Handler(BaseHTTPRequestHandler):
     def paths(self, body: bytes, repo: str, revision: str) -> None:
         if (found := self.repo(repo)) and (commit := found.at(revision)):
             text = body.decode()
-            asked = json.loads(text)["paths"] if text.startswith("{") else parse_qs(text).get("paths", [])
+            asked = (
+                json.loads(text)["paths"]
+                if text.startswith("{")
+                else parse_qs(text).get("paths", [])
+            )
             self.send(200, self.entries(commit[1], asked))
 
     def resolve(self, _: bytes, repo: str, revision: str, path: str) -> None:
@@ -282,8 +338,16 @@ class Handler(BaseHTTPRequestHandler):
         headers = {"ETag": f'"{etag}"', "X-Repo-Commit": commit[0], "Accept-Ranges": "bytes"}
         if large and self.server.elsewhere:
             # Another name of the same machine is another host to a client.
-            self.send(302, b"", {**headers, "X-Linked-Etag": f'"{etag}"', "X-Linked-Size": str(len(data)),
-                                 "Location": f"http://localhost:{self.server.server_address[1]}/elsewhere/{etag}"})
+            self.send(
+                302,
+                b"",
+                {
+                    **headers,
+                    "X-Linked-Etag": f'"{etag}"',
+                    "X-Linked-Size": str(len(data)),
+                    "Location": f"http://localhost:{self.server.server_address[1]}/elsewhere/{etag}",
+                },
+            )
             self.server.large[etag] = data
         else:
             self.ranged(data, headers)
@@ -297,7 +361,11 @@ class Handler(BaseHTTPRequestHandler):
         begin = re.fullmatch(r"bytes=(\d+)-\d*", self.headers.get("Range", ""))
         if begin and self.server.ranges:
             at = int(begin[1])
-            self.send(206, data[at:], {**headers, "Content-Range": f"bytes {at}-{len(data) - 1}/{len(data)}"})
+            self.send(
+                206,
+                data[at:],
+                {**headers, "Content-Range": f"bytes {at}-{len(data) - 1}/{len(data)}"},
+            )
         else:
             self.send(200, data, headers)
 
@@ -306,17 +374,41 @@ class Handler(BaseHTTPRequestHandler):
         """How each file is to travel, and what of its name is there now."""
         if found := self.repo(repo):
             tree = found.commits[-1][1]
-            there = {entry["path"]: entry.get("lfs", entry)["oid"] for entry in self.entries(tree, list(tree))}
-            self.send(200, {"files": [{"path": f["path"], "shouldIgnore": False, "oid": there.get(f["path"]),
-                                       "uploadMode": "lfs" if lfs(f["path"], f["size"]) else "regular"}
-                                      for f in json.loads(body)["files"]]})
+            there = {
+                entry["path"]: entry.get("lfs", entry)["oid"]
+                for entry in self.entries(tree, list(tree))
+            }
+            self.send(
+                200,
+                {
+                    "files": [
+                        {
+                            "path": f["path"],
+                            "shouldIgnore": False,
+                            "oid": there.get(f["path"]),
+                            "uploadMode": "lfs" if lfs(f["path"], f["size"]) else "regular",
+                        }
+                        for f in json.loads(body)["files"]
+                    ]
+                },
+            )
 
     def batch(self, body: bytes, repo: str) -> None:
         if self.repo(repo):
-            objects = [{"oid": o["oid"], "size": o["size"],
-                        **({} if o["oid"] in self.server.large else
-                           {"actions": {"upload": {"href": f"{self.server.url}/large/{o['oid']}"}}})}
-                       for o in json.loads(body)["objects"]]
+            objects = [
+                {
+                    "oid": o["oid"],
+                    "size": o["size"],
+                    **(
+                        {}
+                        if o["oid"] in self.server.large
+                        else {
+                            "actions": {"upload": {"href": f"{self.server.url}/large/{o['oid']}"}}
+                        }
+                    ),
+                }
+                for o in json.loads(body)["objects"]
+            ]
             self.send(200, {"transfer": "basic", "objects": objects})
 
     def large(self, body: bytes, oid: str) -> None:
@@ -345,7 +437,14 @@ class Handler(BaseHTTPRequestHandler):
                     return
                 files[value["path"]] = self.server.large[value["oid"]]
         oid = found.commit(files)
-        self.send(200, {"success": True, "commitOid": oid, "commitUrl": f"{self.server.url}/{repo}/commit/{oid}"})
+        self.send(
+            200,
+            {
+                "success": True,
+                "commitOid": oid,
+                "commitUrl": f"{self.server.url}/{repo}/commit/{oid}",
+            },
+        )
 
 
 def front_matter(files: dict[str, bytes]) -> dict[str, Any]:
@@ -386,7 +485,9 @@ def running(**settings: Any) -> contextlib.AbstractContextManager[HubServer]:
 
 
 if __name__ == "__main__":
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.add_argument("--port", type=int, default=0)
     options.add_argument("--token", default="hf_test")
     given = options.parse_args()

@@ -42,25 +42,81 @@ from phoenix_forge.runtime.llama import Model
 NOW = "2026-01-02T03:04:05.678901Z"
 # Field → type in Go of each request (those that matter here); other fields are read over.
 STRUCTS: dict[str, tuple[str, dict[str, str]]] = {
-    "/api/create": ("CreateRequest", {"model": "string", "name": "string", "files": "map[string]string",
-                                      "from": "string", "template": "string", "system": "string",
-                                      "parameters": "map[string]interface {}", "messages": "[]api.Message",
-                                      "renderer": "string", "parser": "string", "requires": "string",
-                                      "stream": "bool"}),
-    "/api/chat": ("ChatRequest", {"model": "string", "messages": "[]api.Message", "options": "map[string]interface {}",
-                                  "stream": "bool", "tools": "api.Tools", "truncate": "bool", "shift": "bool"}),
-    "/api/generate": ("GenerateRequest", {"model": "string", "prompt": "string", "options": "map[string]interface {}",
-                                          "stream": "bool"}),
+    "/api/create": (
+        "CreateRequest",
+        {
+            "model": "string",
+            "name": "string",
+            "files": "map[string]string",
+            "from": "string",
+            "template": "string",
+            "system": "string",
+            "parameters": "map[string]interface {}",
+            "messages": "[]api.Message",
+            "renderer": "string",
+            "parser": "string",
+            "requires": "string",
+            "stream": "bool",
+        },
+    ),
+    "/api/chat": (
+        "ChatRequest",
+        {
+            "model": "string",
+            "messages": "[]api.Message",
+            "options": "map[string]interface {}",
+            "stream": "bool",
+            "tools": "api.Tools",
+            "truncate": "bool",
+            "shift": "bool",
+        },
+    ),
+    "/api/generate": (
+        "GenerateRequest",
+        {
+            "model": "string",
+            "prompt": "string",
+            "options": "map[string]interface {}",
+            "stream": "bool",
+        },
+    ),
     "/api/show": ("ShowRequest", {"model": "string", "name": "string", "verbose": "bool"}),
     "/api/copy": ("CopyRequest", {"source": "string", "destination": "string"}),
     "/api/delete": ("DeleteRequest", {"model": "string", "name": "string"}),
 }
 KINDS = {"string": str, "bool": bool, "map": dict, "[]": list, "api.Tools": list}
 # api/types.go, Options: what is not among them is read over.
-OPTIONS = {**dict.fromkeys(("num_ctx", "num_predict", "num_keep", "num_batch", "num_gpu", "num_thread", "main_gpu",
-                            "seed", "top_k", "repeat_last_n"), "integer"),
-           **dict.fromkeys(("temperature", "top_p", "min_p", "typical_p", "repeat_penalty", "presence_penalty",
-                            "frequency_penalty"), "float32"), "use_mmap": "boolean", "stop": "array"}
+OPTIONS = {
+    **dict.fromkeys(
+        (
+            "num_ctx",
+            "num_predict",
+            "num_keep",
+            "num_batch",
+            "num_gpu",
+            "num_thread",
+            "main_gpu",
+            "seed",
+            "top_k",
+            "repeat_last_n",
+        ),
+        "integer",
+    ),
+    **dict.fromkeys(
+        (
+            "temperature",
+            "top_p",
+            "min_p",
+            "typical_p",
+            "repeat_penalty",
+            "presence_penalty",
+            "frequency_penalty",
+        ),
+        "float32",
+    ),
+    "use_mmap": "boolean",
+    "stop": "array",
+}
 NUM_CTX = 4096
 WINDOW = 1024  # tokens that llama.cpp really has here
 REPEATS = 30  # of one token; one more ends the answer
@@ -73,9 +129,11 @@ DEFAULTS = ["registry.ollama.ai", "library"]
 
 def parts(name: str) -> list[str] | None:
     """Host, owner, model and tag; None for what is no name (types/model/name.go, ParseName and IsValid)."""
-    path, _, tag = name.rpartition(":") if name.rfind(":") > name.rfind("/") else (name, "", "latest")
+    path, _, tag = (
+        name.rpartition(":") if name.rfind(":") > name.rfind("/") else (name, "", "latest")
+    )
     given = path.rsplit("/", 2)
-    found = [*DEFAULTS[:3 - len(given)], *given, tag]
+    found = [*DEFAULTS[: 3 - len(given)], *given, tag]
     fits = zip((HOST, OWNER, PART, PART), found, strict=True)
     return found if all(kind.fullmatch(part) for kind, part in fits) else None
 
@@ -83,7 +141,13 @@ def parts(name: str) -> list[str] | None:
 def full(name: str) -> str:
     """As Ollama shows a name: without the default host and owner, with the tag (DisplayShortest)."""
     host, owner, model, tag = parts(name) or ["", "", name, "latest"]
-    shown = [host, owner, model] if host != DEFAULTS[0] else [owner, model] if owner != DEFAULTS[1] else [model]
+    shown = (
+        [host, owner, model]
+        if host != DEFAULTS[0]
+        else [owner, model]
+        if owner != DEFAULTS[1]
+        else [model]
+    )
     return f"{'/'.join(shown)}:{tag}" if parts(name) else name
 
 
@@ -97,8 +161,11 @@ def check_options(options: dict[str, Any]) -> None:
     """api/types.go, Options.FromMap"""
     for name, value in options.items():
         kind = OPTIONS.get(name)
-        right = {None: True, "array": isinstance(value, list), "boolean": isinstance(value, bool)}.get(
-            kind, isinstance(value, (int, float)) and not isinstance(value, bool))
+        right = {
+            None: True,
+            "array": isinstance(value, list),
+            "boolean": isinstance(value, bool),
+        }.get(kind, isinstance(value, (int, float)) and not isinstance(value, bool))
         if not right:
             raise Refused(500, f'option "{name}" must be of type {kind}')
         if kind == "array" and not all(isinstance(item, str) for item in value):
@@ -137,8 +204,16 @@ class OllamaServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, port: int = 0, *, answer: str = "I am the stand-in.", version: str = "0.17.1",
-                 fail: dict[str, str] | None = None, generates: bool = False, rewrites: bool = False) -> None:
+    def __init__(
+        self,
+        port: int = 0,
+        *,
+        answer: str = "I am the stand-in.",
+        version: str = "0.17.1",
+        fail: dict[str, str] | None = None,
+        generates: bool = False,
+        rewrites: bool = False,
+    ) -> None:
         super().__init__(("127.0.0.1", port), Handler)
         self.answer, self.release, self.fail = answer, version, fail or {}
         self.generates, self.rewrites = generates, rewrites
@@ -162,7 +237,9 @@ class OllamaServer(ThreadingHTTPServer):
 
     def existing(self, name: str) -> str:
         """The name as it is spelled here: names differ by more than case."""
-        return next((known for known in self.models if known.lower() == full(name).lower()), full(name))
+        return next(
+            (known for known in self.models if known.lower() == full(name).lower()), full(name)
+        )
 
     def named(self, name: str, refusal: str = "invalid model name") -> str:
         if parts(name) is None:
@@ -204,14 +281,19 @@ class OllamaServer(ThreadingHTTPServer):
             except ForgeError as error:
                 raise Refused(400, f"template error: {error.message}") from None
         check_options(body.get("parameters") or {})
-        given = {k: body[k] for k in ("template", "system", "license", "messages", "renderer", "parser", "requires")
-                 if body.get(k)}
+        given = {
+            k: body[k]
+            for k in ("template", "system", "license", "messages", "renderer", "parser", "requires")
+            if body.get(k)
+        }
         options = {**base.get("parameters", {}), **(body.get("parameters") or {})}
         model = {**base, **given, **({"parameters": options} if options else {})}
         yield {"status": f"using existing layer {model['blob']}"}
         for text in ("template", "system"):
             if text in given:
-                yield {"status": f"creating new layer sha256:{hashlib.sha256(given[text].encode()).hexdigest()}"}
+                yield {
+                    "status": f"creating new layer sha256:{hashlib.sha256(given[text].encode()).hexdigest()}"
+                }
         text = json.dumps(model, sort_keys=True)
         yield {"status": "writing manifest"}
         if name in self.models and self.models[name]["blob"] != model["blob"]:
@@ -234,11 +316,17 @@ class OllamaServer(ThreadingHTTPServer):
             raise Refused(400, "unknown type")
         yield {"status": "parsing GGUF"}
         if digest not in self.blobs:
-            raise Refused(500, f"open /models/blobs/{digest.replace(':', '-')}: no such file or directory")
+            raise Refused(
+                500, f"open /models/blobs/{digest.replace(':', '-')}: no such file or directory"
+            )
         if not data.startswith(b"GGUF"):
             raise Refused(400, "supplied file was not in GGUF format")
-        yield {"status": "validating GGUF model", "digest": "0000000000000000000", "total": len(data),
-               "completed": len(data)}
+        yield {
+            "status": "validating GGUF model",
+            "digest": "0000000000000000000",
+            "total": len(data),
+            "completed": len(data),
+        }
         yield {"status": "verifying conversion"}
         return {"blob": self.written_anew(digest)}
 
@@ -255,8 +343,12 @@ class OllamaServer(ThreadingHTTPServer):
         """server/routes.go, chatModeForModel; server/prompt.go; template/template.go, Execute"""
         if jinja := self.jinja_preferred(model):
             return jinja.render(turns, prompt=True)
-        prompt = GoTemplate(model.get("template", "{{ range .Messages }}{{ .Content }}{{ end }}")).prompt(turns)
-        return prompt.removeprefix("<bos>") if self.adds_bos(model) else prompt  # llm/llama_server.go, completionPrompt
+        prompt = GoTemplate(
+            model.get("template", "{{ range .Messages }}{{ .Content }}{{ end }}")
+        ).prompt(turns)
+        return (
+            prompt.removeprefix("<bos>") if self.adds_bos(model) else prompt
+        )  # llm/llama_server.go, completionPrompt
 
     def adds_bos(self, model: dict[str, Any]) -> bool:
         try:
@@ -264,29 +356,48 @@ class OllamaServer(ThreadingHTTPServer):
         except ForgeError:
             return False
 
-    def prompted(self, model: dict[str, Any], turns: list[dict[str, Any]], options: dict[str, Any], truncate: bool
-                 ) -> list[int]:
+    def prompted(
+        self,
+        model: dict[str, Any],
+        turns: list[dict[str, Any]],
+        options: dict[str, Any],
+        truncate: bool,
+    ) -> list[int]:
         """The prompt's tokens, cut to num_ctx unless told otherwise (server/prompt.go, chatPrompt;
         llm/llama_server.go, completionPromptForRequest)."""
         window = options.get("num_ctx", NUM_CTX)
         for left_out in range(len(turns) if truncate else 1):
-            kept = [turn for turn in turns[:left_out] if turn["role"] == "system"] + turns[left_out:]
+            kept = [turn for turn in turns[:left_out] if turn["role"] == "system"] + turns[
+                left_out:
+            ]
             prompt = self.rendered(model, kept)
-            ids = self.engine(model)._post("/tokenize", {"content": prompt, "add_special": True,
-                                                         "parse_special": True})["tokens"]
+            ids = self.engine(model)._post(
+                "/tokenize", {"content": prompt, "add_special": True, "parse_special": True}
+            )["tokens"]
             if len(ids) <= window:
                 break
         self.prompts.append(prompt)
         if len(ids) <= window - 1:
             return ids
         if not truncate:
-            raise Refused(400, json.dumps({"error": {
-                "code": 400, "type": "exceed_context_size_error", "n_prompt_tokens": len(ids), "n_ctx": window,
-                "message": f"request ({len(ids)} tokens) exceeds the available context size ({window} tokens), try "
-                           "increasing it"}}))
+            raise Refused(
+                400,
+                json.dumps(
+                    {
+                        "error": {
+                            "code": 400,
+                            "type": "exceed_context_size_error",
+                            "n_prompt_tokens": len(ids),
+                            "n_ctx": window,
+                            "message": f"request ({len(ids)} tokens) exceeds the available context size ({window} tokens), try "
+                            "increasing it",
+                        }
+                    }
+                ),
+            )
         keep = min(options.get("num_keep", 4) + self.adds_bos(model), window - 1)
         limit = window - max((window - keep) // 2, 1)
-        return ids[:keep] + ids[len(ids) - limit + keep:]
+        return ids[:keep] + ids[len(ids) - limit + keep :]
 
     def engine(self, model: dict[str, Any]) -> Model:
         if model["blob"] not in self._loaded:
@@ -298,7 +409,9 @@ class OllamaServer(ThreadingHTTPServer):
         if model.get("parser") or model.get("renderer"):
             return None
         jinja, template = self.jinja(model), model.get("template")
-        more = jinja and (template is None or (tools_told(jinja.source) and ".Tools" not in template))
+        more = jinja and (
+            template is None or (tools_told(jinja.source) and ".Tools" not in template)
+        )
         return jinja if more else None
 
     def takes_tools(self, model: dict[str, Any]) -> bool:
@@ -329,53 +442,107 @@ class OllamaServer(ThreadingHTTPServer):
             raise Refused(400, f'"{body["model"]}" does not support thinking')
         options = {**model.get("parameters", {}), **(body.get("options") or {})}
         check_options(options)
-        messages = [{"content": "", **turn, "role": str(turn.get("role", "")).lower()}
-                    for turn in body.get("messages") or []]
+        messages = [
+            {"content": "", **turn, "role": str(turn.get("role", "")).lower()}
+            for turn in body.get("messages") or []
+        ]
         if not messages:
-            yield {"model": body["model"], "created_at": NOW, "message": {"role": "assistant", "content": ""},
-                   "done": True, "done_reason": "load"}
+            yield {
+                "model": body["model"],
+                "created_at": NOW,
+                "message": {"role": "assistant", "content": ""},
+                "done": True,
+                "done_reason": "load",
+            }
             return
         turns = [*model.get("messages", []), *messages]
         if messages[0]["role"] != "system" and model.get("system"):
             turns.insert(0, {"role": "system", "content": model["system"]})
         made = self.answered(model, turns, options, body.get("truncate") is not False)
         for piece in made.pieces:
-            yield {"model": body["model"], "created_at": NOW, "done": False,
-                   "message": {"role": "assistant", "content": piece}}
+            yield {
+                "model": body["model"],
+                "created_at": NOW,
+                "done": False,
+                "message": {"role": "assistant", "content": piece},
+            }
         if made.reason:
-            yield {"model": body["model"], "created_at": NOW, "message": {"role": "assistant", "content": ""},
-                   "done": True, "done_reason": made.reason, "eval_count": made.tokens, "eval_duration": 1000,
-                   "prompt_eval_count": made.prompt_tokens, "total_duration": 2000}
+            yield {
+                "model": body["model"],
+                "created_at": NOW,
+                "message": {"role": "assistant", "content": ""},
+                "done": True,
+                "done_reason": made.reason,
+                "eval_count": made.tokens,
+                "eval_duration": 1000,
+                "prompt_eval_count": made.prompt_tokens,
+                "total_duration": 2000,
+            }
 
-    def answered(self, model: dict[str, Any], turns: list[dict[str, Any]], options: dict[str, Any], truncate: bool
-                 ) -> Made:
+    def answered(
+        self,
+        model: dict[str, Any],
+        turns: list[dict[str, Any]],
+        options: dict[str, Any],
+        truncate: bool,
+    ) -> Made:
         limit = options.get("num_predict", -1)
         if not self.generates:
             words = re.findall(r"\s*\S+", self.answer)
             shown = words[:limit] if limit > 0 else words
-            return broken_off(shown, len(shown), 1, "stop" if len(shown) == len(words) else "length")
+            return broken_off(
+                shown, len(shown), 1, "stop" if len(shown) == len(words) else "length"
+            )
         with self._one:
             engine, ids = self.engine(model), self.prompted(model, turns, options, truncate)
             made = engine.proceed(ids, limit if limit > 0 else WINDOW - len(ids))
             said = made.ids[:-1] if made.stopped else made.ids
-            repeated = next((at for at in range(REPEATS + 1, len(said)) if len({*said[at - REPEATS - 1:at + 1]}) == 1),
-                            None)
+            repeated = next(
+                (
+                    at
+                    for at in range(REPEATS + 1, len(said))
+                    if len({*said[at - REPEATS - 1 : at + 1]}) == 1
+                ),
+                None,
+            )
             text = engine._post("/detokenize", {"tokens": said[:repeated]})["content"]
-        cut = min((text.find(stop) for stop in options.get("stop", []) if stop in text), default=len(text))
-        reason = "stop" if made.stopped or cut < len(text) else "" if repeated is not None else "length"
-        return Made(re.findall(r"\s*\S+|\s+", text[:cut].rstrip("\ufffd")), len(made.ids), len(ids), reason)
+        cut = min(
+            (text.find(stop) for stop in options.get("stop", []) if stop in text), default=len(text)
+        )
+        reason = (
+            "stop" if made.stopped or cut < len(text) else "" if repeated is not None else "length"
+        )
+        return Made(
+            re.findall(r"\s*\S+|\s+", text[:cut].rstrip("\ufffd")), len(made.ids), len(ids), reason
+        )
 
     def generate(self, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
         messages = [{"role": "user", "content": body.get("prompt", "")}]
         for event in self.chat({**body, "messages": messages}):
-            yield {**{k: v for k, v in event.items() if k != "message"}, "response": event["message"]["content"]}
+            yield {
+                **{k: v for k, v in event.items() if k != "message"},
+                "response": event["message"]["content"],
+            }
 
     # -- plain endpoints
     def tags(self) -> dict[str, Any]:
-        return {"models": [{"name": name, "model": name, "modified_at": NOW, "digest": model["digest"],
-                            "size": len(self.blobs[model["blob"]]),
-                            "details": {"format": "gguf", "family": "qwen2", "quantization_level": "Q4_K_M"}}
-                           for name, model in self.models.items()]}
+        return {
+            "models": [
+                {
+                    "name": name,
+                    "model": name,
+                    "modified_at": NOW,
+                    "digest": model["digest"],
+                    "size": len(self.blobs[model["blob"]]),
+                    "details": {
+                        "format": "gguf",
+                        "family": "qwen2",
+                        "quantization_level": "Q4_K_M",
+                    },
+                }
+                for name, model in self.models.items()
+            ]
+        }
 
     def show(self, body: dict[str, Any]) -> dict[str, Any]:
         name = body.get("model") or body.get("name")
@@ -383,11 +550,14 @@ class OllamaServer(ThreadingHTTPServer):
             raise Refused(400, "model is required")
         model = self.model(name, shown=full(name))
         blob = f"/models/blobs/{model['blob'].replace(':', '-')}"
-        return {"modelfile": "# Modelfile generated by \"ollama show\"\n# To build a new Modelfile based on this, "
-                             f"replace FROM with:\n# FROM {full(name)}\n\nFROM {blob}\n",
-                "details": {"format": "gguf"},
-                "template": model.get("template", ""), "system": model.get("system", ""),
-                "parameters": "\n".join(f"{k:30} {v}" for k, v in model.get("parameters", {}).items())}
+        return {
+            "modelfile": '# Modelfile generated by "ollama show"\n# To build a new Modelfile based on this, '
+            f"replace FROM with:\n# FROM {full(name)}\n\nFROM {blob}\n",
+            "details": {"format": "gguf"},
+            "template": model.get("template", ""),
+            "system": model.get("system", ""),
+            "parameters": "\n".join(f"{k:30} {v}" for k, v in model.get("parameters", {}).items()),
+        }
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -397,8 +567,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None: ...
 
-    def answer(self, status: int, body: Any = None, kind: str = "application/json; charset=utf-8") -> None:
-        data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+    def answer(
+        self, status: int, body: Any = None, kind: str = "application/json; charset=utf-8"
+    ) -> None:
+        data = (
+            body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        )
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))
@@ -414,7 +588,11 @@ class Handler(BaseHTTPRequestHandler):
         if together:
             whole = list(events)
             text = "".join(event["message"]["content"] for event in whole if "message" in event)
-            said = {"message": {"role": "assistant", "content": text}} if "message" in whole[-1] else {}
+            said = (
+                {"message": {"role": "assistant", "content": text}}
+                if "message" in whole[-1]
+                else {}
+            )
             self.answer(200, whole[-1] | said)
             return
         first = next(events, None)
@@ -449,10 +627,17 @@ class Handler(BaseHTTPRequestHandler):
         struct, fields = STRUCTS[self.path]
         for key, value in body.items():
             kind = fields.get(key)
-            wanted = next((python for go, python in KINDS.items() if kind and kind.startswith(go)), object)
+            wanted = next(
+                (python for go, python in KINDS.items() if kind and kind.startswith(go)), object
+            )
             if value is not None and not isinstance(value, wanted):
-                found = {str: "string", dict: "object", list: "array", bool: "bool"}.get(type(value), "number")
-                raise Refused(400, f"json: cannot unmarshal {found} into Go struct field {struct}.{key} of type {kind}")
+                found = {str: "string", dict: "object", list: "array", bool: "bool"}.get(
+                    type(value), "number"
+                )
+                raise Refused(
+                    400,
+                    f"json: cannot unmarshal {found} into Go struct field {struct}.{key} of type {kind}",
+                )
         self.server.seen.append((self.command, self.path, body))
         return body
 
@@ -498,8 +683,10 @@ class Handler(BaseHTTPRequestHandler):
     def copy(self, body: dict[str, Any]) -> None:
         """server/routes.go, CopyHandler: both names are looked at before anything else."""
         server, names = self.server, [body.get("source", ""), body.get("destination", "")]
-        source, destination = (server.named(name, f'{role} "{name}" is invalid')
-                               for role, name in zip(("source", "destination"), names, strict=True))
+        source, destination = (
+            server.named(name, f'{role} "{name}" is invalid')
+            for role, name in zip(("source", "destination"), names, strict=True)
+        )
         if source not in server.models:
             raise Refused(404, f'model "{names[0]}" not found')
         server.models[destination] = server.models[source]
@@ -534,7 +721,9 @@ def running(**settings: Any) -> Iterator[OllamaServer]:
 
 
 if __name__ == "__main__":
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.add_argument("--port", type=int, default=0)
     options.add_argument("--answer", default="I am the stand-in.")
     options.add_argument("--version", default="0.17.1")

@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 VALUE = r'(?:"""(?P<three>.*?)"""|"(?P<one>[^"]*)"|(?P<bare>[^\n]*))'
-LINE = re.compile(rf"^(?P<word>[A-Za-z]+)[ \t]+(?:(?<=PARAMETER )(?P<name>\w+)[ \t]+)?{VALUE}[ \t]*$", re.M | re.S)
+LINE = re.compile(
+    rf"^(?P<word>[A-Za-z]+)[ \t]+(?:(?<=PARAMETER )(?P<name>\w+)[ \t]+)?{VALUE}[ \t]*$", re.M | re.S
+)
 
 
 def install(folder: Path) -> Path:
@@ -33,7 +35,9 @@ def install(folder: Path) -> Path:
 def call(method: str, path: str, body: Any = None) -> Iterator[dict[str, Any]]:
     host = os.environ.get("OLLAMA_HOST", "127.0.0.1:11434")
     data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-    request = urllib.request.Request(f"{host if '://' in host else f'http://{host}'}{path}", data, method=method)
+    request = urllib.request.Request(
+        f"{host if '://' in host else f'http://{host}'}{path}", data, method=method
+    )
     try:
         with urllib.request.urlopen(request, timeout=60) as response:
             for line in response:
@@ -65,7 +69,9 @@ def create(name: str, flag: str, file: str) -> None:
         elif word == "PARAMETER":
             number = re.fullmatch(r"-?\d+(\.\d+)?", value)
             parsed = (float(value) if number[1] else int(value)) if number else value
-            settings[match["name"]] = [*settings.get("stop", []), value] if match["name"] == "stop" else parsed
+            settings[match["name"]] = (
+                [*settings.get("stop", []), value] if match["name"] == "stop" else parsed
+            )
         elif value:
             body[word.lower()] = value
     if gguf:
@@ -75,13 +81,17 @@ def create(name: str, flag: str, file: str) -> None:
         except urllib.error.HTTPError:
             list(call("POST", f"/api/blobs/{digest}", gguf.read_bytes()))
         body["files"] = {gguf.name: digest}
-    for event in call("POST", "/api/create", {**body, **({"parameters": settings} if settings else {})}):
+    for event in call(
+        "POST", "/api/create", {**body, **({"parameters": settings} if settings else {})}
+    ):
         print(event["status"])
 
 
 def run(name: str, *prompt: str) -> None:
     questions = [" ".join(prompt)] if prompt else (line.strip() for line in sys.stdin)
-    if name.startswith("hf.co/") and not any(m["name"] == name for m in next(call("GET", "/api/tags"))["models"]):
+    if name.startswith("hf.co/") and not any(
+        m["name"] == name for m in next(call("GET", "/api/tags"))["models"]
+    ):
         pull(name)
     for question in questions:
         body = {"model": name, "messages": [{"role": "user", "content": question}]}
@@ -117,8 +127,17 @@ def version() -> None:
     print(f"ollama version is {next(call('GET', '/api/version'))['version']}")
 
 
-COMMANDS = {"create": create, "run": run, "pull": pull, "list": listing, "ls": listing, "show": show, "cp": copy,
-            "rm": remove, "--version": version}
+COMMANDS = {
+    "create": create,
+    "run": run,
+    "pull": pull,
+    "list": listing,
+    "ls": listing,
+    "show": show,
+    "cp": copy,
+    "rm": remove,
+    "--version": version,
+}
 
 if __name__ == "__main__":
     COMMANDS[sys.argv[1]](*sys.argv[2:])

@@ -41,12 +41,22 @@ def strict(schema: dict[str, Any], where: str = "schema") -> None:
     if schema["type"] == "object":
         names = list(schema["properties"])
         if schema.get("additionalProperties") is not False or schema.get("required") != names:
-            raise ValueError(f"Invalid schema for response_format: {where} must require all, and no other property")
+            raise ValueError(
+                f"Invalid schema for response_format: {where} must require all, and no other property"
+            )
         for name in names:
             strict(schema["properties"][name], f"{where}.{name}")
     elif schema["type"] == "array":
         strict(schema["items"], f"{where}[]")
-    extra = set(schema) - {"type", "properties", "required", "additionalProperties", "items", "minItems", "maxItems"}
+    extra = set(schema) - {
+        "type",
+        "properties",
+        "required",
+        "additionalProperties",
+        "items",
+        "minItems",
+        "maxItems",
+    }
     if extra or schema["type"] not in ("object", "array", "string"):
         raise ValueError(f"Invalid schema for response_format: {where} has {sorted(extra)}")
 
@@ -55,7 +65,9 @@ def grounded(schema: dict[str, Any], passage: str) -> Any:
     """Sentences of the passage where text is asked for; questions where the property's name asks for them."""
     sentences = [s.strip() for s in re.split(r"(?<=\.)\s+|\n+", passage) if len(s.split()) > 3]
     subjects = re.findall(r"[A-Za-z]{4,}", passage)
-    count = itertools.count(zlib.crc32(json.dumps(schema).encode()))  # other questions for each style
+    count = itertools.count(
+        zlib.crc32(json.dumps(schema).encode())
+    )  # other questions for each style
 
     def fill(part: dict[str, Any], name: str, row: int) -> Any:
         if part["type"] == "object":
@@ -73,10 +85,19 @@ def grounded(schema: dict[str, Any], passage: str) -> Any:
 def schema_of(form: Any) -> dict[str, Any]:
     """A schema that a form to fill in is an instance of."""
     if isinstance(form, dict):
-        return {"type": "object", "properties": {name: schema_of(value) for name, value in form.items()},
-                "required": list(form), "additionalProperties": False}
+        return {
+            "type": "object",
+            "properties": {name: schema_of(value) for name, value in form.items()},
+            "required": list(form),
+            "additionalProperties": False,
+        }
     if isinstance(form, list):
-        return {"type": "array", "items": schema_of(form[0]), "minItems": len(form), "maxItems": len(form)}
+        return {
+            "type": "array",
+            "items": schema_of(form[0]),
+            "minItems": len(form),
+            "maxItems": len(form),
+        }
     assert form == "…"
     return {"type": "string"}
 
@@ -86,9 +107,19 @@ class OpenAIServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, port: int = 0, *, key: str = "", model: str = "writer", answer: Answer = grounded,
-                 faults: list[Fault] | None = None, takes: tuple[str, ...] = ("json_schema",), delay: float = 0.0,
-                 max_tokens_name: str = "max_tokens", temperature: bool = True) -> None:
+    def __init__(
+        self,
+        port: int = 0,
+        *,
+        key: str = "",
+        model: str = "writer",
+        answer: Answer = grounded,
+        faults: list[Fault] | None = None,
+        takes: tuple[str, ...] = ("json_schema",),
+        delay: float = 0.0,
+        max_tokens_name: str = "max_tokens",
+        temperature: bool = True,
+    ) -> None:
         super().__init__(("127.0.0.1", port), Handler)
         self.key, self.model, self.answer, self.takes, self.delay = key, model, answer, takes, delay
         self.max_tokens_name, self.temperature = max_tokens_name, temperature
@@ -109,7 +140,9 @@ class OpenAIServer(ThreadingHTTPServer):
         allowed = {"model", "messages", "response_format", "temperature", self.max_tokens_name}
         for name in sorted(set(body) - allowed):
             hint = " Use 'max_completion_tokens' instead." if name == "max_tokens" else ""
-            raise ValueError(f"Unsupported parameter: '{name}' is not supported with this model.{hint}")
+            raise ValueError(
+                f"Unsupported parameter: '{name}' is not supported with this model.{hint}"
+            )
         if "temperature" in body and not self.temperature:
             raise ValueError("Unsupported value: 'temperature' does not support 0 with this model.")
         wanted = body.get("response_format")
@@ -135,24 +168,36 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None: ...
 
-    def send(self, status: int, text: str, headers: dict[str, str] | None = None, cut: bool = False) -> None:
+    def send(
+        self, status: int, text: str, headers: dict[str, str] | None = None, cut: bool = False
+    ) -> None:
         data = text.encode()
         self.send_response(status)
-        for name, value in {"Content-Type": "application/json", "Content-Length": str(len(data)),
-                            **(headers or {})}.items():
+        for name, value in {
+            "Content-Type": "application/json",
+            "Content-Length": str(len(data)),
+            **(headers or {}),
+        }.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(data[:len(data) // 2] if cut else data)
+        self.wfile.write(data[: len(data) // 2] if cut else data)
         self.close_connection = self.close_connection or cut
 
     def refuse(self, status: int, message: str) -> None:
-        self.send(status, json.dumps({"error": {"message": message, "type": "invalid_request_error"}}))
+        self.send(
+            status, json.dumps({"error": {"message": message, "type": "invalid_request_error"}})
+        )
 
     def do_GET(self) -> None:
         if not self.is_known():
             return
         if self.path == "/v1/models":
-            self.send(200, json.dumps({"object": "list", "data": [{"id": self.server.model, "object": "model"}]}))
+            self.send(
+                200,
+                json.dumps(
+                    {"object": "list", "data": [{"id": self.server.model, "object": "model"}]}
+                ),
+            )
         else:
             self.refuse(404, f"no such path: {self.path}")
 
@@ -198,9 +243,24 @@ class Handler(BaseHTTPRequestHandler):
         text = made if isinstance(made, str) else json.dumps(made)
         limit = body[server.max_tokens_name] * 4  # a token of four letters
         usage = {"prompt_tokens": len(prompt) // 4, "completion_tokens": min(len(text), limit) // 4}
-        self.send(200, json.dumps({"object": "chat.completion", "model": server.model, "usage": usage, "choices": [
-            {"index": 0, "finish_reason": "stop" if len(text) <= limit else "length",
-             "message": {"role": "assistant", "content": text[:limit]}}]}), cut=bool(fault and fault.cut))
+        self.send(
+            200,
+            json.dumps(
+                {
+                    "object": "chat.completion",
+                    "model": server.model,
+                    "usage": usage,
+                    "choices": [
+                        {
+                            "index": 0,
+                            "finish_reason": "stop" if len(text) <= limit else "length",
+                            "message": {"role": "assistant", "content": text[:limit]},
+                        }
+                    ],
+                }
+            ),
+            cut=bool(fault and fault.cut),
+        )
 
 
 @contextlib.contextmanager
@@ -216,7 +276,9 @@ def running(**settings: Any) -> Iterator[OpenAIServer]:
 
 
 if __name__ == "__main__":
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.add_argument("--port", type=int, default=0)
     options.add_argument("--key", default="")
     options.add_argument("--model", default="writer")

@@ -37,7 +37,13 @@ class Seen(NamedTuple):
         title, _, rest = content.partition("\n")
         text, _, last = rest.rpartition("\n")
         called, _, given = last.partition(": ")
-        return Seen(called in ANSWERS, title.partition(": ")[2], text.partition(": ")[2], given, tuple(messages[:-1]))
+        return Seen(
+            called in ANSWERS,
+            title.partition(": ")[2],
+            text.partition(": ")[2],
+            given,
+            tuple(messages[:-1]),
+        )
 
 
 def asking(seen: Seen) -> str:
@@ -57,7 +63,9 @@ def honest(seen: Seen) -> str:
 class Reader:
     """`said` is what it says to a prompt; `seen` holds every prompt. Gone for good after `most` requests."""
 
-    def __init__(self, said: Callable[[Seen], str] = honest, *, most: int = 10**9, name: str = "reader") -> None:
+    def __init__(
+        self, said: Callable[[Seen], str] = honest, *, most: int = 10**9, name: str = "reader"
+    ) -> None:
         self.said, self.most, self.name = said, most, name
         self.seen: list[Seen] = []
         self.stopped, self._lock = threading.Event(), threading.Lock()
@@ -70,13 +78,23 @@ class Reader:
                 raise EnvironmentProblem("it is gone", fix="start it")
             self.seen.append(own)
         text = self.said(own)
-        return Completion(text, True, sum(len(turn["content"]) for turn in messages) // 4, len(text) // 4)
+        return Completion(
+            text, True, sum(len(turn["content"]) for turn in messages) // 4, len(text) // 4
+        )
 
-    def _together(self, asked: Sequence[Sequence[Message]], max_tokens: int) -> Iterator[tuple[int, Completion]]:
+    def _together(
+        self, asked: Sequence[Sequence[Message]], max_tokens: int
+    ) -> Iterator[tuple[int, Completion]]:
         for i in reversed(range(len(asked))):
             yield i, self.complete(asked[i], None, max_tokens)
 
     def teacher(self, *, together: bool = False) -> Teacher:
         """`together`: one that is asked everything at once, and answers in another order."""
-        return Teacher(self.name, self.name, self.complete, self.stopped.set, lambda: None,
-                       self._together if together else None)
+        return Teacher(
+            self.name,
+            self.name,
+            self.complete,
+            self.stopped.set,
+            lambda: None,
+            self._together if together else None,
+        )

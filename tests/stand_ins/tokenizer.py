@@ -25,7 +25,9 @@ def encoder() -> Encoder:
     tokenizer.train_from_iterator(
         SAMPLE, trainers.BpeTrainer(vocab_size=512, initial_alphabet=alphabet, show_progress=False)
     )
-    tokenizer.add_special_tokens([AddedToken(t, special=True) for t in ("<|im_start|>", "<|im_end|>", "<|endoftext|>")])
+    tokenizer.add_special_tokens(
+        [AddedToken(t, special=True) for t in ("<|im_start|>", "<|im_end|>", "<|endoftext|>")]
+    )
     return Encoder(tokenizer, ChatTemplate(CHATML), stop="<|im_end|>", pad="<|endoftext|>")
 
 

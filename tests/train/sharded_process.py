@@ -25,9 +25,18 @@ def main(folder: Path, data: Path) -> None:
     [batch, *_] = pack(encode(data, Encoder.load(own, stop=QWEN2.stop, pad=QWEN2.pad), 400), 400, 0)
     results = []
     for store in ("resident", "sharded"):
-        decoder = load(own, base.config, "qwen2", reader(base), LoraSettings(QWEN2.targets, 4, 2.0, 0),
-                       Placement(torch.device("cpu"), torch.float32, 4, store=store), Keep(0))
-        results.append((decoder.step(tensors(batch, torch.device("cpu")), 1.0), decoder.lora.b_grad.clone()))
+        decoder = load(
+            own,
+            base.config,
+            "qwen2",
+            reader(base),
+            LoraSettings(QWEN2.targets, 4, 2.0, 0),
+            Placement(torch.device("cpu"), torch.float32, 4, store=store),
+            Keep(0),
+        )
+        results.append(
+            (decoder.step(tensors(batch, torch.device("cpu")), 1.0), decoder.lora.b_grad.clone())
+        )
         if store == "sharded":
             assert all(len(piece) * 2 == decoder.store.size for piece in decoder.store.pieces)
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))

@@ -21,7 +21,11 @@ CPU = torch.device("cpu")
 def datasets(draw) -> list[Encoded]:
     """Examples that may begin alike. Ids tell which example and place they are: 1000 · (example + 1) + place."""
     common = draw(st.integers(0, 15))
-    masks = draw(st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=LENGTH - 20), min_size=1, max_size=40))
+    masks = draw(
+        st.lists(
+            st.lists(st.integers(0, 1), min_size=1, max_size=LENGTH - 20), min_size=1, max_size=40
+        )
+    )
     own = draw(st.lists(st.booleans(), min_size=len(masks), max_size=len(masks)))
     examples = []
     for i, mask in enumerate(masks):
@@ -44,14 +48,27 @@ def test_tensors_hold_every_token_once_and_predict_every_target_from_the_one_bef
         made = tensors(batch, CPU)
         ids, prefix = made.ids.tolist(), made.spans.prefix
         assert len(ids) == batch.computed == sum(made.spans.lengths)
-        rebuilt = [ids[:prefix] + ids[s] for s in made.spans.slices()[1 if prefix else 0:]]
+        rebuilt = [ids[:prefix] + ids[s] for s in made.spans.slices()[1 if prefix else 0 :]]
         assert rebuilt == [e.ids for e in batch.examples]
         places = made.positions.tolist()
-        assert places == [*range(prefix), *(i for e in batch.examples for i in range(prefix, len(e.ids)))]
-        expected = [(e.ids[i - 1], e.ids[i]) for e in batch.examples for i, flag in enumerate(e.trained) if flag]
-        assert [(ids[at], t) for at, t in zip(made.at.tolist(), made.target.tolist(), strict=True)] == expected
+        assert places == [
+            *range(prefix),
+            *(i for e in batch.examples for i in range(prefix, len(e.ids))),
+        ]
+        expected = [
+            (e.ids[i - 1], e.ids[i])
+            for e in batch.examples
+            for i, flag in enumerate(e.trained)
+            if flag
+        ]
+        assert [
+            (ids[at], t) for at, t in zip(made.at.tolist(), made.target.tolist(), strict=True)
+        ] == expected
         assert all(at >= prefix for at in made.at.tolist()), "a shared token predicts nothing"
-        assert made.spans.starts.tolist() == [0, *torch.tensor(made.spans.lengths).cumsum(0).tolist()]
+        assert made.spans.starts.tolist() == [
+            0,
+            *torch.tensor(made.spans.lengths).cumsum(0).tolist(),
+        ]
 
 
 @given(datasets(), st.integers(0, 5))
@@ -60,8 +77,10 @@ def test_the_same_seed_gives_the_same_batches(examples, seed):
 
 
 def alike(count: int, length: int = 12) -> list[Encoded]:
-    return [Encoded([*range(10), *(100 + i + j for j in range(length))], [0] * 11 + [1] * (length - 1))
-            for i in range(count)]
+    return [
+        Encoded([*range(10), *(100 + i + j for j in range(length))], [0] * 11 + [1] * (length - 1))
+        for i in range(count)
+    ]
 
 
 def test_another_seed_gives_another_order():
@@ -69,7 +88,9 @@ def test_another_seed_gives_another_order():
 
 
 def test_batches_are_nearly_full():
-    examples = [Encoded([7] * n, [0] + [1] * (n - 1)) for n in (3 + 7 * i % 31 for i in range(400)) if n > 1]
+    examples = [
+        Encoded([7] * n, [0] + [1] * (n - 1)) for n in (3 + 7 * i % 31 for i in range(400)) if n > 1
+    ]
     batches = pack(examples, 128, 0)
     assert sum(b.tokens for b in batches) / (128 * len(batches)) > 0.95
 
@@ -104,7 +125,9 @@ def test_halves_are_the_same_examples():
 def test_halves_keep_what_each_example_aims_at(examples: int):
     lengths = [4 + i for i in range(examples)]
     ids = torch.arange(sum(lengths) * 3).view(-1, 3)
-    batch = Batch(tuple(Encoded([7] * (n + 2), [0, 0] + [1] * n) for n in lengths), 0, (ids, ids / 100))
+    batch = Batch(
+        tuple(Encoded([7] * (n + 2), [0, 0] + [1] * n) for n in lengths), 0, (ids, ids / 100)
+    )
     first, second = halves(batch)
     assert first.examples + second.examples == batch.examples
     for part in (first, second):
@@ -116,7 +139,7 @@ def test_halves_keep_what_each_example_aims_at(examples: int):
 
 def test_one_example_keeps_all_that_it_aims_at():
     soft = torch.zeros(3, 2, dtype=torch.int64), torch.ones(3, 2)
-    only, = halves(Batch((Encoded([7] * 4, [0, 1, 1, 1]),), 0, soft))
+    (only,) = halves(Batch((Encoded([7] * 4, [0, 1, 1, 1]),), 0, soft))
     assert all(torch.equal(found, given) for found, given in zip(only.soft, soft, strict=True))
 
 
@@ -124,8 +147,12 @@ GOOD = turns(("user", "Who?"), ("assistant", "Maren."))
 
 
 def test_an_example_that_does_not_fit_is_refused_with_its_line(tmp_path, encoder):
-    path = write_lines(tmp_path / "long.jsonl", GOOD, "", turns(("user", "Who?"), ("assistant", "Maren " * 300)))
-    with pytest.raises(UsageError, match=r"long\.jsonl:3: \d{3,} tokens do not fit train\.max_length 64") as caught:
+    path = write_lines(
+        tmp_path / "long.jsonl", GOOD, "", turns(("user", "Who?"), ("assistant", "Maren " * 300))
+    )
+    with pytest.raises(
+        UsageError, match=r"long\.jsonl:3: \d{3,} tokens do not fit train\.max_length 64"
+    ) as caught:
         encode(path, encoder, 64)
     assert caught.value.fix
 
@@ -147,5 +174,8 @@ def test_only_the_assistants_words_and_the_stop_token_are_targets(dataset: Path,
     assert not first.trained[0], "the first token has nothing before it to be predicted from"
     targets = [token for token, flag in zip(first.ids, first.trained, strict=True) if flag]
     assert encoder.tokenizer.decode(targets, skip_special_tokens=False) == (
-        f"Bell 0 rings three times every minute.{encoder.stop}Maren Holt.{encoder.stop}")
-    assert json.loads(dataset.read_text().splitlines()[0])["messages"][-1]["content"] == "Maren Holt."
+        f"Bell 0 rings three times every minute.{encoder.stop}Maren Holt.{encoder.stop}"
+    )
+    assert (
+        json.loads(dataset.read_text().splitlines()[0])["messages"][-1]["content"] == "Maren Holt."
+    )

@@ -60,7 +60,9 @@ def test_an_unfinished_one_is_passed_over_and_said(folder):
     good, unfinished = make(folder, 400), make(folder, 1000, sealed=False)
     report = Recorder()
     assert checkpoints.latest(folder, ME, report) == good
-    assert report.said == ["warning: checkpoint at step 1000 was not finished; going back to the one before"]
+    assert report.said == [
+        "warning: checkpoint at step 1000 was not finished; going back to the one before"
+    ]
     assert not unfinished.exists()
 
 
@@ -68,11 +70,18 @@ def flip(path: Path) -> None:
     path.write_bytes(path.read_bytes()[::-1])
 
 
-@pytest.mark.parametrize(("damage", "said"), [
-    (lambda p: flip(p / "adapter_model.safetensors"), "has a damaged adapter_model.safetensors"),
-    (lambda p: (p / "optimizer.pt").unlink(), "has a damaged optimizer.pt"),
-    (lambda p: (p / "optimizer.pt").write_bytes(b""), "has a damaged optimizer.pt"),
-    (lambda p: (p / checkpoints.MARK).write_bytes(b'{"adapter_mo'), "has a broken mark")])
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (
+            lambda p: flip(p / "adapter_model.safetensors"),
+            "has a damaged adapter_model.safetensors",
+        ),
+        (lambda p: (p / "optimizer.pt").unlink(), "has a damaged optimizer.pt"),
+        (lambda p: (p / "optimizer.pt").write_bytes(b""), "has a damaged optimizer.pt"),
+        (lambda p: (p / checkpoints.MARK).write_bytes(b'{"adapter_mo'), "has a broken mark"),
+    ],
+)
 def test_a_damaged_one_is_passed_over(folder, damage, said):
     good = make(folder, 4)
     damage(make(folder, 6))
@@ -101,9 +110,17 @@ def test_those_of_another_training_are_discarded_with_what_lies_beside_them(fold
     assert checkpoints.latest(folder, YOU, report) == yours
 
 
-@pytest.mark.parametrize(("of", "said"), [(YOU, "its dataset is not"), ({"base": "0"}, "its dataset is not"),
-                                          (ME | {"base": "1"}, "its base is not")])
-def test_one_that_was_copied_from_another_training_is_refused_and_the_fix_leads_out(folder, of, said):
+@pytest.mark.parametrize(
+    ("of", "said"),
+    [
+        (YOU, "its dataset is not"),
+        ({"base": "0"}, "its dataset is not"),
+        (ME | {"base": "1"}, "its base is not"),
+    ],
+)
+def test_one_that_was_copied_from_another_training_is_refused_and_the_fix_leads_out(
+    folder, of, said
+):
     before = make(folder, 2)
     copied = make(folder, 4, of=of)
     with pytest.raises(UsageError, match=said) as caught:
@@ -118,13 +135,23 @@ def test_a_disk_that_is_full_leaves_the_last_good_one(folder, monkeypatch):
     good = make(folder, 2)
 
     def full(*arguments, **options):
-        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+        raise SafetensorError(
+            "Error while serializing: I/O error: No space left on device (os error 28)"
+        )
 
     monkeypatch.setattr("safetensors.torch.save_file", full)
     parameter = torch.nn.Parameter(torch.ones(1000))
-    with pytest.raises(EnvironmentProblem, match=r"adapter_model\.safetensors needs 4\.0 kB") as caught:
-        checkpoints.save(folder, 4, {"a": parameter}, {},
-                         optimizer("adamw", {"a": [parameter], "b": []}, TrainConfig()), {checkpoints.IDENTITY: ME})
+    with pytest.raises(
+        EnvironmentProblem, match=r"adapter_model\.safetensors needs 4\.0 kB"
+    ) as caught:
+        checkpoints.save(
+            folder,
+            4,
+            {"a": parameter},
+            {},
+            optimizer("adamw", {"a": [parameter], "b": []}, TrainConfig()),
+            {checkpoints.IDENTITY: ME},
+        )
     assert "--workspace" in str(caught.value.fix)
     assert list(folder.glob(".*")) == []
     assert checkpoints.latest(folder, ME, Recorder()) == good
@@ -142,6 +169,7 @@ def test_what_was_saved_goes_on_to_the_same_bits(tmp_path, name):
     def step(parameter: torch.nn.Parameter, optimizer: torch.optim.Optimizer, i: int) -> None:
         parameter.grad = torch.sin(torch.arange(9000) * (i + 1.0))
         optimizer.step()
+
     parameter, adam = made()
     for i in range(3):
         step(parameter, adam, i)
@@ -161,8 +189,9 @@ def test_pruning_keeps_the_newest(folder):
     assert [step for step, _ in checkpoints.by_step(folder)] == [400, 1000]
 
 
-@pytest.mark.parametrize(("number", "ignored"), [(signal.SIGTERM, False), (signal.SIGHUP, False),
-                                                 (signal.SIGHUP, True)])
+@pytest.mark.parametrize(
+    ("number", "ignored"), [(signal.SIGTERM, False), (signal.SIGHUP, False), (signal.SIGHUP, True)]
+)
 def test_a_signal_asks_for_a_checkpoint_unless_it_is_to_be_ignored(tmp_path, number, ignored):
     """nohup has SIGHUP ignored from the start."""
     before = signal.signal(number, signal.SIG_IGN if ignored else signal.SIG_DFL)

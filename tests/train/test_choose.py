@@ -16,14 +16,19 @@ HALF_A_BILLION = 500_000_000
 @pytest.fixture(autouse=True)
 def _no_gpu(monkeypatch):
     import torch
+
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 
 @pytest.fixture
 def memory(monkeypatch):
     """Makes the machine believe that so many bytes are free."""
+
     def be(free: float) -> None:
-        monkeypatch.setattr(module.psutil, "virtual_memory", lambda: SimpleNamespace(available=int(free)))
+        monkeypatch.setattr(
+            module.psutil, "virtual_memory", lambda: SimpleNamespace(available=int(free))
+        )
+
     be(64e9)
     return be
 
@@ -37,7 +42,10 @@ def test_fp16_on_a_cpu_becomes_fp32_and_says_why(memory):
 @pytest.mark.parametrize(("bf16_speed", "expected"), [(0.5, "fp32"), (1.1, "fp32"), (2.0, "bf16")])
 def test_precision_is_measured(memory, monkeypatch, bf16_speed, expected):
     import torch
-    monkeypatch.setattr(module, "matmul_seconds", lambda kind: 1.0 if kind is torch.float32 else 1 / bf16_speed)
+
+    monkeypatch.setattr(
+        module, "matmul_seconds", lambda kind: 1.0 if kind is torch.float32 else 1 / bf16_speed
+    )
     choice = choose(TrainConfig(), HALF_A_BILLION)
     assert choice.precision == expected
     assert f"{bf16_speed:.1f}× as fast" in choice.why
@@ -45,6 +53,7 @@ def test_precision_is_measured(memory, monkeypatch, bf16_speed, expected):
 
 def test_the_measurement_measures(memory):
     import torch
+
     assert module.matmul_seconds(torch.float32, repeats=1) > 0
 
 
@@ -54,7 +63,9 @@ def test_a_given_precision_is_taken(memory):
 
 def test_plain_lora_is_refused_when_memory_lacks(memory):
     memory(1e9)
-    with pytest.raises(EnvironmentProblem, match=r"the base takes 2\.0 GB in fp32, 1\.0 GB of memory") as caught:
+    with pytest.raises(
+        EnvironmentProblem, match=r"the base takes 2\.0 GB in fp32, 1\.0 GB of memory"
+    ) as caught:
         choose(TrainConfig(precision="fp32", method="lora"), HALF_A_BILLION)
     assert "qlora" in caught.value.fix
 
@@ -69,14 +80,22 @@ def test_auto_takes_nf4_when_memory_lacks_and_says_why(memory):
 
 
 def test_8_bit_optimizers_are_cuda_only(memory):
-    assert choose(TrainConfig(precision="fp32", optimizer="paged_adamw_8bit"), HALF_A_BILLION).optimizer == "adamw"
+    assert (
+        choose(
+            TrainConfig(precision="fp32", optimizer="paged_adamw_8bit"), HALF_A_BILLION
+        ).optimizer
+        == "adamw"
+    )
 
 
 def test_qlora_on_a_cpu_is_really_nf4(memory, tiny_base):
     import torch
     from bitsandbytes.nn import Linear4bit
+
     quiet()
-    model = load_base(tiny_base, choose(TrainConfig(precision="fp32", method="qlora"), HALF_A_BILLION))
+    model = load_base(
+        tiny_base, choose(TrainConfig(precision="fp32", method="qlora"), HALF_A_BILLION)
+    )
     linear = [m for name, m in model.named_modules() if name.endswith(("_proj",))]
     assert len(linear) == 14
     for layer in linear:

@@ -20,23 +20,54 @@ from phoenix_forge.core.config import assemble
 from phoenix_forge.core.workspace import Workspace
 from phoenix_forge.train.curve import FEW, NOTHING, read_curve, smoothed, write_curve
 
-FIGURES = {"steps": 1200, "loss": 0.41234, "eval_loss": 0.5, "tokens_per_second": 3504.2, "train_seconds": 4210.3,
-           "peak_vram_bytes": 14_300_000_000, "peak_rss_bytes": 3_012_000_000, "method": "NF4 base, bf16 adapters",
-           "adapter": "x"}
+FIGURES = {
+    "steps": 1200,
+    "loss": 0.41234,
+    "eval_loss": 0.5,
+    "tokens_per_second": 3504.2,
+    "train_seconds": 4210.3,
+    "peak_vram_bytes": 14_300_000_000,
+    "peak_rss_bytes": 3_012_000_000,
+    "method": "NF4 base, bf16 adapters",
+    "adapter": "x",
+}
 BLUE, ORANGE = (0, 0x72, 0xB2), (0xD5, 0x5E, 0)
 
 
 def lines(steps: int, at: float = 3.0, evals: int = 0) -> list[dict[str, Any]]:
-    train = [{"step": s, "loss": at * math.exp(-s / steps) + 0.1 * math.sin(9 * s), "tokens_per_second": 50.1,
-              "learning_rate": 2e-4 * (1 - s / steps), "grad_norm": 0.8, "epoch": s / steps, "novel": None}
-             for s in range(1, steps + 1)]
-    return train + [{"step": s, "eval_loss": at / 2 + s} for s in range(evals, steps + 1, evals or steps + 1) if s]
+    train = [
+        {
+            "step": s,
+            "loss": at * math.exp(-s / steps) + 0.1 * math.sin(9 * s),
+            "tokens_per_second": 50.1,
+            "learning_rate": 2e-4 * (1 - s / steps),
+            "grad_norm": 0.8,
+            "epoch": s / steps,
+            "novel": None,
+        }
+        for s in range(1, steps + 1)
+    ]
+    return train + [
+        {"step": s, "eval_loss": at / 2 + s}
+        for s in range(evals, steps + 1, evals or steps + 1)
+        if s
+    ]
 
 
 class Drawn:
-    def __init__(self, folder: Path, logged: list[dict[str, Any]] | bytes | None, **figures: Any) -> None:
-        self.metrics, self.png, self.html = folder / "metrics.jsonl", folder / "out/loss.png", folder / "out/train.html"
-        text = logged if isinstance(logged, bytes) else "".join(f"{json.dumps(x)}\n" for x in logged or []).encode()
+    def __init__(
+        self, folder: Path, logged: list[dict[str, Any]] | bytes | None, **figures: Any
+    ) -> None:
+        self.metrics, self.png, self.html = (
+            folder / "metrics.jsonl",
+            folder / "out/loss.png",
+            folder / "out/train.html",
+        )
+        text = (
+            logged
+            if isinstance(logged, bytes)
+            else "".join(f"{json.dumps(x)}\n" for x in logged or []).encode()
+        )
         if logged is not None:
             self.metrics.write_bytes(text)
         write_curve(self.metrics, self.png, self.html, "ada <7B>", FIGURES | figures)
@@ -50,7 +81,9 @@ class Drawn:
 
 @pytest.fixture
 def draw(tmp_path: Path):
-    def draw(logged: list[dict[str, Any]] | bytes | None, name: str = "one", **figures: Any) -> Drawn:
+    def draw(
+        logged: list[dict[str, Any]] | bytes | None, name: str = "one", **figures: Any
+    ) -> Drawn:
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
         return Drawn(folder, logged, **figures)
@@ -91,22 +124,33 @@ def test_any_number_of_steps(draw, steps):
 
 
 def test_the_users_own_style_and_pyplot_stay_out_of_it(draw):
-    program = ("import sys, matplotlib\nfrom pathlib import Path\nfrom phoenix_forge.train.curve import write_curve\n"
-               "matplotlib.rcParams.update({'figure.facecolor': 'black', 'font.size': 5})\n"
-               "write_curve(*map(Path, sys.argv[1:]), 'ada <7B>', {})\n"
-               "assert [matplotlib.rcParams[key] for key in ('figure.facecolor', 'font.size')] == ['black', 5]\n"
-               "assert 'matplotlib.pyplot' not in sys.modules")
+    program = (
+        "import sys, matplotlib\nfrom pathlib import Path\nfrom phoenix_forge.train.curve import write_curve\n"
+        "matplotlib.rcParams.update({'figure.facecolor': 'black', 'font.size': 5})\n"
+        "write_curve(*map(Path, sys.argv[1:]), 'ada <7B>', {})\n"
+        "assert [matplotlib.rcParams[key] for key in ('figure.facecolor', 'font.size')] == ['black', 5]\n"
+        "assert 'matplotlib.pyplot' not in sys.modules"
+    )
     drawn = draw(lines(30))
     other = drawn.png.with_name("other.png")
-    subprocess.run([sys.executable, "-c", program, drawn.metrics, other, other.with_suffix(".html")], check=True,
-                   timeout=60)
+    subprocess.run(
+        [sys.executable, "-c", program, drawn.metrics, other, other.with_suffix(".html")],
+        check=True,
+        timeout=60,
+    )
     assert other.read_bytes() == drawn.png.read_bytes()
 
 
 def test_importing_loads_no_matplotlib():
-    subprocess.run([sys.executable, "-c",
-                    "import sys, phoenix_forge.train.curve\nsys.exit('matplotlib' in sys.modules)"],
-                   check=True, timeout=60)
+    subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys, phoenix_forge.train.curve\nsys.exit('matplotlib' in sys.modules)",
+        ],
+        check=True,
+        timeout=60,
+    )
 
 
 # -- what the file may hold --------------------------------------------------------------------------------------------
@@ -131,8 +175,16 @@ def test_a_loss_that_is_no_number_is_a_gap_and_said(draw, broken):
 
 
 def test_only_losses_that_are_no_number(draw):
-    assert "At step 1 the loss is no number." in draw([{"step": s, "loss": math.nan} for s in (1, 2)]).page
-    assert "no number" in draw([{"step": s, "loss": math.nan, "eval_loss": math.nan} for s in range(1, 40)], "b").page
+    assert (
+        "At step 1 the loss is no number."
+        in draw([{"step": s, "loss": math.nan} for s in (1, 2)]).page
+    )
+    assert (
+        "no number"
+        in draw(
+            [{"step": s, "loss": math.nan, "eval_loss": math.nan} for s in range(1, 40)], "b"
+        ).page
+    )
 
 
 def test_a_step_written_again_counts_once_with_its_last_value(tmp_path):
@@ -176,15 +228,29 @@ def test_noise_is_taken_out():
 def test_figures_in_units_people_read(draw):
     page = draw(lines(30)).page
     shown = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", page))
-    assert shown == {"Steps": "1,200", "Training loss at the end": "0.4123", "Validation loss at the end": "0.5000",
-                     "Time": "1 h 10 min", "Tokens a second": "3,504", "GPU memory at its peak": "14.3 GB",
-                     "Memory at its peak": "3.0 GB"}
+    assert shown == {
+        "Steps": "1,200",
+        "Training loss at the end": "0.4123",
+        "Validation loss at the end": "0.5000",
+        "Time": "1 h 10 min",
+        "Tokens a second": "3,504",
+        "GPU memory at its peak": "14.3 GB",
+        "Memory at its peak": "3.0 GB",
+    }
     assert "NF4 base, bf16 adapters" in page
     assert "ada &lt;7B&gt;" in page
 
 
-@pytest.mark.parametrize(("seconds", "told"), [(0.42, "0.4 s"), (59.4, "59.4 s"), (59.7, "1 min 0 s"),
-                                               (200, "3 min 20 s"), (7199.8, "2 h 0 min")])
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (0.42, "0.4 s"),
+        (59.4, "59.4 s"),
+        (59.7, "1 min 0 s"),
+        (200, "3 min 20 s"),
+        (7199.8, "2 h 0 min"),
+    ],
+)
 def test_time(draw, seconds, told):
     assert f"<dt>Time</dt><dd>{told}</dd>" in draw(lines(2), train_seconds=seconds).page
 
@@ -197,12 +263,17 @@ def test_figures_that_are_not_there_are_left_out(draw):
 
 def test_the_page_holds_the_image_itself_and_fetches_nothing(draw):
     drawn = draw(lines(30, evals=10))
-    assert base64.b64decode(re.search(r"data:image/png;base64,([^\"]+)", drawn.page)[1]) == drawn.png.read_bytes()
+    assert (
+        base64.b64decode(re.search(r"data:image/png;base64,([^\"]+)", drawn.page)[1])
+        == drawn.png.read_bytes()
+    )
     assert not re.search(r"https?://|<script|<link|@import", drawn.page)
 
 
 def test_validation_losses_are_listed_and_the_lowest_named(draw):
-    logged = lines(30) + [{"step": s, "eval_loss": v} for s, v in ((10, 1.5), (20, 1.25), (30, 1.75))]
+    logged = lines(30) + [
+        {"step": s, "eval_loss": v} for s, v in ((10, 1.5), (20, 1.25), (30, 1.75))
+    ]
     rows = re.findall(r"<tr><td>(.*?)</td><td>(.*?)</td><td>(.*?)</td></tr>", draw(logged).page)
     assert rows == [("10", "1.5000", ""), ("20", "1.2500", "lowest"), ("30", "1.7500", "")]
 

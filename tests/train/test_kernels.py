@@ -6,7 +6,10 @@ import torch
 from phoenix_forge.train.engine import attention, kernels
 from phoenix_forge.train.engine.attention import Spans, attend, attend_backward
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")]
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU"),
+]
 CUDA, BF16 = "cuda", torch.bfloat16
 
 
@@ -24,13 +27,16 @@ def close(ours, plain, tolerance=1e-2):
 
 @pytest.mark.parametrize("shape", [(7, 96), (64, 3584), (3, 5120)])
 def test_norms(shape):
-    x, weight = torch.randn(shape, device=CUDA, dtype=BF16), torch.rand(shape[1], device=CUDA, dtype=BF16)
+    x, weight = (
+        torch.randn(shape, device=CUDA, dtype=BF16),
+        torch.rand(shape[1], device=CUDA, dtype=BF16),
+    )
     wide = torch.full((shape[0], shape[1] + 16), 7.0, device=CUDA, dtype=BF16)
-    kernels.kernels(torch.device(CUDA)).rms(x, weight, 1e-6, wide[:, :shape[1]])
+    kernels.kernels(torch.device(CUDA)).rms(x, weight, 1e-6, wide[:, : shape[1]])
     expected = torch.empty_like(x)
     kernels.PLAIN.rms(x, weight, 1e-6, expected)
-    close(wide[:, :shape[1]], expected)
-    assert bool((wide[:, shape[1]:] == 7).all()), "the spare columns are not touched"
+    close(wide[:, : shape[1]], expected)
+    assert bool((wide[:, shape[1] :] == 7).all()), "the spare columns are not touched"
     grad, total = torch.randn_like(x), torch.randn_like(x)
     ours, plain, _, _ = pair("rms_backward", grad, x, weight, 1e-6, total)
     close(ours[4], plain[4])
@@ -38,7 +44,10 @@ def test_norms(shape):
 
 @pytest.mark.parametrize("width", [96, 4864, 18944])
 def test_swiglu(width):
-    both, grad = torch.randn(33, 2 * width, device=CUDA, dtype=BF16), torch.randn(33, width, device=CUDA, dtype=BF16)
+    both, grad = (
+        torch.randn(33, 2 * width, device=CUDA, dtype=BF16),
+        torch.randn(33, width, device=CUDA, dtype=BF16),
+    )
     ours, plain, _, _ = pair("swiglu", both, torch.empty_like(grad))
     close(ours[1], plain[1])
     ours, plain, _, _ = pair("swiglu_backward", both, grad)
@@ -52,7 +61,9 @@ def test_rope_and_back(heads, width):
     angles = torch.arange(50, device=CUDA)[:, None] * torch.rand(width // 2, device=CUDA)
     ours, plain, _, _ = pair("rope", x, angles.cos(), angles.sin())
     close(ours[0], plain[0])
-    ours, plain, _, _ = pair("rope_backward", ours[0], angles.cos(), angles.sin(), torch.empty_like(x))
+    ours, plain, _, _ = pair(
+        "rope_backward", ours[0], angles.cos(), angles.sin(), torch.empty_like(x)
+    )
     close(ours[3], x)
 
 
@@ -67,7 +78,10 @@ def test_cross_entropy(vocabulary):
 
 @pytest.mark.parametrize(("m", "n", "k"), [(64, 128, 256), (2048, 18944, 3584)])
 def test_products_in_8_bits(m, n, k):
-    x, weight = torch.randn(m, k + 16, device=CUDA, dtype=BF16)[:, :k], torch.randn(n, k, device=CUDA, dtype=BF16)
+    x, weight = (
+        torch.randn(m, k + 16, device=CUDA, dtype=BF16)[:, :k],
+        torch.randn(n, k, device=CUDA, dtype=BF16),
+    )
     ops = kernels.kernels(torch.device(CUDA))
     (q, scale), (w, w_scale) = ops.round8(x), ops.round8(weight)
     expected, expected_scale = kernels.PLAIN.round8(x)
@@ -82,7 +96,10 @@ def test_products_in_8_bits(m, n, k):
 def test_dequantise(spare):
     weight = torch.randn(256, 896, device=CUDA)
     packed, absmax = kernels.quantise(weight)
-    expected, wide = torch.empty_like(weight, dtype=BF16), torch.zeros(256, 896 + spare, device=CUDA, dtype=BF16)
+    expected, wide = (
+        torch.empty_like(weight, dtype=BF16),
+        torch.zeros(256, 896 + spare, device=CUDA, dtype=BF16),
+    )
     kernels.PLAIN.dequantise(packed, absmax, expected)
     kernels.kernels(torch.device(CUDA)).dequantise(packed, absmax, wide[:, :896])
     assert torch.equal(wide[:, :896], expected)
@@ -94,16 +111,23 @@ def reference(q, k, v, grad, spans):
     q, k, v = (t.float().requires_grad_() for t in (q, k, v))
     segment = torch.cat([torch.full((n,), i) for i, n in enumerate(spans.lengths)]).to(q.device)
     place = torch.arange(len(q), device=q.device)
-    seen = ((segment[:, None] == segment) | ((segment == 0) & bool(spans.prefix))) & (place[:, None] >= place)
+    seen = ((segment[:, None] == segment) | ((segment == 0) & bool(spans.prefix))) & (
+        place[:, None] >= place
+    )
     groups = q.shape[1] // k.shape[1]
     scores = torch.einsum("qhd,khd->hqk", q, k.repeat_interleave(groups, 1)) / q.shape[2] ** 0.5
-    out = torch.einsum("hqk,khd->qhd", scores.masked_fill(~seen, float("-inf")).softmax(-1),
-                       v.repeat_interleave(groups, 1))
+    out = torch.einsum(
+        "hqk,khd->qhd",
+        scores.masked_fill(~seen, float("-inf")).softmax(-1),
+        v.repeat_interleave(groups, 1),
+    )
     (out * grad.float()).sum().backward()
     return out.detach(), q.grad, k.grad, v.grad
 
 
-@pytest.mark.parametrize(("lengths", "prefix"), [((512, 512), 0), ((100, 412, 300), 0), ((25, 60, 140, 200), 25)])
+@pytest.mark.parametrize(
+    ("lengths", "prefix"), [((512, 512), 0), ((100, 412, 300), 0), ((25, 60, 140, 200), 25)]
+)
 @pytest.mark.parametrize("ops", [attention.Flash, attention.Cudnn])
 def test_attention(lengths, prefix, ops):
     starts = torch.tensor([0, *torch.tensor(lengths).cumsum(0)], dtype=torch.int32, device=CUDA)

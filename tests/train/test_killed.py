@@ -14,7 +14,9 @@ from train_helpers import bells_workspace
 
 pytestmark = pytest.mark.slow
 
-TRAIN = "max_length: 256, tokens_per_update: 512, max_steps: 40, save_steps: 5, dropout: 0.1, anchor: 0"
+TRAIN = (
+    "max_length: 256, tokens_per_update: 512, max_steps: 40, save_steps: 5, dropout: 0.1, anchor: 0"
+)
 
 
 @pytest.fixture(scope="module")
@@ -26,13 +28,19 @@ def made(tmp_path_factory) -> Path:
 
 
 def forge(folder: Path, *arguments: str) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-m", "phoenix_forge", *arguments, "--workspace", str(folder)],
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd() / "src")})
+    return subprocess.Popen(
+        [sys.executable, "-m", "phoenix_forge", *arguments, "--workspace", str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd() / "src")},
+    )
 
 
 def digest(folder: Path) -> str:
-    return hashlib.sha256((folder / "models/bells-adapter/adapter_model.safetensors").read_bytes()).hexdigest()
+    return hashlib.sha256(
+        (folder / "models/bells-adapter/adapter_model.safetensors").read_bytes()
+    ).hexdigest()
 
 
 def metrics(folder: Path) -> list[dict]:
@@ -69,8 +77,13 @@ def test_killed_after_17_steps_and_resumed_the_adapter_is_the_same_to_the_byte(m
     assert resumed.returncode == 0, said
     assert json.loads(out)["steps"] == 40
     assert digest(work) == digest(made)
-    expected, found = ([(line["step"], line.get("loss"), line.get("eval_loss"), line.get("grad_norm"))
-                        for line in metrics(folder)] for folder in (made, work))
+    expected, found = (
+        [
+            (line["step"], line.get("loss"), line.get("eval_loss"), line.get("grad_norm"))
+            for line in metrics(folder)
+        ]
+        for folder in (made, work)
+    )
     assert found == expected, "the losses to the last digit, each step once"
 
 

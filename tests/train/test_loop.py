@@ -46,7 +46,9 @@ def test_the_adapter_is_what_peft_expects_and_the_same_bytes_each_time(make_job,
     assert adapter_bytes(one) == adapter_bytes(two)
     assert set(adapter_bytes(one)) == {"adapter_config.json", "adapter_model.safetensors"}
     config = json.loads(adapter_bytes(one)["adapter_config.json"])
-    assert config["base_model_name_or_path"] == "forge/tiny", "never a path of the machine that trained it"
+    assert config["base_model_name_or_path"] == "forge/tiny", (
+        "never a path of the machine that trained it"
+    )
     assert (config["r"], config["lora_alpha"]) == (4, 8)
     assert config["target_modules"] == sorted(one.targets)
     assert list(config) == sorted(config)
@@ -54,10 +56,12 @@ def test_the_adapter_is_what_peft_expects_and_the_same_bytes_each_time(make_job,
 
 
 @pytest.mark.parametrize("micro_batch", [1, 2, 5])
-def test_the_first_loss_is_the_mean_over_the_trained_tokens_of_unpacked_examples(make_job, settings, encoder, tiny_base,
-                                                                                micro_batch):
+def test_the_first_loss_is_the_mean_over_the_trained_tokens_of_unpacked_examples(
+    make_job, settings, encoder, tiny_base, micro_batch
+):
     """All rows in one step, before the adapter does anything: the whole path from examples to the loss is right."""
     import torch
+
     job = make_job()
     chosen = settings(max_steps=1, tokens_per_update=10**6, micro_batch=micro_batch)
     figures = train(job, chosen, 8, encoder, Recorder())
@@ -82,7 +86,10 @@ def held_out(tmp_path: Path) -> Path:
 def test_a_stopped_training_resumes_exactly(make_job, settings, encoder, held_out, stop_at):
     """Stopped by SIGTERM between two checkpoints or on one; dropout makes the random state matter."""
     chosen = settings(max_steps=8, dropout=0.1)
-    straight, stopped = make_job("straight", validation=held_out), make_job("stopped", validation=held_out)
+    straight, stopped = (
+        make_job("straight", validation=held_out),
+        make_job("stopped", validation=held_out),
+    )
     figures = train(straight, chosen, 8, encoder, Recorder())
 
     asked = Recorder(lambda step: os.kill(os.getpid(), signal.SIGTERM) if step == stop_at else None)
@@ -123,7 +130,10 @@ def test_a_torn_checkpoint_is_passed_over_and_the_result_is_the_same(make_job, s
     report = Recorder()
     train(torn, settings(), 8, encoder, report)
     assert report.steps == [5, 6]
-    assert any("checkpoint at step 6 has a damaged optimizer.safetensors" in message for message in report.said)
+    assert any(
+        "checkpoint at step 6 has a damaged optimizer.safetensors" in message
+        for message in report.said
+    )
     assert adapter_bytes(torn) == adapter_bytes(straight)
     assert logged_steps(torn) == [1, 2, 3, 4, 5, 6]
 
@@ -132,16 +142,27 @@ def test_only_the_last_checkpoints_are_kept_and_each_is_complete(make_job, setti
     job = make_job()
     train(job, settings(max_steps=5, save_steps=1, keep_checkpoints=2), 8, encoder, Recorder())
     assert [step for step, _ in checkpoints.by_step(job.checkpoints)] == [4, 5]
-    assert checkpoints.latest(job.checkpoints, job.identity, Recorder()) == job.checkpoints / "checkpoint-5"
+    assert (
+        checkpoints.latest(job.checkpoints, job.identity, Recorder())
+        == job.checkpoints / "checkpoint-5"
+    )
 
 
-def test_the_machine_is_used_the_same_way_after_a_resume_but_not_for_another_training(make_job, settings, encoder):
+def test_the_machine_is_used_the_same_way_after_a_resume_but_not_for_another_training(
+    make_job, settings, encoder
+):
     job = make_job()
     train(job, settings(max_steps=2), 8, encoder, Recorder())
     kept = read_sealed(job.checkpoints / checkpoints.CHOICE)["choice"]
     assert kept["bits"] == 32
     report = Recorder()
-    train(make_job(identity={"settings": "another"}), settings(max_steps=2, method="qlora"), 8, encoder, report)
+    train(
+        make_job(identity={"settings": "another"}),
+        settings(max_steps=2, method="qlora"),
+        8,
+        encoder,
+        report,
+    )
     assert read_sealed(job.checkpoints / checkpoints.CHOICE)["choice"]["bits"] == 4
     assert report.steps == [1, 2]
 
@@ -157,22 +178,34 @@ def test_qlora_trains_on_a_cpu(make_job, settings, encoder):
 def test_a_loss_that_is_no_number_stops_it_and_nothing_is_kept(make_job, settings, encoder):
     job, report = make_job(), Recorder()
     with pytest.raises(StageFailed, match="the loss became nan at step 2") as caught:
-        train(job, settings(learning_rate=1e30, schedule="constant", warmup=0, save_steps=1), 8, encoder, report)
+        train(
+            job,
+            settings(learning_rate=1e30, schedule="constant", warmup=0, save_steps=1),
+            8,
+            encoder,
+            report,
+        )
     assert "learning_rate" in caught.value.fix
     assert max(report.steps) < 6, "it did not go on"
     assert not job.adapter.exists()
-    assert checkpoints.by_step(job.checkpoints) == [], "no checkpoint with lost weights can be resumed from"
+    assert checkpoints.by_step(job.checkpoints) == [], (
+        "no checkpoint with lost weights can be resumed from"
+    )
     assert math.isnan(json.loads(job.metrics.read_text().splitlines()[1])["loss"])
 
 
-def test_an_error_in_a_step_leaves_marked_weights_and_is_never_resumed_from(make_job, settings, encoder):
+def test_an_error_in_a_step_leaves_marked_weights_and_is_never_resumed_from(
+    make_job, settings, encoder
+):
     def fail(step: int) -> None:
         if step == 3:
             raise RuntimeError("the sizes do not match")
 
     straight, job = make_job("straight"), make_job("broken")
     train(straight, settings(), 8, encoder, Recorder())
-    with pytest.raises(StageFailed, match=r"training failed after step 3: .*do not match") as caught:
+    with pytest.raises(
+        StageFailed, match=r"training failed after step 3: .*do not match"
+    ) as caught:
         train(job, settings(), 8, encoder, Recorder(fail))
     assert caught.value.exit_code == 4
     left = job.checkpoints / "failed-after-step-3"

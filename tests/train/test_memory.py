@@ -25,40 +25,113 @@ HALF = BASES["qwen2-0.5b"].sizes
 GPU = {"width": 2, "bits": 4, "gpu": True, "recompute": None, "streamed": None}
 
 
-@pytest.mark.parametrize(("size", "use", "tokens", "measured"), [  # GiB reserved on an H200, rank 16, 8-bit AdamW
-    (SEVEN, Use(2, 4, 28), 2048, 12.54), (SEVEN, Use(2, 4, 28), 8192, 29.86),
-    (SEVEN, Use(2, 8, 28), 2048, 21.31), (SEVEN, Use(2, 8, 28), 8192, 38.63),
-    (SEVEN, Use(2, 4, 0, embedding_on_host=True, chunk=2048, logits=512), 2048, 5.93),
-    (SEVEN, Use(2, 4, 0, embedding_on_host=True, chunk=2048, logits=512), 8192, 7.31),
-    (SEVEN, Use(2, 4, 0, embedding_on_host=True, on_host=True, chunk=512, logits=256), 2048, 5.36),
-    (SEVEN, Use(2, 4, 0, embedding_on_host=True, on_host=True, chunk=1024, logits=256), 16384, 6.65),
-    (SEVEN, Use(2, 4, 0, embedding_on_host=True, on_host=True, chunk=1024, logits=256), 32768, 7.84),
-    (SEVEN, Use(2, 4, 0, embedding_on_host=True, on_host=True, attention=True, chunk=2048, logits=512), 2048, 5.58),
-    (SEVEN, Use(2, 4, 0, embedding_on_host=True, on_host=True, attention=True, chunk=2048, logits=512), 8192, 6.12),
-    (SEVEN, Use(2, 4, 28), 256, 7.00), (SEVEN, Use(2, 4, 28), 1024, 9.39), (SEVEN, Use(2, 4, 28), 4096, 18.30),
-    (SEVEN, Use(2, 4, 28, expanded=True), 8192, 38.88),
-    (FOURTEEN, Use(2, 4, 0, streamed=True, embedding_on_host=True, chunk=512, logits=256), 2048, 4.19),
-    (FOURTEEN, Use(2, 4, 0, embedding_on_host=True, chunk=2048, logits=512), 256, 9.57),
-    (FOURTEEN, Use(2, 4, 0, embedding_on_host=True, chunk=2048, logits=512), 8192, 13.91),
-    (HALF, Use(2, 4, 24), 256, 0.84), (HALF, Use(2, 4, 24), 1024, 1.54), (HALF, Use(2, 4, 24), 8192, 6.30),
-    (HALF, Use(2, 4, 0, embedding_on_host=True, chunk=2048, logits=512), 256, 0.71),
-    (HALF, Use(2, 4, 0, embedding_on_host=True, chunk=2048, logits=512), 8192, 1.15),
-    (SEVEN, Use(2, 4, 0, streamed=True, embedding_on_host=True, chunk=256, logits=128), 512, 2.33)])
+@pytest.mark.parametrize(
+    ("size", "use", "tokens", "measured"),
+    [  # GiB reserved on an H200, rank 16, 8-bit AdamW
+        (SEVEN, Use(2, 4, 28), 2048, 12.54),
+        (SEVEN, Use(2, 4, 28), 8192, 29.86),
+        (SEVEN, Use(2, 8, 28), 2048, 21.31),
+        (SEVEN, Use(2, 8, 28), 8192, 38.63),
+        (SEVEN, Use(2, 4, 0, embedding_on_host=True, chunk=2048, logits=512), 2048, 5.93),
+        (SEVEN, Use(2, 4, 0, embedding_on_host=True, chunk=2048, logits=512), 8192, 7.31),
+        (
+            SEVEN,
+            Use(2, 4, 0, embedding_on_host=True, on_host=True, chunk=512, logits=256),
+            2048,
+            5.36,
+        ),
+        (
+            SEVEN,
+            Use(2, 4, 0, embedding_on_host=True, on_host=True, chunk=1024, logits=256),
+            16384,
+            6.65,
+        ),
+        (
+            SEVEN,
+            Use(2, 4, 0, embedding_on_host=True, on_host=True, chunk=1024, logits=256),
+            32768,
+            7.84,
+        ),
+        (
+            SEVEN,
+            Use(
+                2,
+                4,
+                0,
+                embedding_on_host=True,
+                on_host=True,
+                attention=True,
+                chunk=2048,
+                logits=512,
+            ),
+            2048,
+            5.58,
+        ),
+        (
+            SEVEN,
+            Use(
+                2,
+                4,
+                0,
+                embedding_on_host=True,
+                on_host=True,
+                attention=True,
+                chunk=2048,
+                logits=512,
+            ),
+            8192,
+            6.12,
+        ),
+        (SEVEN, Use(2, 4, 28), 256, 7.00),
+        (SEVEN, Use(2, 4, 28), 1024, 9.39),
+        (SEVEN, Use(2, 4, 28), 4096, 18.30),
+        (SEVEN, Use(2, 4, 28, expanded=True), 8192, 38.88),
+        (
+            FOURTEEN,
+            Use(2, 4, 0, streamed=True, embedding_on_host=True, chunk=512, logits=256),
+            2048,
+            4.19,
+        ),
+        (FOURTEEN, Use(2, 4, 0, embedding_on_host=True, chunk=2048, logits=512), 256, 9.57),
+        (FOURTEEN, Use(2, 4, 0, embedding_on_host=True, chunk=2048, logits=512), 8192, 13.91),
+        (HALF, Use(2, 4, 24), 256, 0.84),
+        (HALF, Use(2, 4, 24), 1024, 1.54),
+        (HALF, Use(2, 4, 24), 8192, 6.30),
+        (HALF, Use(2, 4, 0, embedding_on_host=True, chunk=2048, logits=512), 256, 0.71),
+        (HALF, Use(2, 4, 0, embedding_on_host=True, chunk=2048, logits=512), 8192, 1.15),
+        (
+            SEVEN,
+            Use(2, 4, 0, streamed=True, embedding_on_host=True, chunk=256, logits=128),
+            512,
+            2.33,
+        ),
+    ],
+)
 def test_predictions_are_not_below_what_was_measured_and_not_far_above(size, use, tokens, measured):
     assert measured <= device_bytes(size, use, tokens, 16, 2) / GIB <= 1.15 * measured
 
 
-@given(st.integers(256, 8192), st.integers(8, 128), st.sampled_from([SEVEN, FOURTEEN, BASES["tiny"].sizes]))
+@given(
+    st.integers(256, 8192),
+    st.integers(8, 128),
+    st.sampled_from([SEVEN, FOURTEEN, BASES["tiny"].sizes]),
+)
 def test_more_tokens_and_rank_never_take_less_and_what_is_recomputed_never_more(tokens, rank, size):
     for use in uses(size, **GPU):
-        assert device_bytes(size, use, tokens, rank, 2) <= device_bytes(size, use, tokens + 64, rank, 2)
-        assert device_bytes(size, use, tokens, rank, 2) <= device_bytes(size, use, tokens, rank + 8, 2)
+        assert device_bytes(size, use, tokens, rank, 2) <= device_bytes(
+            size, use, tokens + 64, rank, 2
+        )
+        assert device_bytes(size, use, tokens, rank, 2) <= device_bytes(
+            size, use, tokens, rank + 8, 2
+        )
     keep, again = Use(2, 4, size.layers), Use(2, 4, 0, chunk=2048)
     assert device_bytes(size, again, tokens, rank, 2) <= device_bytes(size, keep, tokens, rank, 2)
 
 
 def first(size, gib, tokens=(8192, 4096, 2048), host=64):
-    return next(fits(size, uses(size, **GPU), list(tokens), 16, 2, int(gib * GIB), host * GIB), None)
+    return next(
+        fits(size, uses(size, **GPU), list(tokens), 16, 2, int(gib * GIB), host * GIB), None
+    )
 
 
 def test_memory_decides_what_is_kept():
@@ -97,11 +170,21 @@ def test_passes():
     assert passes(512, 4096, None, False) == [512]
 
 
-@pytest.mark.parametrize("error", [
-    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB. More text."),
-    RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory: you tried to "
-                 "allocate 1073741824 bytes. Error code 12 (Cannot allocate memory)"), MemoryError()], ids=type)
-def test_out_of_memory_costs_no_step_and_changes_nothing(make_job, settings, encoder, monkeypatch, error):
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB. More text."),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory: you tried to "
+            "allocate 1073741824 bytes. Error code 12 (Cannot allocate memory)"
+        ),
+        MemoryError(),
+    ],
+    ids=type,
+)
+def test_out_of_memory_costs_no_step_and_changes_nothing(
+    make_job, settings, encoder, monkeypatch, error
+):
     """Passes above a size fail: they are split, the step begins anew, and the adapter comes out as it would have."""
     chosen = settings(tokens_per_update=400, max_length=192, max_steps=4, micro_batch=2)
     plain, short = make_job("plain"), make_job("short")
@@ -114,6 +197,7 @@ def test_out_of_memory_costs_no_step_and_changes_nothing(make_job, settings, enc
         if batch.computed > 150:  # after its gradients were added: they must not count twice
             raise error
         return result
+
     monkeypatch.setattr(EngineModel, "step", step)
     report = Recorder()
     figures = train(short, chosen, 8, encoder, report)
@@ -122,17 +206,21 @@ def test_out_of_memory_costs_no_step_and_changes_nothing(make_job, settings, enc
     assert report.steps == [1, 2, 3, 4]
     assert any(": passes of" in said and "split in two" in said for said in report.said)
     from safetensors.torch import load_file
+
     a, b = (load_file(str(j.adapter / "adapter_model.safetensors")) for j in (plain, short))
     assert all(torch.allclose(a[n], b[n], atol=1e-4) for n in a)
 
 
-def test_one_example_that_does_not_fit_keeps_less_of_each_layer_then_gives_up(make_job, settings, encoder, monkeypatch):
+def test_one_example_that_does_not_fit_keeps_less_of_each_layer_then_gives_up(
+    make_job, settings, encoder, monkeypatch
+):
     real = EngineModel.step
 
     def step(self, batch, scale, seed):
         if self.use.whole > 1:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried")
         return real(self, batch, scale, seed)
+
     monkeypatch.setattr(EngineModel, "step", step)
     job, report = make_job(), Recorder()
     train(job, settings(max_steps=2), 8, encoder, report)
@@ -142,6 +230,7 @@ def test_one_example_that_does_not_fit_keeps_less_of_each_layer_then_gives_up(ma
 
     def never(self, batch, scale, seed):
         raise MemoryError
+
     monkeypatch.setattr(EngineModel, "step", never)
     with pytest.raises(EnvironmentProblem, match="with one example of") as caught:
         train(make_job("hopeless"), settings(max_steps=2), 8, encoder, Recorder())
@@ -149,11 +238,21 @@ def test_one_example_that_does_not_fit_keeps_less_of_each_layer_then_gives_up(ma
     assert "train.stream" not in caught.value.fix, "that is for GPUs"
 
 
-@pytest.mark.parametrize(("gpu", "gib", "how"), [
-    ("NVIDIA H200", 140.0, "laid out once"), ("NVIDIA RTX 4060", 8.0, "RAM"), ("NVIDIA RTX 3050", 4.0, "streamed"),
-    ("NVIDIA T400", 1.0, "not fit")])
-def test_the_plan_says_what_training_takes_before_the_base_is_there(tmp_path, monkeypatch, gpu, gib, how):
-    config = Config.model_validate({"model": {"base": "qwen2-7b"}, "train": {"rank": 16, "max_length": 1024}})
+@pytest.mark.parametrize(
+    ("gpu", "gib", "how"),
+    [
+        ("NVIDIA H200", 140.0, "laid out once"),
+        ("NVIDIA RTX 4060", 8.0, "RAM"),
+        ("NVIDIA RTX 3050", 4.0, "streamed"),
+        ("NVIDIA T400", 1.0, "not fit"),
+    ],
+)
+def test_the_plan_says_what_training_takes_before_the_base_is_there(
+    tmp_path, monkeypatch, gpu, gib, how
+):
+    config = Config.model_validate(
+        {"model": {"base": "qwen2-7b"}, "train": {"rank": 16, "max_length": 1024}}
+    )
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=64 * GIB))
     found = prediction(Context(config, Workspace(tmp_path, config), Recorder()), gpu, gib, 1e6)
     assert how in found["how"]

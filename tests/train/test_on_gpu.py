@@ -20,7 +20,10 @@ from phoenix_forge.train.engine.model import Keep
 from phoenix_forge.train.loop import train
 from phoenix_forge.weights.base import open_base
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")]
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU"),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -40,18 +43,36 @@ def batches(dataset: Path, encoder) -> list[Batch]:
 def gradients(base: Path, batches: list[Batch], keep: Keep, **place) -> list[torch.Tensor]:
     """Losses and gradients of two passes, in bf16 on an NF4 base."""
     model = open_base(base)
-    decoder = load(base, model.config, "qwen2", reader(model), LoraSettings(model.family.targets, 4, 2.0, 0),
-                   Placement(torch.device("cuda"), torch.bfloat16, 4, **place), keep)
+    decoder = load(
+        base,
+        model.config,
+        "qwen2",
+        reader(model),
+        LoraSettings(model.family.targets, 4, 2.0, 0),
+        Placement(torch.device("cuda"), torch.bfloat16, 4, **place),
+        keep,
+    )
     decoder.lora.b.copy_(torch.linspace(-0.02, 0.02, len(decoder.lora.b)))
     decoder.lora.refresh()
-    losses = [decoder.step(tensors(b, decoder.device, decoder.embedding.device), 1.0) for b in [*batches, *batches]]
+    losses = [
+        decoder.step(tensors(b, decoder.device, decoder.embedding.device), 1.0)
+        for b in [*batches, *batches]
+    ]
     return [*losses, decoder.lora.a_grad, decoder.lora.b_grad]
 
 
-@pytest.mark.parametrize(("keep", "place"), [
-    (Keep(0), {"store": "streamed"}), (Keep(4), {"expanded": True}), (Keep(0), {"embedding_on_host": True}),
-    (Keep(0, on_host=True), {}), (Keep(0, on_host=True, attention=True), {}),
-    (Keep(2, on_host=True, attention=True), {"embedding_on_host": True})], ids=str)
+@pytest.mark.parametrize(
+    ("keep", "place"),
+    [
+        (Keep(0), {"store": "streamed"}),
+        (Keep(4), {"expanded": True}),
+        (Keep(0), {"embedding_on_host": True}),
+        (Keep(0, on_host=True), {}),
+        (Keep(0, on_host=True, attention=True), {}),
+        (Keep(2, on_host=True, attention=True), {"embedding_on_host": True}),
+    ],
+    ids=str,
+)
 def test_wherever_things_lie_the_bits_are_the_same(tiny_base, batches, keep, place):
     at_hand = Keep(keep.whole, False, keep.attention, keep.chunk, keep.logits)
     expected = gradients(tiny_base, batches, at_hand)
@@ -61,12 +82,17 @@ def test_wherever_things_lie_the_bits_are_the_same(tiny_base, batches, keep, pla
 
 def history(path: Path) -> list[tuple]:
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    return [(line["step"], line.get("loss"), line.get("grad_norm"), line.get("eval_loss")) for line in lines]
+    return [
+        (line["step"], line.get("loss"), line.get("grad_norm"), line.get("eval_loss"))
+        for line in lines
+    ]
 
 
 @pytest.mark.parametrize("stop_at", [3, 5])
 def test_a_stopped_training_resumes_to_the_last_digit(make_job, settings, encoder, stop_at):
-    chosen = settings(precision="auto", method="qlora", deterministic=True, dropout=0.1, max_steps=8)
+    chosen = settings(
+        precision="auto", method="qlora", deterministic=True, dropout=0.1, max_steps=8
+    )
     straight, stopped = make_job("straight"), make_job("stopped")
     train(straight, chosen, 8, encoder, Recorder())
     asked = Recorder(lambda step: os.kill(os.getpid(), signal.SIGTERM) if step == stop_at else None)
@@ -74,7 +100,9 @@ def test_a_stopped_training_resumes_to_the_last_digit(make_job, settings, encode
         train(stopped, chosen, 8, encoder, asked)
     train(stopped, chosen, 8, encoder, Recorder())
     assert history(stopped.metrics) == history(straight.metrics)
-    a, b = (load_file(str(job.adapter / "adapter_model.safetensors")) for job in (straight, stopped))
+    a, b = (
+        load_file(str(job.adapter / "adapter_model.safetensors")) for job in (straight, stopped)
+    )
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
@@ -92,4 +120,6 @@ def test_memory_that_runs_out_costs_no_step(make_job, settings, encoder, monkeyp
     report = Recorder()
     figures = train(make_job("scarce", dataset=many), scarce, 8, encoder, report)
     assert figures["steps"] == 3
-    assert any("split in two" in said or "less is kept" in said for said in report.said), report.said
+    assert any("split in two" in said or "less is kept" in said for said in report.said), (
+        report.said
+    )

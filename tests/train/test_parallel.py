@@ -24,10 +24,19 @@ def workspace(tmp_path_factory) -> Path:
 
 
 def forge(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
-    done = subprocess.run([sys.executable, "-m", "phoenix_forge", *arguments, "--workspace", str(folder)],
-                          capture_output=True, text=True, check=False, timeout=300,
-                          env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd() / "src"),
-                               **environment})
+    done = subprocess.run(
+        [sys.executable, "-m", "phoenix_forge", *arguments, "--workspace", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": str(Path.cwd() / "src"),
+            **environment,
+        },
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return done
 
@@ -42,10 +51,16 @@ def test_two_processes_train_what_one_trains(workspace):
     expected = losses(workspace)
     together = forge(workspace, "train", "--force", "--gpus", "2", "--json")
     result = json.loads(together.stdout)
-    assert (result["steps"], result["tokens"]) == (alone["steps"], alone["tokens"]) == (4, alone["tokens"])
+    assert (
+        (result["steps"], result["tokens"])
+        == (alone["steps"], alone["tokens"])
+        == (4, alone["tokens"])
+    )
     assert losses(workspace) == pytest.approx(expected, abs=1e-5)
     again = forge(workspace, "train", "--gpus", "2")
-    assert "up to date" in again.stderr, "the first process has nothing to do and lets the others go"
+    assert "up to date" in again.stderr, (
+        "the first process has nothing to do and lets the others go"
+    )
 
 
 def test_a_process_that_keeps_no_record_writes_nothing(tmp_path):
@@ -53,6 +68,7 @@ def test_a_process_that_keeps_no_record_writes_nothing(tmp_path):
 
     from phoenix_forge.train.trackers import open_tracker
     from phoenix_forge.train.watch import History, Watch
+
     watch = Watch(None, Recorder(), open_tracker("none", tmp_path, "x", {}), 3, History(step=1))
     watch.log(2, loss=1.0)
     assert list(tmp_path.iterdir()) == []
@@ -74,9 +90,25 @@ def test_sharded_layers_are_gathered_whole(tmp_path):
     """Two processes, each with half of every layer: the same loss and gradients as with all of it."""
     data = write_examples(tmp_path / "d.jsonl", [conversation(i) for i in range(4)])
     script = Path(__file__).with_name("sharded_process.py")
-    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
-                           str(script), str(tmp_path), str(data)], capture_output=True, text=True, timeout=300,
-                          env={**os.environ, "OMP_NUM_THREADS": "1",
-                               "PYTHONPATH": f"{Path.cwd() / 'src'}:{script.parent}"})
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc-per-node=2",
+            str(script),
+            str(tmp_path),
+            str(data),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": f"{Path.cwd() / 'src'}:{script.parent}",
+        },
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("equal") == 2

@@ -42,9 +42,12 @@ def stored(model: ModelFolder, name: str) -> object:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., ModelFolder]:
     def make(family: str, **sizes: int) -> ModelFolder:
         folder = tmp_path_factory.mktemp(family) / "base"
-        build_tiny(folder, ["The forge turns documents into a model. " * 30],
-                   **{"hidden": 128, "ffn": 320, "layers": 2, "vocab": 400} | sizes,
-                   family=next(f for f in FAMILIES if f.name == family))
+        build_tiny(
+            folder,
+            ["The forge turns documents into a model. " * 30],
+            **{"hidden": 128, "ffn": 320, "layers": 2, "vocab": 400} | sizes,
+            family=next(f for f in FAMILIES if f.name == family),
+        )
         return open_base(folder)
 
     return make
@@ -52,13 +55,21 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., ModelFolder]
 
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
 @pytest.mark.parametrize("family", ["qwen2", "llama3", "phi3"])
-def test_what_the_engine_has_beside_its_adapter(made: Callable[..., ModelFolder], family: str, precision: str,
-                                                monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_engine_has_beside_its_adapter(
+    made: Callable[..., ModelFolder], family: str, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Groups of layers are quantised together there, and rows by the block here: the bits are the same."""
     monkeypatch.setattr("phoenix_forge.train.target._ROWS", 1000)
     model, kind = made(family), dtype(precision)
-    decoder = load(model.folder, model.config, model.family.model_type, reader(model), LoraSettings((), 1, 1.0, 0),
-                   Placement(torch.device("cpu"), kind, 4, expanded=True), Keep(0))
+    decoder = load(
+        model.folder,
+        model.config,
+        model.family.model_type,
+        reader(model),
+        LoraSettings((), 1, 1.0, 0),
+        Placement(torch.device("cpu"), kind, 4, expanded=True),
+        Keep(0),
+    )
     frozen = frozen_weights(model, TrainConfig(), choice(precision))
     compared = 0
     for i in range(2):
@@ -66,7 +77,9 @@ def test_what_the_engine_has_beside_its_adapter(made: Callable[..., ModelFolder]
             row = 0
             for part, rows in group.parts:
                 name = f"model.layers.{i}.{group.module}.{part}.weight"
-                theirs = decoder.store.get(i, None)[f"{group.name}.dense"][row:row + rows, :group.inputs]
+                theirs = decoder.store.get(i, None)[f"{group.name}.dense"][
+                    row : row + rows, : group.inputs
+                ]
                 ours = frozen(name, stored(model, name))
                 assert ours.dtype == kind
                 assert torch.equal(ours, theirs), name
@@ -76,13 +89,16 @@ def test_what_the_engine_has_beside_its_adapter(made: Callable[..., ModelFolder]
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
-def test_what_peft_has_beside_its_adapter(made: Callable[..., ModelFolder], precision: str,
-                                          monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_peft_has_beside_its_adapter(
+    made: Callable[..., ModelFolder], precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from bitsandbytes.functional import dequantize_4bit
 
     monkeypatch.setattr("phoenix_forge.train.target._ROWS", 1000)
     model = made("qwen2")
-    frozen = frozen_weights(model, TrainConfig(dora=True), choice(precision))  # DoRA is PEFT's to train
+    frozen = frozen_weights(
+        model, TrainConfig(dora=True), choice(precision)
+    )  # DoRA is PEFT's to train
     modules = load_base(model.folder, choice(precision)).named_modules()
     layers = {name: module for name, module in modules if type(module).__name__ == "Linear4bit"}
     assert len(layers) == 14
@@ -91,10 +107,16 @@ def test_what_peft_has_beside_its_adapter(made: Callable[..., ModelFolder], prec
         assert torch.equal(frozen(f"{name}.weight", stored(model, f"{name}.weight")), theirs), name
 
 
-@pytest.mark.parametrize(("train", "bits", "words"), [
-    (TrainConfig(), 16, "beside bf16 weights"), (TrainConfig(start="loftq"), 4, "with train.start loftq")])
-def test_an_adapter_without_such_weights_is_refused(made: Callable[..., ModelFolder], train: TrainConfig, bits: int,
-                                                    words: str) -> None:
+@pytest.mark.parametrize(
+    ("train", "bits", "words"),
+    [
+        (TrainConfig(), 16, "beside bf16 weights"),
+        (TrainConfig(start="loftq"), 4, "with train.start loftq"),
+    ],
+)
+def test_an_adapter_without_such_weights_is_refused(
+    made: Callable[..., ModelFolder], train: TrainConfig, bits: int, words: str
+) -> None:
     with pytest.raises(UsageError, match=words) as caught:
         frozen_weights(made("qwen2"), train, choice("bf16", bits))
     assert "merge.target=base" in (caught.value.fix or "")
@@ -108,59 +130,89 @@ def adapter(made: Callable[..., ModelFolder], tmp_path: Path) -> tuple[ModelFold
     weight = stored(model, f"{name}.weight").float()
     rest = weight - frozen_weights(model, TrainConfig(), choice("fp32"))(f"{name}.weight", weight)
     rank = weight.shape[1]
-    (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": rank, "lora_alpha": rank}))
+    (tmp_path / "adapter_config.json").write_text(
+        json.dumps({"peft_type": "LORA", "r": rank, "lora_alpha": rank})
+    )
     halves = {"A": torch.eye(rank).numpy(), "B": rest.numpy()}
-    write(tmp_path / "adapter_model.safetensors", [
-        Tensor(f"base_model.model.{name}.lora_{half}.weight", "F32", array.shape, lambda array=array: array)
-        for half, array in halves.items()])
+    write(
+        tmp_path / "adapter_model.safetensors",
+        [
+            Tensor(
+                f"base_model.model.{name}.lora_{half}.weight",
+                "F32",
+                array.shape,
+                lambda array=array: array,
+            )
+            for half, array in halves.items()
+        ],
+    )
     return model, tmp_path
 
 
-def test_merged_into_them_the_adapter_is_added_to_what_it_corrects(adapter: tuple[ModelFolder, Path]) -> None:
+def test_merged_into_them_the_adapter_is_added_to_what_it_corrects(
+    adapter: tuple[ModelFolder, Path],
+) -> None:
     model, folder = adapter
     frozen = frozen_weights(model, TrainConfig(), choice("fp32"))
     lora = open_adapter(folder, model)
-    into = {name: {t.name: t.load() for t in merged(model, lora, way)}
-            for name, way in (("base", None), ("dequantised", frozen))}
+    into = {
+        name: {t.name: t.load() for t in merged(model, lora, way)}
+        for name, way in (("base", None), ("dequantised", frozen))
+    }
     corrected = "model.layers.0.self_attn.q_proj.weight"
     assert (into["dequantised"][corrected] == model.read(corrected)).all()
     assert (into["base"][corrected] != model.read(corrected)).any()
-    differing = {name for name in into["base"] if (into["base"][name] != into["dequantised"][name]).any()}
+    differing = {
+        name for name in into["base"] if (into["base"][name] != into["dequantised"][name]).any()
+    }
     assert differing == {name for name in model.entries if name.endswith("proj.weight")}
     other = "model.layers.1.mlp.up_proj.weight"
     expected = frozen(other, stored(model, other)).to(torch.bfloat16)
     assert into["dequantised"][other].tobytes() == expected.view(torch.uint16).numpy().tobytes()
 
 
-def test_the_loss_on_held_out_examples_is_peft_and_transformers_own(adapter: tuple[ModelFolder, Path],
-                                                                    tmp_path: Path) -> None:
+def test_the_loss_on_held_out_examples_is_peft_and_transformers_own(
+    adapter: tuple[ModelFolder, Path], tmp_path: Path
+) -> None:
     model, folder = adapter
     validation = tmp_path / "val.jsonl"
     examples = [conversation(1), conversation(2), conversation(5)]
     write_examples(validation, examples)
     encoder = Encoder.load(model.folder, stop=model.family.stop, pad=model.family.pad)
     frozen = frozen_weights(model, TrainConfig(), choice("fp32"))
-    scores = held_out(model, open_adapter(folder, model), {"base": None, "dequantised": frozen}, validation, encoder,
-                      Silent())
+    scores = held_out(
+        model,
+        open_adapter(folder, model),
+        {"base": None, "dequantised": frozen},
+        validation,
+        encoder,
+        Silent(),
+    )
     assert scores.losses.keys() == {"base", "dequantised"}
     assert scores.losses["base"] != scores.losses["dequantised"]
 
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
-    whole = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model.folder, dtype=torch.bfloat16), folder)
+
+    whole = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(model.folder, dtype=torch.bfloat16), folder
+    )
     whole = whole.merge_and_unload().float()
     total, count = 0.0, 0
     for example in examples:
         encoded = encoder.conversation(example["messages"])
-        labels = torch.tensor([[i if t else -100 for i, t in zip(encoded.ids, encoded.trained, strict=True)]])
+        labels = torch.tensor(
+            [[i if t else -100 for i, t in zip(encoded.ids, encoded.trained, strict=True)]]
+        )
         own = int((labels[:, 1:] != -100).sum())
         total += float(whole(torch.tensor([encoded.ids]), labels=labels).loss) * own
         count += own
     assert scores.losses["base"] == pytest.approx(total / count, rel=2e-3)
 
 
-def test_without_room_or_an_engine_it_says_why(adapter: tuple[ModelFolder, Path], made: Callable[..., ModelFolder],
-                                               tmp_path: Path) -> None:
+def test_without_room_or_an_engine_it_says_why(
+    adapter: tuple[ModelFolder, Path], made: Callable[..., ModelFolder], tmp_path: Path
+) -> None:
     gemma = made("gemma3")
     encoder = Encoder.load(gemma.folder, stop=gemma.family.stop, pad=gemma.family.pad)
     write_examples(tmp_path / "val.jsonl", [conversation(1)])

@@ -42,19 +42,37 @@ def folder(family: Family, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def batches(family: Family, folder: Path, tmp_path_factory) -> list[Batch]:
-    path = write_examples(tmp_path_factory.mktemp("data") / "d.jsonl", [conversation(i) for i in range(9)])
+    path = write_examples(
+        tmp_path_factory.mktemp("data") / "d.jsonl", [conversation(i) for i in range(9)]
+    )
     return pack(encode(path, Encoder.load(folder, stop=family.stop, pad=family.pad), 400), 400, 0)
 
 
-def opened(folder: Path, family: Family, keep: Keep, targets=None, bits=16, store="resident", start="default",
-           expanded=False) -> Decoder:
+def opened(
+    folder: Path,
+    family: Family,
+    keep: Keep,
+    targets=None,
+    bits=16,
+    store="resident",
+    start="default",
+    expanded=False,
+) -> Decoder:
     """With an adapter that has been trained a little: at its start, half of the gradients are zero."""
     base = open_base(folder)
-    made = load(folder, base.config, family.model_type, reader(base),
-                LoraSettings(targets or family.targets, RANK, SCALING, 0, start),
-                Placement(CPU, torch.float32, bits, expanded, store), keep)
+    made = load(
+        folder,
+        base.config,
+        family.model_type,
+        reader(base),
+        LoraSettings(targets or family.targets, RANK, SCALING, 0, start),
+        Placement(CPU, torch.float32, bits, expanded, store),
+        keep,
+    )
     if start == "default":
-        made.lora.b.copy_(torch.randn(made.lora.b.shape, generator=torch.Generator().manual_seed(1)) * 0.02)
+        made.lora.b.copy_(
+            torch.randn(made.lora.b.shape, generator=torch.Generator().manual_seed(1)) * 0.02
+        )
         made.lora.refresh()
     return made
 
@@ -69,14 +87,21 @@ def gradients(decoder: Decoder, batches: list[Batch]) -> tuple[float, dict[str, 
 
 def by_peft(folder: Path, decoder: Decoder, batches: list[Batch], targets, four_bit: bool):
     from peft import LoraConfig, get_peft_model
+
     quiet()
     base = load_base(folder, Choice("cpu", "fp32", 32, "adamw", ""))
     for name, p in base.named_parameters():
         if four_bit and name.endswith("proj.weight"):
             PLAIN.dequantise(*quantise(p.data), p.data)
-    model = get_peft_model(base, LoraConfig(r=RANK, lora_alpha=RANK * SCALING, target_modules=list(targets),
-                                            task_type="CAUSAL_LM"))
-    parameters = {n.replace(".default", ""): p for n, p in model.named_parameters() if p.requires_grad}
+    model = get_peft_model(
+        base,
+        LoraConfig(
+            r=RANK, lora_alpha=RANK * SCALING, target_modules=list(targets), task_type="CAUSAL_LM"
+        ),
+    )
+    parameters = {
+        n.replace(".default", ""): p for n, p in model.named_parameters() if p.requires_grad
+    }
     for name, t in decoder.lora.named().items():
         parameters[name].data.copy_(t)
     total = 0.0
@@ -84,10 +109,15 @@ def by_peft(folder: Path, decoder: Decoder, batches: list[Batch], targets, four_
         done = 0
         for example in batch.examples:
             rows = before_targets(model(input_ids=torch.tensor([example.ids])).logits[0], example)
-            labels = torch.tensor([t for t, flag in zip(example.ids, example.trained, strict=True) if flag])
+            labels = torch.tensor(
+                [t for t, flag in zip(example.ids, example.trained, strict=True) if flag]
+            )
             part = slice(done, done := done + len(rows))
-            loss = torch.nn.functional.cross_entropy(rows, labels, reduction="sum") if batch.soft is None else \
-                divergence(rows, batch.soft[0][part], batch.soft[1][part]).sum()
+            loss = (
+                torch.nn.functional.cross_entropy(rows, labels, reduction="sum")
+                if batch.soft is None
+                else divergence(rows, batch.soft[0][part], batch.soft[1][part]).sum()
+            )
             (loss * 0.5).backward()
             total += loss.item()
     return total, {n: p.grad for n, p in parameters.items()}
@@ -97,7 +127,9 @@ def before_targets(logits: torch.Tensor, example: Encoded) -> torch.Tensor:
     return logits[[i - 1 for i, flag in enumerate(example.trained) if flag]]
 
 
-def divergence(logits: torch.Tensor, ids: torch.Tensor, probabilities: torch.Tensor) -> torch.Tensor:
+def divergence(
+    logits: torch.Tensor, ids: torch.Tensor, probabilities: torch.Tensor
+) -> torch.Tensor:
     """Kullback and Leibler's, of each row's softmax from the probabilities scaled to a sum of one."""
     wanted = probabilities / probabilities.sum(-1, keepdim=True)
     return (wanted * (wanted.log() - torch.log_softmax(logits, -1).gather(1, ids))).sum(-1)
@@ -107,8 +139,10 @@ def softened(batches: list[Batch], vocabulary: int, k: int = 7) -> list[Batch]:
     """With made-up probabilities of some tokens, other ones at each place."""
     random = torch.Generator().manual_seed(2)
     ids = [torch.rand(b.targets, vocabulary, generator=random).topk(k).indices for b in batches]
-    return [replace(b, soft=(some, torch.rand(some.shape, generator=random) / k))
-            for b, some in zip(batches, ids, strict=True)]
+    return [
+        replace(b, soft=(some, torch.rand(some.shape, generator=random) / k))
+        for b, some in zip(batches, ids, strict=True)
+    ]
 
 
 def close(found, expected):
@@ -120,7 +154,9 @@ def close(found, expected):
 @pytest.mark.slow
 @pytest.mark.parametrize("four_bit", [False, True])
 def test_losses_and_gradients_are_pefts(family, folder, batches, four_bit):
-    assert any(b.prefix for b in batches) or family.name != "qwen2", "the shared beginning is tested too"
+    assert any(b.prefix for b in batches) or family.name != "qwen2", (
+        "the shared beginning is tested too"
+    )
     decoder = opened(folder, family, Keep(1, chunk=17, logits=5), bits=4 if four_bit else 16)
     loss, found = gradients(decoder, batches)
     expected_loss, expected = by_peft(folder, decoder, batches, family.targets, four_bit)
@@ -135,7 +171,9 @@ def test_losses_and_gradients_towards_probabilities_are_pefts(family, folder, ba
     expected_loss, expected = by_peft(folder, decoder, aimed, family.targets, False)
     assert loss == pytest.approx(expected_loss, rel=1e-5)
     close(found, expected)
-    assert sum(decoder.losses(tensors(b, CPU)).sum().item() for b in aimed) == pytest.approx(loss, rel=1e-5)
+    assert sum(decoder.losses(tensors(b, CPU)).sum().item() for b in aimed) == pytest.approx(
+        loss, rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("logits", [5, 2048])
@@ -148,8 +186,12 @@ def test_the_likeliest_tokens_are_those_of_transformers(family, folder, batches,
     for batch in batches:
         ids, probabilities = decoder.likeliest(tensors(batch, CPU), 6)
         with torch.no_grad():
-            rows = torch.cat([before_targets(model(input_ids=torch.tensor([e.ids])).logits[0], e)
-                              for e in batch.examples])
+            rows = torch.cat(
+                [
+                    before_targets(model(input_ids=torch.tensor([e.ids])).logits[0], e)
+                    for e in batch.examples
+                ]
+            )
         expected = torch.softmax(rows, -1)
         assert len(ids) == batch.targets
         assert torch.allclose(probabilities, expected.topk(6).values, rtol=1e-4)
@@ -178,7 +220,9 @@ def test_a_model_is_at_no_distance_from_its_own_distribution():
 
 
 def test_some_layers_only(family, folder, batches):
-    targets = tuple(t for t in family.targets if t in ("q_proj", "v_proj", "qkv_proj", "up_proj", "down_proj"))
+    targets = tuple(
+        t for t in family.targets if t in ("q_proj", "v_proj", "qkv_proj", "up_proj", "down_proj")
+    )
     decoder = opened(folder, family, Keep(2), targets)
     loss, found = gradients(decoder, batches)
     expected_loss, expected = by_peft(folder, decoder, batches, targets, False)
@@ -232,7 +276,9 @@ def test_packed_is_unpacked(family, folder, batches):
     decoder = opened(folder, family, Keep(3))
     together = sum(decoder.losses(tensors(b, CPU)).sum().item() for b in batches)
     alone = [decoder.losses(tensors(Batch((e,), 0), CPU)) for b in batches for e in b.examples]
-    assert together / len(torch.cat(alone)) == pytest.approx(torch.cat(alone).mean().item(), abs=1e-4)
+    assert together / len(torch.cat(alone)) == pytest.approx(
+        torch.cat(alone).mean().item(), abs=1e-4
+    )
 
 
 @pytest.mark.slow
@@ -254,7 +300,9 @@ def test_dropout_repeats_itself_in_the_backward_pass(family, folder, batches):
     upper, lower = moved(step), moved(-2 * step)
     assert (upper - lower) / (2 * step) == pytest.approx(slope, rel=2e-2)
     decoder.seed = 8
-    assert gradients(decoder, batches[:1])[0] != pytest.approx(lower / 0.5, rel=1e-6), "another seed drops others"
+    assert gradients(decoder, batches[:1])[0] != pytest.approx(lower / 0.5, rel=1e-6), (
+        "another seed drops others"
+    )
 
 
 def test_pissa_leaves_the_model_as_it_was(family, folder, batches):
@@ -263,7 +311,9 @@ def test_pissa_leaves_the_model_as_it_was(family, folder, batches):
     plain.lora.refresh()
     assert bool(moved.lora.b.any())
     for b in batches:
-        assert torch.allclose(moved.losses(tensors(b, CPU)), plain.losses(tensors(b, CPU)), atol=1e-3)
+        assert torch.allclose(
+            moved.losses(tensors(b, CPU)), plain.losses(tensors(b, CPU)), atol=1e-3
+        )
 
 
 def test_loftq_starts_nearer_to_the_weights_than_nf4(family, folder):
@@ -275,6 +325,7 @@ def test_loftq_starts_nearer_to_the_weights_than_nf4(family, folder):
         out = torch.empty_like(w)
         PLAIN.dequantise(*quantise(w), out)
         return out
+
     frozen = starts.loftq(weight.clone(), decoder.lora, [slot], True)
     corrected = rounded(frozen) + SCALING * decoder.lora.b_of(slot) @ decoder.lora.a_of(slot)
     assert (corrected - weight).norm() < 0.95 * (rounded(weight) - weight).norm()

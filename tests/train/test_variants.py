@@ -27,13 +27,16 @@ FP32 = Choice("cpu", "fp32", 32, "adamw", "")
 def family_base(request, tmp_path_factory):
     path = tmp_path_factory.mktemp(request.param.name)
     texts = [m["content"] for i in range(40) for m in conversation(i)["messages"]]
-    build_tiny(path, texts, family=request.param, dtype="F32", layers=2, hidden=64, ffn=128, vocab=600)
+    build_tiny(
+        path, texts, family=request.param, dtype="F32", layers=2, hidden=64, ffn=128, vocab=600
+    )
     return request.param, path
 
 
 def adapted_loss(base: Path, adapter: Path, dataset: Path, encoder: Encoder, length: int) -> float:
     """Mean loss over the dataset of base and adapter, by PEFT."""
     from peft import PeftModel
+
     quiet()
     model = PeftModel.from_pretrained(load_base(base, FP32), str(adapter)).eval()
     losses = []
@@ -41,7 +44,9 @@ def adapted_loss(base: Path, adapter: Path, dataset: Path, encoder: Encoder, len
         with torch.no_grad():
             logits = model(input_ids=torch.tensor([example.ids])).logits[0, :-1]
         rows = torch.log_softmax(logits, -1)
-        losses += [-rows[i - 1, example.ids[i]].item() for i, flag in enumerate(example.trained) if flag]
+        losses += [
+            -rows[i - 1, example.ids[i]].item() for i, flag in enumerate(example.trained) if flag
+        ]
     return sum(losses) / len(losses)
 
 
@@ -50,24 +55,46 @@ def test_every_family_trains_two_steps(family_base, make_job, settings, dataset)
     family, path = family_base
     encoder = Encoder.load(path, stop=family.stop, pad=family.pad)
     job = make_job(base=path, targets=family.targets)
-    figures = train(job, settings(max_length=400, tokens_per_update=10**6, max_steps=3, warmup=0), 8, encoder,
-                    Recorder())
+    figures = train(
+        job,
+        settings(max_length=400, tokens_per_update=10**6, max_steps=3, warmup=0),
+        8,
+        encoder,
+        Recorder(),
+    )
     assert figures["loss"] < figures["first_loss"] - 0.01
     config = json.loads((job.adapter / "adapter_config.json").read_text())
     assert config["target_modules"] == sorted(family.targets)
-    names = {name.split(".lora_")[0].rpartition(".")[2] for name in load_file(str(job.adapter /
-                                                                                  "adapter_model.safetensors"))}
+    names = {
+        name.split(".lora_")[0].rpartition(".")[2]
+        for name in load_file(str(job.adapter / "adapter_model.safetensors"))
+    }
     assert names == set(family.targets)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", [
-    {}, {"rslora": True}, {"dora": True}, {"lora_plus": 16.0}, {"start": "pissa"},
-    {"start": "loftq", "method": "qlora"},
-    {"neftune": 5.0}, {"dropout": 0.2}, {"start": "pissa", "rslora": True}, {"method": "qlora"},
-    {"dora": True, "neftune": 5.0}, {"schedule": "linear"}, {"schedule": "constant"}], ids=str)
-def test_a_variants_adapter_gives_peft_the_loss_that_training_ended_with(make_job, settings, encoder, tiny_base,
-                                                                         dataset, variant):
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {},
+        {"rslora": True},
+        {"dora": True},
+        {"lora_plus": 16.0},
+        {"start": "pissa"},
+        {"start": "loftq", "method": "qlora"},
+        {"neftune": 5.0},
+        {"dropout": 0.2},
+        {"start": "pissa", "rslora": True},
+        {"method": "qlora"},
+        {"dora": True, "neftune": 5.0},
+        {"schedule": "linear"},
+        {"schedule": "constant"},
+    ],
+    ids=str,
+)
+def test_a_variants_adapter_gives_peft_the_loss_that_training_ended_with(
+    make_job, settings, encoder, tiny_base, dataset, variant
+):
     """The loss of one more step, at a learning rate of nothing, is the saved adapter's by PEFT."""
     job = make_job()
     chosen = settings(tokens_per_update=10**6, micro_batch=9, max_steps=4, warmup=0, **variant)
@@ -85,8 +112,12 @@ def test_lora_plus_moves_b_faster_and_a_as_before(make_job, settings, encoder):
         job = make_job(f"ratio-{ratio}")
         train(job, settings(max_steps=1, warmup=0, lora_plus=ratio), 8, encoder, Recorder())
         tensors = load_file(str(job.adapter / "adapter_model.safetensors"))
-        moved.append({half: torch.cat([t.flatten() for n, t in tensors.items() if half in n]) for half in
-                      ("lora_A", "lora_B")})
+        moved.append(
+            {
+                half: torch.cat([t.flatten() for n, t in tensors.items() if half in n])
+                for half in ("lora_A", "lora_B")
+            }
+        )
     assert torch.equal(moved[0]["lora_A"], moved[1]["lora_A"])
     assert torch.allclose(moved[1]["lora_B"], 16 * moved[0]["lora_B"], rtol=1e-3)
 
@@ -99,7 +130,9 @@ def test_pissas_adapter_has_twice_the_rank_and_fits_the_base_as_it_was(make_job,
 
 
 @pytest.mark.parametrize("start", ["default", "pissa"])
-def test_the_adapter_holds_its_share_of_what_was_learned_however_often_it_is_saved(make_job, settings, encoder, start):
+def test_the_adapter_holds_its_share_of_what_was_learned_however_often_it_is_saved(
+    make_job, settings, encoder, start
+):
     saved = []
     for strength in (1.0, 0.5, 0.5):
         job = make_job(f"strength-{strength}")
@@ -112,7 +145,9 @@ def test_the_adapter_holds_its_share_of_what_was_learned_however_often_it_is_sav
 
 
 def test_what_cannot_be_combined_is_said(make_job, settings, encoder):
-    with pytest.raises(UsageError, match=r"train\.start pissa cannot be had together with DoRA") as caught:
+    with pytest.raises(
+        UsageError, match=r"train\.start pissa cannot be had together with DoRA"
+    ) as caught:
         train(make_job(), settings(start="pissa", dora=True), 8, encoder, Recorder())
     assert caught.value.fix
 
@@ -120,13 +155,17 @@ def test_what_cannot_be_combined_is_said(make_job, settings, encoder):
 def test_fp8_is_not_quietly_something_else(tiny_base, settings):
     wanted = Wanted("x", ("q_proj",), 8, settings(method="fp8", dora=True))
     with pytest.raises(UsageError, match=r"train\.method fp8 cannot be had together with DoRA"):
-        open_adapted(open_base(tiny_base), wanted, Choice("cpu", "fp32", 8, "adamw", ""), Use(4, 8, 4))
+        open_adapted(
+            open_base(tiny_base), wanted, Choice("cpu", "fp32", 8, "adamw", ""), Use(4, 8, 4)
+        )
 
 
 def test_the_best_validation_wins_and_training_stops_early(make_job, settings, encoder, tmp_path):
     """A learning rate that overfits 24 short examples: the validation loss rises in the end."""
     held_out = write_examples(tmp_path / "val.jsonl", [conversation(i) for i in range(100, 106)])
-    chosen = settings(max_steps=60, save_steps=2, learning_rate=3e-2, early_stopping=2, keep_checkpoints=1)
+    chosen = settings(
+        max_steps=60, save_steps=2, learning_rate=3e-2, early_stopping=2, keep_checkpoints=1
+    )
     report = Recorder()
     job = make_job(validation=held_out)
     figures = train(job, chosen, 8, encoder, report)
@@ -136,13 +175,16 @@ def test_the_best_validation_wins_and_training_stops_early(make_job, settings, e
     lines = [json.loads(line) for line in job.metrics.read_text().splitlines()]
     by_step = {line["step"]: line["eval_loss"] for line in lines if "eval_loss" in line}
     assert min(by_step, key=by_step.__getitem__) == figures["best_step"]
-    kept = load_file(str(job.checkpoints / f"checkpoint-{figures['best_step']}" / "adapter_model.safetensors"))
+    kept = load_file(
+        str(job.checkpoints / f"checkpoint-{figures['best_step']}" / "adapter_model.safetensors")
+    )
     result = load_file(str(job.adapter / "adapter_model.safetensors"))
     assert all(torch.equal(result[name], t) for name, t in kept.items())
 
 
 def test_a_loss_that_climbs_and_stays_up_has_diverged():
     from phoenix_forge.train.watch import PATIENCE, History
+
     history = History()
     assert all(history.trained(i, 2.0 - i / 100) is None for i in range(100))
     said = [history.trained(100 + i, 9.0) for i in range(2 * PATIENCE)]
@@ -152,8 +194,11 @@ def test_a_loss_that_climbs_and_stays_up_has_diverged():
     assert all(calm.trained(i, 3.0 + (i % 2)) is None for i in range(100)), "a noisy loss has not"
 
 
-def test_a_gradient_that_is_zero_everywhere_is_told_at_once(make_job, settings, encoder, monkeypatch):
+def test_a_gradient_that_is_zero_everywhere_is_told_at_once(
+    make_job, settings, encoder, monkeypatch
+):
     from phoenix_forge.train.adapted import EngineModel
+
     monkeypatch.setattr(EngineModel, "step", lambda self, batch, scale, seed: torch.tensor(3.0))
     with pytest.raises(StageFailed, match="nothing is being trained: the first gradient is zero"):
         train(make_job(), settings(), 8, encoder, Recorder())

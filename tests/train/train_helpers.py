@@ -22,16 +22,29 @@ class Recorder:
     def warn(self, message: str) -> None:
         self.said.append(f"warning: {message}")
 
-    def progress(self, label: str, done: float, total: float | None, unit: str = "", **fields: object) -> None:
+    def progress(
+        self, label: str, done: float, total: float | None, unit: str = "", **fields: object
+    ) -> None:
         self.steps.append(int(done))
         self.at_step(int(done))
 
 
 def conversation(i: int) -> dict[str, Any]:
-    turns = [{"role": "user", "content": f"What does bell number {i} do" + ", and the oil" * (i % 7) + "?"},
-             {"role": "assistant", "content": f"Bell {i} rings" + " three times every minute" * (1 + i % 4) + "."}]
+    turns = [
+        {
+            "role": "user",
+            "content": f"What does bell number {i} do" + ", and the oil" * (i % 7) + "?",
+        },
+        {
+            "role": "assistant",
+            "content": f"Bell {i} rings" + " three times every minute" * (1 + i % 4) + ".",
+        },
+    ]
     if i % 5 == 0:
-        turns += [{"role": "user", "content": "Who lit the lamp?"}, {"role": "assistant", "content": "Maren Holt."}]
+        turns += [
+            {"role": "user", "content": "Who lit the lamp?"},
+            {"role": "assistant", "content": "Maren Holt."},
+        ]
     return {"messages": turns}
 
 
@@ -41,8 +54,11 @@ def bells_workspace(folder: Path, name: str, validation: float, train: str) -> P
     (folder / "forge.yaml").write_text(
         f"model: {{base: tiny, name: {name}}}\ncorpus: {{roots: [docs]}}\n"
         f"dataset: {{probes: 0, replay: 0.0, validation: {validation}}}\n"
-        f"train: {{precision: fp32, rank: 4, {train}}}\n")
-    text = "\n\n".join(f"## Bell {i}\n\nBell {i} rings {i + 2} times. Its rope is {i} m long." for i in range(12))
+        f"train: {{precision: fp32, rank: 4, {train}}}\n"
+    )
+    text = "\n\n".join(
+        f"## Bell {i}\n\nBell {i} rings {i + 2} times. Its rope is {i} m long." for i in range(12)
+    )
     (folder / "docs" / "bells.md").write_text(f"# Bells\n\n{text}\n")
     return folder
 

@@ -11,8 +11,10 @@ from phoenix_forge.weights.base import open_base
 from phoenix_forge.weights.safetensors import NUMPY, Tensor, write
 from phoenix_forge.weights.tiny import build_tiny
 
-_TEXTS = ["The forge turns documents into a model. It merges, quantises and writes.\n" * 20,
-          "def merge(base, adapter):\n    return base + adapter\n" * 20]
+_TEXTS = [
+    "The forge turns documents into a model. It merges, quantises and writes.\n" * 20,
+    "def merge(base, adapter):\n    return base + adapter\n" * 20,
+]
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +22,9 @@ def make_tiny() -> Callable[..., Path]:
     """Builds a model of 3 layers; keywords as for build_tiny."""
 
     def make(folder: Path, **settings: Any) -> Path:
-        build_tiny(folder, _TEXTS, **{"hidden": 64, "ffn": 128, "layers": 3, "vocab": 400} | settings)
+        build_tiny(
+            folder, _TEXTS, **{"hidden": 64, "ffn": 128, "layers": 3, "vocab": 400} | settings
+        )
         return folder
 
     return make
@@ -42,8 +46,11 @@ def tiny(tiny_source: Path, tmp_path: Path) -> Path:
 def adapter(tiny: Path, tmp_path: Path) -> Callable[..., Path]:
     """Writes a rank-4 adapter for q_proj and down_proj; keywords change its config, `tensors` its weights."""
 
-    def make(tensors: Callable[[dict[str, np.ndarray]], None] | None = None, dtype: str = "F32",
-             **config: Any) -> Path:
+    def make(
+        tensors: Callable[[dict[str, np.ndarray]], None] | None = None,
+        dtype: str = "F32",
+        **config: Any,
+    ) -> Path:
         folder = tmp_path / "adapter"
         folder.mkdir(exist_ok=True)
         random = np.random.default_rng(1)
@@ -56,13 +63,26 @@ def adapter(tiny: Path, tmp_path: Path) -> Callable[..., Path]:
                 weights[f"{stem}.lora_B.weight"] = random.standard_normal((out, 4), np.float32) / 50
         if tensors:
             tensors(weights)
-        settings = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 4, "lora_alpha": 8, "bias": "none",
-                    "target_modules": ["q_proj", "down_proj"], "base_model_name_or_path": str(tiny)} | config
+        settings = {
+            "peft_type": "LORA",
+            "task_type": "CAUSAL_LM",
+            "r": 4,
+            "lora_alpha": 8,
+            "bias": "none",
+            "target_modules": ["q_proj", "down_proj"],
+            "base_model_name_or_path": str(tiny),
+        } | config
         (folder / "adapter_config.json").write_text(json.dumps(settings))
-        stored = {k: v.astype(NUMPY[dtype]) if dtype != "BF16" else (v.view(np.uint32) >> 16).astype("<u2")
-                  for k, v in weights.items()}
-        write(folder / "adapter_model.safetensors",
-              [Tensor(k, dtype, v.shape, lambda v=v: v) for k, v in stored.items()])
+        stored = {
+            k: v.astype(NUMPY[dtype])
+            if dtype != "BF16"
+            else (v.view(np.uint32) >> 16).astype("<u2")
+            for k, v in weights.items()
+        }
+        write(
+            folder / "adapter_model.safetensors",
+            [Tensor(k, dtype, v.shape, lambda v=v: v) for k, v in stored.items()],
+        )
         return folder
 
     return make

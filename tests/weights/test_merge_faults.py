@@ -36,8 +36,13 @@ QUERIES = "model.layers.0.self_attn.q_proj"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen([sys.executable, SERVER], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                               env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"})
+    process = subprocess.Popen(
+        [sys.executable, SERVER],
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+    )
     yield process
     process.communicate()  # its input ends, and so does it
 
@@ -50,24 +55,50 @@ class Space:
         self.base, self.adapter = root / "base", root / "models/small-adapter"
         self.merged = root / "models/merged/small-merged"
 
-    def write_adapter(self, seed: int = 0, columns: int | None = None, value: float | None = None) -> None:
+    def write_adapter(
+        self, seed: int = 0, columns: int | None = None, value: float | None = None
+    ) -> None:
         """Of one layer's queries; `columns` and `value` make it a wrong one."""
         chance = np.random.default_rng(seed)
         rows, width = open_base(self.base).entries[f"{QUERIES}.weight"].shape
-        halves = {"A": chance.standard_normal((4, columns or width), np.float32),
-                  "B": chance.standard_normal((rows, 4), np.float32)}
+        halves = {
+            "A": chance.standard_normal((4, columns or width), np.float32),
+            "B": chance.standard_normal((rows, 4), np.float32),
+        }
         halves["B"][0, 0] = halves["B"][0, 0] if value is None else value
         self.adapter.mkdir(parents=True, exist_ok=True)
-        (self.adapter / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 4, "lora_alpha": 8}))
-        write(self.adapter / "adapter_model.safetensors",
-              [Tensor(f"base_model.model.{QUERIES}.lora_{half}.weight", "F32", array.shape, lambda array=array: array)
-               for half, array in halves.items()])
+        (self.adapter / "adapter_config.json").write_text(
+            json.dumps({"peft_type": "LORA", "r": 4, "lora_alpha": 8})
+        )
+        write(
+            self.adapter / "adapter_model.safetensors",
+            [
+                Tensor(
+                    f"base_model.model.{QUERIES}.lora_{half}.weight",
+                    "F32",
+                    array.shape,
+                    lambda array=array: array,
+                )
+                for half, array in halves.items()
+            ],
+        )
 
-    def merge(self, *arguments: str, limit: int | None = None, kill_after: float | None = None) -> dict:
+    def merge(
+        self, *arguments: str, limit: int | None = None, kill_after: float | None = None
+    ) -> dict:
         assert self.process.stdin
         assert self.process.stdout
-        self.process.stdin.write(json.dumps({"arguments": ["merge", *arguments], "cwd": str(self.root), "limit": limit,
-                                             "kill_after": kill_after}) + "\n")
+        self.process.stdin.write(
+            json.dumps(
+                {
+                    "arguments": ["merge", *arguments],
+                    "cwd": str(self.root),
+                    "limit": limit,
+                    "kill_after": kill_after,
+                }
+            )
+            + "\n"
+        )
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
 
@@ -81,7 +112,10 @@ class Space:
         return {path.name: path.read_bytes() for path in self.merged.glob("*")}
 
     def left_over(self) -> list[Path]:
-        return [*self.root.rglob("*.partial"), *([aside] if (aside := replaced_path(self.merged)).exists() else [])]
+        return [
+            *self.root.rglob("*.partial"),
+            *([aside] if (aside := replaced_path(self.merged)).exists() else []),
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -90,10 +124,13 @@ def small(tmp_path_factory: pytest.TempPathFactory, make_tiny: Callable[..., Pat
 
 
 @pytest.fixture
-def space(tmp_path: Path, small: Path, make_workspace: Callable[..., Path],
-          server: subprocess.Popen[str]) -> Space:
+def space(
+    tmp_path: Path, small: Path, make_workspace: Callable[..., Path], server: subprocess.Popen[str]
+) -> Space:
     """Nothing merged yet."""
-    made = Space(make_workspace(tmp_path / "work", model={"base": "./base", "name": "small"}), server)
+    made = Space(
+        make_workspace(tmp_path / "work", model={"base": "./base", "name": "small"}), server
+    )
     shutil.copytree(small, made.base)
     made.write_adapter()
     return made
@@ -108,6 +145,7 @@ def flip(at: int) -> Callable[[Space], None]:
         data = bytearray(shard(space).read_bytes())
         data[at] ^= 0x40
         shard(space).write_bytes(data)
+
     return change
 
 
@@ -115,10 +153,11 @@ def in_header(change: Callable[[dict], None]) -> Callable[[Space], None]:
     def rewrite(space: Space) -> None:
         raw = shard(space).read_bytes()
         length = struct.unpack("<Q", raw[:8])[0]
-        header = json.loads(raw[8:8 + length])
+        header = json.loads(raw[8 : 8 + length])
         change(header)
         text = json.dumps(header).encode()
-        shard(space).write_bytes(struct.pack("<Q", len(text)) + text + raw[8 + length:])
+        shard(space).write_bytes(struct.pack("<Q", len(text)) + text + raw[8 + length :])
+
     return rewrite
 
 
@@ -134,15 +173,20 @@ def outside(space: Space) -> None:
 
 
 FAULTS: dict[str, tuple[Callable[[Space], None], str]] = {
-    "shard truncated": (lambda s: os.truncate(shard(s), shard(s).stat().st_size - 1), "not a sound safetensors file"),
+    "shard truncated": (
+        lambda s: os.truncate(shard(s), shard(s).stat().st_size - 1),
+        "not a sound safetensors file",
+    ),
     "header's length flipped": (flip(5), "its header is said to have"),
     "header's first bit flipped": (flip(8), "its header is not JSON"),
     "offsets lie": (in_header(overlap), "not a sound safetensors file"),
     "index names a file outside": (outside, "not inside its folder"),
     "adapter of another width": (lambda s: s.write_adapter(columns=63), "another base"),
     "adapter is NaN": (lambda s: s.write_adapter(value=float("nan")), "1 NaN or infinite"),
-    "adapter truncated": (lambda s: os.truncate(s.adapter / "adapter_model.safetensors", 700),
-                          "not a sound safetensors file"),
+    "adapter truncated": (
+        lambda s: os.truncate(s.adapter / "adapter_model.safetensors", 700),
+        "not a sound safetensors file",
+    ),
 }
 
 
@@ -204,8 +248,9 @@ class _Full:
 
 
 @pytest.mark.parametrize("room", [0, 1, 5_000, 150_000, 250_000])
-def test_a_disk_that_is_full_after_some_shards_says_so(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                                                       room: int) -> None:
+def test_a_disk_that_is_full_after_some_shards_says_so(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
     """Bytes count over all shards, as a disk counts them, and the index, which comes last, is never written."""
     left = [room]
 
@@ -239,5 +284,7 @@ def test_killed_at_twenty_moments(space: Space) -> None:
         else:
             assert ran["code"] == 0, ran["stderr"]
             span = min(span, ran["seconds"])
-        assert space.result() in (*results, {}), f"FORGE_KILL_SEED={SEED}, turn {turn}: a mixture\n{ran}"
+        assert space.result() in (*results, {}), (
+            f"FORGE_KILL_SEED={SEED}, turn {turn}: a mixture\n{ran}"
+        )
     assert space.done() == results[turn % 2]

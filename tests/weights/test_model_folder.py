@@ -32,8 +32,10 @@ def test_an_opened_base_knows_its_tensors(tiny: Path) -> None:
 
 
 def test_opening_imports_neither_torch_nor_numpy_readers(tiny: Path) -> None:
-    code = ("import sys; from pathlib import Path; from phoenix_forge.weights.base import open_base; "
-            f"open_base(Path({str(tiny)!r})); sys.exit('torch' in sys.modules or 'transformers' in sys.modules)")
+    code = (
+        "import sys; from pathlib import Path; from phoenix_forge.weights.base import open_base; "
+        f"open_base(Path({str(tiny)!r})); sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -75,10 +77,16 @@ def test_shards_without_an_index_are_named(sharded: Path) -> None:
     assert "model.safetensors.index.json" in found.fix
 
 
-@pytest.mark.parametrize(("how", "said"), [({"quant_method": "bitsandbytes", "load_in_4bit": True}, "bitsandbytes"),
-                                           ({"bits": 4}, "an unnamed method")])
-def test_a_base_that_is_quantised_already_is_refused_before_its_weights_are_read(tiny: Path, how: dict, said: str
-                                                                                 ) -> None:
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "bitsandbytes"),
+        ({"bits": 4}, "an unnamed method"),
+    ],
+)
+def test_a_base_that_is_quantised_already_is_refused_before_its_weights_are_read(
+    tiny: Path, how: dict, said: str
+) -> None:
     edit(tiny, quantization_config=how)
     (tiny / "model.safetensors").write_bytes(b"never read")
     assert said in refused(tiny, "quantised already").message
@@ -125,8 +133,18 @@ def test_shards_hold_what_one_file_holds(sharded: Path, tiny: Path) -> None:
     assert all((whole.read(name) == parts.read(name)).all() for name in whole.entries)
 
 
-@pytest.mark.parametrize("name", ["../outside.safetensors", "/tmp/outside.safetensors", "..", "a/b.safetensors",
-                                  "..\\x.safetensors", 7, ["x"]])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../outside.safetensors",
+        "/tmp/outside.safetensors",
+        "..",
+        "a/b.safetensors",
+        "..\\x.safetensors",
+        7,
+        ["x"],
+    ],
+)
 def test_an_index_that_names_a_file_outside(sharded: Path, name: object) -> None:
     index = sharded / "model.safetensors.index.json"
     content = json.loads(index.read_text())

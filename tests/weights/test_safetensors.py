@@ -11,8 +11,11 @@ from safetensors import safe_open
 from phoenix_forge.errors import UsageError
 from phoenix_forge.weights.safetensors import Files, Tensor, read_header, write
 
-ARRAYS = {"a": np.arange(6, dtype="<f4").reshape(2, 3), "b": np.arange(4, dtype="<f2"),
-          "c": np.array([[0x3F80, 0x4000]], "<u2")}
+ARRAYS = {
+    "a": np.arange(6, dtype="<f4").reshape(2, 3),
+    "b": np.arange(4, dtype="<f2"),
+    "c": np.array([[0x3F80, 0x4000]], "<u2"),
+}
 DTYPES = {"a": "F32", "b": "F16", "c": "BF16"}
 
 
@@ -52,7 +55,9 @@ def test_writing_to_a_read_tensor_does_not_reach_the_file(sound: Path) -> None:
 
 
 @pytest.mark.parametrize("keep", [0, 7, 8, 40, -1])
-def test_a_truncated_file_is_refused_with_both_sizes(sound: Path, tmp_path: Path, keep: int) -> None:
+def test_a_truncated_file_is_refused_with_both_sizes(
+    sound: Path, tmp_path: Path, keep: int
+) -> None:
     path = tmp_path / "cut.safetensors"
     path.write_bytes(sound.read_bytes()[:keep])
     with pytest.raises(UsageError, match=str(path.stat().st_size)) as caught:
@@ -67,16 +72,19 @@ def test_trailing_bytes_are_refused(sound: Path, tmp_path: Path) -> None:
         read_header(path)
 
 
-@pytest.mark.parametrize(("row", "message"), [
-    ({"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}, "its shape needs 8"),
-    ({"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}, "expected 0"),
-    ({"dtype": "F32", "shape": [-1], "data_offsets": [0, -4]}, "shape"),
-    ({"dtype": "F32", "shape": [1], "data_offsets": [0]}, "offsets"),
-    ({"dtype": "Q4", "shape": [1], "data_offsets": [0, 4]}, "unknown type 'Q4'"),
-    ({"dtype": ["F32"], "shape": [1], "data_offsets": [0, 4]}, "unknown type"),
-    ({"dtype": "F32", "shape": [1 << 62, 4], "data_offsets": [0, 4]}, "its shape needs"),
-    ("F32", "described by 'F32'"),
-])
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}, "its shape needs 8"),
+        ({"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}, "expected 0"),
+        ({"dtype": "F32", "shape": [-1], "data_offsets": [0, -4]}, "shape"),
+        ({"dtype": "F32", "shape": [1], "data_offsets": [0]}, "offsets"),
+        ({"dtype": "Q4", "shape": [1], "data_offsets": [0, 4]}, "unknown type 'Q4'"),
+        ({"dtype": ["F32"], "shape": [1], "data_offsets": [0, 4]}, "unknown type"),
+        ({"dtype": "F32", "shape": [1 << 62, 4], "data_offsets": [0, 4]}, "its shape needs"),
+        ("F32", "described by 'F32'"),
+    ],
+)
 def test_a_header_that_lies_is_refused(tmp_path: Path, row: object, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         read_header(with_header(tmp_path / "x.safetensors", {"t": row}, bytes(4)))
@@ -101,7 +109,7 @@ def test_damage_is_refused_or_harmless(sound: Path, at: int, value: int, cut: in
     data = bytearray(sound.read_bytes())
     data[at % len(data)] = value
     path = sound.with_name("damaged.safetensors")
-    path.write_bytes(data[:len(data) - cut])
+    path.write_bytes(data[: len(data) - cut])
     try:
         entries = read_header(path)
     except UsageError:

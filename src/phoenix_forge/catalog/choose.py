@@ -19,9 +19,17 @@ def proposed(gpu_gib: float, languages: Collection[str] = ()) -> Base:
 
     Open: a licence without restrictions of use; Llama's and Gemma's are taken when they are named.
     """
-    known = [base for base in BASES.values()
-             if base.chat and base.sizes and not (base.restricted or base.converted) and base.parameters <= LARGEST]
-    speaking = [base for base in known if all(base.speaks(language) for language in languages)] or known
+    known = [
+        base
+        for base in BASES.values()
+        if base.chat
+        and base.sizes
+        and not (base.restricted or base.converted)
+        and base.parameters <= LARGEST
+    ]
+    speaking = [
+        base for base in known if all(base.speaks(language) for language in languages)
+    ] or known
     smallest = min(speaking, key=lambda base: base.parameters)
     fitting = [base for base in speaking if _fits(base, gpu_gib)]
     return max(fitting, key=lambda base: base.parameters, default=smallest)
@@ -33,4 +41,6 @@ def _fits(base: Base, gpu_gib: float) -> bool:
         return False
     ways = uses(base.sizes, 2, 4, True, None, False)
     room = int(gpu_gib * GIB * FREE)
-    return next(fits(base.sizes, ways, [LENGTH], RANK, STATE_BYTES, room, 1 << 62), None) is not None
+    return (
+        next(fits(base.sizes, ways, [LENGTH], RANK, STATE_BYTES, room, 1 << 62), None) is not None
+    )

@@ -41,8 +41,22 @@ TRAINED_SHARE = 0.4  # of a row's tokens; the rest are prompts (measured: 0.37-0
 # cores of an EPYC (bench/results/train_cpu.json); GPUs' as measured on an H200, the others in proportion to the dense
 # bf16 rates of their data sheets.
 CORE_FLOPS = {True: 110e9, False: 45e9}
-GPU_FLOPS = {"H200": 480e12, "H100": 450e12, "A100": 180e12, "L40": 100e12, "4090": 95e12, "4080": 55e12, "4070": 35e12,
-             "4060": 20e12, "3090": 40e12, "3080": 35e12, "3070": 22e12, "3060": 14e12, "A10": 40e12, "L4": 35e12}
+GPU_FLOPS = {
+    "H200": 480e12,
+    "H100": 450e12,
+    "A100": 180e12,
+    "L40": 100e12,
+    "4090": 95e12,
+    "4080": 55e12,
+    "4070": 35e12,
+    "4060": 20e12,
+    "3090": 40e12,
+    "3080": 35e12,
+    "3070": 22e12,
+    "3060": 14e12,
+    "A10": 40e12,
+    "L4": 35e12,
+}
 OTHER_GPU_FLOPS = 14e12
 
 

@@ -24,16 +24,16 @@ LLAMA3_GO = _turns("<|start_header_id|>", "<|end_header_id|>\n\n", "<|eot_id|>")
 PHI3_GO = _turns("<|", "|>\n", "<|end|>\n")
 PHI4_GO = _turns("<|im_start|>", "<|im_sep|>", "<|im_end|>")
 MISTRAL_GO = (  # the system prompt stands in the last question
-    "{{ range $i, $_ := .Messages }}{{ if eq .Role \"user\" }}[INST] "
-    "{{ if and (eq (len (slice $.Messages $i)) 1) (eq (index $.Messages 0).Role \"system\") }}{{ $.System }}\n\n"
+    '{{ range $i, $_ := .Messages }}{{ if eq .Role "user" }}[INST] '
+    '{{ if and (eq (len (slice $.Messages $i)) 1) (eq (index $.Messages 0).Role "system") }}{{ $.System }}\n\n'
     "{{ end }}{{ .Content }}[/INST]"
-    "{{ else if eq .Role \"assistant\" }} {{ .Content }}</s>{{ end }}{{ end }}{{ .Response }}"
+    '{{ else if eq .Role "assistant" }} {{ .Content }}</s>{{ end }}{{ end }}{{ .Response }}'
 )
 GEMMA_GO = (  # the system prompt stands in the first question
-    "{{ range $i, $_ := .Messages }}{{ if eq .Role \"user\" }}<start_of_turn>user\n"
-    "{{ if and (eq $i 1) (eq (index $.Messages 0).Role \"system\") }}{{ $.System }}\n\n{{ end }}"
+    '{{ range $i, $_ := .Messages }}{{ if eq .Role "user" }}<start_of_turn>user\n'
+    '{{ if and (eq $i 1) (eq (index $.Messages 0).Role "system") }}{{ $.System }}\n\n{{ end }}'
     "{{ .Content }}<end_of_turn>\n"
-    "{{ else if eq .Role \"assistant\" }}<start_of_turn>model\n{{ .Content }}<end_of_turn>\n{{ end }}{{ end }}"
+    '{{ else if eq .Role "assistant" }}<start_of_turn>model\n{{ .Content }}<end_of_turn>\n{{ end }}{{ end }}'
     "<start_of_turn>model\n{{ .Response }}"
 )
 
@@ -68,31 +68,85 @@ SEPARATE = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "dow
 FUSED = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")
 
 QWEN2 = Family(
-    name="qwen2", architecture="Qwen2ForCausalLM", model_type="qwen2", gguf="qwen2", targets=SEPARATE,
-    stop="<|im_end|>", pad="<|endoftext|>", go_template=CHATML_GO, stops=("<|im_end|>", "<|endoftext|>"),
-    pre=("qwen2",))
+    name="qwen2",
+    architecture="Qwen2ForCausalLM",
+    model_type="qwen2",
+    gguf="qwen2",
+    targets=SEPARATE,
+    stop="<|im_end|>",
+    pad="<|endoftext|>",
+    go_template=CHATML_GO,
+    stops=("<|im_end|>", "<|endoftext|>"),
+    pre=("qwen2",),
+)
 QWEN3 = Family(
-    name="qwen3", architecture="Qwen3ForCausalLM", model_type="qwen3", gguf="qwen3", targets=SEPARATE,
-    stop="<|im_end|>", pad="<|endoftext|>", go_template=QWEN3_GO, stops=("<|im_end|>", "<|endoftext|>"),
-    pre=("qwen2",))
+    name="qwen3",
+    architecture="Qwen3ForCausalLM",
+    model_type="qwen3",
+    gguf="qwen3",
+    targets=SEPARATE,
+    stop="<|im_end|>",
+    pad="<|endoftext|>",
+    go_template=QWEN3_GO,
+    stops=("<|im_end|>", "<|endoftext|>"),
+    pre=("qwen2",),
+)
 LLAMA3 = Family(
-    name="llama3", architecture="LlamaForCausalLM", model_type="llama", gguf="llama", targets=SEPARATE,
-    stop="<|eot_id|>", pad="<|finetune_right_pad_id|>", go_template=LLAMA3_GO,
-    stops=("<|eot_id|>", "<|end_of_text|>"), pre=("llama-bpe",))
+    name="llama3",
+    architecture="LlamaForCausalLM",
+    model_type="llama",
+    gguf="llama",
+    targets=SEPARATE,
+    stop="<|eot_id|>",
+    pad="<|finetune_right_pad_id|>",
+    go_template=LLAMA3_GO,
+    stops=("<|eot_id|>", "<|end_of_text|>"),
+    pre=("llama-bpe",),
+)
 MISTRAL = Family(  # <unk>: from the first Mistral on; <pad> came with a later tokenizer
-    name="mistral", architecture="MistralForCausalLM", model_type="mistral", gguf="llama", targets=SEPARATE,
-    stop="</s>", pad="<unk>", go_template=MISTRAL_GO, stops=("</s>",), pre=("default", "tekken"))
+    name="mistral",
+    architecture="MistralForCausalLM",
+    model_type="mistral",
+    gguf="llama",
+    targets=SEPARATE,
+    stop="</s>",
+    pad="<unk>",
+    go_template=MISTRAL_GO,
+    stops=("</s>",),
+    pre=("default", "tekken"),
+)
 GEMMA3 = Family(
-    name="gemma3", architecture="Gemma3ForCausalLM", model_type="gemma3_text", gguf="gemma3", targets=SEPARATE,
-    stop="<end_of_turn>", pad="<pad>", go_template=GEMMA_GO, stops=("<end_of_turn>", "<eos>"),
-    pre=("default",))
+    name="gemma3",
+    architecture="Gemma3ForCausalLM",
+    model_type="gemma3_text",
+    gguf="gemma3",
+    targets=SEPARATE,
+    stop="<end_of_turn>",
+    pad="<pad>",
+    go_template=GEMMA_GO,
+    stops=("<end_of_turn>", "<eos>"),
+    pre=("default",),
+)
 PHI3 = Family(
-    name="phi3", architecture="Phi3ForCausalLM", model_type="phi3", gguf="phi3", targets=FUSED,
-    stop="<|end|>", pad="<|endoftext|>", go_template=PHI3_GO, stops=("<|end|>", "<|endoftext|>"),
-    pre=("default", "gpt-4o"))
+    name="phi3",
+    architecture="Phi3ForCausalLM",
+    model_type="phi3",
+    gguf="phi3",
+    targets=FUSED,
+    stop="<|end|>",
+    pad="<|endoftext|>",
+    go_template=PHI3_GO,
+    stops=("<|end|>", "<|endoftext|>"),
+    pre=("default", "gpt-4o"),
+)
 PHI4 = replace(  # the 14B; Phi-4-mini speaks as Phi-3 does
-    PHI3, stop="<|im_end|>", go_template=PHI4_GO, stops=("<|im_end|>", "<|endoftext|>"), pre=("dbrx",),
-    vocabulary=100_352)
+    PHI3,
+    stop="<|im_end|>",
+    go_template=PHI4_GO,
+    stops=("<|im_end|>", "<|endoftext|>"),
+    pre=("dbrx",),
+    vocabulary=100_352,
+)
 
 FAMILIES = (QWEN2, QWEN3, LLAMA3, MISTRAL, GEMMA3, PHI3)
 VARIANTS = (PHI4,)  # of a family's weights with a chat format of their own
@@ -102,14 +156,20 @@ ANY = "any"  # the name of what has no row: see foreign()
 def foreign(architecture: str, model_type: str, stop: str, pad: str) -> Family:
     """A family without a row: transformers and PEFT train it, llama.cpp's converter makes its GGUF. Its linear layers
     are found in the model itself, and its Go template is derived from its own (see phoenix_forge.chat.ollama)."""
-    return Family(ANY, architecture, model_type, "", (), stop, pad, CHATML_GO, (stop,), (), converted=True)
+    return Family(
+        ANY, architecture, model_type, "", (), stop, pad, CHATML_GO, (stop,), (), converted=True
+    )
 
 
-def _row(attribute: str, value: str | None, what: str, where: str, families: tuple[Family, ...]) -> Family:
+def _row(
+    attribute: str, value: str | None, what: str, where: str, families: tuple[Family, ...]
+) -> Family:
     known = {getattr(family, attribute): family for family in families}
     if not isinstance(value, str) or value not in known:
-        raise UsageError(f"{where}: the {what} {value!r} is not supported; supported: {', '.join(known)}",
-                         fix="choose a base of a supported architecture with --set model.base=…")
+        raise UsageError(
+            f"{where}: the {what} {value!r} is not supported; supported: {', '.join(known)}",
+            fix="choose a base of a supported architecture with --set model.base=…",
+        )
     return known[value]
 
 
@@ -125,11 +185,21 @@ def has_row(config: dict[str, Any]) -> bool:
 
 def by_config(config: dict[str, Any], where: str) -> Family:
     """The row for a config.json; an architecture without one is refused by name."""
-    what = "architecture with code of its own (auto_map), which is never run," if config.get("auto_map") else \
-        "architecture"
+    what = (
+        "architecture with code of its own (auto_map), which is never run,"
+        if config.get("auto_map")
+        else "architecture"
+    )
     family = _row("architecture", architecture(config), what, where, FAMILIES)
-    return next((variant for variant in VARIANTS if variant.architecture == family.architecture
-                 and variant.vocabulary == config.get("vocab_size")), family)
+    return next(
+        (
+            variant
+            for variant in VARIANTS
+            if variant.architecture == family.architecture
+            and variant.vocabulary == config.get("vocab_size")
+        ),
+        family,
+    )
 
 
 def by_gguf(architecture: str | None, pre: str | None, where: str) -> Family:
@@ -139,6 +209,8 @@ def by_gguf(architecture: str | None, pre: str | None, where: str) -> Family:
     found = next((family for family in rows if pre in family.pre), None)
     if found is None:
         known = ", ".join(name for family in rows for name in family.pre)
-        raise UsageError(f"{where}: a {architecture!r} with pre-tokenizer {pre!r} is not supported; supported: {known}",
-                         fix="take another file of the model, or its Hugging Face folder")
+        raise UsageError(
+            f"{where}: a {architecture!r} with pre-tokenizer {pre!r} is not supported; supported: {known}",
+            fix="take another file of the model, or its Hugging Face folder",
+        )
     return found

@@ -30,8 +30,12 @@ class Sizes:
     @property
     def linears(self) -> tuple[tuple[int, int, int, bool], ...]:
         """Per matrix of a layer: outputs, inputs, adapted parts, whether the adapter lies in extra columns."""
-        return ((self.attention + 2 * self.kv, self.hidden, 3, True), (self.hidden, self.attention, 1, False),
-                (2 * self.ffn, self.hidden, 2, True), (self.hidden, self.ffn, 1, False))
+        return (
+            (self.attention + 2 * self.kv, self.hidden, 3, True),
+            (self.hidden, self.attention, 1, False),
+            (2 * self.ffn, self.hidden, 2, True),
+            (self.hidden, self.ffn, 1, False),
+        )
 
     @property
     def layer(self) -> int:
@@ -44,29 +48,43 @@ class Sizes:
 
     def spread(self, rank: int) -> int:
         """Elements of a layer's matrices with room for the adapter."""
-        return sum(out * (into + parts * rank) if columns else (out + parts * rank) * into
-                   for out, into, parts, columns in self.linears)
+        return sum(
+            out * (into + parts * rank) if columns else (out + parts * rank) * into
+            for out, into, parts, columns in self.linears
+        )
 
 
 def sizes(config: dict[str, Any]) -> Sizes:
     """From config.json."""
     hidden, heads = config["hidden_size"], config["num_attention_heads"]
     head = config.get("head_dim") or hidden // heads
-    return Sizes(config["num_hidden_layers"], hidden, config["intermediate_size"], heads * head,
-                 (config.get("num_key_value_heads") or heads) * head, config["vocab_size"],
-                 bool(config.get("tie_word_embeddings", False)))
+    return Sizes(
+        config["num_hidden_layers"],
+        hidden,
+        config["intermediate_size"],
+        heads * head,
+        (config.get("num_key_value_heads") or heads) * head,
+        config["vocab_size"],
+        bool(config.get("tie_word_embeddings", False)),
+    )
 
 
 def equivalent(config: dict[str, Any], parameters: int, tied: bool) -> Sizes:
     """Of a decoder whose layers no row describes: a plain one of as many parameters, width and layers. Experts and
     state spaces count as one feed-forward part, so that what they take is not predicted too low."""
     config = config.get("text_config") or config
-    layers, hidden, vocabulary = (int(config[key]) for key in ("num_hidden_layers", "hidden_size", "vocab_size"))
+    layers, hidden, vocabulary = (
+        int(config[key]) for key in ("num_hidden_layers", "hidden_size", "vocab_size")
+    )
     heads = config.get("num_attention_heads") or 1
     head = config.get("head_dim") or hidden // heads
     kv = (config.get("num_key_value_heads") or heads) * head
-    rest = (parameters - vocabulary * hidden * (1 if tied else 2)) // layers - 2 * hidden * (heads * head + kv)
-    return Sizes(layers, hidden, max(hidden, rest // (3 * hidden)), heads * head, kv, vocabulary, tied)
+    rest = (parameters - vocabulary * hidden * (1 if tied else 2)) // layers - 2 * hidden * (
+        heads * head + kv
+    )
+    return Sizes(
+        layers, hidden, max(hidden, rest // (3 * hidden)), heads * head, kv, vocabulary, tied
+    )
 
 
 @dataclass(frozen=True)
@@ -136,8 +154,15 @@ def host_bytes(s: Sizes, use: Use, tokens: int, rank: int) -> int:
     return layers + kept + (s.vocabulary * s.hidden * use.width if use.embedding_on_host else 0)
 
 
-def uses(s: Sizes, width: int, bits: int, gpu: bool, recompute: bool | None, streamed: bool | None,
-         world: int = 1) -> Iterator[Use]:
+def uses(
+    s: Sizes,
+    width: int,
+    bits: int,
+    gpu: bool,
+    recompute: bool | None,
+    streamed: bool | None,
+    world: int = 1,
+) -> Iterator[Use]:
     """Ways to use a device, the fastest first. None: free to choose."""
     if not streamed and recompute is not True:
         if bits == 4 and gpu:
@@ -178,13 +203,25 @@ class Fit:
 ENOUGH = 1024  # tokens a pass from which a large GPU is busy; fewer are taken only when nothing else fits
 
 
-def fits(s: Sizes, candidates: Iterator[Use], passes: list[int], rank: int, optimizer: int, device: int,
-         host: int) -> Iterator[Fit]:
+def fits(
+    s: Sizes,
+    candidates: Iterator[Use],
+    passes: list[int],
+    rank: int,
+    optimizer: int,
+    device: int,
+    host: int,
+) -> Iterator[Fit]:
     """What fits into `device` and `host` bytes, the fastest first; `passes` are tokens a pass, most first."""
     late = []
     for use in candidates:
         for tokens in passes:
-            fit = Fit(use, tokens, device_bytes(s, use, tokens, rank, optimizer), host_bytes(s, use, tokens, rank))
+            fit = Fit(
+                use,
+                tokens,
+                device_bytes(s, use, tokens, rank, optimizer),
+                host_bytes(s, use, tokens, rank),
+            )
             if fit.device_bytes > device or fit.host_bytes > host:
                 continue
             if tokens >= min(ENOUGH, passes[0]):

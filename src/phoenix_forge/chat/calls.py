@@ -18,7 +18,9 @@ from phoenix_forge.chat.template import ChatTemplate, Message
 from phoenix_forge.errors import UsageError
 
 MOST = 128  # calls that are read of one answer
-Tools = Mapping[str, Mapping[str, Any]]  # what is offered: a function's description by its name, as OpenAI's API has it
+Tools = Mapping[
+    str, Mapping[str, Any]
+]  # what is offered: a function's description by its name, as OpenAI's API has it
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ def _call(name: Any, arguments: Any) -> Call:
 
 def _objects(key: str) -> Reader:
     """JSON with `name` and, under `key`, arguments: one such object, or a list of them."""
+
     def read(text: str, opening: re.Match[str], tools: Tools) -> tuple[list[Call], int]:
         value, end = _JSON.raw_decode(text, opening.end())
         calls = value if isinstance(value, list) else [value]
@@ -66,9 +69,16 @@ def _objects(key: str) -> Reader:
 
 def _bound(key: str, *, listed: bool = False) -> Binder:
     """The schema of one such object, or of a list with one, from that of each function's arguments."""
+
     def bind(arguments: Mapping[str, Schema]) -> Schema:
-        calls = [{"type": "object", "properties": {"name": {"const": name}, key: schema}, "required": ["name", key]}
-                 for name, schema in arguments.items()]
+        calls = [
+            {
+                "type": "object",
+                "properties": {"name": {"const": name}, key: schema},
+                "required": ["name", key],
+            }
+            for name, schema in arguments.items()
+        ]
         call = calls[0] if len(calls) == 1 else {"anyOf": calls}
         return {"type": "array", "items": call, "minItems": 1, "maxItems": 1} if listed else call
 
@@ -85,12 +95,14 @@ def _elements(text: str, opening: re.Match[str], tools: Tools) -> tuple[list[Cal
     """The name in the opening, and an element an argument, whose text is JSON unless the tool takes a text there."""
     end = text.index("</function>", opening.end())
     given: dict[str, Any] = {}
-    for part in text[opening.end():end].split("<parameter=")[1:]:
+    for part in text[opening.end() : end].split("<parameter=")[1:]:
         name, _, rest = part.partition(">")
         value, closed, _ = rest.rpartition("</parameter>")
         if not closed:
             raise ValueError(f"{name} is not closed")
-        given[name] = _value(value.removeprefix("\n").removesuffix("\n"), tools.get(opening["name"], {}), name)
+        given[name] = _value(
+            value.removeprefix("\n").removesuffix("\n"), tools.get(opening["name"], {}), name
+        )
     return [_call(opening["name"], given)], end + len("</function>")
 
 
@@ -135,7 +147,7 @@ class Syntax:
             except (ValueError, RecursionError):
                 continue
             if found and all(call.name in tools for call in found):
-                said.append(text[place:opening.start()].rstrip())
+                said.append(text[place : opening.start()].rstrip())
                 calls += found
                 place = behind = _end(self.closing, text, behind)
         return ("".join([*said, text[place:].rstrip()]), calls) if calls else (text, [])
@@ -144,7 +156,11 @@ class Syntax:
         """Where a call may begin in the text of an answer that goes on: its length, where none can."""
         if self.first:
             head = text.lstrip()
-            return 0 if any(head.startswith(mark) or mark.startswith(head) for mark in self.marks) else len(text)
+            return (
+                0
+                if any(head.startswith(mark) or mark.startswith(head) for mark in self.marks)
+                else len(text)
+            )
         return min(_begins(text, mark) for mark in self.marks)
 
 
@@ -164,20 +180,51 @@ def _begins(text: str, mark: str) -> int:
 
 _NAME = r"(?P<name>[^\s<>\[\]{}()]{1,128})"
 SYNTAXES = (
-    Syntax("Hermes, Qwen 2.5 and 3, Granite 4", ("<tool_call>",), re.compile(r"<tool_call>\s*(?=\{)"),
-           _objects("arguments"), re.compile(r"\s*</tool_call>"), bind=_bound("arguments")),
-    Syntax("Llama 3", ("{", "<|python_tag|>"),
-           re.compile(r"(?:\A|(?<=\})\s*;)\s*(?:<\|python_tag\|>)?\s*(?=\{)"), _objects("parameters"),
-           first=True, bind=_bound("parameters")),
-    Syntax("Mistral to Nemo", ("[TOOL_CALLS]",), re.compile(r"\[TOOL_CALLS\]\s*(?=\[\s*\{)"),
-           _objects("arguments"), bind=_bound("arguments", listed=True)),
-    Syntax("Mistral Small 3.2, Ministral 3", ("[TOOL_CALLS]",),
-           re.compile(rf"\[TOOL_CALLS\]{_NAME}(?:\[CALL_ID\]\w+)?\[ARGS\]\s*(?=\{{)"), _arguments,
-           tokens=("[CALL_ID]", "[ARGS]"), bind=lambda arguments: next(iter(arguments.values()))),
-    Syntax("Qwen 3 Coder, Qwen 3.5, Nemotron 3", ("<tool_call>",),
-           re.compile(rf"<tool_call>\s*<function={_NAME}>\s*"), _elements, re.compile(r"\s*</tool_call>")),
-    Syntax("Seed-OSS", ("<seed:tool_call>",), re.compile(rf"<seed:tool_call>\s*<function={_NAME}>\s*"), _elements,
-           re.compile(r"\s*</seed:tool_call>")),
+    Syntax(
+        "Hermes, Qwen 2.5 and 3, Granite 4",
+        ("<tool_call>",),
+        re.compile(r"<tool_call>\s*(?=\{)"),
+        _objects("arguments"),
+        re.compile(r"\s*</tool_call>"),
+        bind=_bound("arguments"),
+    ),
+    Syntax(
+        "Llama 3",
+        ("{", "<|python_tag|>"),
+        re.compile(r"(?:\A|(?<=\})\s*;)\s*(?:<\|python_tag\|>)?\s*(?=\{)"),
+        _objects("parameters"),
+        first=True,
+        bind=_bound("parameters"),
+    ),
+    Syntax(
+        "Mistral to Nemo",
+        ("[TOOL_CALLS]",),
+        re.compile(r"\[TOOL_CALLS\]\s*(?=\[\s*\{)"),
+        _objects("arguments"),
+        bind=_bound("arguments", listed=True),
+    ),
+    Syntax(
+        "Mistral Small 3.2, Ministral 3",
+        ("[TOOL_CALLS]",),
+        re.compile(rf"\[TOOL_CALLS\]{_NAME}(?:\[CALL_ID\]\w+)?\[ARGS\]\s*(?=\{{)"),
+        _arguments,
+        tokens=("[CALL_ID]", "[ARGS]"),
+        bind=lambda arguments: next(iter(arguments.values())),
+    ),
+    Syntax(
+        "Qwen 3 Coder, Qwen 3.5, Nemotron 3",
+        ("<tool_call>",),
+        re.compile(rf"<tool_call>\s*<function={_NAME}>\s*"),
+        _elements,
+        re.compile(r"\s*</tool_call>"),
+    ),
+    Syntax(
+        "Seed-OSS",
+        ("<seed:tool_call>",),
+        re.compile(rf"<seed:tool_call>\s*<function={_NAME}>\s*"),
+        _elements,
+        re.compile(r"\s*</seed:tool_call>"),
+    ),
 )
 
 
@@ -187,12 +234,29 @@ SYNTAXES = (
 _SHOWN = "probe_of_calls"  # a name that no template has
 _IDENTITY = "a1b2c3d4e"  # as Mistral wants them
 _RESULT = "result of the probe"
-_OFFERED = {_SHOWN: {"name": _SHOWN, "description": "x", "parameters": {
-    "type": "object", "properties": {"x": {"type": "string"}}, "required": ["x"]}}}
-_ASKED: Message = {"role": "user", "content": "x", "tools": [
-    {"type": "function", "function": function} for function in _OFFERED.values()]}
-_CALLED: Message = {"role": "assistant", "content": "", "tool_calls": [
-    {"id": _IDENTITY, "type": "function", "function": {"name": _SHOWN, "arguments": {"x": "y"}}}]}
+_OFFERED = {
+    _SHOWN: {
+        "name": _SHOWN,
+        "description": "x",
+        "parameters": {
+            "type": "object",
+            "properties": {"x": {"type": "string"}},
+            "required": ["x"],
+        },
+    }
+}
+_ASKED: Message = {
+    "role": "user",
+    "content": "x",
+    "tools": [{"type": "function", "function": function} for function in _OFFERED.values()],
+}
+_CALLED: Message = {
+    "role": "assistant",
+    "content": "",
+    "tool_calls": [
+        {"id": _IDENTITY, "type": "function", "function": {"name": _SHOWN, "arguments": {"x": "y"}}}
+    ],
+}
 _TOLD: Message = {"role": "tool", "tool_call_id": _IDENTITY, "name": _SHOWN, "content": _RESULT}
 
 
@@ -228,7 +292,7 @@ def spoken(template: ChatTemplate) -> Spoken:
     for syntax in SYNTAXES:
         opening = syntax.opening.search(answer)
         if opening and syntax.calls(answer, _OFFERED)[1] == [Call(_SHOWN, {"x": "y"})]:
-            return Spoken(syntax, answer[:opening.end()])
+            return Spoken(syntax, answer[: opening.end()])
     raise _unread(template, f"writes tool calls in a syntax that is not read: {answer!r:.200}")
 
 
@@ -239,21 +303,29 @@ def _require(template: ChatTemplate, held: bool, otherwise: str) -> None:
 
 def _unread(template: ChatTemplate, why: str) -> UsageError:
     of = f" of {template.name}" if template.name else ""
-    return UsageError(f"the chat template{of} {why}", fix="leave the tools out, or choose a base whose calls are read: "
-                      "--set model.base=qwen3-0.6b")
+    return UsageError(
+        f"the chat template{of} {why}",
+        fix="leave the tools out, or choose a base whose calls are read: "
+        "--set model.base=qwen3-0.6b",
+    )
 
 
 def uses_tools(messages: Sequence[Message]) -> bool:
     """Whether a conversation has anything to do with tools."""
-    return any(message["role"] == "tool" or "tool_calls" in message or "tools" in message for message in messages)
+    return any(
+        message["role"] == "tool" or "tool_calls" in message or "tools" in message
+        for message in messages
+    )
 
 
 def _answer(told: str, prompt: str) -> str:
     """What stands behind a prompt; from the beginning of a line, where the two part within one (QwQ's thoughts)."""
     if told.startswith(prompt):
-        return told[len(prompt):]
-    shared = next((i for i, (a, b) in enumerate(zip(told, prompt, strict=False)) if a != b), len(prompt))
-    return told[told.rfind("\n", 0, shared) + 1:]
+        return told[len(prompt) :]
+    shared = next(
+        (i for i, (a, b) in enumerate(zip(told, prompt, strict=False)) if a != b), len(prompt)
+    )
+    return told[told.rfind("\n", 0, shared) + 1 :]
 
 
 # -- an answer as it is written ----------------------------------------------------------------------------------------
@@ -284,7 +356,7 @@ class Hearing:
             return text
         self._calling = text[place:].lstrip().startswith(self.syntax.marks)
         told = text[:place].rstrip()
-        self._held = [text[len(told):]]
+        self._held = [text[len(told) :]]
         self._blank = self._held[0].isspace()
         return told
 

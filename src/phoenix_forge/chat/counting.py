@@ -20,7 +20,8 @@ from tokenizers import Tokenizer
 # Byte-level BPE spells visible bytes of Latin-1 as themselves and the others, in order, from U+0100 on (GPT-2's table).
 VISIBLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
 BYTES = {byte: byte for byte in VISIBLE} | {
-    0x100 + i: byte for i, byte in enumerate(b for b in range(256) if b not in VISIBLE)}
+    0x100 + i: byte for i, byte in enumerate(b for b in range(256) if b not in VISIBLE)
+}
 FEW = 1000  # texts below which making the second tokenizer (0.6 s) costs more than it saves
 
 
@@ -49,10 +50,16 @@ class Counter:
             self.prepare()
         if self._encode is None:
             return self._own(texts)
-        return [self._own([text])[0] if self._marked.search(text) else self._encode(text) for text in texts]
+        return [
+            self._own([text])[0] if self._marked.search(text) else self._encode(text)
+            for text in texts
+        ]
 
     def _own(self, texts: Sequence[str]) -> list[int]:
-        return [len(e.ids) for e in self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+        return [
+            len(e.ids)
+            for e in self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        ]
 
 
 def _encoding(described: dict[str, Any]) -> Callable[[str], int] | None:
@@ -80,21 +87,39 @@ def _pattern(described: dict[str, Any]) -> str | None:
     """The regular expression of a pre-tokenizer that splits by one and then spells bytes; None for any other."""
     normalizer, pre = described["normalizer"], described["pre_tokenizer"] or {}
     steps = pre.get("pretokenizers", [])
-    if (normalizer or {"type": "NFC"})["type"] != "NFC" or [step["type"] for step in steps] != ["Split", "ByteLevel"]:
+    if (normalizer or {"type": "NFC"})["type"] != "NFC" or [step["type"] for step in steps] != [
+        "Split",
+        "ByteLevel",
+    ]:
         return None
     split, spell = steps
-    plain = split["behavior"] == "Isolated" and not split["invert"] and not spell["add_prefix_space"]
+    plain = (
+        split["behavior"] == "Isolated" and not split["invert"] and not spell["add_prefix_space"]
+    )
     return split["pattern"].get("Regex") if plain and not spell["use_regex"] else None
 
 
 def _ordered(model: dict[str, Any]) -> bool:
     """Whether merging by the place in the vocabulary is merging by the place in the list of merges."""
-    plain = model["type"] == "BPE" and not any(model.get(key) for key in (
-        "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback"))
+    plain = model["type"] == "BPE" and not any(
+        model.get(key)
+        for key in (
+            "dropout",
+            "unk_token",
+            "continuing_subword_prefix",
+            "end_of_word_suffix",
+            "byte_fallback",
+        )
+    )
     if not plain:
         return False
     vocab = model["vocab"]
-    places = [vocab.get(merge.replace(" ", "") if isinstance(merge, str) else "".join(merge), -1)
-              for merge in model["merges"]]
-    return (BYTES.keys() >= set(map(ord, set("".join(vocab)))) and len(vocab) == len(set(vocab.values()))
-            and all(a < b for a, b in pairwise(places)))
+    places = [
+        vocab.get(merge.replace(" ", "") if isinstance(merge, str) else "".join(merge), -1)
+        for merge in model["merges"]
+    ]
+    return (
+        BYTES.keys() >= set(map(ord, set("".join(vocab))))
+        and len(vocab) == len(set(vocab.values()))
+        and all(a < b for a, b in pairwise(places))
+    )

@@ -16,16 +16,27 @@ from phoenix_forge.chat.template import Message
 from phoenix_forge.errors import UsageError
 
 SPACE = " \t\r\n"
-ACTION = re.compile(r"""\{\{(?P<left>-(?=[ \t\r\n]))?(?:\s*/\*(?P<comment>.*?)\*/\s*?|"""
-                    r"""(?P<body>(?:"(?:\\.|[^"\\\n])*"|`[^`]*`|[^"`}]|\}(?!\}))*?))"""
-                    r"""(?P<right>(?<=[ \t\r\n])-)?\}\}""", re.DOTALL)
-TOKEN = re.compile(r"""(?P<space>[ \t\r\n]+)|(?P<string>"(?:\\.|[^"\\\n])*"|`[^`]*`)|(?P<number>[+-]?\d+(?![\w.]))"""
-                   r"""|(?P<path>(?:\$\w*)?(?:\.\w+)+|\$\w*|\.)|(?P<word>[A-Za-z_]\w*)|(?P<sign>:=|[=|(),])""")
+ACTION = re.compile(
+    r"""\{\{(?P<left>-(?=[ \t\r\n]))?(?:\s*/\*(?P<comment>.*?)\*/\s*?|"""
+    r"""(?P<body>(?:"(?:\\.|[^"\\\n])*"|`[^`]*`|[^"`}]|\}(?!\}))*?))"""
+    r"""(?P<right>(?<=[ \t\r\n])-)?\}\}""",
+    re.DOTALL,
+)
+TOKEN = re.compile(
+    r"""(?P<space>[ \t\r\n]+)|(?P<string>"(?:\\.|[^"\\\n])*"|`[^`]*`)|(?P<number>[+-]?\d+(?![\w.]))"""
+    r"""|(?P<path>(?:\$\w*)?(?:\.\w+)+|\$\w*|\.)|(?P<word>[A-Za-z_]\w*)|(?P<sign>:=|[=|(),])"""
+)
 ASSIGNED = re.compile(r"\s*(\$\w+)\s*(?:,\s*(\$\w+)\s*)?(:=|=)")
 BLOCKS = ("if", "range", "with")
 CONSTANTS = {"true": True, "false": False, "nil": None}
 # What a message of Ollama's has beside role and content (template/template.go, templateMessage).
-EMPTY: dict[str, Any] = {"Thinking": "", "Images": [], "ToolCalls": [], "ToolName": "", "ToolCallID": ""}
+EMPTY: dict[str, Any] = {
+    "Thinking": "",
+    "Images": [],
+    "ToolCalls": [],
+    "ToolName": "",
+    "ToolCallID": "",
+}
 
 
 class _Fault(Exception):
@@ -97,7 +108,7 @@ class _Action:
         while self.at < len(body):
             match = TOKEN.match(body, self.at)
             if match is None:
-                raise _Fault(f"line {line}: {body[self.at:self.at + 20]!r} is not understood")
+                raise _Fault(f"line {line}: {body[self.at : self.at + 20]!r} is not understood")
             self.tokens.append((str(match.lastgroup), match[0]))
             self.at = match.end()
         self.tokens.append(("end", ""))
@@ -120,7 +131,7 @@ class _Action:
 
     def pipe(self, closing: str = "") -> _Pipe:
         names: tuple[str, ...] = ()
-        head = ASSIGNED.match("".join(text for _, text in self.tokens[self.at:]))
+        head = ASSIGNED.match("".join(text for _, text in self.tokens[self.at :]))
         if head:
             names = tuple(name for name in head.group(1, 2) if name)
             while self.take()[1] != head[3]:
@@ -201,7 +212,9 @@ class _Parser:
         otherwise: list[_Node] = []
         if closing == "else":
             if word := last.word("if", "with"):
-                return _Node(kind, action.line, "", pipe, body, [self.block(word, last)])  # one end closes both
+                return _Node(
+                    kind, action.line, "", pipe, body, [self.block(word, last)]
+                )  # one end closes both
             otherwise, closing, last = self.nodes()
         if closing != "end":
             raise _Fault(f"line {action.line}: this {kind} is never ended")
@@ -228,16 +241,22 @@ def _index(value: Any, *keys: Any) -> Any:
 
 def _slice(value: Any, *bounds: int) -> Any:
     length = _length(value)
-    start, end, *more = [*bounds, *(0, length)[len(bounds):]]
+    start, end, *more = [*bounds, *(0, length)[len(bounds) :]]
     if more or not isinstance(value, (str, list)) or not 0 <= start <= end <= length:
         raise _Fault(f"slice {bounds} out of range")
-    return value.encode()[start:end].decode(errors="replace") if isinstance(value, str) else value[start:end]
+    return (
+        value.encode()[start:end].decode(errors="replace")
+        if isinstance(value, str)
+        else value[start:end]
+    )
 
 
 def _equal(left: Any, *right: Any) -> bool:
     """Whether it equals any of the others; nil is only compared with what may be nil."""
     for value in right:
-        if None not in (left, value) and (type(value) is not type(left) or not isinstance(value, (str, int))):
+        if None not in (left, value) and (
+            type(value) is not type(left) or not isinstance(value, (str, int))
+        ):
             raise _Fault(f"{type(left).__name__} and {type(value).__name__} cannot be compared")
         if left == value:
             return True
@@ -266,12 +285,20 @@ def _json(value: Any) -> str:
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "len": _length, "index": _index, "slice": _slice, "not": lambda value: not value, "json": _json,
-    "eq": _equal, "ne": _unequal,
-    "lt": lambda a, b: _order(a, b) < 0, "le": lambda a, b: _order(a, b) <= 0,
-    "gt": lambda a, b: _order(a, b) > 0, "ge": lambda a, b: _order(a, b) >= 0,
+    "len": _length,
+    "index": _index,
+    "slice": _slice,
+    "not": lambda value: not value,
+    "json": _json,
+    "eq": _equal,
+    "ne": _unequal,
+    "lt": lambda a, b: _order(a, b) < 0,
+    "le": lambda a, b: _order(a, b) <= 0,
+    "gt": lambda a, b: _order(a, b) > 0,
+    "ge": lambda a, b: _order(a, b) >= 0,
     # Both stop early: see _Run.call.
-    "and": lambda first, *more: (first, *more)[-1], "or": lambda first, *more: (first, *more)[-1],
+    "and": lambda first, *more: (first, *more)[-1],
+    "or": lambda first, *more: (first, *more)[-1],
 }
 STOPS = {"and": False, "or": True}  # and is decided by a false value, or by a true one
 
@@ -289,9 +316,14 @@ class _Run:
         for node in nodes:
             try:
                 self.node(node, dot)
-            except (_Fault, TypeError) as fault:  # TypeError: a function got too few or too many arguments
+            except (
+                _Fault,
+                TypeError,
+            ) as fault:  # TypeError: a function got too few or too many arguments
                 told = str(fault)
-                raise _Fault(told if told.startswith("line ") else f"line {node.line}: {told}") from None
+                raise _Fault(
+                    told if told.startswith("line ") else f"line {node.line}: {told}"
+                ) from None
         del self.variables[scope:]
 
     def node(self, node: _Node, dot: Any) -> None:
@@ -309,7 +341,10 @@ class _Run:
             self.range(node, dot)
         else:
             value = self.pipe(node.pipe, dot)
-            self.walk(node.body if value else node.otherwise, value if node.kind == "with" and value else dot)
+            self.walk(
+                node.body if value else node.otherwise,
+                value if node.kind == "with" and value else dot,
+            )
         del self.variables[scope:]
 
     def range(self, node: _Node, dot: Any) -> None:
@@ -318,8 +353,11 @@ class _Run:
             raise _Fault(f"range over {type(value).__name__}")
         if isinstance(value, int) and len(node.pipe.names) == 2:
             raise _Fault("range over a number gives one variable")
-        items = (sorted(value.items()) if isinstance(value, dict)
-                 else list(enumerate(range(value) if isinstance(value, int) else value or ())))
+        items = (
+            sorted(value.items())
+            if isinstance(value, dict)
+            else list(enumerate(range(value) if isinstance(value, int) else value or ()))
+        )
         scope = len(self.variables)
         for item in items:
             given = item if len(node.pipe.names) == 2 else item[1:]
@@ -374,7 +412,9 @@ class _Run:
         elif operand.kind == "function":
             value = FUNCTIONS[operand.value]()
         elif operand.value:
-            value = next((held for name, held in reversed(self.variables) if name == operand.value), self)
+            value = next(
+                (held for name, held in reversed(self.variables) if name == operand.value), self
+            )
             if value is self:
                 raise _Fault(f"{operand.value} is not declared")
         else:
@@ -427,8 +467,10 @@ class GoTemplate:
         Raises UsageError for tools, and where the template does not read `.Messages`: Ollama feeds those turn by turn.
         """
         if any(message["role"] == "tool" or "tool_calls" in message for message in messages):
-            raise UsageError("the conversation uses tools: Forge's templates for Ollama have no words for them",
-                             fix="ask forge serve, or send the conversation without tools")
+            raise UsageError(
+                "the conversation uses tools: Forge's templates for Ollama have no words for them",
+                fix="ask forge serve, or send the conversation without tools",
+            )
         if ".Messages" not in self.source:
             raise self._error(_Fault("it does not read .Messages"))
         turns: list[dict[str, Any]] = []
@@ -437,9 +479,23 @@ class GoTemplate:
                 turns[-1]["Content"] += "\n\n" + message["content"]
             else:
                 turns.append({"Role": message["role"], "Content": message["content"], **EMPTY})
-        system = "\n\n".join(message["content"] for message in messages if message["role"] == "system")
-        return self.execute({"System": system, "Messages": turns, "Tools": [], "Response": "", "Think": False,
-                             "ThinkLevel": "", "IsThinkSet": False})
+        system = "\n\n".join(
+            message["content"] for message in messages if message["role"] == "system"
+        )
+        return self.execute(
+            {
+                "System": system,
+                "Messages": turns,
+                "Tools": [],
+                "Response": "",
+                "Think": False,
+                "ThinkLevel": "",
+                "IsThinkSet": False,
+            }
+        )
 
     def _error(self, fault: _Fault) -> UsageError:
-        return UsageError(f"the Go template: {fault}", fix="mend TEMPLATE in the Modelfile, or run forge modelfile")
+        return UsageError(
+            f"the Go template: {fault}",
+            fix="mend TEMPLATE in the Modelfile, or run forge modelfile",
+        )

@@ -18,12 +18,17 @@ from phoenix_forge.errors import UsageError
 def _talk(*contents: str, system: str | None = None) -> list[Message]:
     """Question, answer, question, …"""
     first = [] if system is None else [{"role": "system", "content": system}]
-    return first + [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(contents)]
+    return first + [
+        {"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(contents)
+    ]
 
 
 def shared(*texts: str) -> int:
     """How many characters all of them begin with."""
-    return next((i for i, row in enumerate(zip(*texts, strict=False)) if len({*row}) > 1), min(map(len, texts)))
+    return next(
+        (i for i, row in enumerate(zip(*texts, strict=False)) if len({*row}) > 1),
+        min(map(len, texts)),
+    )
 
 
 SYSTEM = 'You are "Keeper".\nBe brief.'
@@ -34,8 +39,11 @@ CONVERSATIONS: dict[str, list[Message]] = {
     "turns": _talk("Who lights the lamp?", "The keeper.", "And in fog?"),
     "system, turns": _talk("Who lights the lamp?", "The keeper.", "And in fog?", system=SYSTEM),
     "long": _talk("1 + 1?", "2", "2 + 2?", "4", "4 + 4?", "8", "8 + 8?", system=SYSTEM),
-    "code": _talk("def f(x):\n\treturn {'a': \"{{ x }}\"}  # {% if %}\n\n<b>&amp;</b>", "Größe, 東京 🗼",
-                  "\\n ''' `?`"),
+    "code": _talk(
+        "def f(x):\n\treturn {'a': \"{{ x }}\"}  # {% if %}\n\n<b>&amp;</b>",
+        "Größe, 東京 🗼",
+        "\\n ''' `?`",
+    ),
 }
 
 
@@ -49,16 +57,24 @@ class Difference:
     served: str
 
     def __str__(self) -> str:
-        return (f"{self.conversation}: from character {self.position}, {self.served[:40]!r} where training had "
-                f"{self.trained[:40]!r}")
+        return (
+            f"{self.conversation}: from character {self.position}, {self.served[:40]!r} where training had "
+            f"{self.trained[:40]!r}"
+        )
 
 
 def _bos(jinja: ChatTemplate) -> str:
     return jinja.special.get("bos_token") or "\0"
 
 
-def prompts(go: GoTemplate, jinja: ChatTemplate, system: str | None, messages: Sequence[Message], *,
-            adds_bos: bool = True) -> tuple[str, str] | None:
+def prompts(
+    go: GoTemplate,
+    jinja: ChatTemplate,
+    system: str | None,
+    messages: Sequence[Message],
+    *,
+    adds_bos: bool = True,
+) -> tuple[str, str] | None:
     """One conversation's prompt by training and by Ollama, whose model has the system prompt `system` (None or empty:
     no SYSTEM); None where the Jinja template refuses it. What Ollama adds to both is left out."""
     asked = list(messages)
@@ -72,7 +88,9 @@ def prompts(go: GoTemplate, jinja: ChatTemplate, system: str | None, messages: S
     return trained.removeprefix(_bos(jinja) if adds_bos else ""), go.prompt(asked)
 
 
-def differences(go: str, jinja: ChatTemplate, system: str | None, *, adds_bos: bool = True) -> list[Difference]:
+def differences(
+    go: str, jinja: ChatTemplate, system: str | None, *, adds_bos: bool = True
+) -> list[Difference]:
     """All conversations whose prompts are not the same; `system` as for prompts(). A system prompt that the Jinja
     template refuses was never trained: that is a difference, too."""
     template, found = GoTemplate(go), []
@@ -113,18 +131,30 @@ def derived(jinja: ChatTemplate) -> str | None:
     except UsageError:
         return None
     # The question's header is what all texts before one end with; its ending what all texts behind one begin with.
-    header = bare[len(bare) - shared(bare[::-1], asking[::-1], first[::-1]):]
-    ending = opening[:shared(answering, opening)]
+    header = bare[len(bare) - shared(bare[::-1], asking[::-1], first[::-1]) :]
+    ending = opening[: shared(answering, opening)]
 
     def turn(before: str, after: str) -> str:
         return f"{_literal(before)}{{{{ .Content }}}}{_literal(after)}"
 
-    without = bare[:len(bare) - len(header)]
-    alone = f'{{{{ if ne (index .Messages 0).Role "system" }}}}{_literal(without)}{{{{ end }}}}' if without else ""
-    return (alone + '{{ range .Messages }}{{ if eq .Role "system" }}' + turn(before, first[:len(first) - len(header)])
-            + '{{ else if eq .Role "user" }}' + turn(header, ending)
-            + '{{ else if eq .Role "assistant" }}' + turn(answering[len(ending):], asking[:len(asking) - len(header)])
-            + "{{ end }}{{ end }}" + _literal(opening[len(ending):]) + "{{ .Response }}")
+    without = bare[: len(bare) - len(header)]
+    alone = (
+        f'{{{{ if ne (index .Messages 0).Role "system" }}}}{_literal(without)}{{{{ end }}}}'
+        if without
+        else ""
+    )
+    return (
+        alone
+        + '{{ range .Messages }}{{ if eq .Role "system" }}'
+        + turn(before, first[: len(first) - len(header)])
+        + '{{ else if eq .Role "user" }}'
+        + turn(header, ending)
+        + '{{ else if eq .Role "assistant" }}'
+        + turn(answering[len(ending) :], asking[: len(asking) - len(header)])
+        + "{{ end }}{{ end }}"
+        + _literal(opening[len(ending) :])
+        + "{{ .Response }}"
+    )
 
 
 def _takes_system(jinja: ChatTemplate) -> bool:
@@ -149,8 +179,9 @@ def _opening(jinja: ChatTemplate) -> str:
     return _bos(jinja) if text.startswith(_bos(jinja)) else ""
 
 
-def go_template(row: str, jinja: ChatTemplate, system: str | None, *, adds_bos: bool = True
-                ) -> tuple[str, list[Difference]]:
+def go_template(
+    row: str, jinja: ChatTemplate, system: str | None, *, adds_bos: bool = True
+) -> tuple[str, list[Difference]]:
     """The Go template for a model: its family's `row` where that writes what its own template does, else one derived
     from it; and what then still differs."""
     opening = "" if adds_bos else _literal(_opening(jinja))

@@ -27,7 +27,9 @@ class Piece:
     written: bool
 
 
-def pieces(template: ChatTemplate, messages: Sequence[Message], acts: Callable[[str], bool]) -> list[Piece]:
+def pieces(
+    template: ChatTemplate, messages: Sequence[Message], acts: Callable[[str], bool]
+) -> list[Piece]:
     """The prompt for the assistant's next turn; one piece where nobody wrote a control token, as nearly always.
 
     `acts` tells whether a text holds something that the model's tokenizer reads as a control token. Raises UsageError
@@ -43,11 +45,17 @@ def pieces(template: ChatTemplate, messages: Sequence[Message], acts: Callable[[
     if not acts("\n".join(texts)):
         return [Piece(template.render(bare, prompt=True), written=False)]
     guarded = _with_texts(bare, lambda text: f"{OPEN}{text}{CLOSE}" if acts(text) else text)
-    parts = _PARTS.split(template.render(guarded, prompt=True))  # the template's and what was written, in turn
+    parts = _PARTS.split(
+        template.render(guarded, prompt=True)
+    )  # the template's and what was written, in turn
     if any(map(_MARKS.search, parts)):
-        raise UsageError("the chat template takes a message with control tokens apart",
-                         fix="leave the control tokens out of the message")
-    return [Piece(part, written=place % 2 == 1) for place, part in enumerate(parts) if part or not place]
+        raise UsageError(
+            "the chat template takes a message with control tokens apart",
+            fix="leave the control tokens out of the message",
+        )
+    return [
+        Piece(part, written=place % 2 == 1) for place, part in enumerate(parts) if part or not place
+    ]
 
 
 def plain(text: str, control: re.Pattern[str]) -> str:

@@ -22,15 +22,38 @@ from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
 METER = " meter"  # the variable that holds it: no template can write a name with a space
-_SIZE = 1 << 23  # of a value, and of all that is written: a character counts 1, an element 32, a list or dict 512
+_SIZE = (
+    1 << 23
+)  # of a value, and of all that is written: a character counts 1, an element 32, a list or dict 512
 _PRODUCT = 1 << 28  # of the sizes that one step may multiply
-_WORK = 1 << 27  # of a rendering: a step counts 256, and the sizes it looks at an eighth; a second or two
+_WORK = (
+    1 << 27
+)  # of a rendering: a step counts 256, and the sizes it looks at an eighth; a second or two
 _NUMBER = 100_000  # the largest whole number that a filter or method is given, such as a width
-_MULTIPLYING = {"batch", "center", "expandtabs", "format", "indent", "join", "ljust", "replace", "rjust", "slice",
-                "tojson", "truncate", "zfill"}
+_MULTIPLYING = {
+    "batch",
+    "center",
+    "expandtabs",
+    "format",
+    "indent",
+    "join",
+    "ljust",
+    "replace",
+    "rjust",
+    "slice",
+    "tojson",
+    "truncate",
+    "zfill",
+}
 # A field of % or str.format() with a width of four digits, or one that comes from elsewhere.
 _WIDE = re.compile(r"%[^%a-zA-Z]*(\d{4}|\*)|\{[^{}]*(\d{4}|\{)")
-_ABSENT = ("pprint", "striptags", "urlize", "wordwrap", "xmlattr")  # for web pages; their time is not their sizes'
+_ABSENT = (
+    "pprint",
+    "striptags",
+    "urlize",
+    "wordwrap",
+    "xmlattr",
+)  # for web pages; their time is not their sizes'
 
 
 def _size(value: Any) -> int:
@@ -92,7 +115,9 @@ class Meter:
         if any(isinstance(value, int) and abs(value) > _NUMBER for value in values[1:]):
             raise SecurityError(f"it gives {name} a number above {_NUMBER:,}")
         if name in _MULTIPLYING:
-            numbers = [] if isinstance(values[0], int) else values[:1]  # a number is as long as its digits
+            numbers = (
+                [] if isinstance(values[0], int) else values[:1]
+            )  # a number is as long as its digits
             self.multiply(*numbers, *values[1:])
         if name == "format" and isinstance(values[0], str) and _WIDE.search(values[0]):
             raise SecurityError(f"it formats with a width: {values[0]!r:.80}")
@@ -107,8 +132,11 @@ class Meter:
 
 # What Jinja gives a filter first, by how it is marked.
 _PASSED: dict[str | None, Callable[[Context], tuple[Any, ...]]] = {
-    None: lambda context: (), "context": lambda context: (context,),
-    "eval_context": lambda context: (context.eval_ctx,), "environment": lambda context: (context.environment,)}
+    None: lambda context: (),
+    "context": lambda context: (context,),
+    "eval_context": lambda context: (context.eval_ctx,),
+    "environment": lambda context: (context.environment,),
+}
 
 
 def _metered(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -148,7 +176,12 @@ class _Marked(NodeTransformer):
     def visit_For(self, node: Any) -> nodes.Node:
         text = sum(len(data.data) for data in node.find_all(nodes.TemplateData))
         self.generic_visit(node)
-        node.body.insert(0, nodes.ExprStmt(_filter(nodes.Const(text, lineno=node.lineno), " tick"), lineno=node.lineno))
+        node.body.insert(
+            0,
+            nodes.ExprStmt(
+                _filter(nodes.Const(text, lineno=node.lineno), " tick"), lineno=node.lineno
+            ),
+        )
         return node
 
     visit_Macro = visit_CallBlock = visit_Block = visit_For
@@ -160,7 +193,11 @@ class _Marked(NodeTransformer):
     def visit_List(self, node: Any) -> nodes.Node:
         self.generic_visit(node)
         constant = all(isinstance(item, nodes.Const) for item in node.items)
-        return node if constant or getattr(node, "ctx", "load") != "load" else _filter(node, " looked at")
+        return (
+            node
+            if constant or getattr(node, "ctx", "load") != "load"
+            else _filter(node, " looked at")
+        )
 
     visit_Tuple = visit_Dict = visit_List
 
@@ -189,8 +226,11 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def __init__(self, **settings: Any) -> None:
         super().__init__(finalize=_written, **settings)
         del self.globals["lipsum"]
-        self.filters = {name: _metered(name, function) for name, function in self.filters.items()
-                        if name not in _ABSENT} | {" tick": _tick, " looked at": _looked_at}
+        self.filters = {
+            name: _metered(name, function)
+            for name, function in self.filters.items()
+            if name not in _ABSENT
+        } | {" tick": _tick, " looked at": _looked_at}
 
     def add_filter(self, name: str, function: Callable[..., Any]) -> None:
         self.filters[name] = _metered(name, function)

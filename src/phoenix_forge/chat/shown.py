@@ -31,15 +31,24 @@ def shown(encoder: Encoder, messages: Sequence[Message]) -> str:
                 count = counts.setdefault(role, [0, 0])
                 count[0], count[1] = count[0] + tokens, count[1] + tokens * trained
     ends = {i for i, last in zip(encoded.ids, _lasts(encoded.trained), strict=True) if last}
-    ending = f", ending in {' or '.join(str(encoder.tokenizer.id_to_token(i)) for i in sorted(ends))}" if ends else ""
-    return "; ".join(f"{role} {tokens}{'' if n else ' tokens'}, {trained} trained{ending if trained else ''}"
-                     for n, (role, (tokens, trained)) in enumerate(counts.items()))
+    ending = (
+        f", ending in {' or '.join(str(encoder.tokenizer.id_to_token(i)) for i in sorted(ends))}"
+        if ends
+        else ""
+    )
+    return "; ".join(
+        f"{role} {tokens}{'' if n else ' tokens'}, {trained} trained{ending if trained else ''}"
+        for n, (role, (tokens, trained)) in enumerate(counts.items())
+    )
 
 
 def _turns(messages: Sequence[Message]) -> list[list[str]]:
     """The roles that speak before each answer, and after the last."""
-    return [[message["role"] for message in group]
-            for answer, group in groupby(messages, key=lambda message: message["role"] == "assistant") if not answer]
+    return [
+        [message["role"] for message in group]
+        for answer, group in groupby(messages, key=lambda message: message["role"] == "assistant")
+        if not answer
+    ]
 
 
 def _system(encoder: Encoder, message: Message) -> int:
@@ -53,4 +62,7 @@ def _system(encoder: Encoder, message: Message) -> int:
 
 def _lasts(trained: Sequence[int]) -> list[bool]:
     """Where a run of trained tokens ends."""
-    return [bool(this and not following) for this, following in zip(trained, [*trained[1:], 0], strict=True)]
+    return [
+        bool(this and not following)
+        for this, following in zip(trained, [*trained[1:], 0], strict=True)
+    ]

@@ -26,13 +26,28 @@ from phoenix_forge.errors import UsageError
 Message = dict[str, Any]
 BESIDE = ("tools", "documents")
 PLAIN = frozenset(("role", "content", "weight"))
-THOUGHT = re.compile(r"(\s*<think>(.*?)</think>\s*)", re.DOTALL)  # what an answer's text may begin with
+THOUGHT = re.compile(
+    r"(\s*<think>(.*?)</think>\s*)", re.DOTALL
+)  # what an answer's text may begin with
 THINKING = "{%- set enable_thinking = true %}"  # before a template: it asks for thoughts, whoever renders it
 
 # What a template can run into at its own fault; the sandbox's refusals are among the TemplateErrors.
-_FAILURES = (TemplateError, ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+_FAILURES = (
+    TemplateError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 _UNSAFE = (SecurityError, RecursionError)
-_UNUSABLE = (TemplateError, RecursionError, SyntaxError, ValueError)  # SyntaxError: more nesting than Python has
+_UNUSABLE = (
+    TemplateError,
+    RecursionError,
+    SyntaxError,
+    ValueError,
+)  # SyntaxError: more nesting than Python has
 _TEMPLATE_LIMIT = 1_000_000  # characters; the longest that models ship have 20,000
 
 
@@ -55,14 +70,23 @@ class Generation(Extension):
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
-def _tojson(value: Any, ensure_ascii: bool = False, indent: int | None = None,
-            separators: tuple[str, str] | None = None, sort_keys: bool = False) -> str:
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+def _tojson(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    return json.dumps(
+        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
+    )
 
 
 def _environment() -> Sandbox:
     # The settings that templates are written for (transformers' documentation, "Chat templates").
-    environment = Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, Generation])
+    environment = Sandbox(
+        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, Generation]
+    )
     environment.add_filter("tojson", _tojson)
     environment.globals["raise_exception"] = _raise
     environment.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
@@ -84,16 +108,26 @@ def beside(messages: Sequence[Message]) -> dict[str, Any]:
 
 def is_plain(messages: Sequence[Message]) -> bool:
     """Whether there are only turns of text: no tools, calls, results or thoughts."""
-    return all(message.keys() <= PLAIN and message["role"] != "tool" and not THOUGHT.match(message["content"])
-               for message in messages)
+    return all(
+        message.keys() <= PLAIN
+        and message["role"] != "tool"
+        and not THOUGHT.match(message["content"])
+        for message in messages
+    )
 
 
 class ChatTemplate:
     """`source` is Jinja; `special` are the token texts that templates may name (bos_token, eos_token, …). `tool_use` is
     the template for conversations with tools, where a model has one of its own; `name` is the model's."""
 
-    def __init__(self, source: str, special: dict[str, str] | None = None, *, tool_use: str | None = None,
-                 name: str = "") -> None:
+    def __init__(
+        self,
+        source: str,
+        special: dict[str, str] | None = None,
+        *,
+        tool_use: str | None = None,
+        name: str = "",
+    ) -> None:
         self.source, self.tool_use, self.name = source, tool_use, name
         self.special = special or {}
         self._template = _compiled(source)
@@ -109,12 +143,23 @@ class ChatTemplate:
         if own and own.is_file():
             named["default"] = _read(own)
         if not named.get("default"):
-            others = f", only one for {' and one for '.join(sorted(named))}" if any(named.values()) else ""
-            raise UsageError(f"{folder} has no chat template{others}", fix="choose an instruct (chat) model as base")
+            others = (
+                f", only one for {' and one for '.join(sorted(named))}"
+                if any(named.values())
+                else ""
+            )
+            raise UsageError(
+                f"{folder} has no chat template{others}",
+                fix="choose an instruct (chat) model as base",
+            )
         if named["default"].startswith(THINKING) and "tool_use" in named:
             named["tool_use"] = THINKING + named["tool_use"]
-        return ChatTemplate(named["default"], _special(config, folder), tool_use=named.get("tool_use"),
-                            name=folder.name)
+        return ChatTemplate(
+            named["default"],
+            _special(config, folder),
+            tool_use=named.get("tool_use"),
+            name=folder.name,
+        )
 
     def thinking(self) -> ChatTemplate:
         """The same, asking for thoughts: for a model that is taught some."""
@@ -127,7 +172,9 @@ class ChatTemplate:
     def thinks(self) -> bool:
         return self.source.startswith(THINKING)
 
-    def render(self, messages: Sequence[Message], *, prompt: bool = False, thoughts: bool = False) -> str:
+    def render(
+        self, messages: Sequence[Message], *, prompt: bool = False, thoughts: bool = False
+    ) -> str:
         """The conversation as text; with `prompt`, ready for the assistant's next turn.
 
         A template that can ask for thoughts (Qwen3's) is told not to, unless `thoughts` are taught: then its prompt
@@ -136,21 +183,36 @@ class ChatTemplate:
         given = dict.fromkeys(BESIDE) | beside(messages)
         template = self._template if given["tools"] is None else self._tool_use
         try:
-            return template.render({METER: Meter()}, messages=[self._turn(message) for message in messages],
-                                   add_generation_prompt=prompt, enable_thinking=thoughts, **given, **self.special)
+            return template.render(
+                {METER: Meter()},
+                messages=[self._turn(message) for message in messages],
+                add_generation_prompt=prompt,
+                enable_thinking=thoughts,
+                **given,
+                **self.special,
+            )
         except _UNSAFE as error:
-            raise UnsafeTemplate(f"the chat template refused a conversation: {error}",
-                                 fix="choose another base: no chat needs such a template") from None
+            raise UnsafeTemplate(
+                f"the chat template refused a conversation: {error}",
+                fix="choose another base: no chat needs such a template",
+            ) from None
         except _FAILURES as error:
             of = f" of {self.name}" if self.name and not is_plain(messages) else ""
-            raise UsageError(f"the chat template{of} refused a conversation: {error}; roles "
-                             f"{[m.get('role') for m in messages]}", fix=_way_out(messages)) from None
+            raise UsageError(
+                f"the chat template{of} refused a conversation: {error}; roles "
+                f"{[m.get('role') for m in messages]}",
+                fix=_way_out(messages),
+            ) from None
 
     def _turn(self, message: Message) -> Message:
         """A message as the template gets it, named as transformers names what it holds."""
         if len(message) == 2 and message["role"] != "tool":
             return message
-        turn = {name: value for name, value in message.items() if name not in BESIDE and name != "weight"}
+        turn = {
+            name: value
+            for name, value in message.items()
+            if name not in BESIDE and name != "weight"
+        }
         if "reasoning_content" in turn:
             turn["thinking"] = turn["reasoning_content"]  # what gpt-oss's template calls it
         if "tool_calls" in turn and self._takes_text:
@@ -164,13 +226,19 @@ class ChatTemplate:
         """Whether the template refuses a call's arguments as an object, and takes their JSON as text (DeepSeek's)."""
         function = {"name": "f", "arguments": {"x": "y"}}
         call = {"type": "function", "id": "123456789", "function": function}
-        turns: list[Message] = [{"role": "user", "content": "x"},
-                                {"role": "assistant", "content": "", "tool_calls": [call]}]
-        return not self._writes(turns) and self._writes([turns[0], turns[1] | {"tool_calls": [_in_text(call)]}])
+        turns: list[Message] = [
+            {"role": "user", "content": "x"},
+            {"role": "assistant", "content": "", "tool_calls": [call]},
+        ]
+        return not self._writes(turns) and self._writes(
+            [turns[0], turns[1] | {"tool_calls": [_in_text(call)]}]
+        )
 
     def _writes(self, turns: list[Message]) -> bool:
         try:
-            self._tool_use.render({METER: Meter()}, messages=turns, **dict.fromkeys(BESIDE), **self.special)
+            self._tool_use.render(
+                {METER: Meter()}, messages=turns, **dict.fromkeys(BESIDE), **self.special
+            )
         except _FAILURES:
             return False
         return True
@@ -181,22 +249,31 @@ class ChatTemplate:
         mark = "\x02probe\x03"
         bare = self.render([{"role": "user", "content": mark}])
         try:
-            given = self.render([{"role": "system", "content": mark}, {"role": "user", "content": mark}])
+            given = self.render(
+                [{"role": "system", "content": mark}, {"role": "user", "content": mark}]
+            )
         except UsageError:
             return None  # it takes no system turns, so it adds none
         before, _, after = given.partition(mark)
         ending, asked, _ = after.partition(mark)
         added = bare.partition(mark)[0]
-        if asked and added.startswith(before) and added.endswith(ending) and len(added) > len(before) + len(ending):
-            return added[len(before):len(added) - len(ending)]
+        if (
+            asked
+            and added.startswith(before)
+            and added.endswith(ending)
+            and len(added) > len(before) + len(ending)
+        ):
+            return added[len(before) : len(added) - len(ending)]
         return None
 
 
 def _compiled(source: str) -> Template:
     fix = "choose another base, or mend chat_template in its folder"
     if len(source) > _TEMPLATE_LIMIT:
-        raise UsageError(f"the chat template has {len(source):,} characters, at most {_TEMPLATE_LIMIT:,} are read",
-                         fix=fix)
+        raise UsageError(
+            f"the chat template has {len(source):,} characters, at most {_TEMPLATE_LIMIT:,} are read",
+            fix=fix,
+        )
     try:
         return _environment().from_string(source)
     except _UNUSABLE as error:
@@ -205,8 +282,10 @@ def _compiled(source: str) -> Template:
 
 def _way_out(messages: Sequence[Message]) -> str:
     if is_plain(messages):
-        return "mend the roles: user and assistant in turn, a system message only where the template takes one; or " \
+        return (
+            "mend the roles: user and assistant in turn, a system message only where the template takes one; or "
             f"another base: {OTHER_BASE}"
+        )
     return REFUSED
 
 
@@ -216,16 +295,23 @@ REFUSED = f"{OTHER_BASE}; or mend the lines that it refuses, which forge validat
 
 def _in_text(call: dict[str, Any]) -> dict[str, Any]:
     """A call whose arguments are JSON."""
-    return call | {"function": call["function"] | {"arguments": _tojson(call["function"]["arguments"])}}
+    return call | {
+        "function": call["function"] | {"arguments": _tojson(call["function"]["arguments"])}
+    }
 
 
-RESULT = ("<tool_response>", "</tool_response>")  # what Hermes, and after it Qwen, writes around a tool's result
+RESULT = (
+    "<tool_response>",
+    "</tool_response>",
+)  # what Hermes, and after it Qwen, writes around a tool's result
 
 
 def unwrapped(content: str) -> str:
     """A tool's result without the marks that the template will write around it."""
     inner = content.strip()
-    whole = inner.startswith(RESULT[0]) and inner.endswith(RESULT[1]) and inner.count(RESULT[0]) == 1
+    whole = (
+        inner.startswith(RESULT[0]) and inner.endswith(RESULT[1]) and inner.count(RESULT[0]) == 1
+    )
     return inner.removeprefix(RESULT[0]).removesuffix(RESULT[1]).strip("\n") if whole else content
 
 
@@ -244,9 +330,13 @@ def _config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(read_limited(path, JSON_LIMIT)) if path.exists() else {}
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is not valid JSON: {error}", fix="forge download --force") from None
+        raise UsageError(
+            f"{path} is not valid JSON: {error}", fix="forge download --force"
+        ) from None
     if not isinstance(config, dict):
-        raise UsageError(f"{path} holds a {type(config).__name__}, not settings", fix="forge download --force")
+        raise UsageError(
+            f"{path} holds a {type(config).__name__}, not settings", fix="forge download --force"
+        )
     return config
 
 
@@ -259,8 +349,12 @@ def _files(folder: Path) -> dict[str, str]:
 def _named(value: Any) -> dict[str, str]:
     """Templates of tokenizer_config.json, by name: one, or a list of {name, template}."""
     entries = value if isinstance(value, list) else [{"name": "default", "template": value}]
-    pairs = [(entry.get("name"), entry.get("template")) for entry in entries if isinstance(entry, dict)]
-    return {name: source for name, source in pairs if isinstance(name, str) and isinstance(source, str)}
+    pairs = [
+        (entry.get("name"), entry.get("template")) for entry in entries if isinstance(entry, dict)
+    ]
+    return {
+        name: source for name, source in pairs if isinstance(name, str) and isinstance(source, str)
+    }
 
 
 def _special(config: dict[str, Any], folder: Path) -> dict[str, str]:
@@ -275,6 +369,8 @@ def _tokens(config: dict[str, Any], folder: Path) -> Iterator[tuple[str, str]]:
         if isinstance(text, bool) or text is None:  # add_bos_token is a switch
             continue
         if not isinstance(text, str):
-            raise UsageError(f"{folder / 'tokenizer_config.json'}: {name} is {value!r}, expected a text",
-                             fix="forge download --force")
+            raise UsageError(
+                f"{folder / 'tokenizer_config.json'}: {name} is {value!r}, expected a text",
+                fix="forge download --force",
+            )
         yield name, text

@@ -13,7 +13,9 @@ from phoenix_forge.core.fsio import write_text
 
 def main(exit_file: str, arguments: Sequence[str]) -> int:
     """`exit_file` gets the exit code; `arguments` are those of `forge run`."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C; training has its own handler meanwhile
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # as Ctrl-C; training has its own handler meanwhile
     code = guarded(lambda: invoke(["run", *arguments]))
     write_text(Path(exit_file), str(code))
     return code

@@ -16,9 +16,29 @@ from phoenix_forge.errors import ForgeError, UsageError
 
 INTERRUPTED = 130
 # What stands for characters that a terminal cannot show; "?" for others.
-INSTEAD = str.maketrans({"✓": "+", "✗": "x", "✅": "OK", "❌": "x", "▶": ">", "→": "->", "–": "-", "—": "-", "−": "-",
-                         "…": "...", "·": "-", "•": "*", "×": "x", "≥": ">=", "≤": "<=", "“": '"', "”": '"', "’": "'",
-                         "│": "|"})
+INSTEAD = str.maketrans(
+    {
+        "✓": "+",
+        "✗": "x",
+        "✅": "OK",
+        "❌": "x",
+        "▶": ">",
+        "→": "->",
+        "–": "-",
+        "—": "-",
+        "−": "-",
+        "…": "...",
+        "·": "-",
+        "•": "*",
+        "×": "x",
+        "≥": ">=",
+        "≤": "<=",
+        "“": '"',
+        "”": '"',
+        "’": "'",
+        "│": "|",
+    }
+)
 
 
 def guarded(work: Callable[[], int | None]) -> int:
@@ -27,7 +47,10 @@ def guarded(work: Callable[[], int | None]) -> int:
     try:
         return work() or 0
     except ForgeError as error:
-        print(f"error: {error}" if error.exit_code else str(error).replace("fix: ", "next: "), file=sys.stderr)
+        print(
+            f"error: {error}" if error.exit_code else str(error).replace("fix: ", "next: "),
+            file=sys.stderr,
+        )
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted; what was finished stays, the next run continues", file=sys.stderr)
@@ -37,13 +60,17 @@ def guarded(work: Callable[[], int | None]) -> int:
         return 0
     except Exception as error:  # noqa: BLE001 - the one boundary
         from phoenix_forge.core.faults import explained
+
         if problem := explained(error, [Path("logs").absolute()]):
             print(f"error: {problem}", file=sys.stderr)
             return problem.exit_code
         said = traceback.format_exc()
         log = _log(said)
         where = f"the traceback is in {log}" if log else "this is its traceback"
-        print(f"error: a bug in Forge; {where}\nfix: report it with that {'file' if log else 'text'}", file=sys.stderr)
+        print(
+            f"error: a bug in Forge; {where}\nfix: report it with that {'file' if log else 'text'}",
+            file=sys.stderr,
+        )
         print(said, end="", file=sys.stderr)
         return 1
 
@@ -56,7 +83,9 @@ def _settle() -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="forge")
     wait_briefly()
-    os.environ.setdefault("PYTHONSAFEPATH", "1")  # no Python that is started from here imports from the workspace
+    os.environ.setdefault(
+        "PYTHONSAFEPATH", "1"
+    )  # no Python that is started from here imports from the workspace
     try:
         Path.home()
     except RuntimeError:  # a container run as a user that it does not know
@@ -68,7 +97,7 @@ def _settle() -> None:
 
 def _instead(error: UnicodeError) -> str:
     assert isinstance(error, UnicodeEncodeError)
-    said = error.object[error.start:error.end].translate(INSTEAD)
+    said = error.object[error.start : error.end].translate(INSTEAD)
     return said if said.isascii() else said.encode("ascii", "replace").decode()
 
 
@@ -83,7 +112,9 @@ def _log(text: str) -> Path | None:
         path = folder / "forge-bug.log"
         with contextlib.suppress(OSError):
             folder.mkdir(exist_ok=True)
-            with open(path, "w", encoding="utf-8", errors="backslashreplace", opener=_no_link) as handle:
+            with open(
+                path, "w", encoding="utf-8", errors="backslashreplace", opener=_no_link
+            ) as handle:
                 handle.write(text)
             return path
     return None
@@ -99,8 +130,17 @@ def invoke(arguments: list[str], *, seed: bool = False) -> int:
     from typer import Abort, Exit, TyperException
 
     from phoenix_forge.cli.app import app
+
     try:
-        code = app(arguments, standalone_mode=False, obj={"seed": seed}, prog_name="forge" if seed else None) or 0
+        code = (
+            app(
+                arguments,
+                standalone_mode=False,
+                obj={"seed": seed},
+                prog_name="forge" if seed else None,
+            )
+            or 0
+        )
     except TyperException as error:
         command = getattr(getattr(error, "ctx", None), "command_path", "forge")
         raise UsageError(error.format_message(), fix=f"{command} --help") from None

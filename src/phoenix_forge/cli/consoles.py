@@ -72,7 +72,9 @@ class Plain:
     def warn(self, message: str) -> None:
         self._say(f"  warning: {message}")
 
-    def progress(self, label: str, done: float, total: float | None, unit: str = "", **fields: object) -> None:
+    def progress(
+        self, label: str, done: float, total: float | None, unit: str = "", **fields: object
+    ) -> None:
         now = time.monotonic()
         pace = self._pace.setdefault(label, Pace(done))
         if now - self._last.get(label, -EVERY) < EVERY and done != total:
@@ -80,8 +82,10 @@ class Plain:
         self._last[label] = now
         of = f" of {amount(total, unit)}" if total else ""
         left = pace.left(done, total)
-        self._say(f"  {label}: {amount(done, unit)}{of}{f' {unit}' if unit not in ('', 'B') else ''}"
-                  + "".join(f" · {part}" for part in (detail(fields), left) if part))
+        self._say(
+            f"  {label}: {amount(done, unit)}{of}{f' {unit}' if unit not in ('', 'B') else ''}"
+            + "".join(f" · {part}" for part in (detail(fields), left) if part)
+        )
         if done == total:
             self._pace.pop(label, None)
             self._last.pop(label, None)
@@ -93,6 +97,7 @@ class Terminal(Plain):
     def __init__(self) -> None:
         super().__init__()
         from rich.console import Console
+
         self.console = Console(stderr=True, highlight=False)
         self._bars: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
@@ -102,23 +107,36 @@ class Terminal(Plain):
 
     def stage(self, name: str, state: str, note: str = "") -> None:
         self.close()
-        style = {"running": "bold", "done": "green", "failed": "bold red", "skipped": "dim"}.get(state, "")
+        style = {"running": "bold", "done": "green", "failed": "bold red", "skipped": "dim"}.get(
+            state, ""
+        )
         line = f"{MARKS.get(state, '·')} {name}{f'  {note}' if note else ''}"
         self.console.print(escaped(line), style=style, markup=False)
 
     def warn(self, message: str) -> None:
         self.console.print(f"  warning: {escaped(message)}", style="yellow", markup=False)
 
-    def progress(self, label: str, done: float, total: float | None, unit: str = "", **fields: object) -> None:
+    def progress(
+        self, label: str, done: float, total: float | None, unit: str = "", **fields: object
+    ) -> None:
         if self._bars is None:
             from rich.progress import BarColumn, Progress, TextColumn
-            self._bars = Progress(TextColumn("  {task.description}", markup=False), BarColumn(bar_width=28),
-                                  TextColumn("{task.fields[text]}", markup=False), console=self.console, transient=True)
+
+            self._bars = Progress(
+                TextColumn("  {task.description}", markup=False),
+                BarColumn(bar_width=28),
+                TextColumn("{task.fields[text]}", markup=False),
+                console=self.console,
+                transient=True,
+            )
             self._bars.start()
         pace = self._pace.setdefault(label, Pace(done))
         of = f"/{amount(total, unit)}" if total else ""
-        parts = (f"{amount(done, unit)}{of}{f' {unit}' if unit not in ('', 'B') else ''}", detail(fields),
-                 pace.left(done, total))
+        parts = (
+            f"{amount(done, unit)}{of}{f' {unit}' if unit not in ('', 'B') else ''}",
+            detail(fields),
+            pace.left(done, total),
+        )
         text = escaped(" · ".join(part for part in parts if part))
         if label not in self._tasks:
             self._tasks[label] = self._bars.add_task(escaped(label), total=total, text=text)
@@ -142,7 +160,9 @@ class Logged:
         self.console, self.path = console, path
 
     def _log(self, text: str) -> None:
-        with contextlib.suppress(OSError):  # a log that cannot be kept stops no work: the console says the same
+        with contextlib.suppress(
+            OSError
+        ):  # a log that cannot be kept stops no work: the console says the same
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with open_own(self.path, "a", encoding="utf-8") as handle:
                 handle.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {escaped(text)}\n")
@@ -159,7 +179,9 @@ class Logged:
         self._log(f"warning: {message}")
         self.console.warn(message)
 
-    def progress(self, label: str, done: float, total: float | None, unit: str = "", **fields: object) -> None:
+    def progress(
+        self, label: str, done: float, total: float | None, unit: str = "", **fields: object
+    ) -> None:
         self.console.progress(label, done, total, unit, **fields)
 
 
@@ -173,4 +195,6 @@ class Quiet:
     def warn(self, message: str) -> None:
         print(f"warning: {escaped(message)}", file=sys.stderr)
 
-    def progress(self, label: str, done: float, total: float | None, unit: str = "", **fields: object) -> None: ...
+    def progress(
+        self, label: str, done: float, total: float | None, unit: str = "", **fields: object
+    ) -> None: ...

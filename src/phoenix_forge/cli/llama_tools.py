@@ -27,15 +27,30 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         flags = [action.option_strings[0] for action in self._actions if action.option_strings]
-        raise UsageError(f"{self.prog} (Forge's own): {message}; it has {', '.join(flags)}", fix=f"{self.prog} --help")
+        raise UsageError(
+            f"{self.prog} (Forge's own): {message}; it has {', '.join(flags)}",
+            fix=f"{self.prog} --help",
+        )
 
 
 def _cli(parser: Parser) -> None:
     parser.add_argument("-m", "--model", type=Path, required=True, help="the GGUF")
     parser.add_argument("-p", "--prompt", help="a question to answer; without it, a conversation")
-    parser.add_argument("-n", "--predict", "--n-predict", type=int, default=-1, help="longest answer in tokens (-1: to "
-                        "its own end)")
-    parser.add_argument("--temp", "--temperature", type=float, default=0.8, help="0: always the likeliest token (0.8)")
+    parser.add_argument(
+        "-n",
+        "--predict",
+        "--n-predict",
+        type=int,
+        default=-1,
+        help="longest answer in tokens (-1: to its own end)",
+    )
+    parser.add_argument(
+        "--temp",
+        "--temperature",
+        type=float,
+        default=0.8,
+        help="0: always the likeliest token (0.8)",
+    )
     parser.add_argument("-s", "--seed", type=int, help="for the same answer again")
     parser.add_argument("-c", "--ctx-size", type=int, default=4096, help="context in tokens (4096)")
 
@@ -53,10 +68,16 @@ def _answer(given: argparse.Namespace) -> None:
         if given.prompt is None:
             generation = GenerationConfig(max_tokens=limit, temperature=given.temp)
             Session(model, system=None, generation=generation, write=write).run(
-                lambda: input("\n> " if sys.stdin.isatty() else ""))
+                lambda: input("\n> " if sys.stdin.isatty() else "")
+            )
         else:
-            model.chat([{"role": "user", "content": given.prompt}], max_tokens=limit, temperature=given.temp,
-                       seed=given.seed, on_text=write)
+            model.chat(
+                [{"role": "user", "content": given.prompt}],
+                max_tokens=limit,
+                temperature=given.temp,
+                seed=given.seed,
+                on_text=write,
+            )
             print()
 
 
@@ -64,8 +85,16 @@ def _server(parser: Parser) -> None:
     parser.add_argument("-m", "--model", type=Path, required=True, help="the GGUF")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     parser.add_argument("--port", type=int, default=8080, help="0: any free port (8080)")
-    parser.add_argument("-c", "--ctx-size", type=int, default=4096, help="context of a conversation in tokens (4096)")
-    parser.add_argument("-np", "--parallel", type=int, default=1, help="simultaneous conversations (1)")
+    parser.add_argument(
+        "-c",
+        "--ctx-size",
+        type=int,
+        default=4096,
+        help="context of a conversation in tokens (4096)",
+    )
+    parser.add_argument(
+        "-np", "--parallel", type=int, default=1, help="simultaneous conversations (1)"
+    )
     parser.add_argument("-a", "--alias", help="the model's name in the API")
     parser.add_argument("--api-key", help="required beyond 127.0.0.1")
 
@@ -73,8 +102,16 @@ def _server(parser: Parser) -> None:
 def _serve(given: argparse.Namespace) -> None:
     from phoenix_forge.runtime.serve import serve
 
-    serve(given.model, report=Plain(), host=given.host, port=given.port, num_ctx=given.ctx_size,
-          parallel=given.parallel, api_key=given.api_key, alias=given.alias)
+    serve(
+        given.model,
+        report=Plain(),
+        host=given.host,
+        port=given.port,
+        num_ctx=given.ctx_size,
+        parallel=given.parallel,
+        api_key=given.api_key,
+        alias=given.alias,
+    )
 
 
 def _quantizer(parser: Parser) -> None:
@@ -97,18 +134,31 @@ def _quantize(given: argparse.Namespace) -> None:
     kind = quant(given.type).name
     header = read_header(given.input)
     if done := next((t for t in header.tensors.values() if t.type not in FLOATS), None):
-        raise UsageError(f"{given.input} is quantised already ({done.name} is {done.type}): quantising it again would "
-                         "lose more", fix="start from its F16, BF16 or F32 file")
+        raise UsageError(
+            f"{given.input} is quantised already ({done.name} is {done.type}): quantising it again would "
+            "lose more",
+            fix="start from its F16, BF16 or F32 file",
+        )
     given.output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=given.output.parent, prefix=".llama-quantize-") as folder:
         import_gguf(given.input, Path(folder), report=Plain())
-        _write(Path(folder), given.output, kind, header.get("general.name") or given.input.stem, given.threads)
+        _write(
+            Path(folder),
+            given.output,
+            kind,
+            header.get("general.name") or given.input.stem,
+            given.threads,
+        )
 
 
 def _converter(parser: Parser) -> None:
     parser.add_argument("model", type=Path, help="Hugging Face folder")
-    parser.add_argument("--outfile", type=Path, help="the GGUF to write (default: in the folder, by name and type)")
-    parser.add_argument("--outtype", choices=OUTTYPES, default="auto", help="auto: as the folder's weights are")
+    parser.add_argument(
+        "--outfile", type=Path, help="the GGUF to write (default: in the folder, by name and type)"
+    )
+    parser.add_argument(
+        "--outtype", choices=OUTTYPES, default="auto", help="auto: as the folder's weights are"
+    )
     parser.add_argument("--model-name", help="general.name (default: the folder's)")
 
 
@@ -156,8 +206,11 @@ def run(name: str, arguments: Sequence[str]) -> None:
     """One of TOOLS with its command line. Raises UsageError for flags that it has not."""
     tool = TOOLS[name]
     parser = Parser(prog=name, description=tool.about, allow_abbrev=False)
-    parser.add_argument("--version", action="version", version=f"version: Forge {__version__}, llama.cpp as of "
-                        f"xllamacpp {version('xllamacpp')}")
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"version: Forge {__version__}, llama.cpp as of xllamacpp {version('xllamacpp')}",
+    )
     tool.flags(parser)
     tool.run(parser.parse_args(arguments))
 

@@ -15,7 +15,9 @@ LONGEST = 1600  # characters of a passage, and of each part of a conversation, t
 TRAINED, SHARED = "bold cyan", "bold yellow"
 INDENT = "  "
 # C0, DEL and C1 controls but newline and tab, as pictures: a document must not drive the terminal.
-_CONTROLS = {i: 0x2400 + i for i in range(32) if i not in (9, 10)} | dict.fromkeys(range(0x7F, 0xA0), 0x2421)
+_CONTROLS = {i: 0x2400 + i for i in range(32) if i not in (9, 10)} | dict.fromkeys(
+    range(0x7F, 0xA0), 0x2421
+)
 
 Run = tuple[str, bool]  # a text, and whether it is highlighted
 
@@ -23,6 +25,7 @@ Run = tuple[str, bool]  # a text, and whether it is highlighted
 def render(shown: Sequence[Shown], console: Console | None = None) -> str:
     """The examples as text for stdout: with colours if that is a terminal, else with the marks ⟦ and ⟧."""
     from rich.console import Console
+
     console = console or Console(highlight=False, soft_wrap=True)
     if not console.is_terminal or console.no_color:
         return "\n".join(plain(shown))
@@ -35,7 +38,11 @@ def plain(shown: Sequence[Shown]) -> Iterable[str]:
     """Lines of marked text."""
     for i, one in enumerate(shown, 1):
         yield ("" if i == 1 else "\n") + f"── {_title(one, i, len(shown))}"
-        yield f"{_source(one)}, what the answer holds of it in ⟦ ⟧" if one.passage.shared else _source(one)
+        yield (
+            f"{_source(one)}, what the answer holds of it in ⟦ ⟧"
+            if one.passage.shared
+            else _source(one)
+        )
         if one.passage.text:
             yield _indented("".join(_marked(run) for run in passage_runs(one.passage)))
         yield f"{_counts(one)} in ⟦ ⟧"
@@ -45,11 +52,14 @@ def plain(shown: Sequence[Shown]) -> Iterable[str]:
 def _print(console: Console, shown: Sequence[Shown]) -> None:
     from rich.padding import Padding
     from rich.text import Text
+
     for i, one in enumerate(shown, 1):
         console.print(Text(f"── {_title(one, i, len(shown))}", style="bold"))
         console.print(Text(_source(one), style="dim"))
         if one.passage.text:
-            console.print(Padding(_styled(passage_runs(one.passage), SHARED), (0, 0, 0, len(INDENT))))
+            console.print(
+                Padding(_styled(passage_runs(one.passage), SHARED), (0, 0, 0, len(INDENT)))
+            )
         console.print(Text(_counts(one), style="dim"))
         console.print(Padding(_styled(conversation_runs(one), TRAINED), (0, 0, 0, len(INDENT))))
         console.print()
@@ -57,6 +67,7 @@ def _print(console: Console, shown: Sequence[Shown]) -> None:
 
 def _styled(runs: Iterable[Run], style: str) -> Text:
     from rich.text import Text
+
     return Text.assemble(*((text, style if lit else "") for text, lit in runs))
 
 
@@ -91,7 +102,9 @@ def passage_runs(passage: Passage) -> list[Run]:
         at = end
     runs.append((passage.text[at:], False))
     first = passage.shared[0][0] if passage.shared else 0
-    return _window([run for run in runs if run[0]], max(0, first - 200) if len(passage.text) > LONGEST else 0)
+    return _window(
+        [run for run in runs if run[0]], max(0, first - 200) if len(passage.text) > LONGEST else 0
+    )
 
 
 def conversation_runs(one: Shown) -> list[Run]:
@@ -104,7 +117,7 @@ def _window(runs: list[Run], start: int) -> list[Run]:
     kept: list[Run] = [(f"[… {start:,} characters] ", False)] if start else []
     at = 0
     for text, lit in runs:
-        piece = text[max(0, start - at):max(0, start + LONGEST - at)]
+        piece = text[max(0, start - at) : max(0, start + LONGEST - at)]
         at += len(text)
         if piece:
             kept.append((printable(piece), lit))

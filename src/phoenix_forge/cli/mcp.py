@@ -31,25 +31,45 @@ model; search_documents finds passages of the documents themselves, to check an 
 and is up to date; start_run, follow_run and stop_run make it anew in the background."""
 # Tool → what a client may tell its user about it before it is called.
 LOOKS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
-TOOLS = {"query_model": LOOKS, "search_documents": LOOKS, "model_status": LOOKS,
-         "start_run": ToolAnnotations(read_only_hint=False, destructive_hint=True, open_world_hint=True),
-         "follow_run": LOOKS,
-         "stop_run": ToolAnnotations(read_only_hint=False, destructive_hint=False, open_world_hint=False),
-         "query_sanctuary_model": LOOKS, "check_sanctuary_model_status": LOOKS}
+TOOLS = {
+    "query_model": LOOKS,
+    "search_documents": LOOKS,
+    "model_status": LOOKS,
+    "start_run": ToolAnnotations(read_only_hint=False, destructive_hint=True, open_world_hint=True),
+    "follow_run": LOOKS,
+    "stop_run": ToolAnnotations(
+        read_only_hint=False, destructive_hint=False, open_world_hint=False
+    ),
+    "query_sanctuary_model": LOOKS,
+    "check_sanctuary_model_status": LOOKS,
+}
 # URI → type, description, file, the command that makes it.
 FILES: dict[str, tuple[str, str, Callable[[Workspace], Path], str]] = {
-    "forge://dataset/card": ("application/json", "What the dataset holds: counts, tokens, coverage, splits, hashes.",
-                             lambda w: w.card, "dataset"),
-    "forge://report/summary": ("text/markdown", "What the model learned, in figures and words.",
-                               lambda w: w.evaluation_files["summary"], "evaluate"),
-    "forge://report/evaluation": ("application/json", "The whole evaluation, every answer included.",
-                                  lambda w: w.evaluation, "evaluate"),
+    "forge://dataset/card": (
+        "application/json",
+        "What the dataset holds: counts, tokens, coverage, splits, hashes.",
+        lambda w: w.card,
+        "dataset",
+    ),
+    "forge://report/summary": (
+        "text/markdown",
+        "What the model learned, in figures and words.",
+        lambda w: w.evaluation_files["summary"],
+        "evaluate",
+    ),
+    "forge://report/evaluation": (
+        "application/json",
+        "The whole evaluation, every answer included.",
+        lambda w: w.evaluation,
+        "evaluate",
+    ),
 }
 
 
 def told(work: Callable[..., Any], kind: Callable[[str], Exception]) -> Callable[..., Any]:
     """`work`, with failures that Forge or the machine explains raised as `kind`, which reaches the assistant. Anything
     else is a bug: the SDK says that there was one and writes its traceback to stderr."""
+
     @functools.wraps(work)
     def run(*arguments: Any, **named: Any) -> Any:
         try:
@@ -59,20 +79,26 @@ def told(work: Callable[..., Any], kind: Callable[[str], Exception]) -> Callable
         except ImportError as error:
             raise kind(f"{error}\nfix: pip install 'phoenix-forge[train]'") from error
         except OSError as error:
-            raise kind(f"{error.strerror or error}: {error.filename or ''}\nfix: check the disk, the path and its "
-                       "permissions") from error
+            raise kind(
+                f"{error.strerror or error}: {error.filename or ''}\nfix: check the disk, the path and its "
+                "permissions"
+            ) from error
+
     return run
 
 
 def server(tools: Tools) -> MCPServer:
-    made = MCPServer("forge", title="Forge", version=__version__, instructions=INSTRUCTIONS, log_level="WARNING")
+    made = MCPServer(
+        "forge", title="Forge", version=__version__, instructions=INSTRUCTIONS, log_level="WARNING"
+    )
     for name, hints in TOOLS.items():
         made.add_tool(told(getattr(tools, name), ToolError), annotations=hints)
     for uri, (mime, about, path, made_by) in FILES.items():
         read = told(tools.reader(path, made_by), ResourceError)
         made.resource(uri, name=uri.partition("//")[2], description=about, mime_type=mime)(read)
     made.resource("forge://config", name="config", mime_type="application/json")(
-        told(tools.config_in_force, ResourceError))
+        told(tools.config_in_force, ResourceError)
+    )
     made.prompt()(told(tools.answer_from_documents, lambda text: MCPError(INTERNAL_ERROR, text)))
     return made
 
@@ -84,8 +110,12 @@ def serve(setup: Setup, port: int | None) -> None:
     try:
         if port is None:
             if sys.stdin.isatty():
-                setup.report.info("waiting for an MCP client on stdin; docs/mcp.md has the clients' settings")
-            signal.signal(signal.SIGINT, signal.SIG_DFL)  # the SDK's loop would first wait for a line on stdin
+                setup.report.info(
+                    "waiting for an MCP client on stdin; docs/mcp.md has the clients' settings"
+                )
+            signal.signal(
+                signal.SIGINT, signal.SIG_DFL
+            )  # the SDK's loop would first wait for a line on stdin
             server(tools).run("stdio")
         else:
             _serve_http(server(tools), setup, port)
@@ -96,10 +126,14 @@ def serve(setup: Setup, port: int | None) -> None:
 def _serve_http(made: MCPServer, setup: Setup, port: int) -> None:
     """The SDK's app for a loopback host, which refuses requests whose Host or Origin is another (DNS rebinding)."""
     import uvicorn
+
     try:
         listening = socket.create_server((HOST, port))
     except OSError as error:
-        raise EnvironmentProblem(f"cannot listen on {HOST}:{port}: {error.strerror}",
-                                 fix=f"forge mcp --http {port + 1}") from None
+        raise EnvironmentProblem(
+            f"cannot listen on {HOST}:{port}: {error.strerror}", fix=f"forge mcp --http {port + 1}"
+        ) from None
     setup.report.info(f"MCP at http://{HOST}:{listening.getsockname()[1]}/mcp; Ctrl-C stops it")
-    uvicorn.Server(uvicorn.Config(made.streamable_http_app(host=HOST), log_level=logging.WARNING)).run([listening])
+    uvicorn.Server(
+        uvicorn.Config(made.streamable_http_app(host=HOST), log_level=logging.WARNING)
+    ).run([listening])

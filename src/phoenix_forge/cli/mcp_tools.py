@@ -32,16 +32,26 @@ from phoenix_forge.project.models import MODELS, Kept
 from phoenix_forge.runtime.answer import Answer
 
 Prompt = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100_000)]
-System = Annotated[str, Field(max_length=20_000, description="System prompt; null: the configured one.")] | None
+System = (
+    Annotated[str, Field(max_length=20_000, description="System prompt; null: the configured one.")]
+    | None
+)
 MaxTokens = Annotated[int, Field(ge=1, le=8192, description="Longest answer, in tokens.")]
 Temperature = Annotated[float, Field(ge=0, le=2, description="0: always the likeliest token.")]
-ModelName = Annotated[str, Field(json_schema_extra={"enum": list(MODELS)},
-                                 description="gguf: the quantised result; base: before training.")]
+ModelName = Annotated[
+    str,
+    Field(
+        json_schema_extra={"enum": list(MODELS)},
+        description="gguf: the quantised result; base: before training.",
+    ),
+]
 Query = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
 RunId = Annotated[str, Field(description="As start_run and model_status give it.")]
 StageName = Annotated[str, Field(json_schema_extra={"enum": list(stages.STAGES)})] | None
 # Bounds of the seed project's own server.
-SeedPrompt = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=10_000)]
+SeedPrompt = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=10_000)
+]
 SeedSystem = Annotated[str, Field(max_length=5000)] | None
 
 
@@ -57,9 +67,16 @@ class Tools:
     def setup(self) -> Setup:
         return replace(self._setup)
 
-    def query_model(self, call: Context, prompt: Prompt, model: ModelName = "gguf", system: System = None,
-                    max_tokens: MaxTokens | None = None, temperature: Temperature | None = None,
-                    closed_book: bool = False) -> dict[str, Any]:
+    def query_model(
+        self,
+        call: Context,
+        prompt: Prompt,
+        model: ModelName = "gguf",
+        system: System = None,
+        max_tokens: MaxTokens | None = None,
+        temperature: Temperature | None = None,
+        closed_book: bool = False,
+    ) -> dict[str, Any]:
         """Ask the model made from this project's documents a question.
 
         The passages of the documents that may answer come with it, unless closed_book. Returns answer, stopped (false:
@@ -70,11 +87,30 @@ class Tools:
         max_tokens and temperature those of the config apply.
         """
         ctx = self.setup().context()
-        return told(*self._asked(call, ctx, model, prompt, system, max_tokens, temperature,
-                                 closed=closed_book or not ctx.config.generation.grounded))
+        return told(
+            *self._asked(
+                call,
+                ctx,
+                model,
+                prompt,
+                system,
+                max_tokens,
+                temperature,
+                closed=closed_book or not ctx.config.generation.grounded,
+            )
+        )
 
-    def _asked(self, call: Context, ctx: stages.Context, model: str, prompt: str, system: str | None,
-               max_tokens: int | None, temperature: float | None, closed: bool) -> tuple[Answer, Asked, Held]:
+    def _asked(
+        self,
+        call: Context,
+        ctx: stages.Context,
+        model: str,
+        prompt: str,
+        system: str | None,
+        max_tokens: int | None,
+        temperature: float | None,
+        closed: bool,
+    ) -> tuple[Answer, Asked, Held]:
         chosen = in_place_of(ctx.config.generation, temperature=temperature, max_tokens=max_tokens)
         pieces = itertools.count(1)
 
@@ -83,24 +119,41 @@ class Tools:
             anyio.from_thread.run(call.report_progress, next(pieces), chosen.max_tokens)
 
         with self._kept.open(ctx, model) as answering, Grounding(ctx) as passages:
-            turn = passages.asked(answering, conversation(ctx, prompt, system), closed=closed, generation=chosen)
+            turn = passages.asked(
+                answering, conversation(ctx, prompt, system), closed=closed, generation=chosen
+            )
             answer = answering.chat(turn.messages, **chosen.sampling, on_text=hear)
             return answer, turn, turn.hold(answer.text)
 
-    def search_documents(self, query: Query, count: Annotated[int, Field(ge=1, le=20)] = 5) -> dict[str, Any]:
+    def search_documents(
+        self, query: Query, count: Annotated[int, Field(ge=1, le=20)] = 5
+    ) -> dict[str, Any]:
         """Find the passages of this project's documents that speak of something, best first.
 
         Each has path, title, headings, span (bytes of the file) and text. The index is brought up to date first.
         """
-        return {"passages": [{"path": p.path, "title": p.title, "headings": p.headings, "span": p.span, "text": p.text}
-                             for p in self._found(query, count)]}
+        return {
+            "passages": [
+                {
+                    "path": p.path,
+                    "title": p.title,
+                    "headings": p.headings,
+                    "span": p.span,
+                    "text": p.text,
+                }
+                for p in self._found(query, count)
+            ]
+        }
 
     def _found(self, query: str, count: int) -> list[Any]:
         from phoenix_forge.stages.evaluate import open_index
+
         ctx = self.setup().context()
         if not ctx.base_dir.exists():
-            raise UsageError(f"nothing at {ctx.workspace.shown(ctx.base_dir)}: its tokenizer measures passages",
-                             fix="forge download, or start_run with last=download")
+            raise UsageError(
+                f"nothing at {ctx.workspace.shown(ctx.base_dir)}: its tokenizer measures passages",
+                fix="forge download, or start_run with last=download",
+            )
         with open_index(ctx) as index:
             ctx.digests.save()
             return index.search(query, count)
@@ -111,80 +164,142 @@ class Tools:
         made = setup.project.status()
         ctx, w = setup.context(), setup.space
         latest = runs.ids(w)[-1:]
-        return {"model": ctx.config.model.name, "base": ctx.base.identity, "workspace": str(w.root),
-                "up_to_date": all(stage["up_to_date"] for stage in made["stages"]), **made,
-                "evaluation": _evaluation(w), "ollama": _ollama(ctx),
-                "latest_run": {key: value for key, value in runs.follow(w, latest[0]).items() if key != "lines"}
-                if latest else None}
+        return {
+            "model": ctx.config.model.name,
+            "base": ctx.base.identity,
+            "workspace": str(w.root),
+            "up_to_date": all(stage["up_to_date"] for stage in made["stages"]),
+            **made,
+            "evaluation": _evaluation(w),
+            "ollama": _ollama(ctx),
+            "latest_run": {
+                key: value for key, value in runs.follow(w, latest[0]).items() if key != "lines"
+            }
+            if latest
+            else None,
+        }
 
-    def start_run(self, first: StageName = None, last: StageName = None, force: bool = False,
-                  settings: dict[str, Any] | None = None) -> dict[str, Any]:
+    def start_run(
+        self,
+        first: StageName = None,
+        last: StageName = None,
+        force: bool = False,
+        settings: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
         """Make the model anew: start `forge run` in the background, from stage `first` to stage `last`.
 
         Stages that are up to date are skipped, unless `force` does them again and overwrites what was edited.
         `settings` are of this run only, by dotted key: {"train.epochs": 1}. Returns run_id for follow_run and stop_run.
         The run goes on when this server ends; refused while another is under way.
         """
-        pairs = [f"{key}={json.dumps(value)}" for key, value in config.dotted(settings or {}).items()]
+        pairs = [
+            f"{key}={json.dumps(value)}" for key, value in config.dotted(settings or {}).items()
+        ]
         setup = replace(self._setup, set=[*self._setup.set, *pairs])
         if fixed := _fixed(self.setup(), setup):
-            raise UsageError(f"{', '.join(fixed)}: not for an assistant to set", fix="write it into forge.yaml")
+            raise UsageError(
+                f"{', '.join(fixed)}: not for an assistant to set", fix="write it into forge.yaml"
+            )
         with self._starting:
             run_id = runs.start(setup, first, last, force)
         self._kept.close()
-        return {"run_id": run_id, "state": "running", "log": setup.space.shown(runs.log(setup.space, run_id))}
+        return {
+            "run_id": run_id,
+            "state": "running",
+            "log": setup.space.shown(runs.log(setup.space, run_id)),
+        }
 
-    def follow_run(self, run_id: RunId, since_line: Annotated[int, Field(ge=0)] = 0,
-                   wait: Annotated[float, Field(ge=0, le=50, description="Seconds to wait for something new.")] = 0
-                   ) -> dict[str, Any]:
+    def follow_run(
+        self,
+        run_id: RunId,
+        since_line: Annotated[int, Field(ge=0)] = 0,
+        wait: Annotated[
+            float, Field(ge=0, le=50, description="Seconds to wait for something new.")
+        ] = 0,
+    ) -> dict[str, Any]:
         """How a run is getting on: state (running, done, stopped, failed), stages, progress, and new lines of its log.
 
         Pass next_line as since_line the next time; `error` says why a run failed.
         """
-        return runs.follow(self.setup().space, run_id, since_line, wait, anyio.from_thread.check_cancelled)
+        return runs.follow(
+            self.setup().space, run_id, since_line, wait, anyio.from_thread.check_cancelled
+        )
 
     def stop_run(self, run_id: RunId) -> dict[str, Any]:
         """Stop a run. Training saves first and goes on from there the next time; follow_run says when it has ended."""
         runs.stop(self.setup().space, run_id)
         return {"run_id": run_id, "state": "stopping"}
 
-    def query_sanctuary_model(self, call: Context, prompt: SeedPrompt, temperature: Temperature = 0.7,
-                              max_tokens: MaxTokens = 2048, system_prompt: SeedSystem = None) -> dict[str, Any]:
+    def query_sanctuary_model(
+        self,
+        call: Context,
+        prompt: SeedPrompt,
+        temperature: Temperature = 0.7,
+        max_tokens: MaxTokens = 2048,
+        system_prompt: SeedSystem = None,
+    ) -> dict[str, Any]:
         """Query the fine-tuned model: the GGUF where there is one, else Ollama's. As query_model, closed book."""
         ctx = self.setup().context()
         model = "gguf" if ctx.workspace.gguf().exists() else "ollama"
-        answer, _, _ = self._asked(call, ctx, model, prompt, system_prompt, max_tokens, temperature, closed=True)
-        return {"model": ctx.config.model.name, "response": answer.text, "prompt_tokens": answer.prompt_tokens,
-                "completion_tokens": answer.tokens, "total_tokens": answer.prompt_tokens + answer.tokens,
-                "temperature": temperature, "status": "success"}
+        answer, _, _ = self._asked(
+            call, ctx, model, prompt, system_prompt, max_tokens, temperature, closed=True
+        )
+        return {
+            "model": ctx.config.model.name,
+            "response": answer.text,
+            "prompt_tokens": answer.prompt_tokens,
+            "completion_tokens": answer.tokens,
+            "total_tokens": answer.prompt_tokens + answer.tokens,
+            "temperature": temperature,
+            "status": "success",
+        }
 
     def check_sanctuary_model_status(self) -> dict[str, Any]:
         """Whether the fine-tuned model can be queried, here or in Ollama. model_status says more."""
         ctx = self.setup().context()
         ollama = _ollama(ctx)
-        return {"status": "success", "model": ctx.config.model.name, "all_models": ollama["models"],
-                "available": ollama["deployed"] or ctx.workspace.gguf().exists()}
+        return {
+            "status": "success",
+            "model": ctx.config.model.name,
+            "all_models": ollama["models"],
+            "available": ollama["deployed"] or ctx.workspace.gguf().exists(),
+        }
 
     def answer_from_documents(self, question: str) -> str:
         """A question together with the passages of the documents that answer it."""
         from phoenix_forge.corpus.index import cited
+
         passages = [cited(p.path, p.headings, p.text) for p in self._found(question, 5)]
-        return "\n\n".join([*passages, "Answer from these passages, and name the ones you used; say so if they do not "
-                            f"answer it.\n\n{question}"])
+        return "\n\n".join(
+            [
+                *passages,
+                "Answer from these passages, and name the ones you used; say so if they do not "
+                f"answer it.\n\n{question}",
+            ]
+        )
 
     def config_in_force(self) -> str:
         """Every setting with the value in force and where it comes from."""
         loaded = self.setup().loaded
         values = config.dotted(loaded.config.model_dump())
-        return json.dumps({key: {"value": value, "origin": loaded.origins.get(key, "default")}
-                           for key, value in values.items()}, indent=2, ensure_ascii=False)
+        return json.dumps(
+            {
+                key: {"value": value, "origin": loaded.origins.get(key, "default")}
+                for key, value in values.items()
+            },
+            indent=2,
+            ensure_ascii=False,
+        )
 
     def reader(self, path: Callable[[Workspace], Path], made_by: str) -> Callable[[], str]:
         def read() -> str:
             w = self.setup().space
             if not path(w).exists():
-                raise UsageError(f"nothing at {w.shown(path(w))}", fix=f"forge {made_by}, or start_run")
+                raise UsageError(
+                    f"nothing at {w.shown(path(w))}", fix=f"forge {made_by}, or start_run"
+                )
             return path(w).read_text(encoding="utf-8")
+
         return read
 
 
@@ -194,7 +309,11 @@ def _fixed(before: Setup, after: Setup) -> list[str]:
     can have it."""
     one, other = (config.dotted(setup.loaded.config.model_dump()) for setup in (before, after))
     changed = [key for key in config.KINDS if one[key] != other[key]]
-    return [key for key in changed if config.KINDS[key] != config.MODEL or _elsewhere(other[key], before.root)]
+    return [
+        key
+        for key in changed
+        if config.KINDS[key] != config.MODEL or _elsewhere(other[key], before.root)
+    ]
 
 
 def _elsewhere(model: str, root: Path) -> bool:
@@ -205,17 +324,34 @@ def _evaluation(w: Workspace) -> dict[str, Any] | None:
     if not w.evaluation.exists():
         return None
     from phoenix_forge.evaluate.report_words import headline
+
     result = json.loads(w.evaluation.read_text(encoding="utf-8"))
-    return {"headline": headline(result), "gate": result.get("gate"), "created": result.get("created")}
+    return {
+        "headline": headline(result),
+        "gate": result.get("gate"),
+        "created": result.get("created"),
+    }
 
 
 def _ollama(ctx: stages.Context) -> dict[str, Any]:
     from phoenix_forge.runtime.ollama import Ollama
+
     name = ctx.config.deploy.name or ctx.config.model.name
     with contextlib.closing(Ollama()) as server:
         try:
             version, models = server.version(), [model["name"] for model in server.list()]
         except (EnvironmentProblem, StageFailed) as error:
-            return {"url": server.url, "reachable": False, "problem": error.message, "models": [], "deployed": False}
-        return {"url": server.url, "reachable": True, "version": version, "models": models,
-                "deployed": name in models or f"{name}:latest" in models}
+            return {
+                "url": server.url,
+                "reachable": False,
+                "problem": error.message,
+                "models": [],
+                "deployed": False,
+            }
+        return {
+            "url": server.url,
+            "reachable": True,
+            "version": version,
+            "models": models,
+            "deployed": name in models or f"{name}:latest" in models,
+        }

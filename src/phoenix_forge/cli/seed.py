@@ -22,8 +22,16 @@ COMMANDS = {
     "upload_to_huggingface": ["publish"],
     "verify_adapter": ["ask"],
 }
-VERIFICATIONS = ("verify_environment", "test_torch_cuda", "test_bitsandbytes", "test_triton", "test_transformers",
-                 "test_xformers", "test_llama_cpp", "test_tensorflow")
+VERIFICATIONS = (
+    "verify_environment",
+    "test_torch_cuda",
+    "test_bitsandbytes",
+    "test_triton",
+    "test_transformers",
+    "test_xformers",
+    "test_llama_cpp",
+    "test_tensorflow",
+)
 
 
 def _asked(arguments: list[str]) -> list[str]:
@@ -65,17 +73,24 @@ def _evaluated(arguments: list[str]) -> list[str]:
         value = value if equals else next(rest, "")
         if not value:
             raise UsageError(f"{name} needs a value", fix=f"{name} PATH")
-        translated += ["--questions", value] if name == "--dataset" else ["--model", "base", "--model", "merged",
-                                                                          "--set", f"paths.merged={value}"]
+        translated += (
+            ["--questions", value]
+            if name == "--dataset"
+            else ["--model", "base", "--model", "merged", "--set", f"paths.merged={value}"]
+        )
     return translated
 
 
-FLAGS: dict[str, Callable[[list[str]], list[str]]] = {"verify_adapter": _asked, "evaluate": _evaluated}
+FLAGS: dict[str, Callable[[list[str]], list[str]]] = {
+    "verify_adapter": _asked,
+    "evaluate": _evaluated,
+}
 
 
 def _verification(name: str) -> int:
     from phoenix_forge.cli.setup import Setup
     from phoenix_forge.doctor import verify
+
     setup = Setup(seed=True, quiet=True)
     lines, passed = verify(name, setup.root, setup.report)
     print("\n".join(lines))

@@ -41,7 +41,9 @@ class Setup:
     def root(self) -> Path:
         if self.workspace:
             if not self.workspace.is_dir():
-                raise UsageError(f"--workspace {self.workspace} is not a folder", fix="mkdir it, or name another")
+                raise UsageError(
+                    f"--workspace {self.workspace} is not a folder", fix="mkdir it, or name another"
+                )
             return self.workspace.resolve()
         if self.config and self.config.name == CONFIG:
             return self.config.resolve().parent
@@ -51,8 +53,16 @@ class Setup:
     def project(self) -> Project:
         from phoenix_forge.core.config import parse_overrides
         from phoenix_forge.project.project import Project
-        return Project(self.root, self.config, parse_overrides(self.set), self.report, seed=self.seed,
-                       optional=self.optional, theirs=self._passed_over)
+
+        return Project(
+            self.root,
+            self.config,
+            parse_overrides(self.set),
+            self.report,
+            seed=self.seed,
+            optional=self.optional,
+            theirs=self._passed_over,
+        )
 
     @property
     def loaded(self) -> Loaded:
@@ -61,7 +71,9 @@ class Setup:
     @cached_property
     def _passed_over(self) -> list[Path]:
         named = self.workspace or self.seed or (self.config and self.config.name == CONFIG)
-        return [] if named else [path for path in passed_over(Path.cwd()) if path.parent != self.root]
+        return (
+            [] if named else [path for path in passed_over(Path.cwd()) if path.parent != self.root]
+        )
 
     @property
     def space(self) -> Workspace:
@@ -72,6 +84,7 @@ class Setup:
     def report(self) -> Reporter:
         from phoenix_forge.cli.consoles import Logged, Plain, Quiet, Terminal
         from phoenix_forge.core.fsio import inside
+
         console: Reporter
         loud = not (self.quiet or self.json)
         console = Quiet() if not loud else Terminal() if sys.stderr.isatty() else Plain()
@@ -81,6 +94,7 @@ class Setup:
     def _allowed(self, folder: str) -> bool:
         """Whether the user allowed a folder of the workspace to be a link that leads outside."""
         from phoenix_forge.core.outside import Allowed, link
+
         return not Allowed().missing(self.root, [link(self.root / folder, self.root)])
 
     def context(self, **options: Any) -> Context:
@@ -93,13 +107,17 @@ class Setup:
         """What the user should know of how the settings were read."""
         notices = self.loaded.notices
         for path in self._passed_over:
-            self.report.warn(f"{path} belongs to another user and is not taken (--workspace {path.parent} takes it)")
+            self.report.warn(
+                f"{path} belongs to another user and is not taken (--workspace {path.parent} takes it)"
+            )
         if self.verbose:
             for notice in notices:
                 self.report.info(notice)
         elif notices:
-            self.report.info(f"{len(notices)} settings translated from the workflow's YAML files (--verbose lists "
-                             "them)")
+            self.report.info(
+                f"{len(notices)} settings translated from the workflow's YAML files (--verbose lists "
+                "them)"
+            )
         if said := self.loaded.without_effect:
             self.report.warn(said)
 
@@ -107,7 +125,9 @@ class Setup:
         """The command's result on stdout: one JSON object with --json, else the text; `coloured` was made for a
         terminal and is printed as it is."""
         if self.json:
-            text = json.dumps(result, ensure_ascii=(sys.stdout.encoding or "").lower() not in ("utf-8", "utf8"))
+            text = json.dumps(
+                result, ensure_ascii=(sys.stdout.encoding or "").lower() not in ("utf-8", "utf8")
+            )
             print(UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
         elif text or coloured:
             print("\n".join(part for part in (escaped(text, keep="\n\t"), coloured) if part))

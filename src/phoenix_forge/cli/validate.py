@@ -18,11 +18,13 @@ EIGHTHS = " ▏▎▍▌▋▊▉"
 def check_file(setup: Setup, file: Path) -> tuple[dict, list[str]]:
     """The result of validating `file`, and the lines that say it; tokens are counted when the base is there."""
     from phoenix_forge.examples.validate import validate
+
     if not file.is_file():
         raise UsageError(f"no dataset at {file}", fix="forge dataset")
     encoder, length = None, None
     if setup.seed or (setup.root / CONFIG).exists() or setup.config:
         from phoenix_forge.stages.dataset import encoder as load
+
         ctx = setup.context()
         if (ctx.base_dir / "tokenizer.json").exists():
             encoder, length = load(ctx), ctx.config.train.max_length
@@ -41,30 +43,43 @@ def fix_of(result: dict, file: Path) -> str | None:
         return "forge dataset makes one"
     if kind == "truncated":
         return "--set train.max_length=… higher, or split what is too long"
-    other = f"{OTHER_BASE}; or " if kind == "template" else ""  # as forge train says, which names no lines
+    other = (
+        f"{OTHER_BASE}; or " if kind == "template" else ""
+    )  # as forge train says, which names no lines
     lines = sorted({finding["line"] for finding in errors if finding["kind"] == kind})
     if file.suffix == ".parquet" or len(lines) > SHOWN:
         return f"{other}mend these lines where they come from; forge dataset --force makes Forge's own again"
     which = ";".join(f"{line}d" for line in lines)
-    return (f"{other}mend line {', '.join(map(str, lines))}, or take {'it' if len(lines) == 1 else 'them'} out: "
-            f"sed -i {quote(which)} {quote(str(file))}")
+    return (
+        f"{other}mend line {', '.join(map(str, lines))}, or take {'it' if len(lines) == 1 else 'them'} out: "
+        f"sed -i {quote(which)} {quote(str(file))}"
+    )
 
 
 def lines_of(result: dict) -> list[str]:
     """Findings, errors first; then figures; the verdict, and what to do, last."""
     lines = _findings(result)
     if result["kinds"]:
-        lines.append("kinds: " + ", ".join(f"{kind} {count:,}" for kind, count in result["kinds"].items()))
+        lines.append(
+            "kinds: " + ", ".join(f"{kind} {count:,}" for kind, count in result["kinds"].items())
+        )
     if result["languages"]:
-        lines.append("languages: " + ", ".join(f"{name} {share:.1%}" for name, share in result["languages"].items()))
+        lines.append(
+            "languages: "
+            + ", ".join(f"{name} {share:.1%}" for name, share in result["languages"].items())
+        )
     if result["tokens"]:
         tokens = ", ".join(f"{name} {value:,}" for name, value in result["tokens"].items())
         lines += ["tokens an example:", *bars(result["histogram"])]
-        lines.append(f"tokens an example: {tokens}; {result['trained_share']:.0%} of them trained; "
-                     f"{result['truncated']:,} too long")
+        lines.append(
+            f"tokens an example: {tokens}; {result['trained_share']:.0%} of them trained; "
+            f"{result['truncated']:,} too long"
+        )
     if result["errors"]:
-        lines.append(f"❌ {result['errors']} errors, {result['warnings']} warnings in {result['lines']} lines, "
-                     f"{result['valid_json']} of them valid JSON.")
+        lines.append(
+            f"❌ {result['errors']} errors, {result['warnings']} warnings in {result['lines']} lines, "
+            f"{result['valid_json']} of them valid JSON."
+        )
         if result.get("fix"):
             lines.append(f"fix: {result['fix']}")
     else:
@@ -75,7 +90,9 @@ def lines_of(result: dict) -> list[str]:
 
 
 def _findings(result: dict) -> list[str]:
-    ranked = sorted(result["findings"], key=lambda finding: (finding["level"], finding["line"]))  # error < warning
+    ranked = sorted(
+        result["findings"], key=lambda finding: (finding["level"], finding["line"])
+    )  # error < warning
     lines = [f"line {f['line']}: {f['level']}: {f['message']}" for f in ranked[:SHOWN]]
     total = sum(result["found"].values())
     if total > SHOWN:

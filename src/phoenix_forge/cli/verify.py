@@ -33,12 +33,23 @@ def verified(setup: Setup) -> tuple[dict, list[str]]:
 def _artifact(ctx: Context, stage: str, role: str, path: Path, sha256: str) -> dict[str, Any]:
     found = ctx.digests.tree(path) if path.exists() else None
     status = "missing" if found is None else "intact" if found == sha256 else "changed"
-    return {"stage": stage, "role": role, "path": ctx.workspace.shown(path), "status": status, "sha256": found,
-            "recorded": sha256, "fix": None if status == "intact" else f"forge {stage} --force makes it again"}
+    return {
+        "stage": stage,
+        "role": role,
+        "path": ctx.workspace.shown(path),
+        "status": status,
+        "sha256": found,
+        "recorded": sha256,
+        "fix": None if status == "intact" else f"forge {stage} --force makes it again",
+    }
 
 
 def _checkpoint(ctx: Context, path: Path) -> dict[str, Any]:
     damaged = checkpoints.problem(path) is not None
-    return {"stage": "train", "role": "checkpoint", "path": ctx.workspace.shown(path),
-            "status": "damaged" if damaged else "intact",
-            "fix": f"rm -r {path}; forge train goes on from the one before" if damaged else None}
+    return {
+        "stage": "train",
+        "role": "checkpoint",
+        "path": ctx.workspace.shown(path),
+        "status": "damaged" if damaged else "intact",
+        "fix": f"rm -r {path}; forge train goes on from the one before" if damaged else None,
+    }

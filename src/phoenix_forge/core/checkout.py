@@ -5,4 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 _ABOVE = Path(__file__).resolve().parents[3]
-CHECKOUT: Path | None = _ABOVE if (_ABOVE / "src").is_dir() and (_ABOVE / "setup_env.py").is_file() else None
+CHECKOUT: Path | None = (
+    _ABOVE if (_ABOVE / "src").is_dir() and (_ABOVE / "setup_env.py").is_file() else None
+)

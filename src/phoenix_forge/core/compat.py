@@ -19,7 +19,11 @@ def _to(key: str, convert: Callable[[Any], Any] = lambda value: value) -> Transl
 
 
 def _precision(value: str) -> dict[str, Any]:
-    return {"train.precision": {"float16": "fp16", "bfloat16": "bf16", "float32": "fp32"}.get(value, value)}
+    return {
+        "train.precision": {"float16": "fp16", "bfloat16": "bf16", "float32": "fp32"}.get(
+            value, value
+        )
+    }
 
 
 def _when(key: str, value: Any) -> Translate:
@@ -146,8 +150,10 @@ KINDS: list[tuple[str, tuple[str, ...], dict[str, Translate | str]]] = [
     ("upload", ("files.gguf_path", "repository.default_repo"), UPLOAD),
 ]
 # The seed's troubleshooting speaks of these two by their shouted names.
-SHOUTED = {"MICRO_BATCH_SIZE": "training.per_device_train_batch_size",
-           "GRADIENT_ACCUMULATION_STEPS": "training.gradient_accumulation_steps"}
+SHOUTED = {
+    "MICRO_BATCH_SIZE": "training.per_device_train_batch_size",
+    "GRADIENT_ACCUMULATION_STEPS": "training.gradient_accumulation_steps",
+}
 
 
 def kind_of(settings: dict[str, Any]) -> str | None:
@@ -164,7 +170,9 @@ def translate(path: Path, tree: dict) -> tuple[dict[str, Any], list[str]]:
     kind = kind_of(flat)
     table = next((rows for name, _, rows in KINDS if name == kind), None)
     if table is None:
-        raise UsageError(f"{path} is none of the workflow's config files", fix="forge init writes a forge.yaml")
+        raise UsageError(
+            f"{path} is none of the workflow's config files", fix="forge init writes a forge.yaml"
+        )
     settings: dict[str, Any] = {}
     notices: list[str] = []
     accumulation = flat.pop("training.gradient_accumulation_steps", None)
@@ -172,33 +180,53 @@ def translate(path: Path, tree: dict) -> tuple[dict[str, Any], list[str]]:
         row = table.get(key)
         if row is None:
             close = difflib.get_close_matches(key, table, 1, 0.5)
-            raise UsageError(f"{path}: {key}: no such setting" + (f"; did you mean {close[0]}?" if close else ""),
-                             fix=f"remove or mend {key} in {path}")
+            raise UsageError(
+                f"{path}: {key}: no such setting"
+                + (f"; did you mean {close[0]}?" if close else ""),
+                fix=f"remove or mend {key} in {path}",
+            )
         if isinstance(row, str):
             notices.append(f"{path.name}: {key} is not used ({row})")
             continue
         try:
             translated = row(value)
         except (TypeError, ValueError):
-            raise UsageError(f"{path}: {key}: impossible value {value!r}", fix=f"mend {key} in {path}") from None
+            raise UsageError(
+                f"{path}: {key}: impossible value {value!r}", fix=f"mend {key} in {path}"
+            ) from None
         settings.update(translated)
         renamed = [new for new in translated if new != key]
         if renamed:
             notices.append(f"{path.name}: {key} is now {', '.join(renamed)}")
     if accumulation is not None:
-        sizes = (settings.get("train.micro_batch", 1), accumulation, settings.get("train.max_length", 2048))
+        sizes = (
+            settings.get("train.micro_batch", 1),
+            accumulation,
+            settings.get("train.max_length", 2048),
+        )
         if not all(isinstance(size, int) for size in sizes):
-            raise UsageError(f"{path}: batch size, gradient_accumulation_steps and length must be whole numbers; found "
-                             f"{', '.join(map(repr, sizes))}", fix=f"mend them in {path}")
+            raise UsageError(
+                f"{path}: batch size, gradient_accumulation_steps and length must be whole numbers; found "
+                f"{', '.join(map(repr, sizes))}",
+                fix=f"mend them in {path}",
+            )
         settings["train.tokens_per_update"] = math.prod(sizes)
-        notices.append(f"{path.name}: gradient_accumulation_steps is now train.tokens_per_update "
-                       f"({settings['train.tokens_per_update']})")
+        notices.append(
+            f"{path.name}: gradient_accumulation_steps is now train.tokens_per_update "
+            f"({settings['train.tokens_per_update']})"
+        )
     return settings, notices
 
 
 # Later files win; evaluation_config.yaml has nothing but the merged folder, which the others name too.
-SEED_FILES = ("training_config.yaml", "inference_config.yaml", "evaluation_config.yaml", "merge_config.yaml",
-              "gguf_config.yaml", "upload_config.yaml")
+SEED_FILES = (
+    "training_config.yaml",
+    "inference_config.yaml",
+    "evaluation_config.yaml",
+    "merge_config.yaml",
+    "gguf_config.yaml",
+    "upload_config.yaml",
+)
 
 
 def seed_layers(folder: Path) -> tuple[list[tuple[str, dict[str, Any]]], list[str]]:

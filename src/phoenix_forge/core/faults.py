@@ -15,14 +15,31 @@ from phoenix_forge.core.fsio import FULL, disk_full, free_bytes
 from phoenix_forge.errors import EnvironmentProblem
 
 # Libraries that write by themselves say it in words: safetensors and tokenizers (Rust), SQLite, pyarrow, torch.
-_FULL_WORDS = ("no space left on device", "file too large", "disk quota exceeded", "database or disk is full")
-_MEMORY_WORDS = ("can't allocate memory", "not enough memory", "std::bad_alloc", "cannot allocate memory")
-_PROXY_WORDS = "Unknown scheme for proxy URL"  # httpx2's ValueError, raised before anything is asked
-MEMORY = ("close other programs, or add swap; what lowers it: --set train.max_length=… lower, --set train.method=qlora "
-          "(weights in 4 bits), --set train.rank=… lower, --set dataset.workers=1, or a smaller base")
-_FIX = {errno.EROFS: "that file system is mounted read-only: choose another place with --workspace",
-        errno.EIO: "the disk or its connection fails: look at dmesg, and copy the workspace to another disk",
-        errno.EMFILE: "ulimit -n 4096, then again", errno.ENAMETOOLONG: "a shorter name or path"}
+_FULL_WORDS = (
+    "no space left on device",
+    "file too large",
+    "disk quota exceeded",
+    "database or disk is full",
+)
+_MEMORY_WORDS = (
+    "can't allocate memory",
+    "not enough memory",
+    "std::bad_alloc",
+    "cannot allocate memory",
+)
+_PROXY_WORDS = (
+    "Unknown scheme for proxy URL"  # httpx2's ValueError, raised before anything is asked
+)
+MEMORY = (
+    "close other programs, or add swap; what lowers it: --set train.max_length=… lower, --set train.method=qlora "
+    "(weights in 4 bits), --set train.rank=… lower, --set dataset.workers=1, or a smaller base"
+)
+_FIX = {
+    errno.EROFS: "that file system is mounted read-only: choose another place with --workspace",
+    errno.EIO: "the disk or its connection fails: look at dmesg, and copy the workspace to another disk",
+    errno.EMFILE: "ulimit -n 4096, then again",
+    errno.ENAMETOOLONG: "a shorter name or path",
+}
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -30,30 +47,40 @@ def out_of_memory(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(word in str(error).lower() for word in _MEMORY_WORDS))
+        isinstance(error, RuntimeError)
+        and any(word in str(error).lower() for word in _MEMORY_WORDS)
+    )
 
 
 def explained(error: BaseException, places: Sequence[Path] = ()) -> EnvironmentProblem | None:
     """The problem that an error of the system or of a library stands for, or None where it is none of these. `places`
     are what was being written: one of them is named where a full disk is said of nothing in particular."""
     if isinstance(error, ImportError):
-        return EnvironmentProblem(f"{error.name or error} cannot be imported: {error}",
-                                  fix="make setup, then source .venv/bin/activate (or: pip install "
-                                  "'phoenix-forge[train]')")
+        return EnvironmentProblem(
+            f"{error.name or error} cannot be imported: {error}",
+            fix="make setup, then source .venv/bin/activate (or: pip install "
+            "'phoenix-forge[train]')",
+        )
     if out_of_memory(error):
-        return EnvironmentProblem("memory ran out" + (f": {error}" if str(error) else ""), fix=MEMORY)
+        return EnvironmentProblem(
+            "memory ran out" + (f": {error}" if str(error) else ""), fix=MEMORY
+        )
     if isinstance(error, OSError):
         return _system(error, places)
     if any(word in str(error).lower() for word in _FULL_WORDS):
         return disk_full(_fullest(places))
     if str(error).startswith(_PROXY_WORDS):
-        return EnvironmentProblem(f"a proxy that the environment names cannot be used: {error}",
-                                  fix="name it as http://, https:// or socks5://HOST:PORT in ALL_PROXY, HTTPS_PROXY or "
-                                  "HTTP_PROXY, or unset these")
+        return EnvironmentProblem(
+            f"a proxy that the environment names cannot be used: {error}",
+            fix="name it as http://, https:// or socks5://HOST:PORT in ALL_PROXY, HTTPS_PROXY or "
+            "HTTP_PROXY, or unset these",
+        )
     if isinstance(error, sqlite3.OperationalError):
         there = f" in {places[0].parent}" if places else ""
-        return EnvironmentProblem(f"a database{there} cannot be used: {error}",
-                                  fix="check its owner and permissions, and that no other program holds it")
+        return EnvironmentProblem(
+            f"a database{there} cannot be used: {error}",
+            fix="check its owner and permissions, and that no other program holds it",
+        )
     return None
 
 
@@ -73,16 +100,20 @@ def _system(error: OSError, places: Sequence[Path]) -> EnvironmentProblem:
     named = Path(error.filename) if isinstance(error.filename, str) else None
     if error.errno in FULL:
         return disk_full(named or _fullest(places), error=error)
-    return EnvironmentProblem(f"{error.strerror or error}" + (f": {named}" if named else ""),
-                              fix=_FIX.get(error.errno or 0) or _permissions(error, named))
+    return EnvironmentProblem(
+        f"{error.strerror or error}" + (f": {named}" if named else ""),
+        fix=_FIX.get(error.errno or 0) or _permissions(error, named),
+    )
 
 
 def _permissions(error: OSError, where: Path | None) -> str:
     if error.errno not in (errno.EACCES, errno.EPERM) or where is None:
         return "check the disk, the path and its permissions"
     there = next((path for path in (where, *where.parents) if os.path.exists(path)), where)  # noqa: PTH110 - never raises
-    return (f"ls -ld {there} says whose it is; where several users share a workspace, give it to their group "
-            "(chgrp -R GROUP, chmod -R g+rwXs) and let each set umask 002; or choose your own with --workspace")
+    return (
+        f"ls -ld {there} says whose it is; where several users share a workspace, give it to their group "
+        "(chgrp -R GROUP, chmod -R g+rwXs) and let each set umask 002; or choose your own with --workspace"
+    )
 
 
 def _fullest(places: Sequence[Path]) -> Path:

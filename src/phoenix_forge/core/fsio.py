@@ -17,7 +17,9 @@ from phoenix_forge.errors import EnvironmentProblem, UsageError
 CHUNK = 1 << 20
 # Most bytes of a model folder's small files: the index of the largest models has 9 MB, the largest tokenizer.json 35.
 JSON_LIMIT, TOKENIZER_LIMIT = 16_000_000, 64_000_000
-PARTIAL = ".partial"  # suffix of everything unfinished; nothing that ends in it is ever read as a result
+PARTIAL = (
+    ".partial"  # suffix of everything unfinished; nothing that ends in it is ever read as a result
+)
 
 
 def partial_path(destination: Path) -> Path:
@@ -46,8 +48,10 @@ def open_own(path: Path, mode: str, **options: Any) -> IO:
     except OSError as error:
         if error.errno not in (errno.ELOOP, errno.ENXIO):
             raise
-        raise UsageError(f"{path} is a link or a pipe, and Forge writes through none",
-                         fix=f"rm {path}; where you did not make it, distrust the folder") from None
+        raise UsageError(
+            f"{path} is a link or a pipe, and Forge writes through none",
+            fix=f"rm {path}; where you did not make it, distrust the folder",
+        ) from None
 
 
 def _no_link(path: str, flags: int) -> int:
@@ -107,27 +111,47 @@ def naming(path: Path, needed: int = 0) -> Iterator[None]:
         raise
 
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # EFBIG: `ulimit -f`, or a file system of small files
-_WHY = {errno.ENOSPC: "the disk of {} is full", errno.EDQUOT: "the disk quota in {} is used up",
-        errno.EFBIG: "files in {} may not become so large (ulimit -f, or the kind of file system)"}
+FULL = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+)  # EFBIG: `ulimit -f`, or a file system of small files
+_WHY = {
+    errno.ENOSPC: "the disk of {} is full",
+    errno.EDQUOT: "the disk quota in {} is used up",
+    errno.EFBIG: "files in {} may not become so large (ulimit -f, or the kind of file system)",
+}
 
 
 def disk_full(path: Path, needed: int = 0, error: OSError | None = None) -> EnvironmentProblem:
     """Says of a file, or a folder of files, that could not be written whole what is there, needed and free."""
     code = error.errno if error and error.errno in _WHY else errno.ENOSPC
     with contextlib.suppress(OSError):
-        return _full(path, needed, code, sum(p.stat().st_size for p in files_below(path) if p.exists()),
-                     free_bytes(path))
+        return _full(
+            path,
+            needed,
+            code,
+            sum(p.stat().st_size for p in files_below(path) if p.exists()),
+            free_bytes(path),
+        )
     return _full(path, needed, code, 0, 0)
 
 
 def _full(path: Path, needed: int, code: int, there: int, free: int) -> EnvironmentProblem:
-    wanted = f"needs {human(needed)}, of which {human(there)} are there" if needed else f"ended after {human(there)}"
+    wanted = (
+        f"needs {human(needed)}, of which {human(there)} are there"
+        if needed
+        else f"ended after {human(there)}"
+    )
     lacking = human(needed - there - free) if needed > there + free else "some space"
-    fix = "ulimit -f unlimited, or choose another disk with --workspace" if code == errno.EFBIG else \
-        f"free {lacking} there, or choose another disk with --workspace"
-    return EnvironmentProblem(f"{_WHY[code].format(path.parent)}: {path.name} {wanted}; {human(free)} are free",
-                              fix=fix)
+    fix = (
+        "ulimit -f unlimited, or choose another disk with --workspace"
+        if code == errno.EFBIG
+        else f"free {lacking} there, or choose another disk with --workspace"
+    )
+    return EnvironmentProblem(
+        f"{_WHY[code].format(path.parent)}: {path.name} {wanted}; {human(free)} are free", fix=fix
+    )
 
 
 def as_umask_says(path: Path) -> None:
@@ -149,7 +173,10 @@ def atomic_file(destination: Path, mode: str = "wb") -> Iterator[IO]:
     try:
         if staged.is_symlink():
             staged.unlink()
-        with naming(destination), open_own(staged, mode, encoding=None if "b" in mode else "utf-8") as handle:
+        with (
+            naming(destination),
+            open_own(staged, mode, encoding=None if "b" in mode else "utf-8") as handle,
+        ):
             yield handle
         publish(staged, destination)
     finally:
@@ -163,7 +190,9 @@ def write_text(destination: Path, text: str) -> None:
 
 def write_json(destination: Path, value: object) -> None:
     """Indented, keys in the order given, one newline at the end: stable bytes for equal values."""
-    write_text(destination, _encoded(json.dumps(value, indent=2, ensure_ascii=False)).decode() + "\n")
+    write_text(
+        destination, _encoded(json.dumps(value, indent=2, ensure_ascii=False)).decode() + "\n"
+    )
 
 
 def _encoded(text: str) -> bytes:
@@ -172,15 +201,23 @@ def _encoded(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
-def read_limited(path: Path, limit: int, fix: str = "fetch it again from a source you trust: forge download --force"
-                 ) -> bytes:
+def read_limited(
+    path: Path,
+    limit: int,
+    fix: str = "fetch it again from a source you trust: forge download --force",
+) -> bytes:
     """A file that is read at once. Raises UsageError where it is larger than such files are, or no file (a pipe would
     never end), before any of it is read; FileNotFoundError where there is nothing."""
     size = path.stat().st_size
     if not path.is_file():
-        raise UsageError(f"{path} is no file, but a directory or a pipe", fix="put a file there, or name one")
+        raise UsageError(
+            f"{path} is no file, but a directory or a pipe", fix="put a file there, or name one"
+        )
     if size > limit:
-        raise UsageError(f"{path} has {human(size)}; of such a file no more than {human(limit)} are read", fix=fix)
+        raise UsageError(
+            f"{path} has {human(size)}; of such a file no more than {human(limit)} are read",
+            fix=fix,
+        )
     with open(path, "rb") as handle:
         return handle.read(limit)
 
@@ -201,15 +238,20 @@ def sha256_file(path: Path, on_bytes: Callable[[int], None] | None = None) -> st
 
 def sha256_json(value: object) -> str:
     """Digest of a JSON value in canonical form (sorted keys, no spaces)."""
-    return sha256_bytes(_encoded(json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)))
+    return sha256_bytes(
+        _encoded(json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False))
+    )
 
 
 def files_below(path: Path) -> list[Path]:
     """Every finished regular file below a folder, sorted by path; the file itself if `path` is one."""
     if not path.is_dir():
         return [path]
-    return sorted(p for p in path.rglob("*")
-                  if p.is_file() and not any(part.endswith(PARTIAL) for part in p.relative_to(path).parts))
+    return sorted(
+        p
+        for p in path.rglob("*")
+        if p.is_file() and not any(part.endswith(PARTIAL) for part in p.relative_to(path).parts)
+    )
 
 
 def _absolute(path: Path) -> str:
@@ -232,7 +274,9 @@ class DigestCache:
     def __init__(self, store: Path) -> None:
         self.store = store
         known = read_sealed(store)
-        self._known: dict[str, list] = known if isinstance(known, dict) else {}  # losing it costs time alone
+        self._known: dict[str, list] = (
+            known if isinstance(known, dict) else {}
+        )  # losing it costs time alone
         self._changed = False
 
     def file(self, path: Path) -> str:
@@ -261,9 +305,13 @@ class DigestCache:
     def moved(self, old: Path, new: Path) -> None:
         """Carries what is known of `old`, a file or folder, over to `new`, which it was renamed to."""
         for key in self._below(old):
-            name = _absolute(new) + key[len(_absolute(old)):]
+            name = _absolute(new) + key[len(_absolute(old)) :]
             known, mark = self._known.pop(key), _mark(Path(name))
-            if [known[0], known[1], known[3]] == [mark[0], mark[1], mark[3]]:  # renaming moves the change time alone
+            if [known[0], known[1], known[3]] == [
+                mark[0],
+                mark[1],
+                mark[3],
+            ]:  # renaming moves the change time alone
                 self._known[name] = [*mark, known[-1]]
             self._changed = True
 
@@ -281,7 +329,9 @@ class DigestCache:
 
 def write_sealed(destination: Path, value: object) -> None:
     """JSON with its digest, for what is used again without being made again: read_sealed() sees a flipped bit."""
-    write_text(destination, _encoded(json.dumps({"sha256": sha256_json(value), "value": value})).decode())
+    write_text(
+        destination, _encoded(json.dumps({"sha256": sha256_json(value), "value": value})).decode()
+    )
 
 
 def read_sealed(path: Path) -> Any:
@@ -317,4 +367,5 @@ def require_disk(path: Path, needed: int, what: str) -> None:
     if free < wanted:
         raise EnvironmentProblem(
             f"{what} needs {human(wanted)} on the disk of {path}, {human(free)} are free",
-            fix=f"free {human(wanted - free)} there, or choose another disk with --workspace")
+            fix=f"free {human(wanted - free)} there, or choose another disk with --workspace",
+        )

@@ -11,8 +11,12 @@ def gpu() -> tuple[str, float]:
     """Name and GiB of the first NVIDIA GPU, ("", 0) without one."""
     if not shutil.which("nvidia-smi"):
         return "", 0.0
-    said = subprocess.run(["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"],
-                          capture_output=True, text=True, check=False).stdout.splitlines()
+    said = subprocess.run(
+        ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"],
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.splitlines()
     name, _, memory = said[0].rpartition(",") if said else ("", "", "")
     return (name, float(memory) / 1024) if memory.strip().isdigit() else ("", 0.0)
 

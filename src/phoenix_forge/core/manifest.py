@@ -48,18 +48,27 @@ def tool_versions(names: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def fingerprint(stage: str, version: int, settings: dict, inputs: dict[str, str], tools: dict[str, str]) -> str:
+def fingerprint(
+    stage: str, version: int, settings: dict, inputs: dict[str, str], tools: dict[str, str]
+) -> str:
     """Identity of a result: the same fingerprint means the same output bytes on the same machine."""
     return sha256_json([stage, version, settings, inputs, tools])
 
 
 def described(paths: dict[str, Path], digests: DigestCache, root: Path) -> dict[str, dict]:
     """{role: {path, sha256}} for a manifest."""
-    return {role: {"path": str(p.relative_to(root) if p.is_relative_to(root) else p), "sha256": digests.tree(p)}
-            for role, p in paths.items()}
+    return {
+        role: {
+            "path": str(p.relative_to(root) if p.is_relative_to(root) else p),
+            "sha256": digests.tree(p),
+        }
+        for role, p in paths.items()
+    }
 
 
-def outputs_intact(manifest: Manifest, destinations: dict[str, Path], digests: DigestCache) -> str | None:
+def outputs_intact(
+    manifest: Manifest, destinations: dict[str, Path], digests: DigestCache
+) -> str | None:
     """None when every output is there with the recorded digest; otherwise what is wrong with the first that is not."""
     if set(manifest.outputs) != set(destinations):
         return "other outputs are wanted"

@@ -24,7 +24,12 @@ from phoenix_forge.core.workspace import Workspace
 from phoenix_forge.errors import EnvironmentProblem, UsageError, escaped
 
 LINK = Kind("follow the link to")
-FOLDERS = ("outputs", "models", "dataset_package", "huggingface")  # where Forge writes by itself, beside state and logs
+FOLDERS = (
+    "outputs",
+    "models",
+    "dataset_package",
+    "huggingface",
+)  # where Forge writes by itself, beside state and logs
 VARIABLE = "FORGE_ALLOW"
 
 
@@ -43,7 +48,9 @@ class Reach:
 
 
 # -- the config
-def settings(loaded: Loaded, root: Path, files: Iterable[str], listed: Iterable[str] = ()) -> list[Reach]:
+def settings(
+    loaded: Loaded, root: Path, files: Iterable[str], listed: Iterable[str] = ()
+) -> list[Reach]:
     """What the settings that come from `files` lead to outside of `root`; `listed` are the entries of corpus.manifest.
 
     Other origins are the user's word, or shipped. A base or an importance matrix may lie anywhere: these are read as
@@ -56,10 +63,17 @@ def settings(loaded: Loaded, root: Path, files: Iterable[str], listed: Iterable[
         section, _, name = key.partition(".")
         value = getattr(getattr(loaded.config, section), name)
         entries = [*value] if isinstance(value, list) else [value] if value else []
-        found += [Reach(key, kind, entry, target) for entry in entries if (target := _target(kind, entry, root))]
+        found += [
+            Reach(key, kind, entry, target)
+            for entry in entries
+            if (target := _target(kind, entry, root))
+        ]
         if key == "corpus.manifest":
-            found += [Reach(value, READ, entry, target) for entry in listed
-                      if (target := _target(READ, str(root / entry), root))]
+            found += [
+                Reach(value, READ, entry, target)
+                for entry in listed
+                if (target := _target(READ, str(root / entry), root))
+            ]
     return found
 
 
@@ -71,7 +85,9 @@ def _target(kind: Kind, value: str, root: Path) -> str:
         return value if value.startswith(("http://", "https://")) and not loopback(value) else ""
     path = place(value, root)
     # In Forge's own tree the demonstration reads docs/.
-    shipped = kind == READ and CHECKOUT is not None and inside(root, CHECKOUT) and inside(path, CHECKOUT)
+    shipped = (
+        kind == READ and CHECKOUT is not None and inside(root, CHECKOUT) and inside(path, CHECKOUT)
+    )
     return "" if shipped or inside(path, root) else os.path.realpath(path)
 
 
@@ -96,19 +112,35 @@ def links(space: Workspace) -> list[Reach]:
     Raises UsageError for those that no use is known of: files of Forge's own state and logs, and unfinished ones.
     """
     root = space.root
-    paths = [space.state, space.logs, *space.artifacts, *map(partial_path, space.artifacts),
-             *(root / name for name in FOLDERS)]
+    paths = [
+        space.state,
+        space.logs,
+        *space.artifacts,
+        *map(partial_path, space.artifacts),
+        *(root / name for name in FOLDERS),
+    ]
     found = {first for path in paths if (first := _first(path, root))}
     for top in (space.state, space.logs, *(root / name for name in FOLDERS)):
         found |= {path for path in _below(top) if not inside(path, root)}
     for path in found:
-        if not path.is_dir() and (path.name.endswith(PARTIAL) or path.is_relative_to(space.state)
-                                  or path.is_relative_to(space.logs)):
-            raise UsageError(f"{space.shown(path)} is a link to {os.path.realpath(path)}, and Forge keeps such files "
-                             "in the workspace", fix=f"rm {path}; where you did not make it, distrust the folder")
-    bases = root / "models" / "base"  # single files may be links into a cache: they are read and replaced, not written
-    return [link(path, root) for path in sorted(found)
-            if path.is_dir() or not path.exists() or not path.is_relative_to(bases)]
+        if not path.is_dir() and (
+            path.name.endswith(PARTIAL)
+            or path.is_relative_to(space.state)
+            or path.is_relative_to(space.logs)
+        ):
+            raise UsageError(
+                f"{space.shown(path)} is a link to {os.path.realpath(path)}, and Forge keeps such files "
+                "in the workspace",
+                fix=f"rm {path}; where you did not make it, distrust the folder",
+            )
+    bases = (
+        root / "models" / "base"
+    )  # single files may be links into a cache: they are read and replaced, not written
+    return [
+        link(path, root)
+        for path in sorted(found)
+        if path.is_dir() or not path.exists() or not path.is_relative_to(bases)
+    ]
 
 
 def link(path: Path, root: Path) -> Reach:
@@ -120,13 +152,21 @@ def _first(path: Path, root: Path) -> Path | None:
     """The first link on the way from `root` down to `path` that leads out of `root`."""
     if not path.is_relative_to(root) or inside(path, root):
         return None
-    return next((p for p in [*reversed(path.parents), path] if p.is_relative_to(root) and p.is_symlink()
-                 and not inside(p, root)), None)
+    return next(
+        (
+            p
+            for p in [*reversed(path.parents), path]
+            if p.is_relative_to(root) and p.is_symlink() and not inside(p, root)
+        ),
+        None,
+    )
 
 
 def _below(top: Path) -> Iterator[Path]:
     for folder, folders, files in os.walk(top):
-        yield from (path for name in (*folders, *files) if (path := Path(folder, name)).is_symlink())
+        yield from (
+            path for name in (*folders, *files) if (path := Path(folder, name)).is_symlink()
+        )
 
 
 # -- the user's word
@@ -140,8 +180,10 @@ class Allowed:
         try:
             folder = Path(configured) if os.path.isabs(configured) else Path.home() / ".config"  # noqa: PTH117
         except RuntimeError:
-            raise EnvironmentProblem("there is no home to keep in what is allowed",
-                                     fix=f"set XDG_CONFIG_HOME to a folder of yours, or {VARIABLE}=1") from None
+            raise EnvironmentProblem(
+                "there is no home to keep in what is allowed",
+                fix=f"set XDG_CONFIG_HOME to a folder of yours, or {VARIABLE}=1",
+            ) from None
         return folder / "forge" / "allowed"
 
     def missing(self, root: Path, reaches: Iterable[Reach]) -> list[Reach]:
@@ -156,7 +198,10 @@ class Allowed:
         try:
             if self.path.stat().st_uid != os.getuid():
                 return set()  # a home in everybody's temporary folder can be somebody else's
-            return {line.partition(" ")[0] for line in self.path.read_text(encoding="utf-8").splitlines()}
+            return {
+                line.partition(" ")[0]
+                for line in self.path.read_text(encoding="utf-8").splitlines()
+            }
         except (OSError, ValueError, EnvironmentProblem):
             return set()
 
@@ -164,19 +209,25 @@ class Allowed:
         """Raises UsageError where something is asked for that nobody allowed."""
         if missing := self.missing(root, reaches):
             listed = "\n  ".join(map(str, missing))
-            raise UsageError(f"{root} reaches outside of itself, which you have not allowed yet:\n  {listed}",
-                             fix="forge allow, if you want all of this (once; in CI, FORGE_ALLOW=1); else change or "
-                                 "remove what asks for it")
+            raise UsageError(
+                f"{root} reaches outside of itself, which you have not allowed yet:\n  {listed}",
+                fix="forge allow, if you want all of this (once; in CI, FORGE_ALLOW=1); else change or "
+                "remove what asks for it",
+            )
 
     def add(self, root: Path, reaches: Iterable[Reach]) -> None:
         """Remembers what is allowed from now on. Raises EnvironmentProblem where that cannot be kept."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             with open_own(self.path, "a", encoding="utf-8") as out:
-                out.writelines(f"{_digest(root, reach)} {escaped(f'{root} {reach}')}\n" for reach in reaches)
+                out.writelines(
+                    f"{_digest(root, reach)} {escaped(f'{root} {reach}')}\n" for reach in reaches
+                )
         except OSError as error:
-            raise EnvironmentProblem(f"{self.path} cannot be written: {error.strerror}",
-                                     fix=f"set XDG_CONFIG_HOME to a folder that can, or {VARIABLE}=1") from None
+            raise EnvironmentProblem(
+                f"{self.path} cannot be written: {error.strerror}",
+                fix=f"set XDG_CONFIG_HOME to a folder that can, or {VARIABLE}=1",
+            ) from None
 
 
 def _digest(root: Path, reach: Reach) -> str:

@@ -22,7 +22,9 @@ class Reporter(Protocol):
     def warn(self, message: str) -> None:
         """Something the user should look at; the work goes on."""
 
-    def progress(self, label: str, done: float, total: float | None, unit: str = "", **fields: object) -> None:
+    def progress(
+        self, label: str, done: float, total: float | None, unit: str = "", **fields: object
+    ) -> None:
         """`done` of `total` in `unit` (B for bytes); `fields` are shown beside it (loss=…, tokens_per_second=…)."""
 
 
@@ -35,7 +37,9 @@ class Silent:
 
     def warn(self, message: str) -> None: ...
 
-    def progress(self, label: str, done: float, total: float | None, unit: str = "", **fields: object) -> None: ...
+    def progress(
+        self, label: str, done: float, total: float | None, unit: str = "", **fields: object
+    ) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,9 @@ class Told:
     def warn(self, message: str) -> None:
         self.tell(Event("warning", message))
 
-    def progress(self, label: str, done: float, total: float | None, unit: str = "", **fields: object) -> None:
+    def progress(
+        self, label: str, done: float, total: float | None, unit: str = "", **fields: object
+    ) -> None:
         now = time.monotonic()
         if done != total and now - self._last.get(label, -self.EVERY) < self.EVERY:
             return

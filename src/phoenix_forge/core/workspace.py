@@ -34,7 +34,10 @@ class Workspace:
 
     @property
     def validation(self) -> Path:
-        return self._or(self.config.paths.validation, str(self.dataset.with_name(f"{self.dataset.stem}_val.jsonl")))
+        return self._or(
+            self.config.paths.validation,
+            str(self.dataset.with_name(f"{self.dataset.stem}_val.jsonl")),
+        )
 
     @property
     def probes(self) -> Path:
@@ -56,9 +59,14 @@ class Workspace:
     # models
     def base(self, identity: str) -> Path:
         """Where a base called ORG/NAME lies. Raises UsageError for a name that would lead elsewhere."""
-        if any(part in ("", ".", "..") or not part.isprintable() or "\\" in part for part in identity.split("/")):
-            raise UsageError(f"model.base: {identity!r} has a part that no folder can be called after",
-                             fix="--set model.base=ORG/NAME, or a folder by its own name")
+        if any(
+            part in ("", ".", "..") or not part.isprintable() or "\\" in part
+            for part in identity.split("/")
+        ):
+            raise UsageError(
+                f"model.base: {identity!r} has a part that no folder can be called after",
+                fix="--set model.base=ORG/NAME, or a folder by its own name",
+            )
         return self._or(self.config.paths.base, f"models/base/{identity}")
 
     @property
@@ -105,8 +113,10 @@ class Workspace:
     @property
     def evaluation_files(self) -> dict[str, Path]:
         """Its figures, the page that shows them, and the summary for the model card."""
-        return {role: self.dataset_report.with_name(f"evaluation{suffix}")
-                for role, suffix in (("evaluation", ".json"), ("page", ".html"), ("summary", ".md"))}
+        return {
+            role: self.dataset_report.with_name(f"evaluation{suffix}")
+            for role, suffix in (("evaluation", ".json"), ("page", ".html"), ("summary", ".md"))
+        }
 
     @property
     def evaluation(self) -> Path:
@@ -139,10 +149,26 @@ class Workspace:
     def artifacts(self) -> list[Path]:
         """Everything that stages and cards write: never documents, wherever the config puts it."""
         exports = [self.export(name) for name in ("alpaca", "sharegpt", "parquet")]
-        return [self.dataset, self.validation, self.probes, self.card, *exports, self.dataset_report, self.adapter,
-                self.merged, self.gguf().parent, self.gguf_manifest, self.checkpoints, self.train_report,
-                self.loss_curve, *self.evaluation_files.values(), self.modelfile, self.readme, self.readme_lora,
-                self.model_card]
+        return [
+            self.dataset,
+            self.validation,
+            self.probes,
+            self.card,
+            *exports,
+            self.dataset_report,
+            self.adapter,
+            self.merged,
+            self.gguf().parent,
+            self.gguf_manifest,
+            self.checkpoints,
+            self.train_report,
+            self.loss_curve,
+            *self.evaluation_files.values(),
+            self.modelfile,
+            self.readme,
+            self.readme_lora,
+            self.model_card,
+        ]
 
     # housekeeping
     @property

@@ -115,5 +115,8 @@ def tiled(blocks: list[Block], length: int) -> tuple[Block, ...]:
     if not blocks:
         return (Block("other", 0, length),) if length else ()
     starts = [0, *(block.start for block in blocks[1:]), length]
-    return tuple(replace(block, start=a, end=b)
-                 for block, a, b in zip(blocks, starts, starts[1:], strict=False) if b > a)
+    return tuple(
+        replace(block, start=a, end=b)
+        for block, a, b in zip(blocks, starts, starts[1:], strict=False)
+        if b > a
+    )

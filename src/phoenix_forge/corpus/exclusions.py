@@ -36,30 +36,59 @@ SECRET_ENDINGS = ("/.aws/credentials", "/.docker/config.json", "/.kube/config")
 SAMPLES = (".example", ".sample", ".template", ".dist", ".md")  # of an .env file, without secrets
 
 LOCK, STYLES, MINIFIED = "a lock file: versions and hashes", "styles, not text", "minified"
-MADE = _rows({
-    "package-lock.json npm-shrinkwrap.json yarn.lock pnpm-lock.yaml bun.lock bun.lockb deno.lock composer.lock "
-    "gemfile.lock pipfile.lock poetry.lock pdm.lock uv.lock pixi.lock cargo.lock go.sum flake.lock mix.lock "
-    "podfile.lock package.resolved packages.lock.json gradle.lockfile pubspec.lock conan.lock "
-    ".terraform.lock.hcl": LOCK,
-})
-MADE_ENDINGS = _rows({
-    ".svg .drawio .excalidraw": "a drawing",
-    ".css .scss .sass .less": STYLES,
-    ".canvas": "a canvas: places of cards, whose notes are read themselves",
-    ".js.map .mjs.map .cjs.map .css.map .ts.map": "a source map",
-    ".min.js .min.mjs .min.cjs .bundle.js": MINIFIED,
-})
+MADE = _rows(
+    {
+        "package-lock.json npm-shrinkwrap.json yarn.lock pnpm-lock.yaml bun.lock bun.lockb deno.lock composer.lock "
+        "gemfile.lock pipfile.lock poetry.lock pdm.lock uv.lock pixi.lock cargo.lock go.sum flake.lock mix.lock "
+        "podfile.lock package.resolved packages.lock.json gradle.lockfile pubspec.lock conan.lock "
+        ".terraform.lock.hcl": LOCK,
+    }
+)
+MADE_ENDINGS = _rows(
+    {
+        ".svg .drawio .excalidraw": "a drawing",
+        ".css .scss .sass .less": STYLES,
+        ".canvas": "a canvas: places of cards, whose notes are read themselves",
+        ".js.map .mjs.map .cjs.map .css.map .ts.map": "a source map",
+        ".min.js .min.mjs .min.cjs .bundle.js": MINIFIED,
+    }
+)
 OUTPUT = "build output or a tool's files"
 # Folders that only tools write.
-OUTPUTS = {".next", ".nuxt", ".docusaurus", ".svelte-kit", ".turbo", ".parcel-cache", ".gradle", ".terraform",
-           ".ipynb_checkpoints", ".eggs", ".nyc_output", ".dart_tool", "bower_components", "htmlcov", "__pycache__",
-           "node_modules"}
+OUTPUTS = {
+    ".next",
+    ".nuxt",
+    ".docusaurus",
+    ".svelte-kit",
+    ".turbo",
+    ".parcel-cache",
+    ".gradle",
+    ".terraform",
+    ".ipynb_checkpoints",
+    ".eggs",
+    ".nyc_output",
+    ".dart_tool",
+    "bower_components",
+    "htmlcov",
+    "__pycache__",
+    "node_modules",
+}
 # Folders that people write in, too: names that stand beside them, or in them, where a tool made them.
 LIKE_OUTPUT = {
     "target": (("Cargo.toml", "pom.xml", "build.sbt"), ("CACHEDIR.TAG",)),
     "_build": (("conf.py", "mix.exs", "dune-project"), (".buildinfo", "html", "doctrees")),
-    "build": (("build.gradle", "build.gradle.kts"),
-              ("CACHEDIR.TAG", "CMakeCache.txt", "bdist.*", "lib.*", "*.map", "asset-manifest.json", "*.o")),
+    "build": (
+        ("build.gradle", "build.gradle.kts"),
+        (
+            "CACHEDIR.TAG",
+            "CMakeCache.txt",
+            "bdist.*",
+            "lib.*",
+            "*.map",
+            "asset-manifest.json",
+            "*.o",
+        ),
+    ),
     "dist": ((), ("*.map", "*.min.js", "*.whl", "*.tar.gz", "*.bundle.js", "*.d.ts")),
     "out": ((), ("*.map", "_next", "*.class", "production", "*.o")),
     "site": (("mkdocs.yml", "mkdocs.yaml"), ("sitemap.xml",)),
@@ -69,24 +98,26 @@ LIKE_OUTPUT = {
 OFFICE = "an office file of another program: save it as .docx, .pptx, .xlsx or PDF"
 ARCHIVE = "an archive: unpack it, and what it holds is read"
 TABLES = "a table that only programs read: save it as CSV"
-BINARY = _rows({
-    ".gif .heic .heif .avif .ico .icns .jp2 .jxl .psd .ai .xcf .raw .cr2 .nef .dng .emf .wmf .eps .fig .sketch .png "
-    ".jpg .jpeg .tif .tiff .webp .bmp": "a picture: save it as PNG or PDF, and its text can be recognised (OCR)",
-    ".mp3 .wav .flac .ogg .opus .m4a .aac .wma .aiff .mid": "sound: write down what is said (.txt, .srt)",
-    ".mp4 .mkv .mov .avi .webm .wmv .flv .m4v .mpg .mpeg": "a film: add its subtitles (.srt, .vtt)",
-    ".zip .tar .gz .tgz .bz2 .xz .zst .7z .rar .jar .war .whl .egg .deb .rpm .iso .dmg .cab": ARCHIVE,
-    ".pages .numbers .key .wpd .wps .pub .vsd .vsdx .mpp .hwp .hwpx .odg .sxw .xmind .mmap": OFFICE,
-    ".mobi .azw .azw3 .kfx .lit .fb2": "an e-book: save it as EPUB (Calibre does)",
-    ".djvu .ps .xps .oxps .dvi": "pages: save them as PDF",
-    ".msg .pst .ost .nsf": "mail: save it as .eml or .mbox",
-    ".one .enex .notebook": "notes: export them as Word, HTML or Markdown",
-    ".parquet .arrow .feather .orc .avro .sas7bdat .sav .dta .rdata .rds .h5 .hdf5 .nc .mat .npy .npz": TABLES,
-    ".db .sqlite .sqlite3 .mdb .accdb .dbf .duckdb": "a database: export what matters as CSV or JSON",
-    ".ttf .otf .woff .woff2 .eot": "a font",
-    ".exe .dll .so .dylib .a .o .obj .lib .class .pyc .pyo .wasm .elc .mo .apk .msi": "a program, not its text",
-    ".safetensors .gguf .pt .pth .ckpt .onnx .pkl .pickle .joblib .tflite .keras": "a model or its data",
-    ".dwg .dxf .stl .step .stp .blend .fbx .glb .gltf .skp": "a model of a thing: export its text as PDF",
-})
+BINARY = _rows(
+    {
+        ".gif .heic .heif .avif .ico .icns .jp2 .jxl .psd .ai .xcf .raw .cr2 .nef .dng .emf .wmf .eps .fig .sketch .png "
+        ".jpg .jpeg .tif .tiff .webp .bmp": "a picture: save it as PNG or PDF, and its text can be recognised (OCR)",
+        ".mp3 .wav .flac .ogg .opus .m4a .aac .wma .aiff .mid": "sound: write down what is said (.txt, .srt)",
+        ".mp4 .mkv .mov .avi .webm .wmv .flv .m4v .mpg .mpeg": "a film: add its subtitles (.srt, .vtt)",
+        ".zip .tar .gz .tgz .bz2 .xz .zst .7z .rar .jar .war .whl .egg .deb .rpm .iso .dmg .cab": ARCHIVE,
+        ".pages .numbers .key .wpd .wps .pub .vsd .vsdx .mpp .hwp .hwpx .odg .sxw .xmind .mmap": OFFICE,
+        ".mobi .azw .azw3 .kfx .lit .fb2": "an e-book: save it as EPUB (Calibre does)",
+        ".djvu .ps .xps .oxps .dvi": "pages: save them as PDF",
+        ".msg .pst .ost .nsf": "mail: save it as .eml or .mbox",
+        ".one .enex .notebook": "notes: export them as Word, HTML or Markdown",
+        ".parquet .arrow .feather .orc .avro .sas7bdat .sav .dta .rdata .rds .h5 .hdf5 .nc .mat .npy .npz": TABLES,
+        ".db .sqlite .sqlite3 .mdb .accdb .dbf .duckdb": "a database: export what matters as CSV or JSON",
+        ".ttf .otf .woff .woff2 .eot": "a font",
+        ".exe .dll .so .dylib .a .o .obj .lib .class .pyc .pyo .wasm .elc .mo .apk .msi": "a program, not its text",
+        ".safetensors .gguf .pt .pth .ckpt .onnx .pkl .pickle .joblib .tflite .keras": "a model or its data",
+        ".dwg .dxf .stl .step .stp .blend .fbx .glb .gltf .skp": "a model of a thing: export its text as PDF",
+    }
+)
 UNKNOWN = "not text, and of no kind that Forge reads: save it as text or PDF"
 
 
@@ -95,8 +126,11 @@ def is_secret(name: str) -> bool:
     *folders, file = name.lower().rsplit("/", 2)
     if file.startswith(".env") and file.endswith(SAMPLES):
         return False
-    return (SECRET_NAMES.fullmatch(file) is not None or not SECRET_FOLDERS.isdisjoint(folders)
-            or f"/{name.lower()}".endswith(SECRET_ENDINGS))
+    return (
+        SECRET_NAMES.fullmatch(file) is not None
+        or not SECRET_FOLDERS.isdisjoint(folders)
+        or f"/{name.lower()}".endswith(SECRET_ENDINGS)
+    )
 
 
 def lift(path: str) -> str:
@@ -132,14 +166,18 @@ class Exclusions:
         if output := self._output(folder):
             return Exclusion(OUTPUT, output)
         name = file.lower()
-        reason = MADE.get(name) or next((why for end, why in MADE_ENDINGS.items() if name.endswith(end)), "")
+        reason = MADE.get(name) or next(
+            (why for end, why in MADE_ENDINGS.items() if name.endswith(end)), ""
+        )
         return Exclusion(reason) if reason else None
 
     def _output(self, folder: str) -> str:
         """The outermost folder of build output that a folder is, or lies in; or nothing."""
         if folder not in self._known:
             above, _, name = folder.rpartition("/")
-            self._known[folder] = self._output(above) or (folder if self._is_output(above, name) else "")
+            self._known[folder] = self._output(above) or (
+                folder if self._is_output(above, name) else ""
+            )
         return self._known[folder]
 
     def _is_output(self, above: str, name: str) -> bool:

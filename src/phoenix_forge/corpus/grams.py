@@ -63,7 +63,7 @@ def words(texts: Sequence[str]) -> Words:
     starts, ends = edges[::2], edges[1::2]
     size = 1 << len(data).bit_length()  # tables of few sizes
     sums = np.zeros(len(data) + 1, np.uint64)
-    np.multiply(data, _powers(BASE, size)[:len(data)], out=sums[1:])
+    np.multiply(data, _powers(BASE, size)[: len(data)], out=sums[1:])
     np.cumsum(sums, out=sums)
     hashes = (sums[ends] - sums[starts]) * _powers(INVERSE, size)[starts]
     borders = np.searchsorted(starts, np.flatnonzero(data == 0))
@@ -85,7 +85,9 @@ def identities(found: Words) -> np.ndarray:
     whole = np.zeros(found.texts, np.uint64)
     if len(found.hashes):
         first = np.flatnonzero(np.diff(found.text, prepend=-1))
-        place = np.arange(len(found.text)) - np.repeat(first, np.diff(first, append=len(found.text)))
+        place = np.arange(len(found.text)) - np.repeat(
+            first, np.diff(first, append=len(found.text))
+        )
         values = found.hashes * WEIGHTS[place % PLACES]
         whole[found.text[first]] = np.add.reduceat(values, first)
     return whole
@@ -98,8 +100,8 @@ def grams(found: Words, n: int) -> tuple[np.ndarray, np.ndarray]:
         return np.zeros(0, np.uint64), np.zeros(0, np.int64)
     hashes = np.zeros(size, np.uint64)
     for k in range(n):
-        hashes += found.hashes[k:k + size] * WEIGHTS[k]
-    whole = found.text[:size] == found.text[n - 1:]
+        hashes += found.hashes[k : k + size] * WEIGHTS[k]
+    whole = found.text[:size] == found.text[n - 1 :]
     return hashes[whole], found.text[:size][whole]
 
 

@@ -33,12 +33,17 @@ try:
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
-SECONDS, SECONDS_A_MEGABYTE = 30, 30  # of a processor; an ordinary document of a megabyte takes two to four
+SECONDS, SECONDS_A_MEGABYTE = (
+    30,
+    30,
+)  # of a processor; an ordinary document of a megabyte takes two to four
 MEMORY, MEMORY_A_BYTE = 1_500_000_000, 100
 BATCH = 16  # items a process gets at a time
 AHEAD = 4  # batches a process may be ahead of whoever takes the results
 QUEUED = 32_768  # bytes that certainly fit a pipe: a batch as small is sent before the one before it is done
-COLLECTED = 1024  # items between two searches for cyclic garbage, of which documents leave next to none
+COLLECTED = (
+    1024  # items between two searches for cyclic garbage, of which documents leave next to none
+)
 PARENT_SECONDS = 1.0  # how soon a process notices that its parent was killed
 STATM_DATA = 5  # field of /proc/self/statm: pages of data and stack
 READY = "ready"
@@ -56,7 +61,9 @@ class Limits(NamedTuple):
     @staticmethod
     def of(size: int) -> Limits:
         """For a document of so many bytes."""
-        return Limits(SECONDS + SECONDS_A_MEGABYTE * size // 1_000_000, MEMORY + MEMORY_A_BYTE * size)
+        return Limits(
+            SECONDS + SECONDS_A_MEGABYTE * size // 1_000_000, MEMORY + MEMORY_A_BYTE * size
+        )
 
 
 class Lost(NamedTuple):
@@ -67,8 +74,10 @@ class Lost(NamedTuple):
 
 def refused(lost: Lost, *_: object) -> NoReturn:
     """Where nothing can stand in an item's place."""
-    raise StageFailed(f"a part of the corpus cannot be worked on: {lost.reason}",
-                      fix="forge dataset --verbose shows how far it came; leave that document out with corpus.exclude")
+    raise StageFailed(
+        f"a part of the corpus cannot be worked on: {lost.reason}",
+        fix="forge dataset --verbose shows how far it came; leave that document out with corpus.exclude",
+    )
 
 
 @dataclass
@@ -89,7 +98,7 @@ class _Batch:
 
     def packed(self) -> bytes:
         """What is left to do."""
-        return pickle.dumps((self.work, self.items[self.done:]), pickle.HIGHEST_PROTOCOL)
+        return pickle.dumps((self.work, self.items[self.done :]), pickle.HIGHEST_PROTOCOL)
 
     def add(self, result: Any) -> None:
         if isinstance(result, Lost):
@@ -105,17 +114,27 @@ class Pool:
     `method` is multiprocessing's; by default `start_method()`.
     """
 
-    def __init__(self, workers: int, make: Callable[..., Any], given: tuple, method: str | None = None) -> None:
+    def __init__(
+        self, workers: int, make: Callable[..., Any], given: tuple, method: str | None = None
+    ) -> None:
         self.workers, self._begin, self._method = workers, (make, given), method
         self._children: list[_Child] = []
 
-    def map(self, work: Work, items: Iterable[tuple], limits: Callable[..., Limits], instead: Instead = refused,
-            size: int = BATCH) -> Iterator[Any]:
+    def map(
+        self,
+        work: Work,
+        items: Iterable[tuple],
+        limits: Callable[..., Limits],
+        instead: Instead = refused,
+        size: int = BATCH,
+    ) -> Iterator[Any]:
         """`work` on each item, in their order, under its `limits(*item)`; `instead(lost, *item)` where it has no
         result. A ForgeError that work raises is raised here. `size` items go to a process at a time, and no more is
         taken than a few batches ahead."""
         pairs = ((limits(*item), item) for item in items)
-        batches = (_Batch(work, instead, batch) for batch in iter(lambda: list(islice(pairs, size)), []))
+        batches = (
+            _Batch(work, instead, batch) for batch in iter(lambda: list(islice(pairs, size)), [])
+        )
         order: deque[_Batch] = deque()
         try:
             while self._feed(batches, order) or order:
@@ -153,13 +172,17 @@ class Pool:
 
     def _free(self, most: int) -> Iterator[_Child]:
         """The processes that have no more than `most` batches, of which none is long; first those that are there."""
-        yield from (child for child in self._children if len(child.waiting) <= most and not child.blocked)
+        yield from (
+            child for child in self._children if len(child.waiting) <= most and not child.blocked
+        )
         while most == 0 and len(self._children) < self.workers:
             self._children.append(_Child(self._method, self._begin))
             yield self._children[-1]
 
     def _receive(self, seconds: float | None) -> None:
-        working: dict[Any, _Child] = {child.connection: child for child in self._children if child.waiting}
+        working: dict[Any, _Child] = {
+            child.connection: child for child in self._children if child.waiting
+        }
         for connection in wait(list(working), seconds):
             working[connection].receive()
 
@@ -182,7 +205,9 @@ def _without_script() -> Iterator[None]:
     """A process that is spawned in here does not run the caller's script again, as multiprocessing would have it: all
     that is done there lies in modules, and somebody's script of five lines need not guard them by its __name__."""
     script = sys.modules["__main__"]
-    kept: dict[str, Any] = {name: vars(script)[name] for name in ("__file__", "__spec__") if name in vars(script)}
+    kept: dict[str, Any] = {
+        name: vars(script)[name] for name in ("__file__", "__spec__") if name in vars(script)
+    }
     try:
         vars(script).update(dict.fromkeys(kept))
         yield
@@ -202,7 +227,9 @@ class _Child:
         context: Any = multiprocessing.get_context(self._method or start_method())
         self.connection, theirs = context.Pipe()
         self._ready = self.blocked = False
-        self._process = context.Process(target=_serve, args=(theirs, os.getpid(), *self._begin), daemon=True)
+        self._process = context.Process(
+            target=_serve, args=(theirs, os.getpid(), *self._begin), daemon=True
+        )
         with _without_script():
             self._process.start()
         theirs.close()
@@ -213,7 +240,9 @@ class _Child:
 
     def _send(self, batch: _Batch) -> None:
         packed = batch.packed()
-        if len(self.waiting) > 1 and len(packed) > QUEUED:  # it would wait here until the process reads
+        if (
+            len(self.waiting) > 1 and len(packed) > QUEUED
+        ):  # it would wait here until the process reads
             self.blocked = True
             return
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # receive() finds out why
@@ -242,8 +271,10 @@ class _Child:
         self._process.join()
         code, batch = self._process.exitcode or 0, self.waiting[0]
         if not self._ready:
-            raise StageFailed(f"a process that was to read documents ended with {_ended(code)} as it started",
-                              fix="free some memory, and run the command again")
+            raise StageFailed(
+                f"a process that was to read documents ended with {_ended(code)} as it started",
+                fix="free some memory, and run the command again",
+            )
         if code == -KILLED and batch.killed != batch.done:
             batch.killed = batch.done
         else:
@@ -330,12 +361,17 @@ def _limit(limits: Limits) -> None:
     if resource is None:
         return
     spent = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
-    wanted = {resource.RLIMIT_CORE: 0, resource.RLIMIT_CPU: math.ceil(spent) + limits.seconds,
-              resource.RLIMIT_DATA: _allocated() + limits.memory}
+    wanted = {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_CPU: math.ceil(spent) + limits.seconds,
+        resource.RLIMIT_DATA: _allocated() + limits.memory,
+    }
     for kind, value in wanted.items():
         hard = resource.getrlimit(kind)[1]
         with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(kind, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
+            resource.setrlimit(
+                kind, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard)
+            )
 
 
 def _allocated() -> int:

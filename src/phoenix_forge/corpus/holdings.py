@@ -19,8 +19,10 @@ from phoenix_forge.corpus.readers.packed import attribute, local
 
 # Parts of Office files with what is shown. Their pictures' elements; and what is not shown: the same for older programs
 # once more, and what was deleted.
-PARTS = re.compile(r"word/(?:document|footnotes|endnotes|comments)\d*\.xml|ppt/slides/slide\d+\.xml|"
-                   r"xl/drawings/drawing\d+\.xml")
+PARTS = re.compile(
+    r"word/(?:document|footnotes|endnotes|comments)\d*\.xml|ppt/slides/slide\d+\.xml|"
+    r"xl/drawings/drawing\d+\.xml"
+)
 PICTURES = {"pic", "imagedata"}
 NOT_SHOWN = {"Fallback", "del", "moveFrom"}
 SIGNS = (b"oMath", b":pic", b"imagedata")  # of a part that is worth a look
@@ -29,14 +31,19 @@ IMAGES = "img, svg:not([aria-hidden=true])"
 FILE = r"\.(?:png|jpe?g|gif|svg|webp|bmp|tiff?|pdf|eps)"
 # How texts name pictures, by their reader.
 NAMED = {
-    "markdown": re.compile(rf"!\[[^\]\n]{{0,300}}\](?:\(|\[)|!\[\[[^\]\n|]{{1,200}}{FILE}|<img\b", re.IGNORECASE),
+    "markdown": re.compile(
+        rf"!\[[^\]\n]{{0,300}}\](?:\(|\[)|!\[\[[^\]\n|]{{1,200}}{FILE}|<img\b", re.IGNORECASE
+    ),
     "rst": re.compile(r"^[ \t]*\.\. (?:\|[^|\n]+\| )?(?:image|figure)::", re.MULTILINE),
     "asciidoc": re.compile(r"\bimage::?[^\s\[:][^\n\[]{0,300}\["),
     "org": re.compile(rf"\[\[(?:file:|\./|/)?[^\]\n]{{1,200}}{FILE}\]", re.IGNORECASE),
-    "latex": re.compile(r"\\(?:includegraphics\b|begin\{(?:tikzpicture|pspicture)\})")}
+    "latex": re.compile(r"\\(?:includegraphics\b|begin\{(?:tikzpicture|pspicture)\})"),
+}
 NAMED["mdx"] = NAMED["markdown"]
 COMMENT = re.compile(r"(?<!\\)%[^\n]*")  # of LaTeX
-CELL = re.compile(rb"\"image/(?:png|jpeg|gif|svg\+xml)\"\s*:")  # of a notebook: shown by code, or attached
+CELL = re.compile(
+    rb"\"image/(?:png|jpeg|gif|svg\+xml)\"\s*:"
+)  # of a notebook: shown by code, or attached
 PICT = re.compile(rb"\\pict\b")  # of RTF, which has some once more for older programs
 Counts = tuple[int, int, int]  # equations, of these read, pictures
 
@@ -46,7 +53,11 @@ def counted(name: str, data: bytes, found: str | Unreadable) -> tuple[Held, ...]
     text = "" if isinstance(found, Unreadable) else str(found)
     module = READERS.get(PurePosixPath(name).suffix.lower(), READERS[""]).module
     equations, read, pictures = _counts(module, data, text)
-    known = (*getattr(found, "held", ()), Held("equations", equations, read), Held("pictures", pictures, 0))
+    known = (
+        *getattr(found, "held", ()),
+        Held("equations", equations, read),
+        Held("pictures", pictures, 0),
+    )
     return tuple(each for each in known if each.total)
 
 
@@ -91,15 +102,22 @@ def _office(data: bytes, text: str) -> Counts:
     bare = _bare(text)
     with packed.opened(data, "an Office file", "[Content_Types].xml") as file:
         parts = [name for name in file.namelist() if PARTS.fullmatch(name)]
-        roots = (packed.xml(file, name) for name in parts if any(sign in file.read(name) for sign in SIGNS))
+        roots = (
+            packed.xml(file, name)
+            for name in parts
+            if any(sign in file.read(name) for sign in SIGNS)
+        )
         return _sum(_part(root, bare) for root in roots)
 
 
 def _part(root: Element, bare: str) -> Counts:
     shown = list(_shown(root))
     equations = [_bare(omml.latex(each)) for each in shown if local(each) == "oMath"]
-    return len(equations), sum(bool(said) and said in bare for said in equations), sum(
-        local(each) in PICTURES for each in shown)
+    return (
+        len(equations),
+        sum(bool(said) and said in bare for said in equations),
+        sum(local(each) in PICTURES for each in shown),
+    )
 
 
 def _shown(element: Element) -> Iterator[Element]:
@@ -139,7 +157,11 @@ def _open(data: bytes, text: str) -> Counts:
 
 def _book(data: bytes, text: str) -> Counts:
     with packed.opened(data, "an EPUB", "META-INF/container.xml") as file:
-        pages = (encodings.decode(file.read(name)).text for name in file.namelist() if PAGE.fullmatch(name))
+        pages = (
+            encodings.decode(file.read(name)).text
+            for name in file.namelist()
+            if PAGE.fullmatch(name)
+        )
         return _sum(_page(page, text) for page in pages)
 
 
@@ -155,4 +177,10 @@ def _page(page: str, text: str) -> Counts:
     return len(equations), said if text else 0, len(parsed.css(IMAGES))
 
 
-PACKED = {"docx": _office, "slides": _office, "sheets": _office, "opendocument": _open, "epub": _book}
+PACKED = {
+    "docx": _office,
+    "slides": _office,
+    "sheets": _office,
+    "opendocument": _open,
+    "epub": _book,
+}

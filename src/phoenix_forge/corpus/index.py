@@ -63,7 +63,9 @@ from phoenix_forge.corpus.terms import WORD as WORD
 from phoenix_forge.corpus.walk import File, walk
 from phoenix_forge.errors import EnvironmentProblem, StageFailed
 
-if TYPE_CHECKING:  # what reads files takes longer to load than a search takes, and most searches read none
+if (
+    TYPE_CHECKING
+):  # what reads files takes longer to load than a search takes, and most searches read none
     from phoenix_forge.corpus.document import Document
     from phoenix_forge.corpus.split import Count, Section
 
@@ -78,7 +80,9 @@ CREATE INDEX part ON section (document);
 CREATE VIRTUAL TABLE terms USING fts5 (title, name, headings, text, labels, parts, content='', tokenize="ascii");
 CREATE VIRTUAL TABLE vocabulary USING fts5vocab (terms, row);
 """
-FORMAT = 3  # raised with the schema or with what its terms mean: an index of another format is no index
+FORMAT = (
+    3  # raised with the schema or with what its terms mean: an index of another format is no index
+)
 WEIGHTS = (64, 64, 16, 4, 16, 4)  # of the columns of `terms`; see the module for what they rest on
 RUN = 3  # longest run of a question's words that counts by itself
 MOST = 64  # distinct words of a question that are looked for: nobody's question has more, but a pasted page has
@@ -87,10 +91,14 @@ QUOTED_IN = 8  # sections that are looked through for a sentence
 
 # What a line names: its beginning up to a colon, a cell's border, an equals sign or a dash; bold or code at its
 # beginning; a table's head. Every pattern is bounded, so that a line of a megabyte takes no longer than a page.
-LABELS = tuple(re.compile(pattern, re.MULTILINE) for pattern in (
-    r"^[^\w\n]{0,40}(\w[^\n|:=]{0,60}?)[*_`\"')\]]{0,4}[ \t]{0,40}(?:[|:=]|[ \t][-–—>→]{1,4}[ \t])",
-    r"^[\s>#*+\-|]{0,40}(?:\d{1,6}[.)]\s{1,8})?(?:\*\*|__|`)([^\n*`]{1,80})(?:\*\*|__|`)",
-    r"^\|([^\n]{1,2000})\|[ \t]{0,40}\n\|[ \t:|-]{1,2000}\|[ \t]{0,40}$"))
+LABELS = tuple(
+    re.compile(pattern, re.MULTILINE)
+    for pattern in (
+        r"^[^\w\n]{0,40}(\w[^\n|:=]{0,60}?)[*_`\"')\]]{0,4}[ \t]{0,40}(?:[|:=]|[ \t][-–—>→]{1,4}[ \t])",
+        r"^[\s>#*+\-|]{0,40}(?:\d{1,6}[.)]\s{1,8})?(?:\*\*|__|`)([^\n*`]{1,80})(?:\*\*|__|`)",
+        r"^\|([^\n]{1,2000})\|[ \t]{0,40}\n\|[ \t:|-]{1,2000}\|[ \t]{0,40}$",
+    )
+)
 SAMPLE = "Größe, naïve and 東京: def f(x):\n    return 1_000 * x  # counted"
 
 
@@ -123,10 +131,19 @@ class Entry(NamedTuple):
     def of(document: Document, sections: Iterable[Section]) -> Entry:
         bodies = [section for section in sections if section.body]
         spans = [document.span(section.start, section.end) for section in bodies]
-        kept = tuple(((start, end), section.headings, section.body)
-                     for (start, end), section in zip(spans, bodies, strict=True))
-        return Entry(document.path, document.name, document.title, document.sha256, int(document.offsets[-1]),
-                     spoken(document), kept)
+        kept = tuple(
+            ((start, end), section.headings, section.body)
+            for (start, end), section in zip(spans, bodies, strict=True)
+        )
+        return Entry(
+            document.path,
+            document.name,
+            document.title,
+            document.sha256,
+            int(document.offsets[-1]),
+            spoken(document),
+            kept,
+        )
 
 
 def cited(path: str, headings: Sequence[str], text: str) -> str:
@@ -152,7 +169,10 @@ class Index:
     def open(path: Path) -> Index:
         """Raises StageFailed where no usable index lies."""
         if identity(path) is None:
-            raise StageFailed(f"{path} is no index over the corpus, or a damaged one", fix="forge evaluate --force")
+            raise StageFailed(
+                f"{path} is no index over the corpus, or a damaged one",
+                fix="forge evaluate --force",
+            )
         return Index(path)
 
     def __enter__(self) -> Index:
@@ -171,26 +191,41 @@ class Index:
         limits = (0, 2**62) if within is None else self._sections(within)
         if not wanted or count <= 0 or limits is None:
             return []
-        rows = self._rows(f"SELECT rowid, bm25(terms, {', '.join(map(str, WEIGHTS))}) AS score FROM terms "
-                          "WHERE terms MATCH ? AND rowid BETWEEN ? AND ? ORDER BY score, rowid LIMIT ?",
-                          wanted, *limits, count * SPARE)
+        rows = self._rows(
+            f"SELECT rowid, bm25(terms, {', '.join(map(str, WEIGHTS))}) AS score FROM terms "
+            "WHERE terms MATCH ? AND rowid BETWEEN ? AND ? ORDER BY score, rowid LIMIT ?",
+            wanted,
+            *limits,
+            count * SPARE,
+        )
         found: dict[bytes, int] = {}
         for number, _ in rows:
             ((alike,),) = self._rows("SELECT alike FROM section WHERE id = ?", number)
             found.setdefault(alike, number)
-        return [passage for number in list(found.values())[:count] for passage in self._passages("s.id = ?", number)]
+        return [
+            passage
+            for number in list(found.values())[:count]
+            for passage in self._passages("s.id = ?", number)
+        ]
 
     def locate(self, sentence: str) -> Passage | None:
         """The passage that a sentence stands in, compared without case, marks and spaces; None where none has it. The
         sentence may be as it reads, without the marks of Markdown that the document has."""
         wanted = bare(sentence)
         found = self.search(sentence, QUOTED_IN) if wanted else []
-        return next((p for p in found if wanted in bare(p.text) or wanted in bare(inline.plain(p.text))), None)
+        return next(
+            (p for p in found if wanted in bare(p.text) or wanted in bare(inline.plain(p.text))),
+            None,
+        )
 
     def at(self, path: str, span: tuple[int, int]) -> list[Passage]:
         """The passages of a document that overlap the span, the longest overlap first."""
-        found = self._passages("s.document = ? AND s.start < ? AND s.end > ?", self._document(path), span[1], span[0])
-        return sorted(found, key=lambda p: (max(p.span[0], span[0]) - min(p.span[1], span[1]), p.span))
+        found = self._passages(
+            "s.document = ? AND s.start < ? AND s.end > ?", self._document(path), span[1], span[0]
+        )
+        return sorted(
+            found, key=lambda p: (max(p.span[0], span[0]) - min(p.span[1], span[1]), p.span)
+        )
 
     def sections(self, path: str) -> list[Passage]:
         """A document's passages, in order."""
@@ -209,22 +244,34 @@ class Index:
 
     def documents(self) -> dict[tuple[str, str, str], int]:
         """The number of each document, by its path, its name and the SHA-256 of its file."""
-        return {(_read(path), _read(name), sha256): number
-                for number, path, name, sha256 in self._rows("SELECT id, path, name, sha256 FROM document")}
+        return {
+            (_read(path), _read(name), sha256): number
+            for number, path, name, sha256 in self._rows(
+                "SELECT id, path, name, sha256 FROM document"
+            )
+        }
 
     def entry(self, number: int) -> Entry:
         """A document as it was indexed, by its number."""
         ((path, name, title, sha256, size, language),) = self._rows(
-            "SELECT path, name, title, sha256, bytes, language FROM document WHERE id = ?", number)
-        rows = self._rows("SELECT start, end, headings, text FROM section WHERE document = ? ORDER BY id", number)
-        sections = tuple(((start, end), tuple(json.loads(headings)), _read(text))
-                         for start, end, headings, text in rows)
+            "SELECT path, name, title, sha256, bytes, language FROM document WHERE id = ?", number
+        )
+        rows = self._rows(
+            "SELECT start, end, headings, text FROM section WHERE document = ? ORDER BY id", number
+        )
+        sections = tuple(
+            ((start, end), tuple(json.loads(headings)), _read(text))
+            for start, end, headings, text in rows
+        )
         return Entry(_read(path), _read(name), _read(title), sha256, size, language, sections)
 
     def _spoken(self) -> list[Stems]:
         """Of each language that documents are in."""
         if self._stems is None:
-            self._stems = [Stems(code) for code, in self._rows("SELECT DISTINCT language FROM document ORDER BY 1")]
+            self._stems = [
+                Stems(code)
+                for (code,) in self._rows("SELECT DISTINCT language FROM document ORDER BY 1")
+            ]
         return self._stems
 
     def _frequency(self, stem: str) -> int:
@@ -235,35 +282,60 @@ class Index:
     def _document(self, path: str) -> int | None:
         """Its number, by its path, else by its name from the corpus root."""
         key = _stored(path)
-        found = self._rows("SELECT id FROM document WHERE path = ?1 UNION ALL "
-                           "SELECT id FROM document WHERE name = ?1 LIMIT 1", key)
+        found = self._rows(
+            "SELECT id FROM document WHERE path = ?1 UNION ALL "
+            "SELECT id FROM document WHERE name = ?1 LIMIT 1",
+            key,
+        )
         return found[0][0] if found else None
 
     def _sections(self, path: str) -> tuple[int, int] | None:
         """First and last number of a document's sections."""
-        ((first, last),) = self._rows("SELECT MIN(id), MAX(id) FROM section WHERE document = ?", self._document(path))
+        ((first, last),) = self._rows(
+            "SELECT MIN(id), MAX(id) FROM section WHERE document = ?", self._document(path)
+        )
         return None if first is None else (first, last)
 
     def _passages(self, where: str, *values: object) -> list[Passage]:
-        rows = self._rows("SELECT d.path, d.title, s.headings, s.start, s.end, s.text, d.bytes, d.language "
-                          f"FROM section s JOIN document d ON d.id = s.document WHERE {where} ORDER BY s.id", *values)
-        return [Passage(_read(path), _read(title), tuple(json.loads(headings)), (start, end), _read(text), *more)
-                for path, title, headings, start, end, text, *more in rows]
+        rows = self._rows(
+            "SELECT d.path, d.title, s.headings, s.start, s.end, s.text, d.bytes, d.language "
+            f"FROM section s JOIN document d ON d.id = s.document WHERE {where} ORDER BY s.id",
+            *values,
+        )
+        return [
+            Passage(
+                _read(path),
+                _read(title),
+                tuple(json.loads(headings)),
+                (start, end),
+                _read(text),
+                *more,
+            )
+            for path, title, headings, start, end, text, *more in rows
+        ]
 
     def _rows(self, statement: str, *values: object) -> list:
         try:
             return self.db.execute(statement, values).fetchall()
         except sqlite3.DatabaseError as error:
-            raise StageFailed(f"the index {self.path} is damaged: {error}", fix=f"rm '{self.path}'") from error
+            raise StageFailed(
+                f"the index {self.path} is damaged: {error}", fix=f"rm '{self.path}'"
+            ) from error
 
 
-def query(question: str, stems: Sequence[Stems], frequency: Callable[[str], int] = lambda _: 0) -> str:
+def query(
+    question: str, stems: Sequence[Stems], frequency: Callable[[str], int] = lambda _: 0
+) -> str:
     """The question in FTS5's syntax: its words OR-ed, the parts of its compounds, and runs of its words that begin and
     end with a word that counts; each brought to its stem in every language of the corpus, since a question is too
     short to tell its language by. `frequency` says how many passages have a stem."""
     found, telling = _asked(question, [own.language for own in stems])
-    runs = [run for length in range(2, RUN + 1) for run in zip(*(found[i:] for i in range(length)), strict=False)
-            if run[0] in telling and run[-1] in telling][:RUN * MOST]
+    runs = [
+        run
+        for length in range(2, RUN + 1)
+        for run in zip(*(found[i:] for i in range(length)), strict=False)
+        if run[0] in telling and run[-1] in telling
+    ][: RUN * MOST]
     terms: dict[str, None] = {}
     for own in stems:
         compounds = Compounds(own, frequency)
@@ -284,7 +356,9 @@ def _asked(question: str, languages: Iterable[str]) -> tuple[list[str], dict[str
     for stop in silent:
         text = stop.without(text)
     found = words(text)
-    telling = [word for word in dict.fromkeys(found) if not any(word in stop.words for stop in silent)]
+    telling = [
+        word for word in dict.fromkeys(found) if not any(word in stop.words for stop in silent)
+    ]
     if not telling:
         found, telling = whole, list(dict.fromkeys(whole))
     return found, dict.fromkeys(telling[:MOST])
@@ -293,8 +367,14 @@ def _asked(question: str, languages: Iterable[str]) -> tuple[list[str], dict[str
 # -- making ------------------------------------------------------------------------------------------------------------
 
 
-def ensure(cfg: Config, root: Path, count: Count, target: Path, digest: Callable[[Path], str], report: Reporter
-           ) -> Index:
+def ensure(
+    cfg: Config,
+    root: Path,
+    count: Count,
+    target: Path,
+    digest: Callable[[Path], str],
+    report: Reporter,
+) -> Index:
     """Opens the index over the corpus as it is now, which is made first where it is missing, old or damaged.
 
     `count` gives the tokens of texts, `digest` a file's SHA-256. Text is indexed with its secrets taken out. Raises
@@ -312,7 +392,9 @@ def ensure(cfg: Config, root: Path, count: Count, target: Path, digest: Callable
     return Index(target)
 
 
-def fresh(cfg: Config, root: Path, sampled: Sequence[int], target: Path, digest: Callable[[Path], str]) -> Index | None:
+def fresh(
+    cfg: Config, root: Path, sampled: Sequence[int], target: Path, digest: Callable[[Path], str]
+) -> Index | None:
     """The index, where one lies that is over the corpus as it is now and was made with a tokenizer that gives
     `sampled` tokens to the words of SAMPLE. The caller knows that the file is whole. Raises as `ensure` does."""
     wanted = _identity(_reading(cfg, sampled), _files(cfg, root, target), digest)
@@ -325,13 +407,24 @@ def _files(cfg: Config, root: Path, target: Path) -> list[File]:
 
 def _reading(cfg: Config, sampled: Sequence[int]) -> str:
     """How files are read and split: what has to be equal for the same file to give the same entry."""
-    return sha256_json([SCHEMA, _source_digest(), _libraries(), cfg.section_tokens, cfg.dataset.secrets,
-                        cfg.dataset.personal_data, list(sampled)])
+    return sha256_json(
+        [
+            SCHEMA,
+            _source_digest(),
+            _libraries(),
+            cfg.section_tokens,
+            cfg.dataset.secrets,
+            cfg.dataset.personal_data,
+            list(sampled),
+        ]
+    )
 
 
 def _identity(reading: str, files: Iterable[File], digest: Callable[[Path], str]) -> str:
     """What `identity` says of an index over these files."""
-    return sha256_json([reading, [[*map(repr, (file.relative, file.name)), digest(file.path)] for file in files]])
+    return sha256_json(
+        [reading, [[*map(repr, (file.relative, file.name)), digest(file.path)] for file in files]]
+    )
 
 
 @dataclass(frozen=True)
@@ -348,22 +441,32 @@ def _read_entry(reading: _Reading, file: File) -> Entry | str:
     """A document's entry, or why it has none."""
     from phoenix_forge.corpus.load import load
     from phoenix_forge.corpus.split import split
+
     loaded = load(file, reading.secrets, personal=reading.personal)
     if loaded.document is None:
         return loaded.skipped or ""
     return Entry.of(loaded.document, split(loaded.document, reading.tokens, reading.count))
 
 
-def _entries(cfg: Config, files: Sequence[File], count: Count, digest: Callable[[Path], str], known: Index | None,
-             report: Reporter) -> Iterator[Entry]:
+def _entries(
+    cfg: Config,
+    files: Sequence[File],
+    count: Count,
+    digest: Callable[[Path], str],
+    known: Index | None,
+    report: Reporter,
+) -> Iterator[Entry]:
     """What can be read of the corpus. What an index has `known` of a file that is as it was is taken from there."""
     from phoenix_forge.corpus.guarded import Pool
     from phoenix_forge.corpus.load import limits
+
     skipped: list[str] = []
     prose.language("text")  # its model is loaded before the processes are forked
     reading = _Reading(cfg.dataset.secrets, cfg.dataset.personal_data, cfg.section_tokens, count)
     known_as = known.documents() if known else {}
-    with closing(Pool(cfg.dataset.workers or os.cpu_count() or 1, _Reading, astuple(reading))) as pool:
+    with closing(
+        Pool(cfg.dataset.workers or os.cpu_count() or 1, _Reading, astuple(reading))
+    ) as pool:
         numbers = [known_as.get((file.relative, file.name, digest(file.path))) for file in files]
         changed = ((file,) for file, number in zip(files, numbers, strict=True) if number is None)
         found = pool.map(_read_entry, changed, limits, lambda lost, _: lost.reason)
@@ -375,8 +478,10 @@ def _entries(cfg: Config, files: Sequence[File], count: Count, digest: Callable[
                 skipped.append(f"{file.relative}: {entry}")
             report.progress("indexing", done, len(files), "files")
     if len(skipped) == len(files):
-        raise StageFailed("no document of the corpus can be used:\n  " + "\n  ".join(skipped[:20]),
-                          fix="add documents to corpus.roots")
+        raise StageFailed(
+            "no document of the corpus can be used:\n  " + "\n  ".join(skipped[:20]),
+            fix="add documents to corpus.roots",
+        )
 
 
 @cache
@@ -396,12 +501,16 @@ def build(entries: Iterable[Entry], target: Path, identity: str, reading: str = 
     """Writes an index over documents, which is whole or not there. `identity` is what `identity()` then says, `reading`
     how the documents were read."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    staged = partial_path(target.with_name(f"{target.name}.{os.getpid()}"))  # a chat's may be made beside a stage's
+    staged = partial_path(
+        target.with_name(f"{target.name}.{os.getpid()}")
+    )  # a chat's may be made beside a stage's
     remove(staged)
     try:
         with closing(sqlite3.connect(staged)) as db:
-            db.executescript(f"PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA user_version = {FORMAT}; "
-                             f"{SCHEMA}")
+            db.executescript(
+                f"PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA user_version = {FORMAT}; "
+                f"{SCHEMA}"
+            )
             writer = _Writer(db)
             for number, entry in enumerate(entries):
                 writer.add(number, entry)
@@ -412,9 +521,11 @@ def build(entries: Iterable[Entry], target: Path, identity: str, reading: str = 
             db.execute("VACUUM")  # `optimize` leaves a quarter of the file empty
         publish(staged, target)
     except sqlite3.OperationalError as error:  # no room, or an SQLite without FTS5
-        raise EnvironmentProblem(f"the index {target} cannot be written: {error}",
-                                 fix="free some disk space; or, if it is FTS5 that is missing, use another Python, "
-                                 "whose sqlite3 has it") from error
+        raise EnvironmentProblem(
+            f"the index {target} cannot be written: {error}",
+            fix="free some disk space; or, if it is FTS5 that is missing, use another Python, "
+            "whose sqlite3 has it",
+        ) from error
     finally:
         remove(staged)  # still there only if something failed
 
@@ -426,48 +537,87 @@ class _Writer:
     def __init__(self, db: sqlite3.Connection) -> None:
         self.db = db
         self._stems: dict[str, Stems] = {}
-        self._vocabularies: dict[str, Counter[str]] = defaultdict(Counter)  # how many sections have a stem
+        self._vocabularies: dict[str, Counter[str]] = defaultdict(
+            Counter
+        )  # how many sections have a stem
 
     def add(self, number: int, entry: Entry) -> None:
         named = [words(entry.title), words(_named(entry.name))]
-        self.db.execute("INSERT INTO document VALUES (?, ?, ?, ?, ?, ?, ?)",
-                        (number, *map(_stored, (entry.path, entry.name, entry.title)), entry.sha256, entry.size,
-                         entry.language))
+        self.db.execute(
+            "INSERT INTO document VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                number,
+                *map(_stored, (entry.path, entry.name, entry.title)),
+                entry.sha256,
+                entry.size,
+                entry.language,
+            ),
+        )
         for span, headings, body in entry.sections:
             self._section(number, span, headings, body, entry.language, named)
 
-    def _section(self, number: int, span: tuple[int, int], headings: Sequence[str], body: str, language: str,
-                 named: list[list[str]]) -> None:
+    def _section(
+        self,
+        number: int,
+        span: tuple[int, int],
+        headings: Sequence[str],
+        body: str,
+        language: str,
+        named: list[list[str]],
+    ) -> None:
         found = words(body)
         alike = hashlib.blake2b(" ".join(found).encode(), digest_size=8).digest()
-        row = self.db.execute("INSERT INTO section VALUES (NULL, ?, ?, ?, ?, ?, ?)",
-                              (number, *span, alike, json.dumps(headings), _stored(body))).lastrowid
+        row = self.db.execute(
+            "INSERT INTO section VALUES (NULL, ?, ?, ?, ?, ?, ?)",
+            (number, *span, alike, json.dumps(headings), _stored(body)),
+        ).lastrowid
         if language in COMPOUNDING:
             self._vocabularies[language].update(map(self._of(language).__getitem__, set(found)))
         else:
-            self._terms(row, language, [*named, words(" ".join(headings)), found, words(labels(body))])
+            self._terms(
+                row, language, [*named, words(" ".join(headings)), found, words(labels(body))]
+            )
 
     def _of(self, language: str) -> Stems:
         if language not in self._stems:
             self._stems[language] = Stems(language)
         return self._stems[language]
 
-    def _terms(self, row: int | None, language: str, columns: Iterable[Sequence[str]], parts: Iterable[str] = ()
-               ) -> None:
+    def _terms(
+        self,
+        row: int | None,
+        language: str,
+        columns: Iterable[Sequence[str]],
+        parts: Iterable[str] = (),
+    ) -> None:
         """A row: the words of title, name, headings, text and labels, and the parts of compounds among them."""
-        self.db.execute("INSERT INTO terms (rowid, title, name, headings, text, labels, parts) "
-                        "VALUES (?, ?, ?, ?, ?, ?, ?)", (row, *map(self._of(language).line, columns), " ".join(parts)))
+        self.db.execute(
+            "INSERT INTO terms (rowid, title, name, headings, text, labels, parts) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (row, *map(self._of(language).line, columns), " ".join(parts)),
+        )
 
     def finish(self) -> None:
         """The terms that waited for the others."""
         for language, vocabulary in self._vocabularies.items():
             compounds = Compounds(self._of(language), vocabulary.__getitem__)
-            rows = self.db.execute("SELECT s.id, d.title, d.name, s.headings, s.text FROM section s JOIN document d "
-                                   "ON d.id = s.document WHERE d.language = ? ORDER BY s.id", (language,))
+            rows = self.db.execute(
+                "SELECT s.id, d.title, d.name, s.headings, s.text FROM section s JOIN document d "
+                "ON d.id = s.document WHERE d.language = ? ORDER BY s.id",
+                (language,),
+            )
             for row, title, name, headings, body in rows:
                 body = _read(body)
-                columns = [words(column) for column in (
-                    _read(title), _named(_read(name)), " ".join(json.loads(headings)), body, labels(body))]
+                columns = [
+                    words(column)
+                    for column in (
+                        _read(title),
+                        _named(_read(name)),
+                        " ".join(json.loads(headings)),
+                        body,
+                        labels(body),
+                    )
+                ]
                 parts = [part for column in columns for word in column for part in compounds(word)]
                 self._terms(row, language, columns, parts)
 
@@ -478,7 +628,9 @@ def identity(path: Path, *, sound: bool = False) -> str | None:
     if not path.is_file():
         return None
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as db:
+        with closing(
+            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
+        ) as db:
             checked = ("ok",) if sound else db.execute("PRAGMA quick_check(1)").fetchone()
             made = db.execute("PRAGMA user_version").fetchone()
             found = db.execute("SELECT identity FROM about").fetchone()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 
 # What is held back before marks are taken off: code, mathematics, and punctuation that is written with a backslash.
-HELD = re.compile(r"(?<![`\\])(?P<ticks>`{1,3})(?!`)(?P<code>(?:[^\n]|\n(?![ \t]*\n)){1,400}?)(?<!`)(?P=ticks)(?!`)"
-                  r"|(?<![\w$\\])\$(?=[^\s$])[^$\n]{0,300}(?<=[^\s\\])\$(?![\w$])"
-                  r"|\\(?P<escaped>[*_`#<>])")
+HELD = re.compile(
+    r"(?<![`\\])(?P<ticks>`{1,3})(?!`)(?P<code>(?:[^\n]|\n(?![ \t]*\n)){1,400}?)(?<!`)(?P=ticks)(?!`)"
+    r"|(?<![\w$\\])\$(?=[^\s$])[^$\n]{0,300}(?<=[^\s\\])\$(?![\w$])"
+    r"|\\(?P<escaped>[*_`#<>])"
+)
 PLACES = re.compile("[\U000f0000-\U000ffffd]")  # private use; one stands for each piece held
 FIRST = 0xF0000
 WIKI = re.compile(r"!?\[\[(?:[^\[\]|\n]{0,300}\|)?(?P<shown>[^\[\]|\n]{1,300})\]\]")
@@ -16,20 +18,36 @@ RST = re.compile(r"(?<!`)`(?P<shown>[^`<>\n]{1,300}?)(?:\s+<[^`<>\n]{1,500}>)?`_
 LINK = re.compile(r"!?\[(?P<shown>[^\]\n]{0,1000})\](?:\((?:[^()\n]|\([^()\n]*\))*\)|\[[^\]\n]*\])")
 AUTO = re.compile(r"<((?:https?|ftp|mailto):[^<>\s]{1,2000})>")
 # Elements of HTML alone: what else stands between angles is a type's parameter, or something to fill in.
-NAMES = ("a|abbr|address|article|aside|b|bdi|bdo|big|blockquote|body|br|button|caption|center|cite|code|col|colgroup|"
-         "dd|del|details|dfn|div|dl|dt|em|figcaption|figure|font|footer|form|h[1-6]|header|hr|i|iframe|img|input|ins|"
-         "kbd|label|li|main|mark|nav|ol|p|picture|pre|q|s|samp|script|section|small|source|span|strike|strong|style|"
-         "sub|summary|sup|svg|table|tbody|td|tfoot|th|thead|tr|tt|u|ul|var|video|wbr")
-TAG = re.compile(rf"</?(?P<element>{NAMES})(?=[\s/>])[^<>]{{0,1000}}>|<!--.{{0,5000}}?-->", re.IGNORECASE | re.DOTALL)
-WITHIN_WORDS = re.compile("a|abbr|b|bdi|bdo|big|cite|code|del|dfn|em|font|i|ins|kbd|mark|q|s|samp|small|span|strike|"
-                          "strong|sub|sup|tt|u|var|wbr", re.IGNORECASE)
+NAMES = (
+    "a|abbr|address|article|aside|b|bdi|bdo|big|blockquote|body|br|button|caption|center|cite|code|col|colgroup|"
+    "dd|del|details|dfn|div|dl|dt|em|figcaption|figure|font|footer|form|h[1-6]|header|hr|i|iframe|img|input|ins|"
+    "kbd|label|li|main|mark|nav|ol|p|picture|pre|q|s|samp|script|section|small|source|span|strike|strong|style|"
+    "sub|summary|sup|svg|table|tbody|td|tfoot|th|thead|tr|tt|u|ul|var|video|wbr"
+)
+TAG = re.compile(
+    rf"</?(?P<element>{NAMES})(?=[\s/>])[^<>]{{0,1000}}>|<!--.{{0,5000}}?-->",
+    re.IGNORECASE | re.DOTALL,
+)
+WITHIN_WORDS = re.compile(
+    "a|abbr|b|bdi|bdo|big|cite|code|del|dfn|em|font|i|ins|kbd|mark|q|s|samp|small|span|strike|"
+    "strong|sub|sup|tt|u|var|wbr",
+    re.IGNORECASE,
+)
 SPECIAL = "init|main|name|file|all|new|call|str|repr|len|iter|next|enter|exit|dict|doc|version|slots|class|del|getitem"
 # Marks in pairs, those of several characters first. After a Latin letter or a digit a star multiplies.
-PAIRS = (re.compile(r"(?<![A-Za-z0-9_*\\])\*{2,3}(?=[^\s*])(?P<text>(?:(?!\*\*).)+?)(?<=\S)\*{2,3}", re.DOTALL),
-         re.compile(rf"(?<!\w)__(?!(?:{SPECIAL})__)(?=\S)(?P<text>(?:(?!__).)+?)(?<=\S)__(?!\w)", re.DOTALL),
-         re.compile(r"(?<![A-Za-z0-9_*\\])\*(?=[^\s*])(?P<text>[^*]+?)(?<=[^\s*])\*(?![A-Za-z0-9_*])"),
-         re.compile(r"(?<!\w)_(?=[^\s_])(?P<text>[^_\n]*[^\s_])_(?!\w)"))
-STRAY = re.compile(r"(?<=\S)\*\*(?!\w)|(?<!\S)\*\*(?!\S)")  # of a pair whose other mark is elsewhere
+PAIRS = (
+    re.compile(
+        r"(?<![A-Za-z0-9_*\\])\*{2,3}(?=[^\s*])(?P<text>(?:(?!\*\*).)+?)(?<=\S)\*{2,3}", re.DOTALL
+    ),
+    re.compile(
+        rf"(?<!\w)__(?!(?:{SPECIAL})__)(?=\S)(?P<text>(?:(?!__).)+?)(?<=\S)__(?!\w)", re.DOTALL
+    ),
+    re.compile(r"(?<![A-Za-z0-9_*\\])\*(?=[^\s*])(?P<text>[^*]+?)(?<=[^\s*])\*(?![A-Za-z0-9_*])"),
+    re.compile(r"(?<!\w)_(?=[^\s_])(?P<text>[^_\n]*[^\s_])_(?!\w)"),
+)
+STRAY = re.compile(
+    r"(?<=\S)\*\*(?!\w)|(?<!\S)\*\*(?!\S)"
+)  # of a pair whose other mark is elsewhere
 
 
 def plain(text: str, ticks: bool = False) -> str:
@@ -37,7 +55,9 @@ def plain(text: str, ticks: bool = False) -> str:
     held: list[str] = []
 
     def hold(found: re.Match[str]) -> str:
-        held.append(found["escaped"] or (found[0] if ticks or not found["code"] else found["code"].strip()))
+        held.append(
+            found["escaped"] or (found[0] if ticks or not found["code"] else found["code"].strip())
+        )
         return chr(FIRST + len(held) - 1)
 
     if "`_" in text:

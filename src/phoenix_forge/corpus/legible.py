@@ -20,7 +20,9 @@ import numpy as np
 from phoenix_forge.core.fsio import human
 from phoenix_forge.corpus.document import Cut, cut
 
-LEAST = 400  # characters of a stretch: shorter ones are examples, which a reader of the text looks at
+LEAST = (
+    400  # characters of a stretch: shorter ones are examples, which a reader of the text looks at
+)
 BETWEEN = 3  # times as long as the letters between two runs is the shorter of both, where they are one stretch
 LEFT = 200  # letters; a file that keeps fewer, and little beside what it loses, is no document
 SHOWN = 8  # places that a note lists
@@ -31,15 +33,27 @@ BYTES = 400  # of an array in source code; tables of values have 256
 ODD = 0.3  # of a paragraph's words that no script writes so
 JUDGED = 20  # words; fewer say nothing
 OTHER = {"Cc", "Co", "Cn", "Cs"}  # kinds of character that no text has
-SIGNS = {"So", "Sc", "Sk", "No"}  # and those that a font which names no letters often has in their place
+SIGNS = {
+    "So",
+    "Sc",
+    "Sk",
+    "No",
+}  # and those that a font which names no letters often has in their place
 BASIC = [chr(code) for code in range(0x80, 0x10000) if not 0xD800 <= code <= 0xDFFF]
 # What stands between letters only where a font has lost them: not signs of units, names and prices, no boxes or arrows.
-ODD_SIGNS = frozenset(sign for sign in BASIC if unicodedata.category(sign) in OTHER or sign in "¶§" or (
-    unicodedata.category(sign) in SIGNS and sign < "\u0250" and sign not in "°©®£¥"))
+ODD_SIGNS = frozenset(
+    sign
+    for sign in BASIC
+    if unicodedata.category(sign) in OTHER
+    or sign in "¶§"
+    or (unicodedata.category(sign) in SIGNS and sign < "\u0250" and sign not in "°©®£¥")
+)
 CODES = "".join(sign for sign in BASIC if "\ue000" <= sign <= "\uf8ff") + "\ufffd"
 CONTROLS = "".join(chr(code) for code in range(32) if chr(code) not in "\t\n\v\f\r\x1b")
 LETTER = re.compile(r"[^\W\d_]")
-PARAGRAPH = re.compile(r"\S[^\n]*(?:\n(?![^\S\n]*\n)[^\n]*)*")  # by lines: a step a letter would keep 100 bytes each
+PARAGRAPH = re.compile(
+    r"\S[^\n]*(?:\n(?![^\S\n]*\n)[^\n]*)*"
+)  # by lines: a step a letter would keep 100 bytes each
 SPELT = re.compile(r"[A-Z]?[a-z]{3,}|[A-Z]{4,}")
 ZEROS = re.compile(r"A{4,}")  # bytes of zero in base64
 HEXADECIMAL = re.compile(r"[0-9a-fA-F\s]+")
@@ -89,12 +103,16 @@ def gated(text: str, offsets: np.ndarray, whole: str) -> Gated:
     if not stretches:
         return Gated(text, offsets)
     lost = sum(stretch.end - stretch.start for stretch in stretches)
-    kept, places = cut(text, offsets, [Cut(stretch.start, stretch.end, "…") for stretch in stretches])
+    kept, places = cut(
+        text, offsets, [Cut(stretch.start, stretch.end, "…") for stretch in stretches]
+    )
     letters = len(LETTER.findall(kept))
     fault = ""
     if letters < LEFT and letters * 10 < lost:
         fault = f"cannot be read: {_most(stretches)}, {lost * 100 // len(text)} % of it"
-    return Gated(kept, places, tuple(_notes(stretches, offsets, whole.encode(errors="surrogatepass"))), fault)
+    return Gated(
+        kept, places, tuple(_notes(stretches, offsets, whole.encode(errors="surrogatepass"))), fault
+    )
 
 
 def unreadable(text: str) -> list[Stretch]:
@@ -119,8 +137,10 @@ def hidden(text: str, whole: str) -> tuple[str, ...]:
     shown, all_of_it = len(LETTER.findall(text)), len(LETTER.findall(whole))
     if all_of_it < LEFT or shown * 2 > all_of_it:
         return ()
-    return (f"{100 - shown * 100 // all_of_it} % of the file's letters are comments, settings, commands or pictures "
-            "that its format does not show; not taught",)
+    return (
+        f"{100 - shown * 100 // all_of_it} % of the file's letters are comments, settings, commands or pictures "
+        "that its format does not show; not taught",
+    )
 
 
 def is_broken(text: str) -> bool:
@@ -132,7 +152,8 @@ def is_broken(text: str) -> bool:
 def is_odd(word: str) -> bool:
     """Whether a sign other than ASCII's stands between letters, or before one: `T¶cy`, but not `5µm`, `m²`, `20°C`."""
     return not word.isascii() and any(
-        sign in ODD_SIGNS and after.isalpha() for sign, after in pairwise(word))
+        sign in ODD_SIGNS and after.isalpha() for sign, after in pairwise(word)
+    )
 
 
 def _runs(text: str) -> Iterator[Stretch]:
@@ -147,7 +168,7 @@ def _runs(text: str) -> Iterator[Stretch]:
 
 def _is_near(text: str, group: list[Stretch], run: Stretch) -> bool:
     """Whether a run goes on with what a group of them began."""
-    gap = text[group[-1].end:run.start]
+    gap = text[group[-1].end : run.start]
     shorter = min(run.end - run.start, sum(each.end - each.start for each in group))
     return len(gap) < LEAST and len(LETTER.findall(gap)) * BETWEEN <= shorter
 
@@ -171,7 +192,9 @@ def _notes(stretches: list[Stretch], offsets: np.ndarray, data: bytes) -> Iterat
     """What is left out, by kind, with the lines where it stands."""
     for kind in dict.fromkeys(stretch.kind for stretch in stretches):
         some = [stretch for stretch in stretches if stretch.kind == kind]
-        places = [_lines(data, int(offsets[stretch.start]), int(offsets[stretch.end])) for stretch in some]
+        places = [
+            _lines(data, int(offsets[stretch.start]), int(offsets[stretch.end])) for stretch in some
+        ]
         more = f" and {len(places) - SHOWN} more places" if len(places) > SHOWN else ""
         one = len(places) == 1 and "-" not in places[0]
         size = human(sum(stretch.end - stretch.start for stretch in some))
@@ -193,7 +216,9 @@ def _is_encoded(run: str) -> bool:
     letters = sum(map(str.isalpha, bare))
     if HEXADECIMAL.fullmatch(bare):
         return letters * 50 >= len(bare)  # zeros are most of many a file
-    return letters >= LETTERED * len(bare) and sum(map(len, SPELT.findall(bare))) < WORDED * len(bare)
+    return letters >= LETTERED * len(bare) and sum(map(len, SPELT.findall(bare))) < WORDED * len(
+        bare
+    )
 
 
 def _is_dump(run: str) -> bool:
@@ -241,22 +266,60 @@ CODELESS = "characters without a meaning"
 HEX = "[0-9A-Fa-f]"
 # A pattern that begins with one letter of a few is looked for several times as fast.
 KINDS = (
-    Kind("base64 or hashes", re.compile(r"[A-Za-z0-9+/]{32,}={0,2}(?:\r?\n[ \t]*[A-Za-z0-9+/]{32,}={0,2})*"),
-         _is_encoded),
-    Kind("a hex dump", re.compile(rf"{HEX}{HEX}[ ,:\t](?:[ ,:\t]?{HEX}{HEX}\b){{7,}}|"
-                                  rf"{HEX}{HEX}{HEX}{HEX} (?:{HEX}{{4}}\b ?){{5,}}"), _is_dump),
-    Kind("a hex dump", re.compile(rf"^(?:[ \t]*{HEX}{{4,16}}:?[ \t]+(?:{HEX}{{2,8}}[ \t]+){{4,}}[^\n]*(?:\n|\Z)){{4,}}",
-                                  re.MULTILINE), _is_addressed),
-    Kind("bytes of a file as code",
-         re.compile(rf"(?:0x{HEX}{{1,2}}\s*,\s*){{{BYTES},}}|(?:\\x{HEX}{HEX}){{{BYTES},}}"), _always),
-    Kind("hashes of files", re.compile(rf"^(?:{HEX}{{32,128}} [ *]\S+[ \t]*(?:\n|\Z)){{4,}}", re.MULTILINE), _always),
-    Kind("path data of a drawing", re.compile(r"[Mm][-\d.,\s]{3,}(?:[LlHhVvCcSsQqTtAaMm][-\d.,\s]+|[Zz]\s*){3,}"),
-         _is_path),
-    Kind("minified script or styles", re.compile(rf"^[^\n]{{{LONG},}}", re.MULTILINE), _is_minified),
+    Kind(
+        "base64 or hashes",
+        re.compile(r"[A-Za-z0-9+/]{32,}={0,2}(?:\r?\n[ \t]*[A-Za-z0-9+/]{32,}={0,2})*"),
+        _is_encoded,
+    ),
+    Kind(
+        "a hex dump",
+        re.compile(
+            rf"{HEX}{HEX}[ ,:\t](?:[ ,:\t]?{HEX}{HEX}\b){{7,}}|"
+            rf"{HEX}{HEX}{HEX}{HEX} (?:{HEX}{{4}}\b ?){{5,}}"
+        ),
+        _is_dump,
+    ),
+    Kind(
+        "a hex dump",
+        re.compile(
+            rf"^(?:[ \t]*{HEX}{{4,16}}:?[ \t]+(?:{HEX}{{2,8}}[ \t]+){{4,}}[^\n]*(?:\n|\Z)){{4,}}",
+            re.MULTILINE,
+        ),
+        _is_addressed,
+    ),
+    Kind(
+        "bytes of a file as code",
+        re.compile(rf"(?:0x{HEX}{{1,2}}\s*,\s*){{{BYTES},}}|(?:\\x{HEX}{HEX}){{{BYTES},}}"),
+        _always,
+    ),
+    Kind(
+        "hashes of files",
+        re.compile(rf"^(?:{HEX}{{32,128}} [ *]\S+[ \t]*(?:\n|\Z)){{4,}}", re.MULTILINE),
+        _always,
+    ),
+    Kind(
+        "path data of a drawing",
+        re.compile(r"[Mm][-\d.,\s]{3,}(?:[LlHhVvCcSsQqTtAaMm][-\d.,\s]+|[Zz]\s*){3,}"),
+        _is_path,
+    ),
+    Kind(
+        "minified script or styles", re.compile(rf"^[^\n]{{{LONG},}}", re.MULTILINE), _is_minified
+    ),
     Kind(FONT, re.compile(r"\(cid:\d+\)(?:\s*\(cid:\d+\)){3,}"), _always),
-    Kind(ENCODING, re.compile(rf"[{WESTERN}]{{4,}}(?:[\s,.-]{{1,3}}[{WESTERN}]+)*"), _is_garbled, frozenset(WESTERN)),
-    Kind(ENCODING, re.compile(rf"[РС][{CYRILLIC}](?:[РС][{CYRILLIC}]){{3,}}(?:[\s,.-]{{1,3}}(?:[РС][{CYRILLIC}])+)*"),
-         _always, frozenset("РС")),
+    Kind(
+        ENCODING,
+        re.compile(rf"[{WESTERN}]{{4,}}(?:[\s,.-]{{1,3}}[{WESTERN}]+)*"),
+        _is_garbled,
+        frozenset(WESTERN),
+    ),
+    Kind(
+        ENCODING,
+        re.compile(
+            rf"[РС][{CYRILLIC}](?:[РС][{CYRILLIC}]){{3,}}(?:[\s,.-]{{1,3}}(?:[РС][{CYRILLIC}])+)*"
+        ),
+        _always,
+        frozenset("РС"),
+    ),
     Kind(CODELESS, re.compile(f"[{CODES}]+"), _always, frozenset(CODES)),
     Kind(CODELESS, re.compile(f"[{CONTROLS}]+"), _always, frozenset(CONTROLS)),
     Kind(FONT, PARAGRAPH, _is_broken, ODD_SIGNS),

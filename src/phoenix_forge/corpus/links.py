@@ -12,21 +12,34 @@ from phoenix_forge.corpus.document import Document
 from phoenix_forge.corpus.readers import READERS
 
 # Every pattern is bounded, so that a line of a megabyte takes no longer than a page of a megabyte.
-TOKEN = re.compile(r"\\.|(?P<ticks>`+)|!?\[\[(?P<note>[^\[\]\n]{1,300})\]\]|(?P<open>!?\[)|"
-                   r"(?P<close>\])|(?P<auto><[^<>\s]{1,300}>)|"
-                   r"<a\s[^<>]{0,300}?\bhref\s{0,5}=\s{0,5}[\"'](?P<href>[^\"'<>]{1,500})[\"']", re.DOTALL)
-DESTINATION = re.compile(r"\(\s{0,50}(?:<(?P<angled>[^<>\n]{0,1000})>|(?P<bare>[^\s()<>]{1,1000}"
-                         r"(?:\([^\s()]{0,300}\)[^\s()]{0,300}){0,9}))"
-                         r"(?:\s{1,50}(?:\"[^\"\n]{0,500}\"|'[^'\n]{0,500}'|\([^()\n]{0,500}\)))?\s{0,50}\)")
+TOKEN = re.compile(
+    r"\\.|(?P<ticks>`+)|!?\[\[(?P<note>[^\[\]\n]{1,300})\]\]|(?P<open>!?\[)|"
+    r"(?P<close>\])|(?P<auto><[^<>\s]{1,300}>)|"
+    r"<a\s[^<>]{0,300}?\bhref\s{0,5}=\s{0,5}[\"'](?P<href>[^\"'<>]{1,500})[\"']",
+    re.DOTALL,
+)
+DESTINATION = re.compile(
+    r"\(\s{0,50}(?:<(?P<angled>[^<>\n]{0,1000})>|(?P<bare>[^\s()<>]{1,1000}"
+    r"(?:\([^\s()]{0,300}\)[^\s()]{0,300}){0,9}))"
+    r"(?:\s{1,50}(?:\"[^\"\n]{0,500}\"|'[^'\n]{0,500}'|\([^()\n]{0,500}\)))?\s{0,50}\)"
+)
 LABEL = re.compile(r"\[([^\[\]]{0,300})\]")
-DEFINITION = re.compile(r"^ {0,3}\[([^\[\]\n]{1,300})\]:[ \t]{0,50}(?:<([^<>\n]{1,1000})>|([^\s<]\S{0,1000}))",
-                        re.MULTILINE)
-RST = re.compile(r"``(?P<literal>[^`\n]{1,300})``|(?::(?P<role>[\w+.-]{1,40}):)?`(?P<text>[^`<]{0,300})"
-                 r"(?:<(?P<target>[^`<>]{1,500})>)?`(?P<end>__?)?|"
-                 r"^\.\.[ \t]{1,20}(?:include|literalinclude)::[ \t]{1,20}(?P<include>\S{1,500})", re.MULTILINE)
+DEFINITION = re.compile(
+    r"^ {0,3}\[([^\[\]\n]{1,300})\]:[ \t]{0,50}(?:<([^<>\n]{1,1000})>|([^\s<]\S{0,1000}))",
+    re.MULTILINE,
+)
+RST = re.compile(
+    r"``(?P<literal>[^`\n]{1,300})``|(?::(?P<role>[\w+.-]{1,40}):)?`(?P<text>[^`<]{0,300})"
+    r"(?:<(?P<target>[^`<>]{1,500})>)?`(?P<end>__?)?|"
+    r"^\.\.[ \t]{1,20}(?:include|literalinclude)::[ \t]{1,20}(?P<include>\S{1,500})",
+    re.MULTILINE,
+)
 TOCTREE = re.compile(r"^\.\.[ \t]{1,20}toctree::")
-ENTRY = re.compile(r"^[ \t]{1,20}(?!:)(?:(?P<text>[^<\n]{1,300}?)[ \t]{0,20}<(?P<titled>[^<>\n]{1,500})>|"
-                   r"(?P<target>\S{1,500}))[ \t]*\r?$", re.MULTILINE)
+ENTRY = re.compile(
+    r"^[ \t]{1,20}(?!:)(?:(?P<text>[^<\n]{1,300}?)[ \t]{0,20}<(?P<titled>[^<>\n]{1,500})>|"
+    r"(?P<target>\S{1,500}))[ \t]*\r?$",
+    re.MULTILINE,
+)
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,40}:|//|[#?]")
 PATH = re.compile(r"[\w.@~+-]+(?:/[\w.@~+-]+)*")
 LONG = 1000  # characters of a link's text that are looked at
@@ -58,21 +71,31 @@ def links(document: Document) -> list[Link]:
 
 def resolve(target: str, known: set[str]) -> str | None:
     """The document that a target names: itself, without its suffix, or as a folder."""
-    return next((name for ending in TRIED if (name := (target + ending).lstrip("/")) in known), None)
+    return next(
+        (name for ending in TRIED if (name := (target + ending).lstrip("/")) in known), None
+    )
 
 
-def resolved(found: Sequence[Link], known: set[str], notes: Notes | None = None) -> list[tuple[Link, str]]:
+def resolved(
+    found: Sequence[Link], known: set[str], notes: Notes | None = None
+) -> list[tuple[Link, str]]:
     """The links that lead to a known document, with its name; one a place."""
     notes = notes or Notes(known)
     made: dict[tuple[int, int], tuple[Link, str]] = {}
     for link in found:
-        name = notes.find(link.target) if link.target.startswith(ANYWHERE) else resolve(link.target, known)
+        name = (
+            notes.find(link.target)
+            if link.target.startswith(ANYWHERE)
+            else resolve(link.target, known)
+        )
         if name is not None:
             made.setdefault((link.start, link.end), (link, name))
     return list(made.values())
 
 
-def graph(found: Iterable[tuple[str, Sequence[Link]]], known: set[str]) -> Iterator[tuple[str, list[str]]]:
+def graph(
+    found: Iterable[tuple[str, Sequence[Link]]], known: set[str]
+) -> Iterator[tuple[str, list[str]]]:
     """Each document with the other documents, of those `known`, that it links to, in the order it names them."""
     notes = Notes(known)
     for name, out in found:
@@ -100,7 +123,9 @@ def normalised(target: str, folder: PurePosixPath) -> str | None:
     if not target or SCHEME.match(target):
         return None
     path = unquote(re.split(r"[#?]", target, maxsplit=1)[0])
-    parts: list[str] = [] if path.startswith("/") else [part for part in folder.parts if part != "."]
+    parts: list[str] = (
+        [] if path.startswith("/") else [part for part in folder.parts if part != "."]
+    )
     for part in path.split("/"):
         if part == ".." and not parts:
             return None
@@ -120,7 +145,11 @@ def _link(document: Document, start: int, end: int, text: str, target: str) -> I
 def _named(document: Document, start: int, end: int, text: str) -> Iterator[Link]:
     """A path in backticks, where it ends like a document's."""
     text = text.strip()
-    if PATH.fullmatch(text) and PurePosixPath(text).suffix.lower() in READERS and PurePosixPath(text).suffix:
+    if (
+        PATH.fullmatch(text)
+        and PurePosixPath(text).suffix.lower() in READERS
+        and PurePosixPath(text).suffix
+    ):
         yield from _link(document, start, end, text, text)
         if not text.startswith(("./", "../")):
             yield from _link(document, start, end, text, "/" + text)
@@ -133,7 +162,11 @@ def _markdown(document: Document) -> Iterator[Link]:
     text = document.text
     if "[" not in text and "`" not in text and "<" not in text:
         return
-    defined = {_label(match[1]): match[2] or match[3] for match in DEFINITION.finditer(text)} if "]:" in text else {}
+    defined = (
+        {_label(match[1]): match[2] or match[3] for match in DEFINITION.finditer(text)}
+        if "]:" in text
+        else {}
+    )
     for block in document.blocks:
         if block.kind not in ("code", "front_matter"):
             yield from _inline(document, block.start, block.end, defined)
@@ -151,7 +184,12 @@ def _inline(document: Document, start: int, end: int, defined: dict[str, str]) -
         if token["ticks"] and i in closing:
             last = closing[i]
             after = last.end()
-            yield from _named(document, token.start(), after, text[token.end():min(last.start(), token.end() + LONG)])
+            yield from _named(
+                document,
+                token.start(),
+                after,
+                text[token.end() : min(last.start(), token.end() + LONG)],
+            )
         elif token["note"]:
             after = token.end()
             yield from _note(document, token.start(), after, token["note"])
@@ -159,7 +197,7 @@ def _inline(document: Document, start: int, end: int, defined: dict[str, str]) -
             opened.append((token.end(), token["open"] == "!["))
         elif token["close"] and opened:
             inner, image = opened.pop()
-            said = text[inner:token.start()] if token.start() - inner <= LONG else ""
+            said = text[inner : token.start()] if token.start() - inner <= LONG else ""
             to, after = _target(text, token.end(), end, said, defined)
             if to and not image:
                 yield from _link(document, inner - 1, after, said, to)
@@ -182,7 +220,9 @@ def _note(document: Document, start: int, end: int, inner: str) -> Iterator[Link
         yield Link(start, end, " ".join(said.split()), f"{ANYWHERE}{PurePosixPath(target).name}")
 
 
-def _target(text: str, at: int, end: int, said: str, defined: dict[str, str]) -> tuple[str | None, int]:
+def _target(
+    text: str, at: int, end: int, said: str, defined: dict[str, str]
+) -> tuple[str | None, int]:
     """Where a bracketed text leads, and the character after the link."""
     if text.startswith("(", at) and (match := DESTINATION.match(text, at, end)):
         return match["angled"] or match["bare"], match.end()
@@ -215,7 +255,7 @@ def _label(text: str) -> str:
 def _rst(document: Document) -> Iterator[Link]:
     text = document.text
     for block in document.blocks:
-        if TOCTREE.match(text[block.start:block.start + 60]):
+        if TOCTREE.match(text[block.start : block.start + 60]):
             for entry in ENTRY.finditer(text, block.start, block.end):
                 target = entry["titled"] or entry["target"]
                 yield from _link(document, entry.start(), entry.end(), entry["text"] or "", target)
@@ -225,10 +265,21 @@ def _rst(document: Document) -> Iterator[Link]:
                 yield from _link(document, *span, "", match["include"])
             elif match["literal"]:
                 yield from _named(document, *span, match["literal"])
-            elif match["role"] in ("doc", "download") or (match["target"] and match["end"] and not match["role"]):
+            elif match["role"] in ("doc", "download") or (
+                match["target"] and match["end"] and not match["role"]
+            ):
                 yield from _link(document, *span, match["text"], match["target"] or match["text"])
 
 
 FINDERS: dict[str, Callable[[Document], Iterator[Link]]] = {
-    "markdown": _markdown, "html": _markdown, "notebook": _markdown, "docx": _markdown, "pdf": _markdown, "rst": _rst,
-    "mdx": _markdown, "latex": _markdown, "asciidoc": _markdown, "org": _markdown}
+    "markdown": _markdown,
+    "html": _markdown,
+    "notebook": _markdown,
+    "docx": _markdown,
+    "pdf": _markdown,
+    "rst": _rst,
+    "mdx": _markdown,
+    "latex": _markdown,
+    "asciidoc": _markdown,
+    "org": _markdown,
+}

@@ -15,15 +15,63 @@ from phoenix_forge.core.fsio import sha256_bytes
 from phoenix_forge.corpus import encodings, holdings, legible, secrets
 from phoenix_forge.corpus.document import Document, Held, cut
 from phoenix_forge.corpus.guarded import Limits, Pool
-from phoenix_forge.corpus.readers import Unreadable, extract, extracts, hidden, recognises, structure
+from phoenix_forge.corpus.readers import (
+    Unreadable,
+    extract,
+    extracts,
+    hidden,
+    recognises,
+    structure,
+)
 from phoenix_forge.corpus.walk import File
 from phoenix_forge.errors import StageFailed
 
-PROSE = {".md", ".markdown", ".mdx", ".qmd", ".rmd", ".txt", ".text", ".rst", ".rest", ".adoc", ".asciidoc", ".asc",
-         ".org", ".tex", ".html", ".htm",
-         ".docx", ".pdf", ".ipynb", ".pptx", ".xlsx", ".ods", ".odt", ".odp", ".eml", ".mbox", ".epub",
-         ".rtf", ".srt", ".vtt", ".xls", ".xlsb", ".doc", ".ppt", ".mhtml", ".mht", ".webarchive", ".png", ".jpg",
-         ".jpeg", ".tif", ".tiff", ".webp", ".bmp"}
+PROSE = {
+    ".md",
+    ".markdown",
+    ".mdx",
+    ".qmd",
+    ".rmd",
+    ".txt",
+    ".text",
+    ".rst",
+    ".rest",
+    ".adoc",
+    ".asciidoc",
+    ".asc",
+    ".org",
+    ".tex",
+    ".html",
+    ".htm",
+    ".docx",
+    ".pdf",
+    ".ipynb",
+    ".pptx",
+    ".xlsx",
+    ".ods",
+    ".odt",
+    ".odp",
+    ".eml",
+    ".mbox",
+    ".epub",
+    ".rtf",
+    ".srt",
+    ".vtt",
+    ".xls",
+    ".xlsb",
+    ".doc",
+    ".ppt",
+    ".mhtml",
+    ".mht",
+    ".webarchive",
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".tif",
+    ".tiff",
+    ".webp",
+    ".bmp",
+}
 LETTER = re.compile(r"[^\W\d_]")
 RETURNS = re.compile(r"\r+(\n)?")
 RECOGNISING = 60  # times as long as a file's text may take, where text in images is recognised
@@ -48,7 +96,9 @@ def load_all(files: Sequence[File], policy: Policy, workers: int = 1) -> Iterato
     """Each file's `load`, in their order, in processes of their own: what takes too long or too much, or ends its
     process, is left out with the reason. `sha256` is then empty."""
     with closing(Pool(workers, str, (policy,))) as pool:
-        yield from pool.map(_load, zip(files), limits, lambda lost, _: Loaded(None, "", [], lost.reason))
+        yield from pool.map(
+            _load, zip(files), limits, lambda lost, _: Loaded(None, "", [], lost.reason)
+        )
 
 
 def _load(policy: Policy, file: File) -> Loaded:
@@ -61,7 +111,9 @@ def limits(file: File, _: bytes | None = None) -> Limits:
     return Limits(made.seconds * RECOGNISING, made.memory * 2) if recognises(file.name) else made
 
 
-def load(file: File, policy: Policy, data: bytes | None = None, *, personal: bool = False) -> Loaded:
+def load(
+    file: File, policy: Policy, data: bytes | None = None, *, personal: bool = False
+) -> Loaded:
     """Reads a file, or takes its bytes. Under the policy `fail` its findings are the caller's to refuse; `personal`
     data count among them where asked for.
 
@@ -73,18 +125,28 @@ def load(file: File, policy: Policy, data: bytes | None = None, *, personal: boo
         text, offsets, notes = _extracted(file.name, data) if extracts(file.name) else decode(data)
     except Unreadable as problem:
         fix = f"; fix: {problem.fix}" if problem.fix else ""
-        return Loaded(None, digest, [], f"{problem.message}{fix}", holdings.counted(file.name, data, problem))
+        return Loaded(
+            None, digest, [], f"{problem.message}{fix}", holdings.counted(file.name, data, problem)
+        )
     held = holdings.counted(file.name, data, text)
     whole = text = str(text)
     text, offsets = _visible(file.name, text, offsets)
     if not text.strip() and whole.strip():
-        return Loaded(None, digest, [], "holds nothing that is shown: comments, settings or pictures alone", held)
+        return Loaded(
+            None,
+            digest,
+            [],
+            "holds nothing that is shown: comments, settings or pictures alone",
+            held,
+        )
     notes = (*notes, *legible.hidden(text, whole))
     findings = secrets.scan(text, personal=personal)
     if findings and text is not whole:
         findings = _placed(findings, offsets, whole.encode())
     if findings and policy == "drop":
-        return Loaded(None, digest, findings, f"holds {len(findings)} secrets; dataset.secrets is drop", held)
+        return Loaded(
+            None, digest, findings, f"holds {len(findings)} secrets; dataset.secrets is drop", held
+        )
     if findings:
         text, offsets = secrets.redact(text, offsets, findings)
     gated = legible.gated(text, offsets, whole)
@@ -102,8 +164,10 @@ def read(file: File) -> bytes:
     try:
         return file.path.read_bytes()
     except OSError as error:
-        raise StageFailed(f"{file.relative} could be opened but not read: {error.strerror}",
-                          fix="check the file, or leave it out with corpus.exclude") from None
+        raise StageFailed(
+            f"{file.relative} could be opened but not read: {error.strerror}",
+            fix="check the file, or leave it out with corpus.exclude",
+        ) from None
 
 
 def _extracted(name: str, data: bytes) -> tuple[str, np.ndarray, tuple[str, ...]]:
@@ -131,9 +195,14 @@ def _visible(name: str, text: str, offsets: np.ndarray) -> tuple[str, np.ndarray
     return cut(text, offsets, cuts) if cuts else (text, offsets)
 
 
-def _placed(findings: list[secrets.Finding], offsets: np.ndarray, data: bytes) -> list[secrets.Finding]:
+def _placed(
+    findings: list[secrets.Finding], offsets: np.ndarray, data: bytes
+) -> list[secrets.Finding]:
     """Findings in a text that something was cut out of, with the lines of the file."""
-    return [replace(finding, line=data.count(b"\n", 0, int(offsets[finding.start])) + 1) for finding in findings]
+    return [
+        replace(finding, line=data.count(b"\n", 0, int(offsets[finding.start])) + 1)
+        for finding in findings
+    ]
 
 
 def _offsets(text: str, base: int) -> np.ndarray:

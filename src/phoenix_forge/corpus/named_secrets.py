@@ -16,9 +16,11 @@ from typing import NamedTuple
 Span = tuple[int, int]
 LONGEST_HEADING = 400  # characters of a table's first line
 
-PLACEHOLDER = re.compile(r"example|placeholder|your|change_?me|xxx|\*\*\*|dummy|sample|secret|passw(or)?d|redacted|<"
-                         r"|\$\{?[A-Za-z_(]|[{}]|%\(|\.\.\.|…|test|foo|insert|replace|1234567|abcdef|process\.env|os\.environ",
-                         re.IGNORECASE)
+PLACEHOLDER = re.compile(
+    r"example|placeholder|your|change_?me|xxx|\*\*\*|dummy|sample|secret|passw(or)?d|redacted|<"
+    r"|\$\{?[A-Za-z_(]|[{}]|%\(|\.\.\.|…|test|foo|insert|replace|1234567|abcdef|process\.env|os\.environ",
+    re.IGNORECASE,
+)
 _DIGIT, _LETTER = re.compile(r"\d"), re.compile(r"[^\W\d_]")
 
 
@@ -36,27 +38,68 @@ def filled(secret: str) -> bool:
     return not PLACEHOLDER.search(secret)
 
 
-_SEPARATOR = re.compile(r"[:=,：][:=]?>?\*{0,2}[ \t]{0,8}(?:\\?[\"'`])?(?=[^\s\"'`<>(){}\[\],;|\\]{8})")
+_SEPARATOR = re.compile(
+    r"[:=,：][:=]?>?\*{0,2}[ \t]{0,8}(?:\\?[\"'`])?(?=[^\s\"'`<>(){}\[\],;|\\]{8})"
+)
 # One is in whatever _KEY matches; only of ASCII is there a lower case, so other first letters are left out.
-NAMES = ("key", "token", "pass", "secret", "pwd", "credential", "kennwort", "contrase", "senha", "wachtwoord",
-          "senord", "hasło", "ароль", "密码", "密碼", "口令", "パスワード", "비밀번호")
+NAMES = (
+    "key",
+    "token",
+    "pass",
+    "secret",
+    "pwd",
+    "credential",
+    "kennwort",
+    "contrase",
+    "senha",
+    "wachtwoord",
+    "senord",
+    "hasło",
+    "ароль",
+    "密码",
+    "密碼",
+    "口令",
+    "パスワード",
+    "비밀번호",
+)
 PASSWORDS = ("pass", "pwd", *NAMES[6:])
-_PASSWORD = (r"passw(?:or)?[dt]|passphrase|passcode|passwd|pwd|pass|kennwort|contrase[ñn]a|"
-             r"mot de passe|senha|wachtwoord|lösenord|hasło|пароль|密码|密碼|口令|パスワード|비밀번호")
+_PASSWORD = (
+    r"passw(?:or)?[dt]|passphrase|passcode|passwd|pwd|pass|kennwort|contrase[ñn]a|"
+    r"mot de passe|senha|wachtwoord|lösenord|hasło|пароль|密码|密碼|口令|パスワード|비밀번호"
+)
 _QUOTES = ("'", '"', "`")
-_PATH = re.compile(r"::\w*\Z")  # the key ends a name such as AWS::AppSync::ApiKey: what follows is about that type
+_PATH = re.compile(
+    r"::\w*\Z"
+)  # the key ends a name such as AWS::AppSync::ApiKey: what follows is about that type
 _VALUE = re.compile(r"[^\s\"'`<>(){}\[\],;|\\&]{8,128}")  # enough to judge it by
 _REST = re.compile(r"[^\s\"'`<>(){}\[\],;|\\&]*")
-_KEY = re.compile(rf"(?P<password>{_PASSWORD})(?:_?\d)?[\\\"'`\])*]{{0,4}}\s{{0,8}}\Z"
-                  r"|(?:api_?-?key|secret|(?:secret|access|auth|private|signing|encryption|master|account|shared|client|"
-                  r"preshared|service|license|storage)_?-?key|token|credentials?|authkey)(?:_?\d)?[\\\"'`\])*]{0,4}\s{0,8}\Z")
+_KEY = re.compile(
+    rf"(?P<password>{_PASSWORD})(?:_?\d)?[\\\"'`\])*]{{0,4}}\s{{0,8}}\Z"
+    r"|(?:api_?-?key|secret|(?:secret|access|auth|private|signing|encryption|master|account|shared|client|"
+    r"preshared|service|license|storage)_?-?key|token|credentials?|authkey)(?:_?\d)?[\\\"'`\])*]{0,4}\s{0,8}\Z"
+)
 # What stands after such a key in code without being its value: names, calls, attributes, paths, versions, dates.
-_CODE = re.compile("|".join((
-    r"[A-Za-z_][\w-]*(?:\.[A-Za-z_]\w*)+(?:[:=].*)?", r"[A-Za-z_]\w*[:=](?!=?$).*", r"(?:[\w.~-]*/){2,}[\w.-]*",
-    r"https?:.*",
-    r"[a-z]+(?:[-_][a-z0-9]+)+", r"[A-Z]+(?:_[A-Z0-9]+)+", r"[a-z_]+\d{1,3}_?[a-z_]*_[a-z_]*\d*", r"[A-Za-z]+[-_]?\d",
-    r"(?:[A-Z][A-Za-z]*\d{0,2})?(?:[A-Z][a-z]+)+\d?", r"[a-z]+(?:[A-Z][a-z]+)+\d{0,2}", r"v?\d+(?:[.:T-]\d+)+\S*",
-    r"--?[a-z][\w-]*", r"[@%#].*", r".*[%@]\w+[%@].*", r"sha\d+.*")))
+_CODE = re.compile(
+    "|".join(
+        (
+            r"[A-Za-z_][\w-]*(?:\.[A-Za-z_]\w*)+(?:[:=].*)?",
+            r"[A-Za-z_]\w*[:=](?!=?$).*",
+            r"(?:[\w.~-]*/){2,}[\w.-]*",
+            r"https?:.*",
+            r"[a-z]+(?:[-_][a-z0-9]+)+",
+            r"[A-Z]+(?:_[A-Z0-9]+)+",
+            r"[a-z_]+\d{1,3}_?[a-z_]*_[a-z_]*\d*",
+            r"[A-Za-z]+[-_]?\d",
+            r"(?:[A-Z][A-Za-z]*\d{0,2})?(?:[A-Z][a-z]+)+\d?",
+            r"[a-z]+(?:[A-Z][a-z]+)+\d{0,2}",
+            r"v?\d+(?:[.:T-]\d+)+\S*",
+            r"--?[a-z][\w-]*",
+            r"[@%#].*",
+            r".*[%@]\w+[%@].*",
+            r"sha\d+.*",
+        )
+    )
+)
 
 
 def assigned(text: str) -> Iterator[Span]:
@@ -66,19 +109,23 @@ def assigned(text: str) -> Iterator[Span]:
         start = match.start()
         if start < done:
             continue
-        if text[start] == "," and not (text[start - 1:start] in _QUOTES and match[0][-1] in _QUOTES):
+        if text[start] == "," and not (
+            text[start - 1 : start] in _QUOTES and match[0][-1] in _QUOTES
+        ):
             continue  # only as in setenv("TOKEN", "...")
-        ahead = text[max(0, start - 32):start].lower()
+        ahead = text[max(0, start - 32) : start].lower()
         key = _KEY.search(ahead) if any(name in ahead for name in NAMES) else None
         if not key:
             continue
         value = _VALUE.match(text, match.end())
-        if not value or text[value.end():value.end() + 1] in ("(", "[", "{", "<"):
+        if not value or text[value.end() : value.end() + 1] in ("(", "[", "{", "<"):
             continue
-        if text[start] == "," and text[value.end():value.end() + 1] not in _QUOTES:
+        if text[start] == "," and text[value.end() : value.end() + 1] not in _QUOTES:
             continue
         secret = value[0] if match[0][-1] in _QUOTES else value[0].rstrip(".*:!?")
-        if made_up(secret, bool(key["password"])) and not _PATH.search(text, max(0, start - 64), start - len(key[0])):
+        if made_up(secret, bool(key["password"])) and not _PATH.search(
+            text, max(0, start - 64), start - len(key[0])
+        ):
             rest = _REST.match(text, value.end()) if len(secret) == len(value[0]) else None
             done = rest.end() if rest else value.start() + len(secret)
             yield value.start(), done
@@ -103,21 +150,27 @@ def encoded(secret: str) -> str:
 
 
 # A value below its key in YAML: folded (>), or as it stands (|).
-_BLOCK = re.compile(r":[ ]{1,4}[|>][+-]?\d?[ \t]{0,8}\r?\n[ \t]{1,32}(?P<secret>[^\s\"'`<>(){}\[\],;|\\&]{8,128})"
-                    r"[ \t]*(?=\r?\n|\Z)")
+_BLOCK = re.compile(
+    r":[ ]{1,4}[|>][+-]?\d?[ \t]{0,8}\r?\n[ \t]{1,32}(?P<secret>[^\s\"'`<>(){}\[\],;|\\&]{8,128})"
+    r"[ \t]*(?=\r?\n|\Z)"
+)
 
 
 def beneath(text: str) -> Iterator[Span]:
     for match in _BLOCK.finditer(text):
-        key = _KEY.search(text[max(0, match.start() - 32):match.start()].lower())
+        key = _KEY.search(text[max(0, match.start() - 32) : match.start()].lower())
         if key and made_up(match["secret"], bool(key["password"])):
             yield match.span("secret")
 
 
-_ELEMENT = re.compile(r"<(?P<name>[A-Za-z][\w.:-]{2,40})(?:\s[^<>]{0,200})?>\s{0,8}"
-                      r"(?P<secret>[^\s<>&]{6,128})\s{0,8}</")
-_ATTRIBUTE = re.compile(r"=[\"'](?P<name>[\w.:-]{3,60})[\"'](?:\s+value=[\"']|\s*>\s{0,8}(?:<value>)?)"
-                        r"(?P<secret>[^\s\"'<>&]{6,128})[\"'<]")
+_ELEMENT = re.compile(
+    r"<(?P<name>[A-Za-z][\w.:-]{2,40})(?:\s[^<>]{0,200})?>\s{0,8}"
+    r"(?P<secret>[^\s<>&]{6,128})\s{0,8}</"
+)
+_ATTRIBUTE = re.compile(
+    r"=[\"'](?P<name>[\w.:-]{3,60})[\"'](?:\s+value=[\"']|\s*>\s{0,8}(?:<value>)?)"
+    r"(?P<secret>[^\s\"'<>&]{6,128})[\"'<]"
+)
 
 
 def elements(text: str) -> Iterator[Span]:
@@ -129,25 +182,36 @@ def elements(text: str) -> Iterator[Span]:
 
 
 # What is told of a password without being one.
-_STATES = re.compile("required|optional|invalid|incorrect|correct|wrong|empty|missing|hashed|encrypted|stored|unknown|"
-                     "expired|changed|protected|disabled|enabled|string|boolean|hidden|weak|strong|false|true|none|null|"
-                     "erforderlich|ungültig|falsch|richtig|leer|requis|invalide|vacía", re.IGNORECASE)
+_STATES = re.compile(
+    "required|optional|invalid|incorrect|correct|wrong|empty|missing|hashed|encrypted|stored|unknown|"
+    "expired|changed|protected|disabled|enabled|string|boolean|hidden|weak|strong|false|true|none|null|"
+    "erforderlich|ungültig|falsch|richtig|leer|requis|invalide|vacía",
+    re.IGNORECASE,
+)
 _OPEN = "[\"'`“”„«「『]|\\*\\*"
 # Without the letters before a hint.
-_SPOKEN = (r"passw(?:or)?[dt]|passphrase|passcode|passwd|passe|pwd|kennwort|contrase[ñn]a|senha|wachtwoord|senord|"
-           r"hasło|ароль|密码|密碼|口令|パスワード|비밀번호")
+_SPOKEN = (
+    r"passw(?:or)?[dt]|passphrase|passcode|passwd|passe|pwd|kennwort|contrase[ñn]a|senha|wachtwoord|senord|"
+    r"hasło|ароль|密码|密碼|口令|パスワード|비밀번호"
+)
 _TOLD = re.compile(
     rf"(?i:{_SPOKEN})(?![A-Za-z])[^\n.;:=\"'`|<>()]{{0,24}}?"
     rf"(?:[ ](?:is|was|ist|war|lautet|est|era|es|é|è|är|to|auf)[ ]|[ ]?[:=：][ ]?|[是为為は][ ]?|\W{{0,3}}\|[ ]{{1,8}})"
     rf"(?:(?:{_OPEN})(?P<quoted>[^\s\"'`“”„«»「」『』*]{{6,64}})(?:[\"'`“”»」』]|\*\*)"
-    r"|(?P<bare>[^\s\"'`<>(){}\[\],;|\\&“”„«»「」『』。、，]{8,128}))")
+    r"|(?P<bare>[^\s\"'`<>(){}\[\],;|\\&“”„«»「」『』。、，]{8,128}))"
+)
 
 
 def told_of(text: str) -> Iterator[Span]:
     """A password in a sentence: `The password is "swordfish"`; without quotes only one that looks made up."""
     for match in filter(None, (_TOLD.match(text, at) for at in places(text, PASSWORDS))):
         quoted, bare = match["quoted"], (match["bare"] or "").rstrip(".!?:")
-        if quoted and filled(quoted) and not _STATES.fullmatch(quoted) and not _NAME.fullmatch(quoted):
+        if (
+            quoted
+            and filled(quoted)
+            and not _STATES.fullmatch(quoted)
+            and not _NAME.fullmatch(quoted)
+        ):
             yield match.span("quoted")
         elif bare and made_up(bare, password=True):
             yield match.start("bare"), match.start("bare") + len(bare)
@@ -183,7 +247,9 @@ def columns(text: str) -> Iterator[Span]:
                 break
             secret = cells[heading.at].strip(" \t\r\"'`*")
             if heading.holds(secret):
-                place = text.index(secret, at + sum(len(ahead) + 1 for ahead in cells[:heading.at]))
+                place = text.index(
+                    secret, at + sum(len(ahead) + 1 for ahead in cells[: heading.at])
+                )
                 yield place, place + len(secret)
             at = after
 
@@ -205,7 +271,12 @@ class _Heading(NamedTuple):
         if self.mark in ",;":  # prose has these, too
             return made_up(secret, password=True)
         spoken = len(secret) >= 6 and not _STATES.fullmatch(secret) and not re.search(r"\s", secret)
-        return spoken and filled(secret) and bool(_LETTER.search(secret)) and not _CODE.fullmatch(secret)
+        return (
+            spoken
+            and filled(secret)
+            and bool(_LETTER.search(secret))
+            and not _CODE.fullmatch(secret)
+        )
 
 
 def _heading(line: str) -> _Heading | None:

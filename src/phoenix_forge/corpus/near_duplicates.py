@@ -43,10 +43,13 @@ def sketches(texts: Sequence[str]) -> np.ndarray:
     if not len(long):
         return rows
     offsets = np.searchsorted(text, np.arange(len(texts) + 1))
-    matrix = RMinHash.digest_matrix_from_flat_token_hashes(hashes, offsets.tolist(), PERMUTATIONS, 0)
+    matrix = RMinHash.digest_matrix_from_flat_token_hashes(
+        hashes, offsets.tolist(), PERMUTATIONS, 0
+    )
     digests = np.array(matrix.to_rows(), np.uint64)[long]
-    rows[long, :BANDS] = (digests.reshape(len(long), BANDS, -1) * _weights).sum(axis=2) + np.arange(1, BANDS + 1,
-                                                                                                    dtype=np.uint64)
+    rows[long, :BANDS] = (digests.reshape(len(long), BANDS, -1) * _weights).sum(axis=2) + np.arange(
+        1, BANDS + 1, dtype=np.uint64
+    )
     rows[long, BANDS] = identities(found)[long]
     return rows
 
@@ -83,8 +86,12 @@ class _Text:
 
     @staticmethod
     def read(text: str) -> _Text:
-        return _Text(np.unique(grams(words([text]), GRAM)[0]), frozenset(MARK.findall(text.lower())))
+        return _Text(
+            np.unique(grams(words([text]), GRAM)[0]), frozenset(MARK.findall(text.lower()))
+        )
 
     def repeats(self, other: _Text) -> bool:
         both = len(np.intersect1d(self.shingles, other.shingles, assume_unique=True))
-        return self.marks <= other.marks and both >= SIMILAR * (len(self.shingles) + len(other.shingles) - both)
+        return self.marks <= other.marks and both >= SIMILAR * (
+            len(self.shingles) + len(other.shingles) - both
+        )

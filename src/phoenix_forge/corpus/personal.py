@@ -20,24 +20,50 @@ if TYPE_CHECKING:
     from phonenumbers import PhoneNumber
 
 # Where numbers without a country's code may belong to, by the language of the text, most speakers first.
-REGIONS = {"en": ("US", "GB", "IN", "AU"), "de": ("DE", "AT", "CH"), "fr": ("FR", "BE", "CH", "CA"),
-           "zh": ("CN", "TW", "HK"), "es": ("ES", "MX", "AR", "CO"), "it": ("IT", "CH"), "pt": ("BR", "PT"),
-           "nl": ("NL", "BE"), "pl": ("PL",), "ru": ("RU", "UA"), "ja": ("JP",), "ko": ("KR",), "sv": ("SE",),
-           "da": ("DK",), "cs": ("CZ",), "tr": ("TR",), "uk": ("UA",)}
+REGIONS = {
+    "en": ("US", "GB", "IN", "AU"),
+    "de": ("DE", "AT", "CH"),
+    "fr": ("FR", "BE", "CH", "CA"),
+    "zh": ("CN", "TW", "HK"),
+    "es": ("ES", "MX", "AR", "CO"),
+    "it": ("IT", "CH"),
+    "pt": ("BR", "PT"),
+    "nl": ("NL", "BE"),
+    "pl": ("PL",),
+    "ru": ("RU", "UA"),
+    "ja": ("JP",),
+    "ko": ("KR",),
+    "sv": ("SE",),
+    "da": ("DK",),
+    "cs": ("CZ",),
+    "tr": ("TR",),
+    "uk": ("UA",),
+}
 EVERYWHERE = tuple(dict.fromkeys(region for regions in REGIONS.values() for region in regions))
 # Seven digits and more with what people put between them; nothing that goes on with letters, or as a version or a date.
-_NUMBER = re.compile(r"(?<![\w.,/:#=-])(?:\+|\(\+?|（)?\d(?:[  \u2009().（）/‑–-]{0,3}\d){6,16}(?![\w/:=-]|[.,]\d)")
+_NUMBER = re.compile(
+    r"(?<![\w.,/:#=-])(?:\+|\(\+?|（)?\d(?:[  \u2009().（）/‑–-]{0,3}\d){6,16}(?![\w/:=-]|[.,]\d)"
+)
 _ASIDE = 32  # characters before a number in which its name stands
 _AROUND = 400  # characters on each side that tell its language
-_NAMED = re.compile(r"(?:\b(?:tel|phone|telephone|mobile|mobil|handy|fax|telefax|cell|whatsapp|hotline|call|ruf|anruf|"
-                    r"telefon|téléphone|portable|appel|teléfono|telefono|móvil|celular|cellulare|telefone|telefoon|"
-                    r"тел|телефон|моб)\w{0,8}|电话|電話|手机|手機|传真|傳真|致电|來電|携帯|전화|휴대)[^\d\n]{0,20}\Z",
-                    re.IGNORECASE)
-_CARD = re.compile(r"(?<![\w.-])(?:(?:4\d{3}|5[1-5]\d\d|2[2-7]\d\d|6011|62\d\d|35\d\d)([ -]?)\d{4}\1\d{4}\1\d{4}"
-                   r"|3[47]\d\d([ -]?)\d{6}\2\d{5})(?![\w-]|\.\d)")
-_CARD_NAME = re.compile(r"(?:card|visa|master|amex|karte|carte|tarjeta|cartão|carta|kaart|карт|卡|カード|카드)\D{0,40}"
-                        r"\Z", re.IGNORECASE)
-_ACCOUNT = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?![A-Za-z0-9])")
+_NAMED = re.compile(
+    r"(?:\b(?:tel|phone|telephone|mobile|mobil|handy|fax|telefax|cell|whatsapp|hotline|call|ruf|anruf|"
+    r"telefon|téléphone|portable|appel|teléfono|telefono|móvil|celular|cellulare|telefone|telefoon|"
+    r"тел|телефон|моб)\w{0,8}|电话|電話|手机|手機|传真|傳真|致电|來電|携帯|전화|휴대)[^\d\n]{0,20}\Z",
+    re.IGNORECASE,
+)
+_CARD = re.compile(
+    r"(?<![\w.-])(?:(?:4\d{3}|5[1-5]\d\d|2[2-7]\d\d|6011|62\d\d|35\d\d)([ -]?)\d{4}\1\d{4}\1\d{4}"
+    r"|3[47]\d\d([ -]?)\d{6}\2\d{5})(?![\w-]|\.\d)"
+)
+_CARD_NAME = re.compile(
+    r"(?:card|visa|master|amex|karte|carte|tarjeta|cartão|carta|kaart|карт|卡|カード|카드)\D{0,40}"
+    r"\Z",
+    re.IGNORECASE,
+)
+_ACCOUNT = re.compile(
+    r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?![A-Za-z0-9])"
+)
 
 
 class National(NamedTuple):
@@ -51,12 +77,25 @@ class National(NamedTuple):
 
 NATIONAL = (
     National(re.compile(r"(?<![\w-])[1-9]\d{16}[\dX](?![\w-])"), "cn.ric"),
-    National(re.compile(r"(?<![\w-])[12] ?\d\d ?[0-1]\d ?(?:\d\d|2[AB]) ?\d{3} ?\d{3} ?\d\d(?![\w-])"), "fr.nir"),
-    National(re.compile(r"(?<![\w-])[A-Z]{6}\d\d[A-Z]\d\d[A-Z]\d{3}[A-Z](?![\w-])"), "it.codicefiscale"),
-    National(re.compile(r"(?<![\w-])[1-9]\d ?\d{3} ?\d{3} ?\d{3}(?![\w-])"), "de.idnr",
-             re.compile(r"(?:steuer|idnr|identifikationsnummer|tax id|tin)[^\n\d]{0,24}\Z", re.IGNORECASE)),
-    National(re.compile(r"(?<![\w-])\d{3}-\d\d-\d{4}(?![\w-])"), "us.ssn",
-             re.compile(r"(?:ssn|social security)[^\n\d]{0,24}\Z", re.IGNORECASE)),
+    National(
+        re.compile(r"(?<![\w-])[12] ?\d\d ?[0-1]\d ?(?:\d\d|2[AB]) ?\d{3} ?\d{3} ?\d\d(?![\w-])"),
+        "fr.nir",
+    ),
+    National(
+        re.compile(r"(?<![\w-])[A-Z]{6}\d\d[A-Z]\d\d[A-Z]\d{3}[A-Z](?![\w-])"), "it.codicefiscale"
+    ),
+    National(
+        re.compile(r"(?<![\w-])[1-9]\d ?\d{3} ?\d{3} ?\d{3}(?![\w-])"),
+        "de.idnr",
+        re.compile(
+            r"(?:steuer|idnr|identifikationsnummer|tax id|tin)[^\n\d]{0,24}\Z", re.IGNORECASE
+        ),
+    ),
+    National(
+        re.compile(r"(?<![\w-])\d{3}-\d\d-\d{4}(?![\w-])"),
+        "us.ssn",
+        re.compile(r"(?:ssn|social security)[^\n\d]{0,24}\Z", re.IGNORECASE),
+    ),
 )
 
 
@@ -66,32 +105,38 @@ def require() -> None:
         import phonenumbers  # noqa: F401
         import stdnum  # noqa: F401
     except ImportError as error:
-        raise EnvironmentProblem(f"dataset.personal_data needs {error.name}",
-                                 fix="pip install 'phoenix-forge[personal]'") from None
+        raise EnvironmentProblem(
+            f"dataset.personal_data needs {error.name}", fix="pip install 'phoenix-forge[personal]'"
+        ) from None
 
 
 def phones(text: str) -> Iterator[Span]:
     """Numbers that are given out: with a country's code; behind a word for telephone; or grouped as the country of the
     language around them groups them."""
+
     @cache
     def spoken(stretch: int) -> tuple[str, ...]:
-        return REGIONS.get(prose.language(text[max(0, (stretch - 1) * _AROUND):(stretch + 1) * _AROUND]), ())
+        return REGIONS.get(
+            prose.language(text[max(0, (stretch - 1) * _AROUND) : (stretch + 1) * _AROUND]), ()
+        )
 
     for found in _NUMBER.finditer(text):
-        raw, before = found[0], text[max(0, found.start() - _ASIDE):found.start()]
+        raw, before = found[0], text[max(0, found.start() - _ASIDE) : found.start()]
         if "+" in raw or raw.startswith("00"):
             known = _valid(re.sub(r"^[(（]?(?:\+|00)", "+", raw), None) is not None
         elif _NAMED.search(before):
             known = any(_valid(raw, region) for region in EVERYWHERE)
         else:
-            known = not raw.isdigit() and any(_grouped_as(_valid(raw, region), raw)
-                                              for region in spoken(found.start() // _AROUND))
+            known = not raw.isdigit() and any(
+                _grouped_as(_valid(raw, region), raw) for region in spoken(found.start() // _AROUND)
+            )
         if known:
             yield found.span()
 
 
 def _valid(raw: str, region: str | None) -> PhoneNumber | None:
     import phonenumbers
+
     try:
         number = phonenumbers.parse(raw, region)
     except phonenumbers.NumberParseException:
@@ -101,6 +146,7 @@ def _valid(raw: str, region: str | None) -> PhoneNumber | None:
 
 def _grouped_as(number: PhoneNumber | None, raw: str) -> bool:
     import phonenumbers
+
     if number is None:
         return False
     usual = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.NATIONAL)
@@ -111,10 +157,16 @@ def _grouped_as(number: PhoneNumber | None, raw: str) -> bool:
 def accounts(text: str) -> Iterator[Span]:
     """IBANs of the countries that have them, by structure and checksum."""
     from stdnum import iban
+
     for found in _ACCOUNT.finditer(text):
-        ends = [found.start() + len(found[0]), *(found.start() + at for at in
-                                                 reversed([m.start() for m in re.finditer(" ", found[0])]))]
-        end = next((end for end in ends if iban.is_valid(text[found.start():end])), None)
+        ends = [
+            found.start() + len(found[0]),
+            *(
+                found.start() + at
+                for at in reversed([m.start() for m in re.finditer(" ", found[0])])
+            ),
+        ]
+        end = next((end for end in ends if iban.is_valid(text[found.start() : end])), None)
         if end:
             yield found.start(), end
 
@@ -123,11 +175,16 @@ def cards(text: str) -> Iterator[Span]:
     """Numbers of payment cards, by issuer and checksum: in groups, or behind a word for card. The numbers that payment
     services publish for tests repeat their digits, and stay."""
     from stdnum import luhn
+
     for found in _CARD.finditer(text):
         digits = re.sub(r"\D", "", found[0])
         grouped = len(digits) < len(found[0])
-        before = text[max(0, found.start() - 2 * _ASIDE):found.start()]
-        if len(set(digits)) > 4 and luhn.is_valid(digits) and (grouped or _CARD_NAME.search(before)):
+        before = text[max(0, found.start() - 2 * _ASIDE) : found.start()]
+        if (
+            len(set(digits)) > 4
+            and luhn.is_valid(digits)
+            and (grouped or _CARD_NAME.search(before))
+        ):
             yield found.span()
 
 
@@ -136,11 +193,17 @@ def people(text: str) -> Iterator[Span]:
     for kind in NATIONAL:
         checked = import_module(f"stdnum.{kind.module}")
         for found in kind.form.finditer(text):
-            named = kind.named is None or kind.named.search(text[max(0, found.start() - _ASIDE):found.start()])
+            named = kind.named is None or kind.named.search(
+                text[max(0, found.start() - _ASIDE) : found.start()]
+            )
             if named and checked.is_valid(found[0]):
                 yield found.span()
 
 
 # In this order a place goes to the first: a card's number may look like a telephone number.
 FINDERS: tuple[tuple[str, Callable[[str], Iterator[Span]]], ...] = (
-    ("bank account", accounts), ("card number", cards), ("personal number", people), ("telephone number", phones))
+    ("bank account", accounts),
+    ("card number", cards),
+    ("personal number", people),
+    ("telephone number", phones),
+)

@@ -51,7 +51,9 @@ def place(root: Path, passage: Passage, text: str, words: Words) -> Place:
     wanted = set(words.telling(text, passage.language))
     most = max(full, key=lambda i: (len(wanted & words.all(own[i], passage.language)), -i))
     headings = _above(passage, text_there, sum(len(line) + 1 for line in own[:most]))
-    return Place(passage.path, headings, above + most + 1, (above + full[0] + 1, above + full[-1] + 1))
+    return Place(
+        passage.path, headings, above + most + 1, (above + full[0] + 1, above + full[-1] + 1)
+    )
 
 
 def _above(passage: Passage, text: str, at: int) -> tuple[str, ...]:
@@ -62,5 +64,7 @@ def _above(passage: Passage, text: str, at: int) -> tuple[str, ...]:
     if not tops:
         return passage.headings
     first = blocks[0]
-    kept = len(passage.headings) - 1 - first.level if first.kind == "heading" else -1  # above a heading of level 0
-    return (*passage.headings[:max(0, kept + tops[0].level)], *below)
+    kept = (
+        len(passage.headings) - 1 - first.level if first.kind == "heading" else -1
+    )  # above a heading of level 0
+    return (*passage.headings[: max(0, kept + tops[0].level)], *below)

@@ -24,8 +24,36 @@ if TYPE_CHECKING:
 
 DATA = Path(__file__).parent / "data" / "words.json"
 # What py3langid chooses from: told about every language it knows, it takes short Chinese texts for Wu or Japanese.
-LANGUAGES = ("ar", "cs", "da", "de", "el", "en", "es", "fi", "fr", "he", "hi", "hu", "id", "it", "ja", "ko", "nl", "no",
-             "pl", "pt", "ro", "ru", "sv", "th", "tr", "uk", "vi", "zh")
+LANGUAGES = (
+    "ar",
+    "cs",
+    "da",
+    "de",
+    "el",
+    "en",
+    "es",
+    "fi",
+    "fr",
+    "he",
+    "hi",
+    "hu",
+    "id",
+    "it",
+    "ja",
+    "ko",
+    "nl",
+    "no",
+    "pl",
+    "pt",
+    "ro",
+    "ru",
+    "sv",
+    "th",
+    "tr",
+    "uk",
+    "vi",
+    "zh",
+)
 PROSE = ("paragraph", "list")  # kinds of block
 SAMPLE = 2000  # characters of a text that its language is told by
 SHORTEST_SENTENCE, LONGEST_SENTENCE = 12, 600  # characters of what is asked about
@@ -36,7 +64,9 @@ HAN = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 HAS_HAN = re.compile(rf"[{HAN}]")
 WORD = re.compile(r"[^\W_]+(?:[.,:/'’_@-][^\W_]+)*%?")
 STOPS = re.compile(r"[,;:()\[\]{}\"“”„«»…—–|!?]|\.(?=\s|$)")  # no answer runs over one
-BREAK = re.compile(rf"{STOPS.pattern}|[，。；：、（）《》“”！？]")  # what two runs are not joined over
+BREAK = re.compile(
+    rf"{STOPS.pattern}|[，。；：、（）《》“”！？]"
+)  # what two runs are not joined over
 PIECE = re.compile(rf"[{HAN}]|[^\W{HAN}]+")
 HAN_RUN = re.compile(rf"\d[\d.,]*[{HAN}%]{{0,2}}|[{HAN}A-Za-z0-9·•.\-%]+(?: [A-Za-z0-9.\-]+)*")
 # Marks of Markdown and the like around a line's words.
@@ -44,10 +74,13 @@ LEAD = re.compile(r"^\s*(?:>+\s*|#{1,6}\s+|[-*+•]\s+|\d{1,3}[.)]\s+|\|)+")
 NOT_PROSE = re.compile(r"^\s*(?:\||\[?!\[|<|---|===|\+\+\+|#{1,6}\s|[-*_=]{3,}\s*$)")
 FENCE = re.compile(r"^[\s>]*(`{3,}(?![^\n]*`)|~{3,})")
 UNDERLINE = re.compile(r"^ {0,3}(?:=+|-{2,})\s*$")  # makes the line before it a heading
-UNDER_HEAD = re.compile(r"^\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)+$")  # below the head of a table without outer borders
+UNDER_HEAD = re.compile(
+    r"^\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)+$"
+)  # below the head of a table without outer borders
 # German writes nouns with capitals, so what follows an ordinal ("im 19. Jahrhundert") seems to begin one.
 GERMAN_ORDINAL = re.compile(
-    r"\b(?:am|beim|das|dem|den|der|des|die|im|ins|und|vom|zum|zur|(?:früh|spät|ausgehend)en) \d{1,2}\.$")
+    r"\b(?:am|beim|das|dem|den|der|des|die|im|ins|und|vom|zum|zur|(?:früh|spät|ausgehend)en) \d{1,2}\.$"
+)
 WORDLIKE = re.compile(r"[^\W\d_]{2,}")
 
 
@@ -62,6 +95,7 @@ class Sentence:
 @cache
 def _identifier() -> Any:
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE)
     identifier.set_languages(LANGUAGES)
     return identifier
@@ -77,9 +111,12 @@ def prose_of(section: Section) -> str:
     """The section's paragraphs and lists; code, tables, headings and front matter are asked for by their structure."""
     text, blocks = section.document.text, section.document.blocks  # which tile it
     first = bisect_right(blocks, section.start, key=lambda block: block.end)
-    own = blocks[first:bisect_left(blocks, section.end, first, key=lambda block: block.start)]
-    within = (text[max(block.start, section.start):min(block.end, section.end)].strip()
-              for block in own if block.kind in PROSE)
+    own = blocks[first : bisect_left(blocks, section.end, first, key=lambda block: block.start)]
+    within = (
+        text[max(block.start, section.start) : min(block.end, section.end)].strip()
+        for block in own
+        if block.kind in PROSE
+    )
     return "\n\n".join(piece for piece in within if piece)
 
 
@@ -90,7 +127,11 @@ def sentences(text: str, language: str) -> Iterator[Sentence]:
         for sentence in _segmented(paragraph, language):
             # A Chinese character says about as much as two letters.
             size = len(sentence) + len(HAS_HAN.findall(sentence))
-            if size >= SHORTEST_SENTENCE and len(sentence) <= LONGEST_SENTENCE and WORDLIKE.search(sentence):
+            if (
+                size >= SHORTEST_SENTENCE
+                and len(sentence) <= LONGEST_SENTENCE
+                and WORDLIKE.search(sentence)
+            ):
                 yield Sentence(sentence, before)
             before = sentence
 
@@ -110,9 +151,17 @@ def _paragraphs(text: str) -> Iterator[str]:
         if joined and (head or (len(joined) == 1 and not fenced and UNDERLINE.match(line))):
             joined.pop()
         tabled = head or (tabled and bool(line.strip()))
-        broken = fenced or tabled or not line.strip() or bool(NOT_PROSE.match(line)) or line.startswith("#")
+        broken = (
+            fenced
+            or tabled
+            or not line.strip()
+            or bool(NOT_PROSE.match(line))
+            or line.startswith("#")
+        )
         if joined and (broken or LEAD.match(line)):
-            yield _plain(" ".join(joined))  # whole, since a mark that one line opens may be closed on the next
+            yield _plain(
+                " ".join(joined)
+            )  # whole, since a mark that one line opens may be closed on the next
             joined = []
         if not broken:
             joined.append(LEAD.sub("", line).strip())
@@ -124,7 +173,10 @@ def _plain(text: str) -> str:
 
 def _segmented(paragraph: str, language: str) -> list[str]:
     from sentencex import segment
-    whole = paragraph.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be segmented
+
+    whole = paragraph.encode(
+        "utf-8", "replace"
+    ).decode()  # half a surrogate pair cannot be segmented
     found: list[str] = []
     for sentence in filter(None, map(str.strip, segment(language, whole))):
         if found and language == "de" and GERMAN_ORDINAL.search(found[-1]):
@@ -137,7 +189,12 @@ def _segmented(paragraph: str, language: str) -> list[str]:
 def shape(text: str) -> tuple[bool, bool, bool, int]:
     """What an answer looks like: whether it has digits, begins with a capital letter, is written without spaces, and
     its length, in words or such characters."""
-    return (any(map(str.isdigit, text)), text[:1].isupper(), bool(HAS_HAN.search(text)), len(PIECE.findall(text)))
+    return (
+        any(map(str.isdigit, text)),
+        text[:1].isupper(),
+        bool(HAS_HAN.search(text)),
+        len(PIECE.findall(text)),
+    )
 
 
 def standing(words: str) -> re.Pattern[str]:
@@ -162,8 +219,13 @@ def spans(sentence: str, language: str, *, joined: bool = True) -> list[tuple[in
     pairs = [(a, d) for (a, b), (c, d) in pairwise(runs) if not BREAK.search(sentence[b:c])]
 
     def able(some: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-        return [(a, b) for a, b in some if (b - a if han else len(sentence[a:b].split())) <= longest
-                and (b - a > 1 or sentence[a].isdigit()) and (b - a) * 10 < len(sentence.strip()) * 8]
+        return [
+            (a, b)
+            for a, b in some
+            if (b - a if han else len(sentence[a:b].split())) <= longest
+            and (b - a > 1 or sentence[a].isdigit())
+            and (b - a) * 10 < len(sentence.strip()) * 8
+        ]
 
     classes: tuple[list[tuple[int, int]], ...] = ([], [])
     for span in able(dict.fromkeys(inner + runs)):
@@ -183,7 +245,9 @@ def _word_runs(sentence: str, language: str) -> Iterator[tuple[int, int]]:
     start = end = -1
     for match in WORD.finditer(sentence):
         word = match[0].lower()
-        joins = word in joining if joining else len(word) <= SHORT_WORD and not match[0][0].isupper()
+        joins = (
+            word in joining if joining else len(word) <= SHORT_WORD and not match[0][0].isupper()
+        )
         joins = joins and not any(map(str.isdigit, word))
         if start >= 0 and (joins or STOPS.search(sentence, end, match.start())):
             yield start, end

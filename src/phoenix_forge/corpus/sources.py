@@ -23,8 +23,12 @@ INCLUDED = ("common_content", "base_genome", "unique_forge_content")
 OTHERS = re.compile(r"unique_\w+_content")
 # Key → how one of its entries reads as a git-style pattern.
 EXCLUDED = {
-    "exclude": "{}", "excludes": "{}", "exclude_patterns": "{}", "always_exclude_files": "{}",
-    "recursive_exclude": "**/{}", "exclude_dir_names": "**/{}/",
+    "exclude": "{}",
+    "excludes": "{}",
+    "exclude_patterns": "{}",
+    "always_exclude_files": "{}",
+    "recursive_exclude": "**/{}",
+    "exclude_dir_names": "**/{}/",
 }
 SAID = ("description", "version", "name", "title", "comment", "last_updated")
 REGEX = re.compile(r"\\|\.\*|^\^|\$$|[(|]")
@@ -51,8 +55,11 @@ def read_sources(path: Path, root: Path) -> Sources:
     roots: list[str] = []
     for section in INCLUDED:
         entries = _entries(data, section, problems)
-        problems += [f"{section}: {entry!r} does not exist (looked for {root / entry})"
-                     for entry in entries if not (root / entry).exists()]
+        problems += [
+            f"{section}: {entry!r} does not exist (looked for {root / entry})"
+            for entry in entries
+            if not (root / entry).exists()
+        ]
         roots += entries
     patterns, regexes = _excluded(data, problems)
     if not roots and not problems:
@@ -66,9 +73,13 @@ def _parsed(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise UsageError(f"corpus.manifest: {path} does not exist", fix="name a JSON or YAML file") from None
+        raise UsageError(
+            f"corpus.manifest: {path} does not exist", fix="name a JSON or YAML file"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"corpus.manifest: {path} cannot be read: {error}", fix="name a JSON or YAML file") from None
+        raise UsageError(
+            f"corpus.manifest: {path} cannot be read: {error}", fix="name a JSON or YAML file"
+        ) from None
     try:
         return json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
     except (json.JSONDecodeError, yaml.YAMLError) as error:
@@ -77,15 +88,22 @@ def _parsed(path: Path) -> Any:
 
 def _wrong(path: Path, problems: list[str]) -> UsageError:
     listed = "\n  ".join(problems)
-    return UsageError(f"corpus.manifest: {path}:\n  {listed}",
-                      fix='write {"common_content": ["docs", "README.md"], "unique_forge_content": []}')
+    return UsageError(
+        f"corpus.manifest: {path}:\n  {listed}",
+        fix='write {"common_content": ["docs", "README.md"], "unique_forge_content": []}',
+    )
 
 
 def _unknown(data: dict) -> list[str]:
     known = [*INCLUDED, *EXCLUDED, *SAID]
-    close = {str(key): get_close_matches(str(key), known, 1, 0.85) for key in data if key not in known}
-    return [f"unknown section {key!r}: did you mean {guess[0]!r}?"
-            for key, guess in close.items() if guess and not OTHERS.fullmatch(key)]
+    close = {
+        str(key): get_close_matches(str(key), known, 1, 0.85) for key in data if key not in known
+    }
+    return [
+        f"unknown section {key!r}: did you mean {guess[0]!r}?"
+        for key, guess in close.items()
+        if guess and not OTHERS.fullmatch(key)
+    ]
 
 
 def _entries(data: dict, section: str, problems: list[str]) -> list[str]:
@@ -97,9 +115,11 @@ def _entries(data: dict, section: str, problems: list[str]) -> list[str]:
         problems.append(f"{section}: is a {type(listed).__name__}, not a list")
         return []
     named = [entry.get("path") if isinstance(entry, dict) else entry for entry in listed]
-    problems += [f"{section}[{i}]: {entry!r} is neither a path nor an object with a path"
-                 for i, (entry, name) in enumerate(zip(listed, named, strict=True))
-                 if not (isinstance(name, str) and name.strip())]
+    problems += [
+        f"{section}[{i}]: {entry!r} is neither a path nor an object with a path"
+        for i, (entry, name) in enumerate(zip(listed, named, strict=True))
+        if not (isinstance(name, str) and name.strip())
+    ]
     return [name for name in named if isinstance(name, str) and name.strip()]
 
 
@@ -123,7 +143,11 @@ def _excluded(data: dict, problems: list[str]) -> tuple[list[str], list[str]]:
 def _notices(path: Path, data: dict) -> list[str]:
     others = [str(key) for key in data if OTHERS.fullmatch(str(key)) and key not in INCLUDED]
     unread = [str(key) for key in data if key not in (*INCLUDED, *EXCLUDED, *SAID, *others)]
-    notices = [f"{path.name}: {', '.join(others)} is for others than the forge and is left alone"] if others else []
+    notices = (
+        [f"{path.name}: {', '.join(others)} is for others than the forge and is left alone"]
+        if others
+        else []
+    )
     if unread:
         notices.append(f"{path.name}: {', '.join(unread)} means nothing here and is left alone")
     return notices

@@ -31,7 +31,7 @@ class Section:
 
     @property
     def text(self) -> str:
-        return self.document.text[self.start:self.end]
+        return self.document.text[self.start : self.end]
 
     @property
     def body(self) -> str:
@@ -54,12 +54,24 @@ def split(document: Document, limit: int, count: Count) -> list[Section]:
     where the one before would otherwise end with it; a block over the limit is cut between its rows, or at its own
     lines and sentences.
     """
-    tokens = count([document.text[block.start:block.end] for block in document.blocks])
-    pieces = [piece for block, n in zip(document.blocks, tokens, strict=True)
-              for piece in _pieces(document.text, block, n, limit, count)]
-    return [Section(document, i, group[0].start, group[-1].end, sum(p.tokens for p in group), group[0].block.headings,
-                    tuple(p.block for p in group if p.start == p.block.start))
-            for i, group in enumerate(_groups(pieces, limit))]
+    tokens = count([document.text[block.start : block.end] for block in document.blocks])
+    pieces = [
+        piece
+        for block, n in zip(document.blocks, tokens, strict=True)
+        for piece in _pieces(document.text, block, n, limit, count)
+    ]
+    return [
+        Section(
+            document,
+            i,
+            group[0].start,
+            group[-1].end,
+            sum(p.tokens for p in group),
+            group[0].block.headings,
+            tuple(p.block for p in group if p.start == p.block.start),
+        )
+        for i, group in enumerate(_groups(pieces, limit))
+    ]
 
 
 def _pieces(text: str, block: Block, tokens: int, limit: int, count: Count) -> list[_Piece]:
@@ -67,8 +79,10 @@ def _pieces(text: str, block: Block, tokens: int, limit: int, count: Count) -> l
         return [_Piece(block.start, block.end, tokens, block)]
     if block.spans:
         return _rows(text, block, limit, count)
-    return [_Piece(block.start + a, block.start + b, n, block)
-            for a, b, n in _cut(text[block.start:block.end], tokens, limit, count)]
+    return [
+        _Piece(block.start + a, block.start + b, n, block)
+        for a, b, n in _cut(text[block.start : block.end], tokens, limit, count)
+    ]
 
 
 def _rows(text: str, block: Block, limit: int, count: Count) -> list[_Piece]:
@@ -105,7 +119,10 @@ def _between(parts: Sequence[str]) -> Iterator[str]:
     for part, following in zip_longest(parts, parts[1:], fillvalue=""):
         whole, rest = rest + part, ""
         if WITHIN.search(whole[-1:] + following[:1]):
-            at = max(whole.rfind(sign, max(0, len(whole) - LONGEST_VALUE)) for sign in SEPARATORS) + 1
+            at = (
+                max(whole.rfind(sign, max(0, len(whole) - LONGEST_VALUE)) for sign in SEPARATORS)
+                + 1
+            )
             whole, rest = (whole[:at], whole[at:]) if at > 1 else (whole, "")
         yield whole
     if rest:
@@ -120,8 +137,8 @@ def _groups(pieces: list[_Piece], limit: int) -> Iterator[list[_Piece]]:
         opens = piece.block.kind == "heading" and piece.start == piece.block.start
         if group and (size + piece.tokens > limit or (opens and size >= limit // 3)):
             held = _trailing_headings(group)
-            yield group[:len(group) - held]
-            group = group[len(group) - held:]
+            yield group[: len(group) - held]
+            group = group[len(group) - held :]
             size = sum(p.tokens + 1 for p in group)
             if group and size + piece.tokens > limit:
                 yield group

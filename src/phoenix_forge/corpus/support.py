@@ -41,11 +41,19 @@ class Words:
     def telling(self, text: str, language: str) -> list[str]:
         """Stems of a text's words that tell something. Where each sign is a word, two that follow each other are one:
         single ones stand in any passage."""
-        return [word for signs, own in self._runs(text, language) for word in (_pairs(signs) if signs else own)]
+        return [
+            word
+            for signs, own in self._runs(text, language)
+            for word in (_pairs(signs) if signs else own)
+        ]
 
     def all(self, text: str, language: str) -> set[str]:
         """The same, and the single signs."""
-        return {word for signs, own in self._runs(text, language) for word in (*signs, *_pairs(signs), *own)}
+        return {
+            word
+            for signs, own in self._runs(text, language)
+            for word in (*signs, *_pairs(signs), *own)
+        }
 
     def _runs(self, text: str, language: str) -> Iterator[tuple[list[str], list[str]]]:
         stems, silent = self._stems.setdefault(language, Stems(language)), stops(language)
@@ -60,18 +68,26 @@ def _pairs(signs: Sequence[str]) -> list[str]:
     return [first + second for first, second in pairwise(signs)] or list(signs)
 
 
-def supported(answer: str, question: str, passages: Sequence[Passage], words: Words) -> list[Supported]:
+def supported(
+    answer: str, question: str, passages: Sequence[Passage], words: Words
+) -> list[Supported]:
     """Each sentence of an answer, with the passage that supports it. Of several it is the one with most of the
     sentence's words and the question's; sentences of which no word tells anything are left out."""
-    held = [words.all(" ".join([p.path, p.title, *p.headings, p.text]), p.language) for p in passages]
+    held = [
+        words.all(" ".join([p.path, p.title, *p.headings, p.text]), p.language) for p in passages
+    ]
     asked = [set(words.telling(question, p.language)) for p in passages]
     found: list[Supported] = []
     for sentence in sentences(answer, passages[0].language if passages else "en"):
-        said = [words.telling(sentence, p.language) for p in passages] or [words.telling(sentence, "en")]
+        said = [words.telling(sentence, p.language) for p in passages] or [
+            words.telling(sentence, "en")
+        ]
         if not any(said):
             continue
-        scores = [_score(own, question_words, there)
-                  for own, question_words, there in zip(said, asked, held, strict=False)]
+        scores = [
+            _score(own, question_words, there)
+            for own, question_words, there in zip(said, asked, held, strict=False)
+        ]
         best = max(range(len(scores)), key=lambda i: (scores[i], -i), default=0)
         found.append(Supported(sentence, best if scores and scores[best] > 0 else None))
     return found
@@ -90,6 +106,7 @@ def _score(said: Sequence[str], asked: set[str], held: set[str]) -> float:
 def sentences(answer: str, language: str) -> Iterator[str]:
     """The sentences of an answer, each item of a list by itself, without marks."""
     from sentencex import segment
+
     for line in answer.splitlines():
         plain = inline.plain(LEAD.sub("", line)).encode("utf-8", "replace").decode()
         yield from filter(None, map(str.strip, segment(language, plain) if plain else ()))

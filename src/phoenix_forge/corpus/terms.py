@@ -24,23 +24,47 @@ from phoenix_forge.corpus.prose import PROSE, language
 if TYPE_CHECKING:
     from phoenix_forge.corpus.document import Document
 
-STOPS: dict[str, str] = json.loads((Path(__file__).parent / "data" / "stop.json").read_text(encoding="utf-8"))
+STOPS: dict[str, str] = json.loads(
+    (Path(__file__).parent / "data" / "stop.json").read_text(encoding="utf-8")
+)
 STOP = frozenset(STOPS["en"].split())  # English words that say nothing, and words of asking
 STEMMERS = {
-    "ar": "arabic", "cs": "czech", "da": "danish", "de": "german", "el": "greek", "en": "english", "es": "spanish",
-    "fi": "finnish", "fr": "french", "hi": "hindi", "hu": "hungarian", "id": "indonesian", "it": "italian",
-    "nl": "dutch", "no": "norwegian", "pl": "polish", "pt": "portuguese", "ro": "romanian", "ru": "russian",
-    "sv": "swedish", "tr": "turkish"}
+    "ar": "arabic",
+    "cs": "czech",
+    "da": "danish",
+    "de": "german",
+    "el": "greek",
+    "en": "english",
+    "es": "spanish",
+    "fi": "finnish",
+    "fr": "french",
+    "hi": "hindi",
+    "hu": "hungarian",
+    "id": "indonesian",
+    "it": "italian",
+    "nl": "dutch",
+    "no": "norwegian",
+    "pl": "polish",
+    "pt": "portuguese",
+    "ro": "romanian",
+    "ru": "russian",
+    "sv": "swedish",
+    "tr": "turkish",
+}
 # Where compounds are written as one word and parting them was found to help: Hollink, Kamps, Monz & de Rijke (2004)
 # for German, Dutch, Finnish and Swedish; Danish and Norwegian are built as Swedish is.
 COMPOUNDING = frozenset({"da", "de", "fi", "nl", "no", "sv"})
 SHORTEST_PART, LONGEST_COMPOUND = 4, 60  # letters
 # Each of these characters is a word: Thai, Lao, Burmese, Khmer, kana, Chinese, Korean.
-ALONE = ("\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"
-         "\U00020000-\U0003ffff")
+ALONE = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"
+    "\U00020000-\U0003ffff"
+)
 WORD = regex.compile(rf"[^\W_{ALONE}]+|[{ALONE}]\p{{M}}*")
 PLAIN = re.compile("[a-z0-9]+")  # what WORD finds in ASCII, in a quarter of the time
-UNSEEN = regex.compile("[\u00ad\u20d0-\u20ff\ufe00-\ufe0f]")  # soft hyphens, frames, variants of emoji
+UNSEEN = regex.compile(
+    "[\u00ad\u20d0-\u20ff\ufe00-\ufe0f]"
+)  # soft hyphens, frames, variants of emoji
 HAS_ALONE = regex.compile(rf"[{ALONE}]")
 KEPT = 200_000  # words whose stems or parts are remembered
 TOLD_BY = 500  # characters of a document that its language is told by
@@ -70,7 +94,7 @@ def _prose(document: Document) -> str:
     pieces: list[str] = []
     for block in document.blocks:
         if block.kind in PROSE:
-            pieces.append(document.text[block.start:block.end][:TOLD_BY // 2])
+            pieces.append(document.text[block.start : block.end][: TOLD_BY // 2])
         if sum(map(len, pieces)) >= TOLD_BY:
             break
     return " ".join(pieces)
@@ -117,7 +141,10 @@ class Compounds:
 
     def __call__(self, word: str) -> list[str]:
         """Stems of a word's parts, and of theirs; none of a word that is no compound."""
-        if self._stems.language not in COMPOUNDING or not 2 * SHORTEST_PART <= len(word) <= LONGEST_COMPOUND:
+        if (
+            self._stems.language not in COMPOUNDING
+            or not 2 * SHORTEST_PART <= len(word) <= LONGEST_COMPOUND
+        ):
             return []
         return self._remembered(word)
 
@@ -156,7 +183,9 @@ class Stops:
 
     def count(self, text: str, found: Sequence[str]) -> int:
         """How often they stand in a normal text whose words are `found`."""
-        return sum(word in self.words for word in found) + (len(self._cut.findall(text)) if self._cut else 0)
+        return sum(word in self.words for word in found) + (
+            len(self._cut.findall(text)) if self._cut else 0
+        )
 
     def without(self, text: str) -> str:
         """A normal text without those that no spaces part from the rest."""

@@ -30,14 +30,29 @@ SNIFF = 8192  # bytes looked at to tell text from binary, as git does
 # The workspace's own artifacts and settings, at its root; a corpus that holds them would teach a model its own output.
 ARTIFACTS = ("models", "outputs", "dataset_package", ".forge", "logs", "forge.yaml", ".env")
 # Folders of tools: never documents, and outside git nothing else says so.
-TOOL_FOLDERS = {".git", ".hg", ".svn", ".venv", "venv", "node_modules", "__pycache__", ".tox", ".mypy_cache",
-                ".ruff_cache", ".pytest_cache"}
+TOOL_FOLDERS = {
+    ".git",
+    ".hg",
+    ".svn",
+    ".venv",
+    "venv",
+    "node_modules",
+    "__pycache__",
+    ".tox",
+    ".mypy_cache",
+    ".ruff_cache",
+    ".pytest_cache",
+}
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
 # Bytes of a file at most, where corpus.max_bytes says nothing: of a text, and of a file that a text is extracted from.
 LARGEST_TEXT, LARGEST_EXTRACTED = 5_000_000, 100_000_000
-EVERYWHERE = ["."]  # corpus.roots as it comes; a list of sources takes its place, and adds to any other
+EVERYWHERE = [
+    "."
+]  # corpus.roots as it comes; a list of sources takes its place, and adds to any other
 
-Rules = list[tuple[str, pathspec.GitIgnoreSpec]]  # a folder, with a separator at its end, and its .gitignore
+Rules = list[
+    tuple[str, pathspec.GitIgnoreSpec]
+]  # a folder, with a separator at its end, and its .gitignore
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +105,11 @@ def survey(config: CorpusConfig, root: Path, own: Iterable[Path] = ()) -> Walked
     or be ignored; where it lies inside it is read there.
     """
     home = os.path.abspath(root)
-    sources = read_sources(Path(home) / Path(config.manifest).expanduser(), Path(home)) if config.manifest else None
+    sources = (
+        read_sources(Path(home) / Path(config.manifest).expanduser(), Path(home))
+        if config.manifest
+        else None
+    )
     left_out = _left_out(config, sources, home, own)
     found: dict[str, File] = {}
     skipped: dict[str, Skipped] = {}
@@ -111,15 +130,22 @@ def survey(config: CorpusConfig, root: Path, own: Iterable[Path] = ()) -> Walked
             if why and why.folder:
                 outputs[Skipped(_writable(_join(ahead, why.folder)) + "/", why.reason)] += 1
                 continue
-            status, reason = (None, why.reason) if why else _fitness(at, real, config.max_bytes, bool(below))
+            status, reason = (
+                (None, why.reason) if why else _fitness(at, real, config.max_bytes, bool(below))
+            )
             if reason or not status:
                 skipped.setdefault(path, Skipped(_writable(path), reason))
             else:
                 found[path] = File(Path(at), _writable(path), _writable(name), status.st_size)
-    skipped |= {folder.path: replace(folder, reason=f"{folder.reason}: {_files(count)}")
-                for folder, count in outputs.items()}
-    return Walked([found[key] for key in sorted(found)], [skipped[key] for key in sorted(skipped)],
-                  sources.notices if sources else [])
+    skipped |= {
+        folder.path: replace(folder, reason=f"{folder.reason}: {_files(count)}")
+        for folder, count in outputs.items()
+    }
+    return Walked(
+        [found[key] for key in sorted(found)],
+        [skipped[key] for key in sorted(skipped)],
+        sources.notices if sources else [],
+    )
 
 
 def ignored(config: CorpusConfig, root: Path, own: Iterable[Path] = ()) -> list[Skipped]:
@@ -128,7 +154,11 @@ def ignored(config: CorpusConfig, root: Path, own: Iterable[Path] = ()) -> list[
     Walks the whole tree. Raises as `survey` does.
     """
     home = os.path.abspath(root)
-    sources = read_sources(Path(home) / Path(config.manifest).expanduser(), Path(home)) if config.manifest else None
+    sources = (
+        read_sources(Path(home) / Path(config.manifest).expanduser(), Path(home))
+        if config.manifest
+        else None
+    )
     left_out = _left_out(config, sources, home, own)
     counts: Counter[str] = Counter()
     for start, _ in _roots(config, sources, home):
@@ -139,16 +169,23 @@ def ignored(config: CorpusConfig, root: Path, own: Iterable[Path] = ()) -> list[
             path = _join(ahead, below)
             if left_out(_join(start, below), below, path) is not True:
                 counts[_join(ahead, f"{below.partition('/')[0]}/" if "/" in below else "")] += 1
-    return [Skipped(_writable(top) or "./", f".gitignore leaves it out: {_files(count)}")
-            for top, count in sorted(counts.items())]
+    return [
+        Skipped(_writable(top) or "./", f".gitignore leaves it out: {_files(count)}")
+        for top, count in sorted(counts.items())
+    ]
 
 
 def _unlisted(start: str, listed: set[str]) -> Iterator[str]:
     """Files below a folder that are not listed; nothing below what is listed as a folder, and is not walked."""
     for folder, folders, names in os.walk(start):
         ahead = _ahead(folder, start)
-        folders[:] = [name for name in folders if name not in TOOL_FOLDERS and _join(ahead, name) not in listed
-                      and f"{_join(ahead, name)}/" not in listed]
+        folders[:] = [
+            name
+            for name in folders
+            if name not in TOOL_FOLDERS
+            and _join(ahead, name) not in listed
+            and f"{_join(ahead, name)}/" not in listed
+        ]
         yield from (below for name in names if (below := _join(ahead, name)) not in listed)
 
 
@@ -164,16 +201,20 @@ def _writable(name: str) -> str:
 def _empty(config: CorpusConfig, skipped: list[Skipped]) -> UsageError:
     why = "\n  ".join(f"{s.path}: {s.reason}" for s in skipped[:20])
     where = ", ".join([*config.roots, *([config.manifest] if config.manifest else [])])
-    return UsageError(f"the corpus is empty: nothing readable in {where}"
-                      + (f"; skipped {len(skipped)}:\n  {why}" if skipped else ""),
-                      fix=way_out(skipped))
+    return UsageError(
+        f"the corpus is empty: nothing readable in {where}"
+        + (f"; skipped {len(skipped)}:\n  {why}" if skipped else ""),
+        fix=way_out(skipped),
+    )
 
 
 def way_out(skipped: list[Skipped]) -> str:
     """What may be done where no file can be read."""
     if not skipped:
-        return ("put documents there, or name their folder in corpus.roots; .gitignore, corpus.include and "
-                "corpus.exclude leave files out, too")
+        return (
+            "put documents there, or name their folder in corpus.roots; .gitignore, corpus.include and "
+            "corpus.exclude leave files out, too"
+        )
     reasons = Counter(s.reason.partition(":")[0] for s in skipped)
     most = next(s for s in skipped if s.reason.startswith(reasons.most_common(1)[0][0]))
     lifted = exclusions.lift(most.path)
@@ -188,8 +229,10 @@ def _roots(config: CorpusConfig, sources: Sources | None, home: str) -> list[_Ro
     for entry in [] if sources and config.roots == EVERYWHERE else config.roots:
         start = os.path.normpath(os.path.join(home, os.path.expanduser(entry)))
         if not os.path.exists(start):
-            raise UsageError(f"corpus.roots: {entry!r} does not exist (looked for {start})",
-                             fix="name an existing folder: --set 'corpus.roots=[docs]'")
+            raise UsageError(
+                f"corpus.roots: {entry!r} does not exist (looked for {start})",
+                fix="name an existing folder: --set 'corpus.roots=[docs]'",
+            )
         roots.append(_Root(start, start if os.path.isdir(start) else os.path.dirname(start)))
     for entry in sources.roots if sources else []:
         start = os.path.normpath(os.path.join(home, entry))
@@ -212,12 +255,15 @@ def _ahead(start: str, base: str) -> str:
     return "" if relative == "." else relative
 
 
-def _left_out(config: CorpusConfig, sources: Sources | None, home: str,
-              own: Iterable[Path]) -> Callable[[str, str, str], bool | None]:
+def _left_out(
+    config: CorpusConfig, sources: Sources | None, home: str, own: Iterable[Path]
+) -> Callable[[str, str, str], bool | None]:
     """Whether the user, or Forge itself, wants a file kept out: nothing that needs saying. False where the user takes
     it in by name, whatever it is (`!*.svg`); None where nobody says anything."""
     include = pathspec.GitIgnoreSpec.from_lines(config.include) if config.include else None
-    exclude = pathspec.GitIgnoreSpec.from_lines([*config.exclude, *(sources.exclude if sources else [])])
+    exclude = pathspec.GitIgnoreSpec.from_lines(
+        [*config.exclude, *(sources.exclude if sources else [])]
+    )
     regexes = [re.compile(pattern) for pattern in (sources.exclude_regex if sources else [])]
     artifacts = {_join(home, name) for name in ARTIFACTS} | {os.path.abspath(path) for path in own}
     below = tuple(sorted(path + "/" for path in artifacts))
@@ -226,7 +272,9 @@ def _left_out(config: CorpusConfig, sources: Sources | None, home: str,
         if at in artifacts or at.startswith(below) or at.endswith(PARTIAL):
             return True
         decided = {exclude.check_file(each).include for each in {name, path}} if exclude else {None}
-        if True in decided or any(r.search(path) or r.search(path.rpartition("/")[2]) for r in regexes):
+        if True in decided or any(
+            r.search(path) or r.search(path.rpartition("/")[2]) for r in regexes
+        ):
             return True
         if include and not (include.match_file(name) or include.match_file(path)):
             return True
@@ -235,7 +283,9 @@ def _left_out(config: CorpusConfig, sources: Sources | None, home: str,
     return left_out
 
 
-def _fitness(at: str, root: str, max_bytes: int | None, inside: bool) -> tuple[os.stat_result | None, str]:
+def _fitness(
+    at: str, root: str, max_bytes: int | None, inside: bool
+) -> tuple[os.stat_result | None, str]:
     """A file's status, and why it cannot be a document, or nothing. `inside`: found below a root, not named as one."""
     if exclusions.is_secret(at):
         return None, exclusions.SECRET
@@ -276,10 +326,17 @@ def _unfit(at: str, status: os.stat_result, max_bytes: int | None) -> str:
 
 def _too_large(at: str, size: int, max_bytes: int | None) -> str:
     if max_bytes:
-        return f"too large: {human(size)}, corpus.max_bytes is {human(max_bytes)}" if size > max_bytes else ""
+        return (
+            f"too large: {human(size)}, corpus.max_bytes is {human(max_bytes)}"
+            if size > max_bytes
+            else ""
+        )
     most, kind = (LARGEST_EXTRACTED, "document") if extracts(at) else (LARGEST_TEXT, "text file")
-    return f"too large: {human(size)}; a {kind} has {human(most)} at most, unless corpus.max_bytes says more" \
-        if size > most else ""
+    return (
+        f"too large: {human(size)}; a {kind} has {human(most)} at most, unless corpus.max_bytes says more"
+        if size > most
+        else ""
+    )
 
 
 def _listed(start: str, home: str) -> Iterable[str]:
@@ -303,8 +360,12 @@ def _git(start: str) -> list[str] | None:
         return None
     names = [os.fsdecode(name) for name in listing.split(b"\0") if name]
     stays: dict[str, bool] = {}
-    return [below for name in names if _stays(start, name.rstrip("/").rpartition("/")[0], stays)
-            for below in _with_submodule(start, name)]
+    return [
+        below
+        for name in names
+        if _stays(start, name.rstrip("/").rpartition("/")[0], stays)
+        for below in _with_submodule(start, name)
+    ]
 
 
 def _stays(start: str, ahead: str, known: dict[str, bool]) -> bool:
@@ -314,8 +375,12 @@ def _stays(start: str, ahead: str, known: dict[str, bool]) -> bool:
         return True
     if ahead not in known:
         above, _, name = ahead.rpartition("/")
-        known[ahead] = name not in ("", ".", "..", ".git") and not os.path.islink(f"{_folder(start)}{ahead}") \
-            and not ahead.startswith("/") and _stays(start, above, known)
+        known[ahead] = (
+            name not in ("", ".", "..", ".git")
+            and not os.path.islink(f"{_folder(start)}{ahead}")
+            and not ahead.startswith("/")
+            and _stays(start, above, known)
+        )
     return known[ahead]
 
 
@@ -332,7 +397,7 @@ def _above(start: str, home: str) -> Rules:
     """Rules of the folders from the workspace down to the one above `start`, unless they would leave it out whole."""
     if not start.startswith(_folder(home)):
         return []
-    names = start[len(_folder(home)):].split("/")
+    names = start[len(_folder(home)) :].split("/")
     folders = [_folder("/".join([home.rstrip("/"), *names[:depth]])) for depth in range(len(names))]
     rules = [(folder, spec) for folder in folders for spec in _spec(folder)]
     return [] if _ignored(_folder(start), rules) else rules
@@ -349,7 +414,7 @@ def _spec(folder: str) -> list[pathspec.GitIgnoreSpec]:
 def _ignored(at: str, rules: Rules) -> bool:
     """The deepest .gitignore that says anything about a path decides; a later pattern of it over an earlier one."""
     for folder, spec in reversed(rules):
-        decided = spec.check_file(at[len(folder):]).include
+        decided = spec.check_file(at[len(folder) :]).include
         if decided is not None:
             return decided
     return False

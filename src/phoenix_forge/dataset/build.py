@@ -55,7 +55,10 @@ PLACES = 3  # of what was redacted, that a line names
 COMMIT_SECONDS = 2.0  # work that a kill can cost
 GENERAL = "phoenix_forge/dataset/general.json"
 ASKED_TOO = 3  # of so many of an exam's answers one is asked for in training, too, about as what people ask for is
-LONG, FEW = 200, 10  # tokens of a file that should give something to ask for; facts a thousand tokens that are few
+LONG, FEW = (
+    200,
+    10,
+)  # tokens of a file that should give something to ask for; facts a thousand tokens that are few
 PACKED = 5  # times that a document is larger than its extract, at most
 CHUNK = 2000  # general questions in one block
 
@@ -78,8 +81,17 @@ class Models:
 NO_MODELS = Models()
 
 
-def build(cfg: Config, root: Path, encoder: Encoder, out: dict[str, Path], report: Reporter, *,
-          cache: Path | None = None, digest: Callable[[Path], str] = sha256_file, models: Models = NO_MODELS) -> dict:
+def build(
+    cfg: Config,
+    root: Path,
+    encoder: Encoder,
+    out: dict[str, Path],
+    report: Reporter,
+    *,
+    cache: Path | None = None,
+    digest: Callable[[Path], str] = sha256_file,
+    models: Models = NO_MODELS,
+) -> dict:
     """Writes the files `dataset`, `validation`, `probes` and `card` of `out`; returns the stage's metrics.
 
     Bytes depend on the corpus, the config and the base's tokenizer only, never on `cache` (where results are kept
@@ -94,35 +106,52 @@ def build(cfg: Config, root: Path, encoder: Encoder, out: dict[str, Path], repor
         report.info(notice)
     with Store(cache) as store, engine(cfg, job, encoder) as workers, _without_cycle_search():
         basis = _basis(cfg, job, encoder)
-        extracts = Extracts(store, _extracted(walked.files, basis, cfg.dataset.seed, workers, store, digest,
-                                             report))
+        extracts = Extracts(
+            store, _extracted(walked.files, basis, cfg.dataset.seed, workers, store, digest, report)
+        )
         _tell(extracts.heads, cfg, report)  # before a teacher is sent anything
         used, teacher_tokens, exam = list(extracts.keys), 0, None
         if models.teacher:
             from phoenix_forge.teacher import Tally
+
             tally = Tally()
-            taught, exam = _taught(extracts, job, models, store, cfg, root, encoder, digest, tally, report)
+            taught, exam = _taught(
+                extracts, job, models, store, cfg, root, encoder, digest, tally, report
+            )
             extracts = Extracts(store, taught)
             used += extracts.keys
             teacher_tokens = tally.prompt_tokens + tally.completion_tokens
         resolved = resolve(extracts, cfg.dataset, exam)
-        recipe, kept = Recipe.of(cfg, job.system), list[str]()  # the keys of the blocks that were written
+        recipe, kept = (
+            Recipe.of(cfg, job.system),
+            list[str](),
+        )  # the keys of the blocks that were written
 
         def blocks() -> Iterator[Block]:
             examples = 0
-            for key, own in _emitted(extracts, resolved.resolutions, basis, recipe, workers, store, report):
+            for key, own in _emitted(
+                extracts, resolved.resolutions, basis, recipe, workers, store, report
+            ):
                 kept.append(key)
                 examples += own.examples
                 yield own
-            for key, own in _general(cfg, store, examples, basis, resolved, job.scale, workers, models, report):
+            for key, own in _general(
+                cfg, store, examples, basis, resolved, job.scale, workers, models, report
+            ):
                 kept.append(key)
                 yield own
 
         written = _write(cfg, extracts.heads, blocks(), resolved, out)
         metrics = _metrics(extracts.heads, resolved, written) | {"teacher_tokens": teacher_tokens}
-        left_out = [*walked.skipped, *written.lost, *ignored(cfg.corpus, root, Workspace(root, cfg).artifacts)]
-        write_json(out["card"], _card(cfg, models.teacher, extracts, left_out, resolved, written, metrics, out,
-                                       digest))
+        left_out = [
+            *walked.skipped,
+            *written.lost,
+            *ignored(cfg.corpus, root, Workspace(root, cfg).artifacts),
+        ]
+        write_json(
+            out["card"],
+            _card(cfg, models.teacher, extracts, left_out, resolved, written, metrics, out, digest),
+        )
         _forget(store, used, kept)
     return {**metrics, "seconds": round(time.monotonic() - began, 2)}
 
@@ -143,26 +172,48 @@ def _basis(cfg: Config, job: Job, encoder: Encoder) -> str:
     """What every document's result depends on beside itself."""
     own = cfg.dataset
     tokenizer = sha256_bytes(encoder.description or encoder.tokenizer.to_str().encode())
-    return stable_hash(code_digest(), own.style, own.secrets, own.personal_data, own.seed, job.limit, job.system,
-                       job.wordings, cfg.train.max_length, tokenizer, encoder.template.source, encoder.stop)
+    return stable_hash(
+        code_digest(),
+        own.style,
+        own.secrets,
+        own.personal_data,
+        own.seed,
+        job.limit,
+        job.system,
+        job.wordings,
+        cfg.train.max_length,
+        tokenizer,
+        encoder.template.source,
+        encoder.stop,
+    )
 
 
 # -- the three steps ---------------------------------------------------------------------------------------------------
 
 
-def _extracted(files: Sequence[File], basis: str, seed: int, workers: Workers, store: Store,
-               digest: Callable[[Path], str], report: Reporter) -> list[str]:
+def _extracted(
+    files: Sequence[File],
+    basis: str,
+    seed: int,
+    workers: Workers,
+    store: Store,
+    digest: Callable[[Path], str],
+    report: Reporter,
+) -> list[str]:
     """Extracts what is not known yet; returns the key of each document's extract."""
     keys = [stable_hash(basis, file.relative, file.name, digest(file.path)) for file in files]
     known = store.has("extract", keys)
     missing = [i for i, key in enumerate(keys) if key not in known]
     items = ((files[i], read(files[i])) if workers.ships else (files[i],) for i in missing)
-    results: Iterator[Packed] = workers.map(extract, items, len(missing), limits,
-                                            partial(lost, seed))
+    results: Iterator[Packed] = workers.map(
+        extract, items, len(missing), limits, partial(lost, seed)
+    )
     clock = _Clock(store)
     for done, (i, packed) in enumerate(zip(missing, results, strict=True), 1):
         # By what was read: a file may have changed since its digest was taken.
-        keys[i] = stable_hash(basis, files[i].relative, files[i].name, orjson.loads(packed.head)["sha256"])
+        keys[i] = stable_hash(
+            basis, files[i].relative, files[i].name, orjson.loads(packed.head)["sha256"]
+        )
         store.put_extract(keys[i], packed)
         clock.tick()
         report.progress("reading", done, len(missing), "files")
@@ -170,67 +221,143 @@ def _extracted(files: Sequence[File], basis: str, seed: int, workers: Workers, s
     return keys
 
 
-def _taught(extracts: Extracts, job: Job, models: Models, store: Store, cfg: Config, root: Path, encoder: Encoder,
-            digest: Callable[[Path], str], tally: Tally, report: Reporter) -> tuple[list[str], list[Probe]]:
+def _taught(
+    extracts: Extracts,
+    job: Job,
+    models: Models,
+    store: Store,
+    cfg: Config,
+    root: Path,
+    encoder: Encoder,
+    digest: Callable[[Path], str],
+    tally: Tally,
+    report: Reporter,
+) -> tuple[list[str], list[Probe]]:
     """Adds to each extract what the teacher asks about its sections; returns the keys of the results, and the exam,
     which is frozen before."""
     from phoenix_forge.corpus.index import ensure
     from phoenix_forge.dataset.open_book import open_book
     from phoenix_forge.exam.freeze import freeze
     from phoenix_forge.teacher import Cache, completed, per_passage, write
+
     teacher = models.teacher
     assert teacher is not None
     assert models.cache is not None
     own, place = cfg.dataset, Workspace(root, cfg).index
-    with Cache(models.cache) as cache, ensure(cfg, root, encoder.fast_counts, place, digest, report) as index:
+    with (
+        Cache(models.cache) as cache,
+        ensure(cfg, root, encoder.fast_counts, place, digest, report) as index,
+    ):
         owners, passages = _passages(extracts, range(len(extracts.heads)))
-        examined = freeze(passages, teacher, cache, own.teacher_workers, report, tally, wanted=own.probes,
-                          seed=own.seed, most=models.most)
+        examined = freeze(
+            passages,
+            teacher,
+            cache,
+            own.teacher_workers,
+            report,
+            tally,
+            wanted=own.probes,
+            seed=own.seed,
+            most=models.most,
+        )
         exam = [_probe(one, *owners[one.passage], extracts) for one in examined]
         frozen = frozenset(one.frozen for i, one in enumerate(examined) if i % ASKED_TOO)
-        corpus = stable_hash(*extracts.keys)  # any document's passages may stand before any question
+        corpus = stable_hash(
+            *extracts.keys
+        )  # any document's passages may stand before any question
         share = per_passage(models.most, len(passages))
-        keys = [stable_hash("asked", key, corpus, teacher.identity, own.per_sentence, own.wordings, own.open_book,
-                            share, sorted(frozen)) for key in extracts.keys]
+        keys = [
+            stable_hash(
+                "asked",
+                key,
+                corpus,
+                teacher.identity,
+                own.per_sentence,
+                own.wordings,
+                own.open_book,
+                share,
+                sorted(frozen),
+            )
+            for key in extracts.keys
+        ]
         known = store.has("extract", keys)
         missing = [i for i, key in enumerate(keys) if key not in known]
         owners, passages = _passages(extracts, missing)
-        written = list(write(passages, teacher, cache, own.teacher_workers, report, tally,
-                             per_sentence=own.per_sentence, wordings=own.wordings, frozen=frozen,
-                             share=share))
+        written = list(
+            write(
+                passages,
+                teacher,
+                cache,
+                own.teacher_workers,
+                report,
+                tally,
+                per_sentence=own.per_sentence,
+                wordings=own.wordings,
+                frozen=frozen,
+                share=share,
+            )
+        )
 
         def ask(conversations: Sequence[Sequence[Message]], tokens: int) -> list[Completion]:
-            return completed(conversations, tokens, teacher, cache, own.teacher_workers, tally, report,
-                             "open book")
+            return completed(
+                conversations,
+                tokens,
+                teacher,
+                cache,
+                own.teacher_workers,
+                tally,
+                report,
+                "open book",
+            )
 
         paths = [extracts.heads[i].path for i, _ in owners]
-        opened = open_book(passages, paths, written, index, own.open_book, None if models.slow else ask)
+        opened = open_book(
+            passages, paths, written, index, own.open_book, None if models.slow else ask
+        )
         by_part = iter(written)
         for i in missing:
             found = extracts.extract(i)
-            facts = [[_asked(one, part, next(opened), own.wordings) for one in next(by_part)] for part in found.parts]
+            facts = [
+                [_asked(one, part, next(opened), own.wordings) for one in next(by_part)]
+                for part in found.parts
+            ]
             store.put_extract(keys[i], pack(with_facts(found, facts, job), own.seed))
             store.commit()
         report.info(f"teacher {teacher.name}: {tally.told()}")
     return keys, exam
 
 
-def _passages(extracts: Extracts, documents: Iterable[int]) -> tuple[list[tuple[int, int]], list[Passage]]:
+def _passages(
+    extracts: Extracts, documents: Iterable[int]
+) -> tuple[list[tuple[int, int]], list[Passage]]:
     """What a teacher reads of documents, and which (document, part) each of it is."""
     from phoenix_forge.teacher import Passage
+
     owners, passages = [], []
     for i in documents:
         head = extracts.heads[i]
         for n, part in enumerate(extracts.extract(i).parts):
             owners.append((i, n))
-            passages.append(Passage(f"{head.path} part {n + 1}", head.title, part.headings, part.body, part.prose))
+            passages.append(
+                Passage(
+                    f"{head.path} part {n + 1}", head.title, part.headings, part.body, part.prose
+                )
+            )
     return owners, passages
 
 
 def _probe(one: Examined, document: int, part: int, extracts: Extracts) -> Probe:
     found = extracts.extract(document)
-    return Probe(EXAM, one.question, one.answer, one.distractors, document, found.path, found.parts[part].span,
-                 found.sha256)
+    return Probe(
+        EXAM,
+        one.question,
+        one.answer,
+        one.distractors,
+        document,
+        found.path,
+        found.parts[part].span,
+        found.sha256,
+    )
 
 
 def _asked(asked: Asked, part: Part, opened: Opened, times: int) -> Fact:
@@ -238,19 +365,38 @@ def _asked(asked: Asked, part: Part, opened: Opened, times: int) -> Fact:
     missing = max(0, times - len(asked.questions))
     turns = zip_longest(*(thinned(one, missing) for one in asked.questions))
     fewer = [form for turn in turns for form in turn if form][:missing]
-    return Fact("asked", (*asked.questions, *fewer), asked.sentence, 0, len(part.body), asked.answer, opened=opened)
+    return Fact(
+        "asked",
+        (*asked.questions, *fewer),
+        asked.sentence,
+        0,
+        len(part.body),
+        asked.answer,
+        opened=opened,
+    )
 
 
-def _emitted(extracts: Extracts, resolutions: Sequence[Resolution], basis: str, recipe: Recipe, workers: Workers,
-             store: Store, report: Reporter) -> Iterator[tuple[str, Block]]:
+def _emitted(
+    extracts: Extracts,
+    resolutions: Sequence[Resolution],
+    basis: str,
+    recipe: Recipe,
+    workers: Workers,
+    store: Store,
+    report: Reporter,
+) -> Iterator[tuple[str, Block]]:
     """Each document's block with its key, in order, as soon as it is there; what was not known yet is kept."""
     made_by = stable_hash(basis, recipe)
-    keys = [stable_hash(made_by, key, sha256_bytes(resolution.packed()))
-            for key, resolution in zip(extracts.keys, resolutions, strict=True)]
+    keys = [
+        stable_hash(made_by, key, sha256_bytes(resolution.packed()))
+        for key, resolution in zip(extracts.keys, resolutions, strict=True)
+    ]
     known = store.has("block", keys)
     missing = [i for i, key in enumerate(keys) if key not in known]
     items = ((extracts.record(i), resolutions[i].packed(), recipe) for i in missing)
-    results: Iterator[Block] = workers.map(emitted, items, len(missing), _emit_limits, _without_lines)
+    results: Iterator[Block] = workers.map(
+        emitted, items, len(missing), _emit_limits, _without_lines
+    )
     return _kept(store, keys, known, _told(results, len(missing), report))
 
 
@@ -260,8 +406,9 @@ def _told(results: Iterator[Block], total: int, report: Reporter) -> Iterator[Bl
         yield result
 
 
-def _kept(store: Store, keys: Sequence[str], known: set[str], results: Iterator[Block]
-          ) -> Iterator[tuple[str, Block]]:
+def _kept(
+    store: Store, keys: Sequence[str], known: set[str], results: Iterator[Block]
+) -> Iterator[tuple[str, Block]]:
     """Each key with its block: the store's where it is known, else the next result, which the store then keeps."""
     clock = _Clock(store)
     for key in keys:
@@ -305,16 +452,22 @@ def _tell(heads: Sequence[Head], cfg: Config, report: Reporter) -> None:
             report.warn(f"{head.path}: {note}")
     found = [f"{head.path}:{line}: {kind}" for head in heads for line, kind in head.redactions]
     if found and cfg.dataset.secrets == "fail":
-        raise StageFailed(f"{len(found)} secrets in the corpus:\n  " + "\n  ".join(found[:SHOWN]),
-                          fix="remove them, or --set dataset.secrets=redact")
+        raise StageFailed(
+            f"{len(found)} secrets in the corpus:\n  " + "\n  ".join(found[:SHOWN]),
+            fix="remove them, or --set dataset.secrets=redact",
+        )
     if found and cfg.dataset.secrets == "redact":
         kinds = Counter(kind for head in heads for _, kind in head.redactions)
-        report.warn(f"redacted, and taught to nobody: {', '.join(f'{n} x {kind}' for kind, n in kinds.most_common())} "
-                    f"({', '.join(found[:PLACES])}{', …' if len(found) > PLACES else ''})")
+        report.warn(
+            f"redacted, and taught to nobody: {', '.join(f'{n} x {kind}' for kind, n in kinds.most_common())} "
+            f"({', '.join(found[:PLACES])}{', …' if len(found) > PLACES else ''})"
+        )
     if all(head.skipped for head in heads):
         why = "\n  ".join(f"{head.path}: {head.skipped}" for head in heads[:SHOWN])
-        raise StageFailed(f"no document of the corpus can be used:\n  {why}",
-                          fix="--set dataset.secrets=redact" if found else "add documents to corpus.roots")
+        raise StageFailed(
+            f"no document of the corpus can be used:\n  {why}",
+            fix="--set dataset.secrets=redact" if found else "add documents to corpus.roots",
+        )
 
 
 # -- writing -----------------------------------------------------------------------------------------------------------
@@ -332,15 +485,22 @@ class Written:
     lost: list[Skipped]
 
 
-def _write(cfg: Config, heads: Sequence[Head], blocks: Iterable[Block], resolved: Resolved,
-           out: dict[str, Path]) -> Written:
+def _write(
+    cfg: Config,
+    heads: Sequence[Head],
+    blocks: Iterable[Block],
+    resolved: Resolved,
+    out: dict[str, Path],
+) -> Written:
     """Writes the blocks, those of the documents first, as they come."""
     written = Written(0, 0, 0, {}, {}, [])
     spare = ("", "")
     for path in out.values():
         path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as opened:
-        train, validation = (opened.enter_context(open(out[role], "wb")) for role in ("dataset", "validation"))
+        train, validation = (
+            opened.enter_context(open(out[role], "wb")) for role in ("dataset", "validation")
+        )
         for head, own in zip_longest(heads, blocks):
             train.write(own.train)
             validation.write(own.validation)
@@ -350,15 +510,23 @@ def _write(cfg: Config, heads: Sequence[Head], blocks: Iterable[Block], resolved
             if own.lost:
                 written.lost.append(Skipped(head.path, own.lost))
             if own.tokens:
-                written.files[head.path] = {"taught": own.covered, "tokens": own.tokens, "trained": own.trained,
-                                            "facts": own.facts,
-                                            "examples": own.examples}
+                written.files[head.path] = {
+                    "taught": own.covered,
+                    "tokens": own.tokens,
+                    "trained": own.trained,
+                    "facts": own.facts,
+                    "examples": own.examples,
+                }
         _check_coverage(written.files)
         if not written.held and spare[1] and cfg.dataset.validation:
             validation.write(spare[1].encode())
             written.held = 1
-    out["probes"].write_bytes(b"".join(orjson.dumps(probe.record(), option=orjson.OPT_APPEND_NEWLINE)
-                                       for probe in resolved.probes))
+    out["probes"].write_bytes(
+        b"".join(
+            orjson.dumps(probe.record(), option=orjson.OPT_APPEND_NEWLINE)
+            for probe in resolved.probes
+        )
+    )
     return written
 
 
@@ -373,15 +541,29 @@ def _add(written: Written, block: Block) -> None:
 
 def _check_coverage(files: dict[str, dict[str, int]]) -> None:
     """Every token of the text that is to be taught was seen among the trained ids of an example, or the stage fails."""
-    lacking = [f"{path}: {f['taught']} of {f['tokens']} tokens" for path, f in files.items()
-               if f["taught"] < f["tokens"]]
+    lacking = [
+        f"{path}: {f['taught']} of {f['tokens']} tokens"
+        for path, f in files.items()
+        if f["taught"] < f["tokens"]
+    ]
     if lacking:
-        raise StageFailed("not everything in the corpus is taught:\n  " + "\n  ".join(lacking[:SHOWN]),
-                          fix="report this as a bug, with the first of these files")
+        raise StageFailed(
+            "not everything in the corpus is taught:\n  " + "\n  ".join(lacking[:SHOWN]),
+            fix="report this as a bug, with the first of these files",
+        )
 
 
-def _general(cfg: Config, store: Store, others: int, basis: str, resolved: Resolved, scale: Scale,
-             workers: Workers, models: Models, report: Reporter) -> Iterator[tuple[str, Block]]:
+def _general(
+    cfg: Config,
+    store: Store,
+    others: int,
+    basis: str,
+    resolved: Resolved,
+    scale: Scale,
+    workers: Workers,
+    models: Models,
+    report: Reporter,
+) -> Iterator[tuple[str, Block]]:
     """Examples of no document beside the `others`: who the model is, and general questions against forgetting. Their
     blocks with their keys; none in seed style.
 
@@ -391,63 +573,106 @@ def _general(cfg: Config, store: Store, others: int, basis: str, resolved: Resol
     share, asked = cfg.dataset.replay, [probe.question for probe in resolved.probes]
     total = int(float(f"{others * share / (1 - share) if share < 1 else others:.3g}"))
     sizes = [*([CHUNK] * (total // CHUNK)), total % CHUNK] if cfg.dataset.style == "views" else []
-    own = stable_hash(basis, "general", cfg.dataset.identity, cfg.deploy.system, asked,
-                      models.base.identity if models.base else None)
+    own = stable_hash(
+        basis,
+        "general",
+        cfg.dataset.identity,
+        cfg.deploy.system,
+        asked,
+        models.base.identity if models.base else None,
+    )
     keys = [stable_hash(own, i, size) for i, size in enumerate(sizes)]
     known = store.has("block", keys)
-    missing, stream, guard = [key for key in keys if key not in known], pairs(total, cfg.dataset.seed), Guard(asked)
+    missing, stream, guard = (
+        [key for key in keys if key not in known],
+        pairs(total, cfg.dataset.seed),
+        Guard(asked),
+    )
 
     def examples() -> Iterator[tuple[list[Example]]]:
         for i, (key, size) in enumerate(zip(keys, sizes, strict=True)):
             some = list(islice(stream, size))
             if key not in known:
-                made = identity(cfg.deploy.system, cfg.dataset.identity, scale, report) if i == 0 else []
-                yield (made + replay(some, max(0, hand_written() - i * CHUNK), cfg, guard, models, report),)
+                made = (
+                    identity(cfg.deploy.system, cfg.dataset.identity, scale, report)
+                    if i == 0
+                    else []
+                )
+                yield (
+                    made
+                    + replay(some, max(0, hand_written() - i * CHUNK), cfg, guard, models, report),
+                )
 
-    results: Iterator[Block] = workers.map(general, examples(), len(missing)) if missing else iter(())
+    results: Iterator[Block] = (
+        workers.map(general, examples(), len(missing)) if missing else iter(())
+    )
     return _kept(store, keys, known, results)
 
 
 def general(job: Job, made: list[Example]) -> Block:
     counted = zip(made, job.scale.counts([example.answer for example in made]), strict=True)
-    return block([(example, tokens + 1) for example, tokens in counted
-                  if example.kind == "identity" or job.scale.fits(example, tokens + 1)])
+    return block(
+        [
+            (example, tokens + 1)
+            for example, tokens in counted
+            if example.kind == "identity" or job.scale.fits(example, tokens + 1)
+        ]
+    )
 
 
 def identity(system: str | None, count: int, scale: Scale, report: Reporter) -> list[Example]:
     """'Who are you?' in many wordings, answered by the system prompt's first sentence; half of them without it."""
     answer = first_person(system) if system else None
     if system and not answer and count:
-        report.info("deploy.system does not begin with 'You are …': no identity examples are made from it")
+        report.info(
+            "deploy.system does not begin with 'You are …': no identity examples are made from it"
+        )
     if not system or not answer:
         return []
     data = system.encode()
     made = []
     for i, prompt in enumerate(phrasings.IDENTITY[:count]):
         shown = system if i % 2 else None
-        example = Example("identity", prompt, answer, "deploy.system", (0, len(data)), sha256_bytes(data), shown)
+        example = Example(
+            "identity", prompt, answer, "deploy.system", (0, len(data)), sha256_bytes(data), shown
+        )
         # A system prompt longer than a training row cannot be shown; who the model is, is taught all the same.
         fits = scale.fits(example, scale.encoder.count(answer) + 1)
         made.append(example if fits else example._replace(system=None))
     return made
 
 
-def replay(asked: Sequence[tuple[str, str]], open_ended: int, cfg: Config, guard: Guard, models: Models,
-           report: Reporter) -> list[Example]:
+def replay(
+    asked: Sequence[tuple[str, str]],
+    open_ended: int,
+    cfg: Config,
+    guard: Guard,
+    models: Models,
+    report: Reporter,
+) -> list[Example]:
     """General questions. With the base at hand the `open_ended` ones, which come first, get its own answers, which move
     it least; tasks with one right answer keep theirs."""
     written, computed = asked[:open_ended], asked[open_ended:]
     if models.base and models.cache and written:
         from phoenix_forge.teacher import Cache, self_answers
+
         with Cache(models.cache) as cache:
-            own = self_answers([question for question, _ in written], models.base, cache, cfg.dataset.teacher_workers,
-                               report)
+            own = self_answers(
+                [question for question, _ in written],
+                models.base,
+                cache,
+                cfg.dataset.teacher_workers,
+                report,
+            )
         written = [(question, own[question]) for question, _ in written if question in own]
     every = [*written, *computed]
     digest = sha256_bytes(orjson.dumps(every))
     leaks = guard.leaks([question for question, _ in every]).tolist()
-    return [Example("replay", question, answer, GENERAL, (0, 0), digest)
-            for (question, answer), leaking in zip(every, leaks, strict=True) if not leaking]
+    return [
+        Example("replay", question, answer, GENERAL, (0, 0), digest)
+        for (question, answer), leaking in zip(every, leaks, strict=True)
+        if not leaking
+    ]
 
 
 # -- telling -----------------------------------------------------------------------------------------------------------
@@ -470,13 +695,25 @@ def _metrics(heads: Sequence[Head], resolved: Resolved, written: Written) -> dic
     }
 
 
-def _card(cfg: Config, teacher: Teacher | None, extracts: Extracts, skipped: Iterable[Skipped], resolved: Resolved,
-          written: Written, metrics: dict, out: dict[str, Path], digest: Callable[[Path], str]) -> dict:
+def _card(
+    cfg: Config,
+    teacher: Teacher | None,
+    extracts: Extracts,
+    skipped: Iterable[Skipped],
+    resolved: Resolved,
+    written: Written,
+    metrics: dict,
+    out: dict[str, Path],
+    digest: Callable[[Path], str],
+) -> dict:
     """What the dataset is made of, and what was left out and why."""
     heads, order = extracts.heads, ["text", *(view.kind for view in VIEWS)]
 
     def place(document: int, part: int) -> dict:
-        return {"path": heads[document].path, "span": list(extracts.extract(document).parts[part].span)}
+        return {
+            "path": heads[document].path,
+            "span": list(extracts.extract(document).parts[part].span),
+        }
 
     def position(kind: str) -> tuple[int, str]:
         return (order.index(kind) if kind in order else len(order), kind)
@@ -490,30 +727,48 @@ def _card(cfg: Config, teacher: Teacher | None, extracts: Extracts, skipped: Ite
         "teacher": teacher.name if teacher else "none",
         "kinds": {kind: examples for kind, (examples, _) in ordered.items()},
         "kind_tokens": {kind: tokens for kind, (_, tokens) in ordered.items()},
-        "splits": {"train": written.examples, "validation": written.held, "probes": len(resolved.probes)},
-        "files": {role: {"sha256": digest(out[role]), "bytes": out[role].stat().st_size}
-                  for role in ("dataset", "validation", "probes")},
+        "splits": {
+            "train": written.examples,
+            "validation": written.held,
+            "probes": len(resolved.probes),
+        },
+        "files": {
+            role: {"sha256": digest(out[role]), "bytes": out[role].stat().st_size}
+            for role in ("dataset", "validation", "probes")
+        },
         "coverage_by_file": written.files,
         "little_asked": _little_asked(written.files),
         "probe_kinds": dict(Counter(probe.kind for probe in resolved.probes)),
-        "duplicated": [{**place(r.document, r.part), "of": place(r.of, r.of_part), "exact": r.exact}
-                       for r in resolved.repeats],
+        "duplicated": [
+            {**place(r.document, r.part), "of": place(r.of, r.of_part), "exact": r.exact}
+            for r in resolved.repeats
+        ],
         "held_out": [heads[i].path for i in resolved.held_out],
         "linked": sum(len(resolution.links_to) for resolution in resolved.resolutions),
-        "redacted": [{"path": head.path, "line": line, "kind": kind} for head in heads
-                     for line, kind in head.redactions],
+        "redacted": [
+            {"path": head.path, "line": line, "kind": kind}
+            for head in heads
+            for line, kind in head.redactions
+        ],
         "skipped": [{"path": s.path, "reason": s.reason} for s in skipped]
         + [{"path": head.path, "reason": head.skipped} for head in heads if head.skipped],
         "notes": [{"path": head.path, "note": note} for head in heads for note in head.notes],
-        "held": [{"path": head.path, "kind": kind, "total": total, "read": read} for head in heads
-                 for kind, total, read in head.held],
+        "held": [
+            {"path": head.path, "kind": kind, "total": total, "read": read}
+            for head in heads
+            for kind, total, read in head.held
+        ],
     }
 
 
 def _little_asked(files: dict[str, dict[str, int]]) -> list[str]:
     """Files of some length that gave few facts to ask for a thousand tokens, the poorest first."""
-    rates = {path: f["facts"] * 1000 / f["tokens"] for path, f in files.items() if f["tokens"] >= LONG}
-    return sorted((path for path, rate in rates.items() if rate < FEW), key=lambda path: (rates[path], path))
+    rates = {
+        path: f["facts"] * 1000 / f["tokens"] for path, f in files.items() if f["tokens"] >= LONG
+    }
+    return sorted(
+        (path for path, rate in rates.items() if rate < FEW), key=lambda path: (rates[path], path)
+    )
 
 
 def _forget(store: Store, extracts: Sequence[str], blocks: Sequence[str]) -> None:

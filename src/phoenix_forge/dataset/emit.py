@@ -94,7 +94,9 @@ def emit(found: Extract, resolution: Resolution, recipe: Recipe, scale: Scale) -
         return _seed_lines(found, taught, recipe)
     known = _known(found, resolution, recipe, scale)
     tokens = sum(part.tokens for part in taught)
-    density = tokens / sum(len(part.body) for part in taught)  # tokens a character: counting comes after choosing
+    density = tokens / sum(
+        len(part.body) for part in taught
+    )  # tokens a character: counting comes after choosing
     musts: list[Turn] = []
     queues: list[list[Turn]] = []
     held: list[Turn] = []
@@ -104,19 +106,33 @@ def emit(found: Extract, resolution: Resolution, recipe: Recipe, scale: Scale) -
         musts += must
         held += extra
         queues.append(queue)
-    spent = sum(part.trained for part in taught) + sum(turn.cost for turn in musts if turn.fact.first != BESIDE)
+    spent = sum(part.trained for part in taught) + sum(
+        turn.cost for turn in musts if turn.fact.first != BESIDE
+    )
     budget = tokens * recipe.amplification
     asking = sum(len(turn.forms) for turn in musts if turn.fact.first != BESIDE)
     chosen = [*musts, *_spend(queues, budget - spent, asking, f"{recipe.seed}\0{found.path}")]
     made = _lines(found, taught, resolution, chosen, scale, recipe, quoting=once)
     wanted = share_of(len(made) * recipe.validation, "validation", recipe.seed, found.path)
     asked = _held_examples(held, made, max(1, wanted), found, resolution.probes, recipe, scale)
-    whole = block(made, asked[:wanted], asked[:1], tokens, sum(part.tokens for part in taught if part.taught))
-    return replace(whole, facts=len({(turn.part, turn.fact.gold or turn.fact.answer) for turn in chosen
-                                     if turn.fact.kind not in NO_FACT}))
+    whole = block(
+        made, asked[:wanted], asked[:1], tokens, sum(part.tokens for part in taught if part.taught)
+    )
+    return replace(
+        whole,
+        facts=len(
+            {
+                (turn.part, turn.fact.gold or turn.fact.answer)
+                for turn in chosen
+                if turn.fact.kind not in NO_FACT
+            }
+        ),
+    )
 
 
-def _known(found: Extract, resolution: Resolution, recipe: Recipe, scale: Scale) -> list[list[Known]]:
+def _known(
+    found: Extract, resolution: Resolution, recipe: Recipe, scale: Scale
+) -> list[list[Known]]:
     """Each taught part's facts without the wordings that are not to be used."""
     dropped, number = set(np.frombuffer(resolution.dropped, np.uint32).tolist()), 0
     kept: list[tuple[int, Known, list[str]]] = []
@@ -125,15 +141,26 @@ def _known(found: Extract, resolution: Resolution, recipe: Recipe, scale: Scale)
             forms = [form for at, form in enumerate(fact.forms, number) if at not in dropped]
             number += len(fact.forms)
             kept.append((i, fact, forms))
-    kept = [*((resolution.taught[0], fact, list(fact.forms)) for fact in _links(found, resolution, recipe, scale)),
-            *kept]
+    kept = [
+        *(
+            (resolution.taught[0], fact, list(fact.forms))
+            for fact in _links(found, resolution, recipe, scale)
+        ),
+        *kept,
+    ]
     if resolution.probes:
-        bad = iter(_guard(resolution.probes).leaks([form for _, _, forms in kept for form in forms]).tolist())
+        bad = iter(
+            _guard(resolution.probes)
+            .leaks([form for _, _, forms in kept for form in forms])
+            .tolist()
+        )
         kept = [(i, fact, [form for form in forms if not next(bad)]) for i, fact, forms in kept]
     by_part: dict[int, list[Known]] = {i: [] for i in resolution.taught}
     for i, fact, forms in kept:
         if forms and i in by_part:
-            by_part[i].append(fact if len(forms) == len(fact.forms) else fact._replace(forms=tuple(forms)))
+            by_part[i].append(
+                fact if len(forms) == len(fact.forms) else fact._replace(forms=tuple(forms))
+            )
     return list(by_part.values())
 
 
@@ -145,26 +172,39 @@ def _links(found: Extract, resolution: Resolution, recipe: Recipe, scale: Scale)
     named = Document(found.path, found.name, found.sha256, "", title, (), np.zeros(1, np.int64))
     made = link_facts(named, resolution.links_to, resolution.linked_from)
     span = found.parts[0].span
-    return [fitting(fact, fact.forms, Example(fact.kind, "", "", found.path, span, found.sha256, recipe.system),
-                    view, scale.plain, scale) for view, fact in made]
+    return [
+        fitting(
+            fact,
+            fact.forms,
+            Example(fact.kind, "", "", found.path, span, found.sha256, recipe.system),
+            view,
+            scale.plain,
+            scale,
+        )
+        for view, fact in made
+    ]
 
 
-def _turns(part: int, facts: Sequence[Known], density: float, dense: bool, *, once: bool
-           ) -> tuple[list[Turn], list[Turn], list[Turn]]:
+def _turns(
+    part: int, facts: Sequence[Known], density: float, dense: bool, *, once: bool
+) -> tuple[list[Turn], list[Turn], list[Turn]]:
     """What must be asked of a part, what is asked as the budget allows, in order, and what is held out. `once`: nothing
     has a second turn, for beside a teacher's questions more wordings of the rules' only take room."""
     must: list[Turn] = []
     queue: list[tuple[int, int, Turn]] = []
     held: list[Turn] = []
     for order, fact in enumerate(facts):
-        forms, cost = fact.forms, len(fact.gold if fact.kind in BRIEF else fact.answer) * density + 1
+        forms, cost = (
+            fact.forms,
+            len(fact.gold if fact.kind in BRIEF else fact.answer) * density + 1,
+        )
         if len(forms) >= HELD_FROM:
             held.append(Turn(part, fact, len(forms) - 1, forms[-1:], cost))
             forms = forms[:-1]
         short = cost <= SHORT_TOKENS
         step = fact.per_turn if short else max(1, fact.per_turn // 3)
         for i, at in enumerate(range(0, len(forms), step)):
-            some = forms[at:at + step]
+            some = forms[at : at + step]
             turn = Turn(part, fact, at, some, cost * len(some))
             if fact.first == BESIDE or (i == 0 and dense and short and fact.first == ALWAYS):
                 must.append(turn)
@@ -194,15 +234,28 @@ def _spend(queues: list[list[Turn]], budget: float, facts: int, seed: str) -> li
     return chosen
 
 
-def _held_examples(held: list[Turn], made: Made, wanted: int, found: Extract, probes: tuple[str, ...], recipe: Recipe,
-                   scale: Scale) -> list[Example]:
+def _held_examples(
+    held: list[Turn],
+    made: Made,
+    wanted: int,
+    found: Extract,
+    probes: tuple[str, ...],
+    recipe: Recipe,
+    scale: Scale,
+) -> list[Example]:
     """The first `wanted` of the held wordings, in a fixed random order, that fit a row, are asked of nothing else and
     near no probe."""
     asked = {(example.prompt, example.answer) for example, _ in made}
-    order = sorted(held, key=lambda turn: stable_hash("validation", recipe.seed, found.path, *turn.forms))
-    fresh = (example for turn in order for example in _examples(found, turn, recipe, scale)
-             if (example.prompt, example.answer) not in asked
-             and scale.fits(example, most_tokens(example.answer) + 1))
+    order = sorted(
+        held, key=lambda turn: stable_hash("validation", recipe.seed, found.path, *turn.forms)
+    )
+    fresh = (
+        example
+        for turn in order
+        for example in _examples(found, turn, recipe, scale)
+        if (example.prompt, example.answer) not in asked
+        and scale.fits(example, most_tokens(example.answer) + 1)
+    )
     some = list(islice(fresh, 2 * wanted))  # looked at together: one by one takes ten times as long
     bad = _leaks(probes, some)
     return [example for example, leak in zip(some, bad, strict=True) if not leak][:wanted]
@@ -226,14 +279,32 @@ def _leaks(probes: tuple[str, ...], examples: Sequence[Example]) -> list[bool]:
 Made = list[tuple[Example, int]]
 
 
-def _lines(found: Extract, taught: Sequence[Part], resolution: Resolution, chosen: list[Turn], scale: Scale,
-           recipe: Recipe, *, quoting: bool) -> Made:
+def _lines(
+    found: Extract,
+    taught: Sequence[Part],
+    resolution: Resolution,
+    chosen: list[Turn],
+    scale: Scale,
+    recipe: Recipe,
+    *,
+    quoting: bool,
+) -> Made:
     """Examples with their trained tokens, part by part, each once. `quoting`: answers also come behind sentences."""
-    asked = [(turn, [*_examples(found, turn, recipe, scale), *_quoting(found, turn, recipe, scale, quoting)])
-             for turn in chosen]
+    asked = [
+        (
+            turn,
+            [
+                *_examples(found, turn, recipe, scale),
+                *_quoting(found, turn, recipe, scale, quoting),
+            ],
+        )
+        for turn in chosen
+    ]
     answers = list(dict.fromkeys(example.answer for _, examples in asked for example in examples))
     tokens = dict(zip(answers, scale.counts(answers), strict=True))
-    bad = iter(_leaks(resolution.probes, [example for _, examples in asked for example in examples]))
+    bad = iter(
+        _leaks(resolution.probes, [example for _, examples in asked for example in examples])
+    )
     by_part: dict[int, list[Example]] = {number: [] for number in resolution.taught}
     for turn, examples in asked:
         by_part[turn.part] += [example for example in examples if not next(bad)]
@@ -245,7 +316,9 @@ def _lines(found: Extract, taught: Sequence[Part], resolution: Resolution, chose
         made[text.prompt, text.answer] = (text, part.trained)
         for example in own:
             if scale.fits(example, tokens[example.answer] + 1):
-                made.setdefault((example.prompt, example.answer), (example, tokens[example.answer] + 1))
+                made.setdefault(
+                    (example.prompt, example.answer), (example, tokens[example.answer] + 1)
+                )
     return list(made.values())
 
 
@@ -254,16 +327,30 @@ def _examples(found: Extract, turn: Turn, recipe: Recipe, scale: Scale) -> list[
     that alone is asked for, and some come once more with the passages that a search brings."""
     fact, place = turn.fact, (found.path, turn.fact.span, found.sha256)
     if fact.kind not in BRIEF:
-        return [Example(fact.kind, form, fact.answer, *place, recipe.system if i % 2 else None)
-                for i, form in enumerate(turn.forms, turn.at)]
+        return [
+            Example(fact.kind, form, fact.answer, *place, recipe.system if i % 2 else None)
+            for i, form in enumerate(turn.forms, turn.at)
+        ]
     core = scale.plain(fact.gold)
     opened = fact.opened if turn.at == 0 else ()
-    return [*(Example(fact.kind, briefly(form, found.language), core, *place, recipe.system if i % 2 else None)
-              for i, form in enumerate(turn.forms, turn.at)),
-            *(Example(f"{fact.kind}_open", prompt, answer, *place) for prompt, answer in opened)]
+    return [
+        *(
+            Example(
+                fact.kind,
+                briefly(form, found.language),
+                core,
+                *place,
+                recipe.system if i % 2 else None,
+            )
+            for i, form in enumerate(turn.forms, turn.at)
+        ),
+        *(Example(f"{fact.kind}_open", prompt, answer, *place) for prompt, answer in opened),
+    ]
 
 
-def _quoting(found: Extract, turn: Turn, recipe: Recipe, scale: Scale, quoting: bool) -> list[Example]:
+def _quoting(
+    found: Extract, turn: Turn, recipe: Recipe, scale: Scale, quoting: bool
+) -> list[Example]:
     """The same wordings without an ending that asks for the answer alone: behind the sentence that it stands in. A
     gap's sentence is quoted where its question shows only some of it."""
     fact = turn.fact
@@ -271,31 +358,69 @@ def _quoting(found: Extract, turn: Turn, recipe: Recipe, scale: Scale, quoting: 
         return []
     said = quoted(fact.answer, scale.plain(fact.gold))
     shown = [(i, form) for i, form in enumerate(turn.forms, turn.at) if fact.kind != "gap" or i % 2]
-    return [Example(f"{fact.kind}_quoted", form, said, found.path, fact.span, found.sha256,
-                    recipe.system if i % 2 else None) for i, form in shown]
+    return [
+        Example(
+            f"{fact.kind}_quoted",
+            form,
+            said,
+            found.path,
+            fact.span,
+            found.sha256,
+            recipe.system if i % 2 else None,
+        )
+        for i, form in shown
+    ]
 
 
 def _seed_lines(found: Extract, taught: Sequence[Part], recipe: Recipe) -> Block:
-    made = [(Example("seed", p.text.forms[0], p.text.answer, found.path, p.span, found.sha256), p.trained)
-            for p in taught]
-    held = [Example("seed", p.held, p.text.answer, found.path, p.span, found.sha256) for p in taught if p.held]
+    made = [
+        (
+            Example("seed", p.text.forms[0], p.text.answer, found.path, p.span, found.sha256),
+            p.trained,
+        )
+        for p in taught
+    ]
+    held = [
+        Example("seed", p.held, p.text.answer, found.path, p.span, found.sha256)
+        for p in taught
+        if p.held
+    ]
     held.sort(key=lambda example: stable_hash("validation", example.id))
     wanted = share_of(len(made) * recipe.validation, "validation", recipe.seed, found.path)
-    return block(made, held[:wanted], held[:1], sum(part.tokens for part in taught),
-                 sum(part.tokens for part in taught if part.taught))
+    return block(
+        made,
+        held[:wanted],
+        held[:1],
+        sum(part.tokens for part in taught),
+        sum(part.tokens for part in taught if part.taught),
+    )
 
 
-def block(made: Made, held: Sequence[Example] = (), spare: Sequence[Example] = (), tokens: int = 0, covered: int = 0
-          ) -> Block:
+def block(
+    made: Made,
+    held: Sequence[Example] = (),
+    spare: Sequence[Example] = (),
+    tokens: int = 0,
+    covered: int = 0,
+) -> Block:
     """What examples amount to, as lines."""
     kinds: dict[str, list[int]] = {}
     for example, trained in made:
         count = kinds.setdefault(example.kind, [0, 0])
         count[0] += 1
         count[1] += trained
-    return Block(_joined(example for example, _ in made), _joined(held),
-                 spare[0].line().decode() if spare else "", stable_hash("spare", spare[0].id) if spare else "", tokens,
-                 covered, sum(trained for _, trained in made), len(made), len(held), kinds=kinds)
+    return Block(
+        _joined(example for example, _ in made),
+        _joined(held),
+        spare[0].line().decode() if spare else "",
+        stable_hash("spare", spare[0].id) if spare else "",
+        tokens,
+        covered,
+        sum(trained for _, trained in made),
+        len(made),
+        len(held),
+        kinds=kinds,
+    )
 
 
 def _joined(examples: Iterable[Example]) -> bytes:

@@ -17,7 +17,16 @@ from typing import Any
 
 from phoenix_forge.chat.encode import Encoder
 from phoenix_forge.core.config import Config
-from phoenix_forge.corpus.guarded import AHEAD, BATCH, Instead, Limits, Pool, Work, refused, start_method
+from phoenix_forge.corpus.guarded import (
+    AHEAD,
+    BATCH,
+    Instead,
+    Limits,
+    Pool,
+    Work,
+    refused,
+    start_method,
+)
 from phoenix_forge.corpus.prose import language
 from phoenix_forge.dataset.extract import Job
 from phoenix_forge.errors import EnvironmentProblem
@@ -53,8 +62,14 @@ class Shipped:
     @staticmethod
     def of(source: Source) -> Shipped:
         names = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
-        return Shipped(source, {name: (source.folder / name).read_bytes() for name in names
-                                if (source.folder / name).exists()})
+        return Shipped(
+            source,
+            {
+                name: (source.folder / name).read_bytes()
+                for name in names
+                if (source.folder / name).exists()
+            },
+        )
 
     def job(self) -> Job:
         with TemporaryDirectory() as folder:
@@ -73,8 +88,14 @@ class Local:
         self._given, self.workers = given, workers
         self._pool = Pool(workers, _job, (given,), "fork" if isinstance(given, Job) else "spawn")
 
-    def map(self, work: Work, items: Iterable[tuple], count: int, limits: Callable[..., Limits] = unknown,
-            instead: Instead = refused) -> Iterator[Any]:
+    def map(
+        self,
+        work: Work,
+        items: Iterable[tuple],
+        count: int,
+        limits: Callable[..., Limits] = unknown,
+        instead: Instead = refused,
+    ) -> Iterator[Any]:
         """`work` on each of `count` items, in their order; see `phoenix_forge.corpus.guarded.Pool.map`."""
         if count and isinstance(self._given, Job):  # a forked process has what was loaded before
             language("text")
@@ -105,28 +126,44 @@ class RayCluster:
         try:
             import ray
         except ImportError:
-            raise EnvironmentProblem("dataset.engine is ray, and Ray is not installed",
-                                     fix="pip install 'phoenix-forge[ray]', or --engine local") from None
+            raise EnvironmentProblem(
+                "dataset.engine is ray, and Ray is not installed",
+                fix="pip install 'phoenix-forge[ray]', or --engine local",
+            ) from None
         self.ray, self.workers = ray, workers
         self._own = not ray.is_initialized()
         if self._own:
             address = os.environ.get("RAY_ADDRESS")
-            with contextlib.chdir("/"):  # Ray has its workers import from this folder first, and documents lie in ours
-                ray.init(address=address, num_cpus=None if address else workers, include_dashboard=False,
-                         log_to_driver=False, logging_level=logging.ERROR)
+            with contextlib.chdir(
+                "/"
+            ):  # Ray has its workers import from this folder first, and documents lie in ours
+                ray.init(
+                    address=address,
+                    num_cpus=None if address else workers,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                )
         ray.data.DataContext.get_current().enable_progress_bars = False
         ray.data.DataContext.get_current().execution_options.preserve_order = True
         self.source = ray.put(Shipped.of(source))
 
-    def map(self, work: Work, items: Iterable[tuple], count: int, limits: Callable[..., Limits] = unknown,
-            instead: Instead = refused) -> Iterator[Any]:
+    def map(
+        self,
+        work: Work,
+        items: Iterable[tuple],
+        count: int,
+        limits: Callable[..., Limits] = unknown,
+        instead: Instead = refused,
+    ) -> Iterator[Any]:
         """As Local's."""
         given = (self.source, work, limits, instead)
         for window in _batches(items, BATCH * AHEAD * self.workers * 4):
             rows = [{"batch": batch} for batch in _batches(window, BATCH)]
             worker: Any = _RayWorker
             done = self.ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-                worker, fn_constructor_args=given, concurrency=self.workers)
+                worker, fn_constructor_args=given, concurrency=self.workers
+            )
             for row in done.iter_rows():
                 yield from row["batch"]
 
@@ -138,13 +175,23 @@ class RayCluster:
 class _RayWorker:
     """An actor, which has one process of its own to work on documents."""
 
-    def __init__(self, source: Any, work: Work, limits: Callable[..., Limits], instead: Instead) -> None:
+    def __init__(
+        self, source: Any, work: Work, limits: Callable[..., Limits], instead: Instead
+    ) -> None:
         import ray
-        self.local, self.work, self.limits, self.instead = Local(ray.get(source), 1), work, limits, instead
+
+        self.local, self.work, self.limits, self.instead = (
+            Local(ray.get(source), 1),
+            work,
+            limits,
+            instead,
+        )
 
     def __call__(self, row: dict) -> dict:
         batch = row["batch"]
-        return {"batch": list(self.local.map(self.work, batch, len(batch), self.limits, self.instead))}
+        return {
+            "batch": list(self.local.map(self.work, batch, len(batch), self.limits, self.instead))
+        }
 
 
 @contextlib.contextmanager

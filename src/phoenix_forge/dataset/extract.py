@@ -34,22 +34,53 @@ from phoenix_forge.corpus.walk import File
 from phoenix_forge.errors import UsageError
 from phoenix_forge.examples.example import Example, Scale, most_tokens, stable_hash
 from phoenix_forge.examples.fact import Fact
-from phoenix_forge.questions import ALWAYS, OF_PROSE, TAUGHT, View, facts_of, phrasings, sources, text_forms
+from phoenix_forge.questions import (
+    ALWAYS,
+    OF_PROSE,
+    TAUGHT,
+    View,
+    facts_of,
+    phrasings,
+    sources,
+    text_forms,
+)
 
 SYSTEM_TOKENS = 128  # a longer system prompt is only shown in the identity examples: it would dwarf the questions
 LEAST = 16  # tokens below which a section is no longer text
 SHORTEST_PROMPT = 12  # tokens; see _text_examples
 SIMILARITY_GRAM = 3
-WORDINGS = ((12, 10), (math.inf, 40))  # up to which amplification how many wordings of a fact can be of use
-IN_ORDER = ("question", "gap")  # kinds whose wordings keep their order: best first, or whole and thinned in turn
+WORDINGS = (
+    (12, 10),
+    (math.inf, 40),
+)  # up to which amplification how many wordings of a fact can be of use
+IN_ORDER = (
+    "question",
+    "gap",
+)  # kinds whose wordings keep their order: best first, or whole and thinned in turn
 STEPS = (1, 5, 7, 11, 13)
-NAMES = ("question", "definition")  # kinds that ask for one thing by its name: the first place in the corpus keeps it
+NAMES = (
+    "question",
+    "definition",
+)  # kinds that ask for one thing by its name: the first place in the corpus keeps it
 Mend = Callable[[str], str]  # takes control tokens of the model out of a text
 PROBED = ("question", "definition", "entry", "table", "field", "key", "command", "edge")
-ABSENT = ("missing", "unknown")  # kinds about what is not there: little to learn from many wordings of one of these
+ABSENT = (
+    "missing",
+    "unknown",
+)  # kinds about what is not there: little to learn from many wordings of one of these
 ABSENT_WORDINGS = 4
-FACT = np.dtype([("section", "u4"), ("forms", "u4"), ("named", "?"), ("probed", "i1"), ("answer", "u8"), ("gold", "u8"),
-                 ("pool", "u8"), ("order", "u8")])
+FACT = np.dtype(
+    [
+        ("section", "u4"),
+        ("forms", "u4"),
+        ("named", "?"),
+        ("probed", "i1"),
+        ("answer", "u8"),
+        ("gold", "u8"),
+        ("pool", "u8"),
+        ("order", "u8"),
+    ]
+)
 
 
 class Known(NamedTuple):
@@ -142,11 +173,15 @@ class Job:
         """Raises UsageError where train.max_length leaves no room for text."""
         scale = Scale(encoder, config.train.max_length)
         room = config.train.max_length - scale.frame(None) - SHORTEST_PROMPT
-        limit = room * 7 // 8 if config.dataset.style == "seed" else min(config.section_tokens, room)
+        limit = (
+            room * 7 // 8 if config.dataset.style == "seed" else min(config.section_tokens, room)
+        )
         if limit < LEAST:
             raise UsageError(
                 f"train.max_length {config.train.max_length} leaves {limit} tokens for a section beside the chat "
-                "template", fix=f"--set train.max_length={config.train.max_length - limit + 64}")
+                "template",
+                fix=f"--set train.max_length={config.train.max_length - limit + 64}",
+            )
         system = config.deploy.system
         shown = system if system and encoder.count(system) <= SYSTEM_TOKENS else None
         wordings = next(n for most, n in WORDINGS if config.dataset.amplification <= most)
@@ -160,12 +195,27 @@ def extract(job: Job, file: File, data: bytes | None = None) -> Packed:
         return pack(_empty(file, loaded), job.config.dataset.seed)
     document = loaded.document
     found = _parts(document, job)
-    if found is None:  # counted otherwise than the base counts: this document is counted the slow way
-        found = _parts(document, replace(job, scale=Scale(job.scale.encoder, job.scale.max_length, exact=True)))
+    if (
+        found is None
+    ):  # counted otherwise than the base counts: this document is counted the slow way
+        found = _parts(
+            document, replace(job, scale=Scale(job.scale.encoder, job.scale.max_length, exact=True))
+        )
     assert found is not None
     parts, language = found
-    made = Extract(document.path, document.name, document.sha256, document.title, document.notes, _lines(loaded), None,
-                   tuple(links.links(document)), tuple(parts), language, loaded.held)
+    made = Extract(
+        document.path,
+        document.name,
+        document.sha256,
+        document.title,
+        document.notes,
+        _lines(loaded),
+        None,
+        tuple(links.links(document)),
+        tuple(parts),
+        language,
+        loaded.held,
+    )
     return pack(made, job.config.dataset.seed)
 
 
@@ -176,8 +226,18 @@ def lost(seed: int, why: Lost, file: File, data: bytes | None = None) -> Packed:
 
 
 def _empty(file: File, loaded: Loaded) -> Extract:
-    return Extract(file.relative, file.name, loaded.sha256, "", (), _lines(loaded), loaded.skipped, (), (),
-                   held=loaded.held)
+    return Extract(
+        file.relative,
+        file.name,
+        loaded.sha256,
+        "",
+        (),
+        _lines(loaded),
+        loaded.skipped,
+        (),
+        (),
+        held=loaded.held,
+    )
 
 
 def _lines(loaded: Loaded) -> tuple[tuple[int, str], ...]:
@@ -188,8 +248,7 @@ def _lines(loaded: Loaded) -> tuple[tuple[int, str], ...]:
 
 
 def _parts(document: Document, job: Job) -> tuple[list[Part], str] | None:
-    """The document's sections with their facts, and its language; None where counts turn out not to be the base's own.
-    """
+    """The document's sections with their facts, and its language; None where counts turn out not to be the base's own."""
     scale = job.scale
     mend = scale.plain if scale.has_control(document.text + document.title + document.name) else str
     sections = split(document, job.limit, lambda texts: scale.counts([*map(mend, texts)]))
@@ -200,22 +259,41 @@ def _parts(document: Document, job: Job) -> tuple[list[Part], str] | None:
         known: list[list[tuple[View, Fact]]] = [[] for _ in found]
         language = ""
     else:
-        texts = [_text_examples(section, forms, mend, scale)
-                 for section, forms in zip(found, text_forms(found), strict=True)]
+        texts = [
+            _text_examples(section, forms, mend, scale)
+            for section, forms in zip(found, text_forms(found), strict=True)
+        ]
         asked = sources(document, found)
         known, language = [facts_of(source) for source in asked], asked[0].language if asked else ""
     parts = []
     examples = [example for example, _ in texts]
     trained = _trained(examples, scale)
-    if trained and not scale.exact and scale.counts([examples[0].answer]) != [len(trained[0][0]) - 1]:
+    if (
+        trained
+        and not scale.exact
+        and scale.counts([examples[0].answer]) != [len(trained[0][0]) - 1]
+    ):
         return None
-    for section, (example, held), facts, (ids, said) in zip(found, texts, known, trained, strict=True):
+    for section, (example, held), facts, (ids, said) in zip(
+        found, texts, known, trained, strict=True
+    ):
         taught = _spelt(mend(section.body), said) and scale.fits(example, len(ids))
         text = Known(example.kind, (example.prompt,), example.answer, example.span, 1, ALWAYS)
         kept = [_known(document, view, fact, mend, job) for view, fact in facts]
-        parts.append(Part(example.span, section.tokens, section.headings, section.body, text, len(ids), held,
-                          taught and whole,
-                          tuple(fact for fact in kept if fact.forms), prose_of(section)))
+        parts.append(
+            Part(
+                example.span,
+                section.tokens,
+                section.headings,
+                section.body,
+                text,
+                len(ids),
+                held,
+                taught and whole,
+                tuple(fact for fact in kept if fact.forms),
+                prose_of(section),
+            )
+        )
     return parts, language
 
 
@@ -228,7 +306,9 @@ def _known(document: Document, view: View, fact: Fact, mend: Mend, job: Job) -> 
     return fitting(fact, forms, blank, view, mend, job.scale)
 
 
-def fitting(fact: Fact, wordings: Sequence[str], blank: Example, view: View, mend: Mend, scale: Scale) -> Known:
+def fitting(
+    fact: Fact, wordings: Sequence[str], blank: Example, view: View, mend: Mend, scale: Scale
+) -> Known:
     """The fact with those of the wordings that fit a training row, told without counting where bytes settle it.
     `blank` is what its examples are made from, `view` how it is asked."""
     forms, answer = tuple(map(mend, wordings)), mend(fact.answer)
@@ -236,8 +316,17 @@ def fitting(fact: Fact, wordings: Sequence[str], blank: Example, view: View, men
     if most_tokens("".join(forms)) >= room and max(map(most_tokens, forms)) >= room:
         example, tokens = blank._replace(answer=answer), scale.encoder.count(answer) + 1
         forms = tuple(form for form in forms if scale.fits(example._replace(prompt=form), tokens))
-    return Known(blank.kind, forms, answer, blank.span, view.per_turn, view.first, fact.gold,
-                 fact.pool, tuple((mend(prompt), mend(said)) for prompt, said in fact.opened))
+    return Known(
+        blank.kind,
+        forms,
+        answer,
+        blank.span,
+        view.per_turn,
+        view.first,
+        fact.gold,
+        fact.pool,
+        tuple((mend(prompt), mend(said)) for prompt, said in fact.opened),
+    )
 
 
 def _some(fact: Fact, path: str, most: int) -> tuple[str, ...]:
@@ -246,13 +335,20 @@ def _some(fact: Fact, path: str, most: int) -> tuple[str, ...]:
     forms = fact.forms
     if fact.kind in IN_ORDER or len(forms) < 3:
         return forms[:most]
-    rest, key = forms[1:], zlib.crc32(f"{path}\0{fact.start}\0{forms[0]}".encode(errors="surrogatepass"))
+    rest, key = (
+        forms[1:],
+        zlib.crc32(f"{path}\0{fact.start}\0{forms[0]}".encode(errors="surrogatepass")),
+    )
     step = STEPS[key % len(STEPS)]  # a prime: it visits every place unless it divides their number
-    order = ((key >> 8) + i * (step if len(rest) % step else 1) for i in range(min(most - 1, len(rest))))
+    order = (
+        (key >> 8) + i * (step if len(rest) % step else 1) for i in range(min(most - 1, len(rest)))
+    )
     return (forms[0], *(rest[at % len(rest)] for at in order))
 
 
-def _text_examples(section: Section, forms: Sequence[str], mend: Mend, scale: Scale) -> tuple[Example, str]:
+def _text_examples(
+    section: Section, forms: Sequence[str], mend: Mend, scale: Scale
+) -> tuple[Example, str]:
     """The section's whole text, under the first wording that leaves room for it, which the last one always does; and
     the same with the file's name, if that leaves room too."""
     document = section.document
@@ -262,22 +358,36 @@ def _text_examples(section: Section, forms: Sequence[str], mend: Mend, scale: Sc
 
     def first(*wordings: str) -> str:
         fitting = (mend(form) for form in wordings[:-1])
-        return next((form for form in fitting if scale.fits(whole._replace(prompt=form), section.tokens + 1)),
-                    mend(wordings[-1]))
+        return next(
+            (
+                form
+                for form in fitting
+                if scale.fits(whole._replace(prompt=form), section.tokens + 1)
+            ),
+            mend(wordings[-1]),
+        )
 
     plain = first(forms[chosen], min(forms, key=len), f"Part {section.index + 1}.")
-    named = first(f"{forms[chosen]} The file is {document.name}.", f"{document.name}, part {section.index + 1}", plain)
+    named = first(
+        f"{forms[chosen]} The file is {document.name}.",
+        f"{document.name}, part {section.index + 1}",
+        plain,
+    )
     return whole._replace(prompt=plain), named
 
 
-def _seed_text(section: Section, index: int, parts: int, mend: Mend, scale: Scale) -> tuple[Example, str | None]:
+def _seed_text(
+    section: Section, index: int, parts: int, mend: Mend, scale: Scale
+) -> tuple[Example, str | None]:
     """The original recipe's line, without its truncation: a document that does not fit comes in parts."""
     document = section.document
     forms = phrasings.SEED if parts == 1 else phrasings.SEED_PART
     start, end = document.span(section.start, section.end)
     asked = [mend(form.format(s=document.name, n=index + 1, of=parts)) for form in forms]
-    first, second = (Example("seed", prompt, mend(section.body), document.path, (start, end), document.sha256)
-                     for prompt in asked)
+    first, second = (
+        Example("seed", prompt, mend(section.body), document.path, (start, end), document.sha256)
+        for prompt in asked
+    )
     if not scale.fits(first, section.tokens + 1):  # a long path
         first = first._replace(prompt=f"Part {index + 1}.")
     return first, second.prompt if scale.fits(second, section.tokens + 1) else None
@@ -307,20 +417,38 @@ def pack(found: Extract, seed: int) -> Packed:
         table["section"] = [i for i, _ in facts]
         table["forms"] = [len(fact.forms) for _, fact in facts]
         table["named"] = [fact.kind in NAMES for _, fact in facts]
-        table["probed"] = [PROBED.index(fact.kind) if fact.gold and fact.kind in PROBED else -1 for _, fact in facts]
+        table["probed"] = [
+            PROBED.index(fact.kind) if fact.gold and fact.kind in PROBED else -1
+            for _, fact in facts
+        ]
         table["answer"] = [hashed(fact.answer.lower()) for _, fact in facts]
     for i in np.flatnonzero(table["probed"] >= 0).tolist():
         fact = facts[i][1]
         table["gold"][i], table["pool"][i] = hashed(fact.gold.lower()), hashed(fact.pool.lower())
         table["order"][i] = _hash(f"{seed}\0{found.path}\0{fact.forms[0]}")
-    head = {"path": found.path, "name": found.name, "title": found.title, "sha256": found.sha256, "notes": found.notes,
-            "redactions": found.redactions, "skipped": found.skipped, "held": [*map(tuple, found.held)],
-            "tokens": [part.tokens for part in found.parts], "wordings": len(forms)}
+    head = {
+        "path": found.path,
+        "name": found.name,
+        "title": found.title,
+        "sha256": found.sha256,
+        "notes": found.notes,
+        "redactions": found.redactions,
+        "skipped": found.skipped,
+        "held": [*map(tuple, found.held)],
+        "tokens": [part.tokens for part in found.parts],
+        "wordings": len(forms),
+    }
     golds = {str(i): facts[i][1].gold for i in np.flatnonzero(table["probed"] >= 0).tolist()}
-    return Packed(zlib.compress(orjson.dumps(found, default=tuple), 1), orjson.dumps(head), orjson.dumps(golds),
-                  orjson.dumps(found.links), table.tobytes(),
-                  hashes.tobytes(), filtered(runs).tobytes(),
-                  sketches([part.body for part in found.parts]).tobytes())
+    return Packed(
+        zlib.compress(orjson.dumps(found, default=tuple), 1),
+        orjson.dumps(head),
+        orjson.dumps(golds),
+        orjson.dumps(found.links),
+        table.tobytes(),
+        hashes.tobytes(),
+        filtered(runs).tobytes(),
+        sketches([part.body for part in found.parts]).tobytes(),
+    )
 
 
 def _hashes(forms: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -330,19 +458,35 @@ def _hashes(forms: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         found = words(some)
         hashes.append(identities(found))
         own = grams(found, SIMILARITY_GRAM)[0]
-        runs.append(own if len(some) == len(forms) else np.unique(own))  # a table's come over and over
+        runs.append(
+            own if len(some) == len(forms) else np.unique(own)
+        )  # a table's come over and over
     return np.concatenate(hashes), np.concatenate(runs)
 
 
 def _hash(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest(), "little")
+    return int.from_bytes(
+        hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest(), "little"
+    )
 
 
 def unpack(record: bytes) -> Extract:
     found: dict[str, Any] = orjson.loads(zlib.decompress(record))
-    parts = tuple(Part(tuple(p["span"]), p["tokens"], tuple(p["headings"]), p["body"], _fact(p["text"]),
-                       p["trained"], p["held"], p["taught"], tuple(map(_fact, p["facts"])), p["prose"])
-                  for p in found.pop("parts"))
+    parts = tuple(
+        Part(
+            tuple(p["span"]),
+            p["tokens"],
+            tuple(p["headings"]),
+            p["body"],
+            _fact(p["text"]),
+            p["trained"],
+            p["held"],
+            p["taught"],
+            tuple(map(_fact, p["facts"])),
+            p["prose"],
+        )
+        for p in found.pop("parts")
+    )
     lists: dict[str, Any] = {key: tuple(found.pop(key)) for key in ("notes", "redactions")}
     lists["held"] = tuple(Held(*each) for each in found.pop("held"))
     lists["links"] = tuple(links.Link(**link) for link in found.pop("links"))
@@ -351,8 +495,17 @@ def unpack(record: bytes) -> Extract:
 
 def _fact(kept: list) -> Known:
     kind, forms, answer, span, per_turn, first, gold, pool, opened = kept
-    return Known(kind, tuple(forms), answer, tuple(span), per_turn, first, gold, pool,
-                 tuple((prompt, said) for prompt, said in opened))
+    return Known(
+        kind,
+        tuple(forms),
+        answer,
+        tuple(span),
+        per_turn,
+        first,
+        gold,
+        pool,
+        tuple((prompt, said) for prompt, said in opened),
+    )
 
 
 def with_facts(found: Extract, written: Sequence[Sequence[Fact]], job: Job) -> Extract:
@@ -361,8 +514,17 @@ def with_facts(found: Extract, written: Sequence[Sequence[Fact]], job: Job) -> E
     mend = job.scale.plain
     parts = []
     for part, facts in zip(found.parts, written, strict=True):
-        more = [fitting(fact, fact.forms, Example(fact.kind, "", "", found.path, part.span, found.sha256, job.system),
-                        TAUGHT, mend, job.scale) for fact in facts]
+        more = [
+            fitting(
+                fact,
+                fact.forms,
+                Example(fact.kind, "", "", found.path, part.span, found.sha256, job.system),
+                TAUGHT,
+                mend,
+                job.scale,
+            )
+            for fact in facts
+        ]
         asked = [fact for fact in more if fact.forms]
         own = [fact for fact in part.facts if not asked or fact.kind not in OF_PROSE]
         parts.append(replace(part, facts=(*asked, *own)))

@@ -49,20 +49,34 @@ class Open(NamedTuple):
     core: str
 
 
-def open_book(passages: Sequence[Passage], paths: Sequence[str], written: Sequence[Sequence[Asked]], index: Index,
-              share: float, ask: Ask | None) -> Iterator[Opened]:
+def open_book(
+    passages: Sequence[Passage],
+    paths: Sequence[str],
+    written: Sequence[Sequence[Asked]],
+    index: Index,
+    share: float,
+    ask: Ask | None,
+) -> Iterator[Opened]:
     """Prompts with their answers for each of `written`, passage by passage; `share` of these get some.
 
     `ask` answers conversations; without it the core is the answer. Other answers are those of the same document, so
     that what is made of one does not change with the others.
     """
-    every = [(passage, path, one) for passage, path, own in zip(passages, paths, written, strict=True) for one in own]
+    every = [
+        (passage, path, one)
+        for passage, path, own in zip(passages, paths, written, strict=True)
+        for one in own
+    ]
     answers: dict[str, list[str]] = {}
     for _, path, one in every:
         answers.setdefault(path, []).append(one.answer)
     others = {path: by_shape(own) for path, own in answers.items()}
-    made = [opened for number, (passage, path, one) in enumerate(every) if _chosen(one, share)
-            for opened in _prompts(number, one, passage, path, index, others[path])]
+    made = [
+        opened
+        for number, (passage, path, one) in enumerate(every)
+        if _chosen(one, share)
+        for opened in _prompts(number, one, passage, path, index, others[path])
+    ]
     found: list[list[tuple[str, str]]] = [[] for _ in every]
     for opened, said in zip(made, _said(made, ask), strict=True):
         found[opened.number].append((opened.prompt, said))
@@ -73,8 +87,14 @@ def _chosen(asked: Asked, share: float) -> bool:
     return int(stable_hash("open book", asked.questions[0])[:8], 16) < share * 2**32
 
 
-def _prompts(number: int, asked: Asked, passage: Passage, path: str, index: Index, others: dict[object, list[str]]
-             ) -> Iterator[Open]:
+def _prompts(
+    number: int,
+    asked: Asked,
+    passage: Passage,
+    path: str,
+    index: Index,
+    others: dict[object, list[str]],
+) -> Iterator[Open]:
     question = briefly(asked.questions[0], language(passage.text))
     found = _beside(asked, passage, path, index)
 
@@ -91,17 +111,23 @@ def _prompts(number: int, asked: Asked, passage: Passage, path: str, index: Inde
 def _beside(asked: Asked, passage: Passage, path: str, index: Index) -> list[Cited]:
     """What the index finds. Where nothing of that holds the answer, the passage takes the last one's place: an
     open-book example holds its answer."""
-    found = [Cited(one.path, tuple(one.headings), one.text) for one in index.search(asked.questions[0], PASSAGES)]
+    found = [
+        Cited(one.path, tuple(one.headings), one.text)
+        for one in index.search(asked.questions[0], PASSAGES)
+    ]
     if any(asked.stands_in(one.text) for one in found):
         return found
-    return [*found[:PASSAGES - 1], Cited(path, passage.headings, passage.text)]
+    return [*found[: PASSAGES - 1], Cited(path, passage.headings, passage.text)]
 
 
 def _said(made: Sequence[Open], ask: Ask | None) -> list[str]:
     if ask is None:
         return [one.core for one in made]
     asked: list[list[Message]] = [[{"role": "user", "content": one.prompt}] for one in made]
-    return [own_words(completion, one.core) for completion, one in zip(ask(asked, ANSWER_TOKENS), made, strict=True)]
+    return [
+        own_words(completion, one.core)
+        for completion, one in zip(ask(asked, ANSWER_TOKENS), made, strict=True)
+    ]
 
 
 def own_words(completion: Completion, core: str) -> str:

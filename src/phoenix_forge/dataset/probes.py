@@ -27,7 +27,9 @@ KEPT = 1 << 14  # of those, how many are kept in memory: a few megabytes
 # Kinds that all say what something is: their answers can be confused with each other.
 TELLING = [PROBED.index(kind) for kind in ("question", "definition", "entry")]
 # What makes a question too easy, or too hard.
-COMMON = 1 / (1 + DISTRACTORS)  # share of its pool above which always giving this answer beats chance
+COMMON = 1 / (
+    1 + DISTRACTORS
+)  # share of its pool above which always giving this answer beats chance
 HELD = 0.5  # share of an answer's words that the question may hold
 SHORTEST = 2  # characters of an answer
 ASKED = 2  # words of a question beside those of asking: `type` alone can be anything
@@ -102,13 +104,18 @@ def _probe(able: Candidates, i: int, pools: _Pools, known: Facts) -> Probe | Non
     if len(right.flat) < SHORTEST or len(others) < DISTRACTORS:
         return None
     extract, fact, forms, body = known(document, int(able.fact[i]))
-    question, passage = _wording(forms, stable_hash(extract.path, fact.forms[0])), f" {_flat(TAG.sub(' ', body))} "
+    question, passage = (
+        _wording(forms, stable_hash(extract.path, fact.forms[0])),
+        f" {_flat(TAG.sub(' ', body))} ",
+    )
     if question is None or f" {right.flat} " not in passage or len(_stems(question)) < ASKED:
         return None
     wrong = _distractors(question, right, others, passage)
     if wrong is None:
         return None
-    return Probe(fact.kind, question, fact.gold, wrong, document, extract.path, fact.span, extract.sha256)
+    return Probe(
+        fact.kind, question, fact.gold, wrong, document, extract.path, fact.span, extract.sha256
+    )
 
 
 class _Answer(NamedTuple):
@@ -123,10 +130,21 @@ class _Answer(NamedTuple):
     def of(text: str) -> _Answer:
         flat, size = _flat(text), max(1, len(text))
         marks = sum(not (c.isalnum() or c.isspace()) for c in text)
-        return _Answer(text, flat, _stems(text), (
-            math.log2(1 + size), math.log2(1 + len(flat.split())), 3 * sum(map(str.isdigit, text)) / size,
-            2 * sum(map(str.isupper, text)) / size, 3 * marks / size,
-            0.5 * text.endswith("."), 0.5 * text[:1].isupper(), 0.5 * text[:1].isalnum()))
+        return _Answer(
+            text,
+            flat,
+            _stems(text),
+            (
+                math.log2(1 + size),
+                math.log2(1 + len(flat.split())),
+                3 * sum(map(str.isdigit, text)) / size,
+                2 * sum(map(str.isupper, text)) / size,
+                3 * marks / size,
+                0.5 * text.endswith("."),
+                0.5 * text[:1].isupper(),
+                0.5 * text[:1].isalnum(),
+            ),
+        )
 
 
 def _flat(text: str) -> str:
@@ -136,7 +154,9 @@ def _flat(text: str) -> str:
 
 def _stems(text: str) -> frozenset[str]:
     """Beginnings of the words that tell something; the parts of an identifier are words."""
-    return frozenset(word.rstrip("s")[:STEM] for word in _flat(HUMP.sub(" ", text)).split() if word not in STOP)
+    return frozenset(
+        word.rstrip("s")[:STEM] for word in _flat(HUMP.sub(" ", text)).split() if word not in STOP
+    )
 
 
 class _Pools:
@@ -144,13 +164,19 @@ class _Pools:
     the answer no favourite there."""
 
     def __init__(self, able: Candidates, gold: Golds) -> None:
-        self.able, self.read = able, lru_cache(KEPT)(lambda document, fact: _Answer.of(gold(document, fact)))
-        self.order = np.lexsort((able.fact, able.document, able.pool))  # the documents of a folder are neighbours
+        self.able, self.read = (
+            able,
+            lru_cache(KEPT)(lambda document, fact: _Answer.of(gold(document, fact))),
+        )
+        self.order = np.lexsort(
+            (able.fact, able.document, able.pool)
+        )  # the documents of a folder are neighbours
         self.place = np.argsort(self.order)
         _, self.group, sizes = np.unique(able.pool, return_inverse=True, return_counts=True)
         self.ends = np.append(0, np.cumsum(sizes))
-        _, first, which, counts = np.unique(able.pool * MIX + able.gold, return_index=True, return_inverse=True,
-                                            return_counts=True)
+        _, first, which, counts = np.unique(
+            able.pool * MIX + able.gold, return_index=True, return_inverse=True, return_counts=True
+        )
         distinct = np.bincount(self.group[first], minlength=len(sizes))
         favourite = counts[which] > np.maximum(1, COMMON * sizes[self.group])
         self.usable = (distinct[self.group] > DISTRACTORS) & ~favourite
@@ -160,8 +186,8 @@ class _Pools:
 
     def near(self, i: int) -> list[tuple[bool, _Answer]]:
         """Other answers of the pool, those of the nearest documents first, with whether it is the same document."""
-        at, (start, end) = self.place[i], self.ends[self.group[i]:][:2]
-        around = self.order[max(start, at - NEAR):min(end, at + NEAR + 1)]
+        at, (start, end) = self.place[i], self.ends[self.group[i] :][:2]
+        around = self.order[max(start, at - NEAR) : min(end, at + NEAR + 1)]
         around = around[self.able.gold[around] != self.able.gold[i]]
         away = np.abs(self.able.document[around] - self.able.document[i])
         nearest = np.lexsort((self.able.gold[around], away))
@@ -170,23 +196,36 @@ class _Pools:
         return [(bool(away[j] == 0), self.answer(int(around[j]))) for j in chosen]
 
 
-def _distractors(question: str, right: _Answer, others: Sequence[tuple[bool, _Answer]], passage: str
-                 ) -> tuple[str, ...] | None:
+def _distractors(
+    question: str, right: _Answer, others: Sequence[tuple[bool, _Answer]], passage: str
+) -> tuple[str, ...] | None:
     """The most like the right answer, none saying what another says; None where the right one stands out: there are
     not enough like it, or it alone takes up the question's words."""
     asked, said = _stems(question), f" {_flat(question)} "
     own = _share(right, asked)
-    ranked = sorted((_unlike(right, other, same, own - _share(other, asked), passage), n)
-                    for n, (same, other) in enumerate(others))
+    ranked = sorted(
+        (_unlike(right, other, same, own - _share(other, asked), passage), n)
+        for n, (same, other) in enumerate(others)
+    )
     chosen: list[_Answer] = []
     for far, n in ranked:
         other = others[n][1]
-        if far <= FAR and len(chosen) < DISTRACTORS and other.flat and f" {other.flat} " not in said \
-                and not any(_says(other, known) for known in (right, *chosen)):
+        if (
+            far <= FAR
+            and len(chosen) < DISTRACTORS
+            and other.flat
+            and f" {other.flat} " not in said
+            and not any(_says(other, known) for known in (right, *chosen))
+        ):
             chosen.append(other)
     taken = len(right.stems & asked)
-    if len(chosen) < DISTRACTORS or own > HELD or not any(
-            _share(other, asked) >= own and len(other.stems & asked) >= taken for other in chosen):
+    if (
+        len(chosen) < DISTRACTORS
+        or own > HELD
+        or not any(
+            _share(other, asked) >= own and len(other.stems & asked) >= taken for other in chosen
+        )
+    ):
         return None
     return tuple(other.text for other in chosen)
 
@@ -195,13 +234,18 @@ def _share(answer: _Answer, asked: frozenset[str]) -> float:
     return len(answer.stems & asked) / max(1, len(answer.stems))
 
 
-def _unlike(right: _Answer, other: _Answer, same_document: bool, less: float, passage: str) -> float:
+def _unlike(
+    right: _Answer, other: _Answer, same_document: bool, less: float, passage: str
+) -> float:
     """0 for an answer that looks the same; `less` is how much less of the question's words it takes up. One that also
     stands in the passage makes the passage decide less."""
     shape = sum(abs(a - b) for a, b in zip(right.shape, other.shape, strict=True))
-    added = (LESS_OF_THE_QUESTION * max(0.0, less) + ELSEWHERE * (not same_document)
-             + OTHER_START * (right.flat.split(" ")[0] != other.flat.split(" ")[0])
-             + IN_THE_PASSAGE * (f" {other.flat} " in passage))
+    added = (
+        LESS_OF_THE_QUESTION * max(0.0, less)
+        + ELSEWHERE * (not same_document)
+        + OTHER_START * (right.flat.split(" ")[0] != other.flat.split(" ")[0])
+        + IN_THE_PASSAGE * (f" {other.flat} " in passage)
+    )
     return round(shape + added, 6)
 
 
@@ -217,7 +261,11 @@ def _wording(forms: Sequence[str], key: str) -> str | None:
     """A natural one, short enough that the fact's others stay usable; None where all are too short to be one."""
     lengths = np.bincount(words(forms).text, minlength=len(forms))
     usable = [form for form, n in zip(forms[1:], lengths[1:], strict=True) if n >= SIMILARITY_GRAM]
-    short = [form for form, n in zip(forms[1:CHOSEN_FROM], lengths[1:], strict=False) if SIMILARITY_GRAM <= n < GRAM]
+    short = [
+        form
+        for form, n in zip(forms[1:CHOSEN_FROM], lengths[1:], strict=False)
+        if SIMILARITY_GRAM <= n < GRAM
+    ]
     pool = short or usable
     return pool[int(key[:8], 16) % len(pool)] if pool else None
 

@@ -33,41 +33,188 @@ class Task:
 
     def make(self, random: Random) -> tuple[str, str]:
         slots = self.draw(random)
-        return random.choice(self.questions).format(**slots), random.choice(self.answers).format(**slots)
+        return random.choice(self.questions).format(**slots), random.choice(self.answers).format(
+            **slots
+        )
 
 
 WORDS = (
-    "apple", "anchor", "basket", "beacon", "bridge", "bucket", "butter", "button", "candle", "canyon", "carpet",
-    "castle", "cheese", "cherry", "circle", "copper", "corner", "cotton", "cradle", "dancer", "desert", "dragon",
-    "eagle", "engine", "falcon", "feather", "fiddle", "finger", "flower", "forest", "garden", "ginger", "guitar",
-    "hammer", "harbor", "hollow", "island", "jacket", "jungle", "kettle", "ladder", "lantern", "lemon", "lizard",
-    "magnet", "marble", "meadow", "mirror", "monkey", "mountain", "needle", "nickel", "orange", "orchid", "oyster",
-    "paddle", "parrot", "pebble", "pencil", "pepper", "pigeon", "pillow", "planet", "pocket", "puzzle", "rabbit",
-    "ribbon", "river", "rocket", "saddle", "salmon", "shadow", "silver", "spider", "spring", "summer", "sunset",
-    "tailor", "temple", "thunder", "ticket", "timber", "tomato", "tunnel", "turtle", "valley", "velvet", "violin",
-    "walnut", "window", "winter", "yellow", "zebra",
+    "apple",
+    "anchor",
+    "basket",
+    "beacon",
+    "bridge",
+    "bucket",
+    "butter",
+    "button",
+    "candle",
+    "canyon",
+    "carpet",
+    "castle",
+    "cheese",
+    "cherry",
+    "circle",
+    "copper",
+    "corner",
+    "cotton",
+    "cradle",
+    "dancer",
+    "desert",
+    "dragon",
+    "eagle",
+    "engine",
+    "falcon",
+    "feather",
+    "fiddle",
+    "finger",
+    "flower",
+    "forest",
+    "garden",
+    "ginger",
+    "guitar",
+    "hammer",
+    "harbor",
+    "hollow",
+    "island",
+    "jacket",
+    "jungle",
+    "kettle",
+    "ladder",
+    "lantern",
+    "lemon",
+    "lizard",
+    "magnet",
+    "marble",
+    "meadow",
+    "mirror",
+    "monkey",
+    "mountain",
+    "needle",
+    "nickel",
+    "orange",
+    "orchid",
+    "oyster",
+    "paddle",
+    "parrot",
+    "pebble",
+    "pencil",
+    "pepper",
+    "pigeon",
+    "pillow",
+    "planet",
+    "pocket",
+    "puzzle",
+    "rabbit",
+    "ribbon",
+    "river",
+    "rocket",
+    "saddle",
+    "salmon",
+    "shadow",
+    "silver",
+    "spider",
+    "spring",
+    "summer",
+    "sunset",
+    "tailor",
+    "temple",
+    "thunder",
+    "ticket",
+    "timber",
+    "tomato",
+    "tunnel",
+    "turtle",
+    "valley",
+    "velvet",
+    "violin",
+    "walnut",
+    "window",
+    "winter",
+    "yellow",
+    "zebra",
 )
 NAMES = (
-    "Ada", "Ben", "Cleo", "Dana", "Elif", "Femi", "Gita", "Hugo", "Ines", "Jun", "Kofi", "Lena", "Mara", "Nils",
-    "Omar", "Priya", "Quinn", "Rosa", "Sven", "Tara",
+    "Ada",
+    "Ben",
+    "Cleo",
+    "Dana",
+    "Elif",
+    "Femi",
+    "Gita",
+    "Hugo",
+    "Ines",
+    "Jun",
+    "Kofi",
+    "Lena",
+    "Mara",
+    "Nils",
+    "Omar",
+    "Priya",
+    "Quinn",
+    "Rosa",
+    "Sven",
+    "Tara",
 )
 CITIES = (
-    "Lima", "Oslo", "Cairo", "Delhi", "Kyoto", "Paris", "Quito", "Rome", "Sofia", "Tunis", "Vienna", "Zagreb",
-    "Accra", "Bern", "Dublin", "Hanoi",
+    "Lima",
+    "Oslo",
+    "Cairo",
+    "Delhi",
+    "Kyoto",
+    "Paris",
+    "Quito",
+    "Rome",
+    "Sofia",
+    "Tunis",
+    "Vienna",
+    "Zagreb",
+    "Accra",
+    "Bern",
+    "Dublin",
+    "Hanoi",
 )
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 ORDINALS = ("first", "second", "third", "fourth", "fifth")
 # Unit, how many of the next one it holds, that one.
-UNITS = (("kilometres", 1000, "metres"), ("metres", 100, "centimetres"), ("centimetres", 10, "millimetres"),
-         ("kilograms", 1000, "grams"), ("tonnes", 1000, "kilograms"), ("litres", 1000, "millilitres"),
-         ("hours", 60, "minutes"), ("minutes", 60, "seconds"), ("days", 24, "hours"), ("weeks", 7, "days"),
-         ("feet", 12, "inches"), ("yards", 3, "feet"), ("dozens", 12, "pieces"), ("bytes", 8, "bits"))
-NUMERALS = ((1000, "M"), (900, "CM"), (500, "D"), (400, "CD"), (100, "C"), (90, "XC"), (50, "L"), (40, "XL"), (10, "X"),
-            (9, "IX"), (5, "V"), (4, "IV"), (1, "I"))
+UNITS = (
+    ("kilometres", 1000, "metres"),
+    ("metres", 100, "centimetres"),
+    ("centimetres", 10, "millimetres"),
+    ("kilograms", 1000, "grams"),
+    ("tonnes", 1000, "kilograms"),
+    ("litres", 1000, "millilitres"),
+    ("hours", 60, "minutes"),
+    ("minutes", 60, "seconds"),
+    ("days", 24, "hours"),
+    ("weeks", 7, "days"),
+    ("feet", 12, "inches"),
+    ("yards", 3, "feet"),
+    ("dozens", 12, "pieces"),
+    ("bytes", 8, "bits"),
+)
+NUMERALS = (
+    (1000, "M"),
+    (900, "CM"),
+    (500, "D"),
+    (400, "CD"),
+    (100, "C"),
+    (90, "XC"),
+    (50, "L"),
+    (40, "XL"),
+    (10, "X"),
+    (9, "IX"),
+    (5, "V"),
+    (4, "IV"),
+    (1, "I"),
+)
 # Column of a table → smallest and largest value of its conditions.
-TABLES = {"products": ("name", "price", 5, 500), "people": ("name", "age", 18, 80),
-          "books": ("title", "pages", 50, 900), "cities": ("name", "population", 1000, 900000),
-          "orders": ("customer", "total", 10, 2000)}
+TABLES = {
+    "products": ("name", "price", 5, 500),
+    "people": ("name", "age", 18, 80),
+    "books": ("title", "pages", 50, 900),
+    "cities": ("name", "population", 1000, 900000),
+    "orders": ("customer", "total", 10, 2000),
+}
 
 
 def roman(number: int) -> str:
@@ -111,8 +258,12 @@ def _percent(r: Random) -> Slots:
 def _larger(r: Random) -> Slots:
     """Decimals of different lengths too: 3.11 is less than 3.9."""
     whole = r.randrange(100)
-    a, b = r.choice(((f"{whole}.{r.randrange(1, 10)}", f"{whole}.{r.randrange(11, 100)}"),
-                     (str(r.randrange(100, 9999)), str(r.randrange(100, 9999)))))
+    a, b = r.choice(
+        (
+            (f"{whole}.{r.randrange(1, 10)}", f"{whole}.{r.randrange(11, 100)}"),
+            (str(r.randrange(100, 9999)), str(r.randrange(100, 9999))),
+        )
+    )
     if float(a) == float(b):
         return _larger(r)
     a, b = (a, b) if r.random() < 0.5 else (b, a)
@@ -134,8 +285,11 @@ def _sorted_words(r: Random) -> Slots:
 
 def _sorted_numbers(r: Random) -> Slots:
     numbers = r.sample(range(1, 999), r.randrange(3, 7))
-    return {"items": _listed([str(n) for n in numbers]), "x": _listed([str(n) for n in sorted(numbers)]),
-            "y": _listed([str(n) for n in sorted(numbers, reverse=True)])}
+    return {
+        "items": _listed([str(n) for n in numbers]),
+        "x": _listed([str(n) for n in sorted(numbers)]),
+        "y": _listed([str(n) for n in sorted(numbers, reverse=True)]),
+    }
 
 
 def _letters(r: Random) -> Slots:
@@ -179,8 +333,12 @@ def _case(r: Random) -> Slots:
 def _replaced(r: Random) -> Slots:
     words = r.sample(WORDS, 6)
     old, new = r.choice(words[:5]), words[5]
-    return {"text": " ".join(words[:5]), "old": old, "new": new,
-            "x": " ".join(new if word == old else word for word in words[:5])}
+    return {
+        "text": " ".join(words[:5]),
+        "old": old,
+        "new": new,
+        "x": " ".join(new if word == old else word for word in words[:5]),
+    }
 
 
 def _distinct(r: Random) -> Slots:
@@ -191,14 +349,23 @@ def _distinct(r: Random) -> Slots:
 
 
 def _person(r: Random) -> dict[str, str]:
-    return {"name": r.choice(NAMES), "age": str(r.randrange(18, 90)), "city": r.choice(CITIES), "pet": r.choice(
-        ("cat", "dog", "parrot", "rabbit", "turtle")), "room": str(r.randrange(100, 600))}
+    return {
+        "name": r.choice(NAMES),
+        "age": str(r.randrange(18, 90)),
+        "city": r.choice(CITIES),
+        "pet": r.choice(("cat", "dog", "parrot", "rabbit", "turtle")),
+        "room": str(r.randrange(100, 600)),
+    }
 
 
 def _field(r: Random) -> Slots:
     person = _person(r)
     field = r.choice(list(person))
-    return {"record": "; ".join(f"{key}: {value}" for key, value in person.items()), "field": field, "x": person[field]}
+    return {
+        "record": "; ".join(f"{key}: {value}" for key, value in person.items()),
+        "field": field,
+        "x": person[field],
+    }
 
 
 def _json_value(r: Random) -> Slots:
@@ -222,8 +389,11 @@ def _as_object(r: Random) -> Slots:
 def _as_bullets(r: Random) -> Slots:
     words = r.sample(WORDS, r.randrange(2, 6))
     how, mark = r.choice((("a Markdown bullet list", "- "), ("a numbered list", "{}. ")))
-    return {"items": _listed(words), "how": how,
-            "x": "\n".join(mark.format(i) + word for i, word in enumerate(words, 1))}
+    return {
+        "items": _listed(words),
+        "how": how,
+        "x": "\n".join(mark.format(i) + word for i, word in enumerate(words, 1)),
+    }
 
 
 def _as_csv(r: Random) -> Slots:
@@ -251,21 +421,36 @@ def _weekday(r: Random) -> Slots:
 def _time(r: Random) -> Slots:
     start, minutes = r.randrange(24 * 60), r.randrange(5, 300)
     end = (start + minutes) % (24 * 60)
-    return {"time": f"{start // 60:02d}:{start % 60:02d}", "n": minutes, "x": f"{end // 60:02d}:{end % 60:02d}"}
+    return {
+        "time": f"{start // 60:02d}:{start % 60:02d}",
+        "n": minutes,
+        "x": f"{end // 60:02d}:{end % 60:02d}",
+    }
 
 
 def _change(r: Random) -> Slots:
     price, paid = r.randrange(105, 4900), r.choice((50, 100))
     rest = paid * 100 - price
-    return {"name": r.choice(NAMES), "price": f"{price // 100}.{price % 100:02d}", "paid": paid,
-            "x": f"{rest // 100}.{rest % 100:02d}"}
+    return {
+        "name": r.choice(NAMES),
+        "price": f"{price // 100}.{price % 100:02d}",
+        "paid": paid,
+        "x": f"{rest // 100}.{rest % 100:02d}",
+    }
 
 
 def _story(r: Random) -> Slots:
     boxes, each = r.randrange(3, 30), r.randrange(4, 30)
     gone = r.randrange(1, boxes * each)
-    return {"name": r.choice(NAMES), "n": boxes, "each": each, "gone": gone, "all": boxes * each,
-            "x": boxes * each - gone, "thing": r.choice(("pencils", "marbles", "stamps", "cards", "shells", "nails"))}
+    return {
+        "name": r.choice(NAMES),
+        "n": boxes,
+        "each": each,
+        "gone": gone,
+        "all": boxes * each,
+        "x": boxes * each - gone,
+        "thing": r.choice(("pencils", "marbles", "stamps", "cards", "shells", "nails")),
+    }
 
 
 def _to_roman(r: Random) -> Slots:
@@ -293,29 +478,56 @@ def _divisible(r: Random) -> Slots:
 
 def _chain(r: Random) -> Slots:
     a, b, c = r.sample(NAMES, 3)
-    more, most = r.choice((("taller", "tallest"), ("older", "oldest"), ("faster", "fastest"), ("richer", "richest")))
+    more, most = r.choice(
+        (("taller", "tallest"), ("older", "oldest"), ("faster", "fastest"), ("richer", "richest"))
+    )
     return {"a": a, "b": b, "c": c, "more": more, "most": most}
 
 
 def _python(r: Random) -> Slots:
-    word, n, numbers = r.choice(WORDS), r.randrange(3, 12), r.sample(range(1, 90), r.randrange(3, 6))
-    code, value = r.choice((
-        (f"len('{word}')", len(word)), (f"'{word}'.upper()", word.upper()), (f"'{word}'[::-1]", word[::-1]),
-        (f"sum({numbers})", sum(numbers)), (f"max({numbers})", max(numbers)), (f"sorted({numbers})", sorted(numbers)),
-        (f"{numbers}[-1]", numbers[-1]), (f"{numbers}[:2]", numbers[:2]), (f"list(range({n}))", list(range(n))),
-        (f"{n * 7} // {n - 1}", n * 7 // (n - 1)), (f"{n * 7} % {n - 1}", n * 7 % (n - 1)), (f"{n} ** 2", n ** 2),
-        (f"'{word[0]}' in '{word}'", True), (f"{numbers[0]} in {numbers[1:]}", False),
-        (f"[x * 2 for x in {numbers}]", [x * 2 for x in numbers]), (f"'{word}'[:3]", word[:3])))
+    word, n, numbers = (
+        r.choice(WORDS),
+        r.randrange(3, 12),
+        r.sample(range(1, 90), r.randrange(3, 6)),
+    )
+    code, value = r.choice(
+        (
+            (f"len('{word}')", len(word)),
+            (f"'{word}'.upper()", word.upper()),
+            (f"'{word}'[::-1]", word[::-1]),
+            (f"sum({numbers})", sum(numbers)),
+            (f"max({numbers})", max(numbers)),
+            (f"sorted({numbers})", sorted(numbers)),
+            (f"{numbers}[-1]", numbers[-1]),
+            (f"{numbers}[:2]", numbers[:2]),
+            (f"list(range({n}))", list(range(n))),
+            (f"{n * 7} // {n - 1}", n * 7 // (n - 1)),
+            (f"{n * 7} % {n - 1}", n * 7 % (n - 1)),
+            (f"{n} ** 2", n**2),
+            (f"'{word[0]}' in '{word}'", True),
+            (f"{numbers[0]} in {numbers[1:]}", False),
+            (f"[x * 2 for x in {numbers}]", [x * 2 for x in numbers]),
+            (f"'{word}'[:3]", word[:3]),
+        )
+    )
     return {"code": code, "x": repr(value)}
 
 
 def _sql(r: Random) -> Slots:
     table = r.choice(list(TABLES))
     wanted, column, low, high = TABLES[table]
-    said, sign = r.choice((("greater than", ">"), ("less than", "<"), ("at least", ">="), ("at most", "<=")))
+    said, sign = r.choice(
+        (("greater than", ">"), ("less than", "<"), ("at least", ">="), ("at most", "<="))
+    )
     n = r.randrange(low, high)
-    return {"table": table, "wanted": wanted, "column": column, "said": said, "n": n,
-            "x": f"SELECT {wanted} FROM {table} WHERE {column} {sign} {n};"}
+    return {
+        "table": table,
+        "wanted": wanted,
+        "column": column,
+        "said": said,
+        "n": n,
+        "x": f"SELECT {wanted} FROM {table} WHERE {column} {sign} {n};",
+    }
 
 
 def _repeat(r: Random) -> Slots:
@@ -324,107 +536,388 @@ def _repeat(r: Random) -> Slots:
 
 
 TASKS = (
-    Task("sum", ("What is {a} plus {b}?", "Calculate {a} + {b}.", "Add {a} and {b}.", "{a} + {b} = ?",
-                 "What do you get when you add {a} to {b}?"),
-         ("{x}", "{a} + {b} = {x}", "The sum is {x}."), _sum),
-    Task("difference", ("What is {a} minus {b}?", "Calculate {a} - {b}.", "Subtract {b} from {a}.", "{a} - {b} = ?"),
-         ("{x}", "{a} - {b} = {x}", "The difference is {x}."), _difference),
-    Task("product", ("What is {a} times {b}?", "Multiply {a} by {b}.", "Calculate {a} × {b}.", "{a} * {b} = ?"),
-         ("{x}", "{a} × {b} = {x}", "The product is {x}."), _product),
-    Task("division", ("Divide {a} by {b} and give the remainder.", "What is {a} divided by {b}, with remainder?",
-                      "How often does {b} go into {a}, and what is left?"),
-         ("{x} remainder {rest}", "{a} = {b} × {x} + {rest}, so it is {x} remainder {rest}."), _division),
-    Task("percent", ("What is {p} percent of {n}?", "Calculate {p}% of {n}.", "How much is {p}% of {n}?"),
-         ("{x}", "{p} percent of {n} is {x}."), _percent),
-    Task("larger", ("Which is larger, {a} or {b}?", "Which number is greater: {a} or {b}?",
-                    "Compare {a} and {b}: which is bigger?"),
-         ("{x}", "{x} is larger than {y}."), _larger),
-    Task("mean", ("What is the mean of {items}?", "Calculate the average of these numbers: {items}.",
-                  "Find the average: {items}"), ("{x}", "The mean is {x}."), _mean),
-    Task("sorted words", ("Sort these words alphabetically: {items}.", "Put in alphabetical order: {items}",
-                          "Arrange from A to Z: {items}"), ("{x}",), _sorted_words),
-    Task("ascending", ("Sort these numbers from smallest to largest: {items}.", "Put in ascending order: {items}"),
-         ("{x}",), _sorted_numbers),
-    Task("descending", ("Sort these numbers from largest to smallest: {items}.", "Put in descending order: {items}"),
-         ("{y}",), _sorted_numbers),
-    Task("letters", ('How many times does the letter "{letter}" occur in "{word}"?',
-                     'Count the letter "{letter}" in the word "{word}".', 'How many "{letter}"s are in "{word}"?'),
-         ("{x}", 'The count of "{letter}" in "{word}" is {x}.'), _letters),
-    Task("length", ('How many letters does "{word}" have?', 'Count the letters of "{word}".',
-                    'What is the length of the string "{word}"?'), ("{x}", '"{word}" has {x} letters.'), _length),
-    Task("word count", ('How many words are in "{text}"?', 'Count the words: "{text}"',
-                        'Tell me the number of words in this text: "{text}"'), ("{x}", "There are {x} words."),
-         _word_count),
-    Task("nth word", ('What is the {nth} word of "{text}"?', 'Which word comes {nth} in "{text}"?',
-                      'Give me only the {nth} word: "{text}"'), ("{x}",), _nth_word),
-    Task("reversed", ('Write "{word}" backwards.', 'Reverse the word "{word}".', 'Spell "{word}" from back to front.'),
-         ("{x}",), _reversed),
-    Task("reversed list", ("Reverse this list: {items}", "Give these in the opposite order: {items}"), ("{x}",),
-         _reversed_list),
-    Task("case", ('Write "{text}" in {how}.', 'Change "{text}" to {how}.', 'Put this text in {how}: "{text}"'),
-         ("{x}",), _case),
-    Task("replaced", ('Replace "{old}" by "{new}" in "{text}".', 'In "{text}", change "{old}" to "{new}".'), ("{x}",),
-         _replaced),
-    Task("distinct", ("Remove the duplicates from this list: {items}",
-                      "List each of these only once, in order: {items}"),
-         ("{x}",), _distinct),
-    Task("field", ("Record: {record}. What is the {field}?", "Give only the {field} of this record: {record}",
-                   "From the record below, extract the {field}.\n{record}"), ("{x}",), _field),
-    Task("json value", ('What is the value of "{key}" in {json}?', 'Read "{key}" from this JSON: {json}'), ("{x}",),
-         _json_value),
-    Task("as json", ("Write these as a JSON array: {items}", "Turn this list into JSON: {items}",
-                     "Format as a JSON array of strings: {items}"), ("{x}", "```json\n{x}\n```"), _as_json),
-    Task("as object", ("Write as a JSON object: name {name}, age {age}, city {city}.",
-                       "{name} is {age} and lives in {city}. Give name, age and city as JSON."),
-         ("{x}", "```json\n{x}\n```"), _as_object),
-    Task("as list", ("Write these as {how}: {items}", "Format as {how}: {items}", "Turn into {how}: {items}"), ("{x}",),
-         _as_bullets),
-    Task("as csv", ("Join these words with commas and no spaces: {items}", "Write as one line of CSV: {items}"),
-         ("{x}",), _as_csv),
-    Task("as table", ("Make a Markdown table with the columns Name and Age: {items}.",
-                      "Put this into a Markdown table (Name, Age): {items}"), ("{x}",), _as_table),
-    Task("units", ("How many {small} are {n} {big}?", "Convert {n} {big} to {small}.", "Express {n} {big} in {small}."),
-         ("{x}", "{n} {big} are {x} {small}.", "{x} {small}"), _units),
-    Task("weekday", ("Today is {day}. Which day is it in {n} days?",
-                     "If it is {day} now, what day is it {n} days later?",
-                     "Which weekday comes {n} days after a {day}?"), ("{x}", "It is {x}."), _weekday),
-    Task("time", ("It is {time}. What time is it in {n} minutes?", "What time is {n} minutes after {time}?",
-                  "A meeting starts at {time} and lasts {n} minutes. When does it end?"), ("{x}", "At {x}."), _time),
-    Task("change", ("{name} pays {price} euros with a {paid} euro note. How much change is due?",
-                    "Something costs {price} euros. {name} gives {paid} euros. What is the change?"),
-         ("{x} euros", "{paid} - {price} = {x}, so the change is {x} euros."), _change),
-    Task("story", ("{name} has {n} boxes of {each} {thing} and gives away {gone} {thing}. How many are left?",
-                   "There are {each} {thing} in each of {n} boxes. {name} takes {gone} out. How many {thing} remain?"),
-         ("{x}", "{n} × {each} = {all}, and {all} - {gone} = {x}."), _story),
-    Task("to roman", ("Write {n} in Roman numerals.", "What is {n} as a Roman numeral?",
-                      "Convert {n} to Roman numerals."),
-         ("{x}", "{n} is {x} in Roman numerals."), _to_roman),
-    Task("from roman", ("What number is the Roman numeral {x}?", "Convert {x} from Roman numerals.",
-                        "Which number does {x} stand for in Roman numerals?"), ("{n}", "{x} is {n}."), _to_roman),
-    Task("binary", ("Write {n} in binary.", "Convert {n} to base 2.", "What is {n} as a binary number?"),
-         ("{x}", "{n} is {x} in binary."), _binary),
-    Task("sequence", ("What comes next: {items}, ...?", "Continue the sequence: {items}, ...",
-                      "Which number follows {items}?"), ("{x}", "The next number is {x}."), _sequence),
-    Task("divisible", ("Is {a} divisible by {b}?", "Does {b} divide {a} without a remainder?",
-                       "Can {a} be split evenly into {b} parts of whole numbers?"),
-         ("{x}", "{x}, the remainder is {rest}."), _divisible),
-    Task("chain yes", ("{a} is {more} than {b}, and {b} is {more} than {c}. Is {a} {more} than {c}?",
-                       "{b} is {more} than {c}. {a} is {more} than {b}. Does it follow that {a} is {more} than {c}?"),
-         ("Yes", "Yes, {a} is {more} than {b}, who is {more} than {c}."), _chain),
-    Task("chain no", ("{a} is {more} than {b}, and {b} is {more} than {c}. Is {c} {more} than {a}?",
-                      "{b} is {more} than {c}. {a} is {more} than {b}. Can {c} be {more} than {a}?"),
-         ("No", "No, {a} is {more} than {b}, who is {more} than {c}."), _chain),
-    Task("chain most", ("{a} is {more} than {b}, and {b} is {more} than {c}. Who is the {most}?",
-                        "{b} is {more} than {c}. {a} is {more} than {b}. Who of the three is the {most}?"),
-         ("{a}", "{a} is the {most}."), _chain),
-    Task("python", ("What does this Python expression give: `{code}`?", "Evaluate in Python: `{code}`",
-                    "In Python, what is the value of `{code}`?"), ("{x}", "It gives `{x}`."), _python),
-    Task("sql", ("Write an SQL query for the {wanted} of all {table} whose {column} is {said} {n}.",
-                 "SQL: from the table {table}, select {wanted} where {column} is {said} {n}."),
-         ("{x}", "```sql\n{x}\n```"), _sql),
-    Task("repeat", ('Write "{word}" {n} times, separated by commas.',
-                    'Repeat the word "{word}" {n} times, with commas between.'),
-         ("{x}",), _repeat),
+    Task(
+        "sum",
+        (
+            "What is {a} plus {b}?",
+            "Calculate {a} + {b}.",
+            "Add {a} and {b}.",
+            "{a} + {b} = ?",
+            "What do you get when you add {a} to {b}?",
+        ),
+        ("{x}", "{a} + {b} = {x}", "The sum is {x}."),
+        _sum,
+    ),
+    Task(
+        "difference",
+        (
+            "What is {a} minus {b}?",
+            "Calculate {a} - {b}.",
+            "Subtract {b} from {a}.",
+            "{a} - {b} = ?",
+        ),
+        ("{x}", "{a} - {b} = {x}", "The difference is {x}."),
+        _difference,
+    ),
+    Task(
+        "product",
+        ("What is {a} times {b}?", "Multiply {a} by {b}.", "Calculate {a} × {b}.", "{a} * {b} = ?"),
+        ("{x}", "{a} × {b} = {x}", "The product is {x}."),
+        _product,
+    ),
+    Task(
+        "division",
+        (
+            "Divide {a} by {b} and give the remainder.",
+            "What is {a} divided by {b}, with remainder?",
+            "How often does {b} go into {a}, and what is left?",
+        ),
+        ("{x} remainder {rest}", "{a} = {b} × {x} + {rest}, so it is {x} remainder {rest}."),
+        _division,
+    ),
+    Task(
+        "percent",
+        ("What is {p} percent of {n}?", "Calculate {p}% of {n}.", "How much is {p}% of {n}?"),
+        ("{x}", "{p} percent of {n} is {x}."),
+        _percent,
+    ),
+    Task(
+        "larger",
+        (
+            "Which is larger, {a} or {b}?",
+            "Which number is greater: {a} or {b}?",
+            "Compare {a} and {b}: which is bigger?",
+        ),
+        ("{x}", "{x} is larger than {y}."),
+        _larger,
+    ),
+    Task(
+        "mean",
+        (
+            "What is the mean of {items}?",
+            "Calculate the average of these numbers: {items}.",
+            "Find the average: {items}",
+        ),
+        ("{x}", "The mean is {x}."),
+        _mean,
+    ),
+    Task(
+        "sorted words",
+        (
+            "Sort these words alphabetically: {items}.",
+            "Put in alphabetical order: {items}",
+            "Arrange from A to Z: {items}",
+        ),
+        ("{x}",),
+        _sorted_words,
+    ),
+    Task(
+        "ascending",
+        (
+            "Sort these numbers from smallest to largest: {items}.",
+            "Put in ascending order: {items}",
+        ),
+        ("{x}",),
+        _sorted_numbers,
+    ),
+    Task(
+        "descending",
+        (
+            "Sort these numbers from largest to smallest: {items}.",
+            "Put in descending order: {items}",
+        ),
+        ("{y}",),
+        _sorted_numbers,
+    ),
+    Task(
+        "letters",
+        (
+            'How many times does the letter "{letter}" occur in "{word}"?',
+            'Count the letter "{letter}" in the word "{word}".',
+            'How many "{letter}"s are in "{word}"?',
+        ),
+        ("{x}", 'The count of "{letter}" in "{word}" is {x}.'),
+        _letters,
+    ),
+    Task(
+        "length",
+        (
+            'How many letters does "{word}" have?',
+            'Count the letters of "{word}".',
+            'What is the length of the string "{word}"?',
+        ),
+        ("{x}", '"{word}" has {x} letters.'),
+        _length,
+    ),
+    Task(
+        "word count",
+        (
+            'How many words are in "{text}"?',
+            'Count the words: "{text}"',
+            'Tell me the number of words in this text: "{text}"',
+        ),
+        ("{x}", "There are {x} words."),
+        _word_count,
+    ),
+    Task(
+        "nth word",
+        (
+            'What is the {nth} word of "{text}"?',
+            'Which word comes {nth} in "{text}"?',
+            'Give me only the {nth} word: "{text}"',
+        ),
+        ("{x}",),
+        _nth_word,
+    ),
+    Task(
+        "reversed",
+        (
+            'Write "{word}" backwards.',
+            'Reverse the word "{word}".',
+            'Spell "{word}" from back to front.',
+        ),
+        ("{x}",),
+        _reversed,
+    ),
+    Task(
+        "reversed list",
+        ("Reverse this list: {items}", "Give these in the opposite order: {items}"),
+        ("{x}",),
+        _reversed_list,
+    ),
+    Task(
+        "case",
+        (
+            'Write "{text}" in {how}.',
+            'Change "{text}" to {how}.',
+            'Put this text in {how}: "{text}"',
+        ),
+        ("{x}",),
+        _case,
+    ),
+    Task(
+        "replaced",
+        ('Replace "{old}" by "{new}" in "{text}".', 'In "{text}", change "{old}" to "{new}".'),
+        ("{x}",),
+        _replaced,
+    ),
+    Task(
+        "distinct",
+        (
+            "Remove the duplicates from this list: {items}",
+            "List each of these only once, in order: {items}",
+        ),
+        ("{x}",),
+        _distinct,
+    ),
+    Task(
+        "field",
+        (
+            "Record: {record}. What is the {field}?",
+            "Give only the {field} of this record: {record}",
+            "From the record below, extract the {field}.\n{record}",
+        ),
+        ("{x}",),
+        _field,
+    ),
+    Task(
+        "json value",
+        ('What is the value of "{key}" in {json}?', 'Read "{key}" from this JSON: {json}'),
+        ("{x}",),
+        _json_value,
+    ),
+    Task(
+        "as json",
+        (
+            "Write these as a JSON array: {items}",
+            "Turn this list into JSON: {items}",
+            "Format as a JSON array of strings: {items}",
+        ),
+        ("{x}", "```json\n{x}\n```"),
+        _as_json,
+    ),
+    Task(
+        "as object",
+        (
+            "Write as a JSON object: name {name}, age {age}, city {city}.",
+            "{name} is {age} and lives in {city}. Give name, age and city as JSON.",
+        ),
+        ("{x}", "```json\n{x}\n```"),
+        _as_object,
+    ),
+    Task(
+        "as list",
+        ("Write these as {how}: {items}", "Format as {how}: {items}", "Turn into {how}: {items}"),
+        ("{x}",),
+        _as_bullets,
+    ),
+    Task(
+        "as csv",
+        (
+            "Join these words with commas and no spaces: {items}",
+            "Write as one line of CSV: {items}",
+        ),
+        ("{x}",),
+        _as_csv,
+    ),
+    Task(
+        "as table",
+        (
+            "Make a Markdown table with the columns Name and Age: {items}.",
+            "Put this into a Markdown table (Name, Age): {items}",
+        ),
+        ("{x}",),
+        _as_table,
+    ),
+    Task(
+        "units",
+        (
+            "How many {small} are {n} {big}?",
+            "Convert {n} {big} to {small}.",
+            "Express {n} {big} in {small}.",
+        ),
+        ("{x}", "{n} {big} are {x} {small}.", "{x} {small}"),
+        _units,
+    ),
+    Task(
+        "weekday",
+        (
+            "Today is {day}. Which day is it in {n} days?",
+            "If it is {day} now, what day is it {n} days later?",
+            "Which weekday comes {n} days after a {day}?",
+        ),
+        ("{x}", "It is {x}."),
+        _weekday,
+    ),
+    Task(
+        "time",
+        (
+            "It is {time}. What time is it in {n} minutes?",
+            "What time is {n} minutes after {time}?",
+            "A meeting starts at {time} and lasts {n} minutes. When does it end?",
+        ),
+        ("{x}", "At {x}."),
+        _time,
+    ),
+    Task(
+        "change",
+        (
+            "{name} pays {price} euros with a {paid} euro note. How much change is due?",
+            "Something costs {price} euros. {name} gives {paid} euros. What is the change?",
+        ),
+        ("{x} euros", "{paid} - {price} = {x}, so the change is {x} euros."),
+        _change,
+    ),
+    Task(
+        "story",
+        (
+            "{name} has {n} boxes of {each} {thing} and gives away {gone} {thing}. How many are left?",
+            "There are {each} {thing} in each of {n} boxes. {name} takes {gone} out. How many {thing} remain?",
+        ),
+        ("{x}", "{n} × {each} = {all}, and {all} - {gone} = {x}."),
+        _story,
+    ),
+    Task(
+        "to roman",
+        (
+            "Write {n} in Roman numerals.",
+            "What is {n} as a Roman numeral?",
+            "Convert {n} to Roman numerals.",
+        ),
+        ("{x}", "{n} is {x} in Roman numerals."),
+        _to_roman,
+    ),
+    Task(
+        "from roman",
+        (
+            "What number is the Roman numeral {x}?",
+            "Convert {x} from Roman numerals.",
+            "Which number does {x} stand for in Roman numerals?",
+        ),
+        ("{n}", "{x} is {n}."),
+        _to_roman,
+    ),
+    Task(
+        "binary",
+        ("Write {n} in binary.", "Convert {n} to base 2.", "What is {n} as a binary number?"),
+        ("{x}", "{n} is {x} in binary."),
+        _binary,
+    ),
+    Task(
+        "sequence",
+        (
+            "What comes next: {items}, ...?",
+            "Continue the sequence: {items}, ...",
+            "Which number follows {items}?",
+        ),
+        ("{x}", "The next number is {x}."),
+        _sequence,
+    ),
+    Task(
+        "divisible",
+        (
+            "Is {a} divisible by {b}?",
+            "Does {b} divide {a} without a remainder?",
+            "Can {a} be split evenly into {b} parts of whole numbers?",
+        ),
+        ("{x}", "{x}, the remainder is {rest}."),
+        _divisible,
+    ),
+    Task(
+        "chain yes",
+        (
+            "{a} is {more} than {b}, and {b} is {more} than {c}. Is {a} {more} than {c}?",
+            "{b} is {more} than {c}. {a} is {more} than {b}. Does it follow that {a} is {more} than {c}?",
+        ),
+        ("Yes", "Yes, {a} is {more} than {b}, who is {more} than {c}."),
+        _chain,
+    ),
+    Task(
+        "chain no",
+        (
+            "{a} is {more} than {b}, and {b} is {more} than {c}. Is {c} {more} than {a}?",
+            "{b} is {more} than {c}. {a} is {more} than {b}. Can {c} be {more} than {a}?",
+        ),
+        ("No", "No, {a} is {more} than {b}, who is {more} than {c}."),
+        _chain,
+    ),
+    Task(
+        "chain most",
+        (
+            "{a} is {more} than {b}, and {b} is {more} than {c}. Who is the {most}?",
+            "{b} is {more} than {c}. {a} is {more} than {b}. Who of the three is the {most}?",
+        ),
+        ("{a}", "{a} is the {most}."),
+        _chain,
+    ),
+    Task(
+        "python",
+        (
+            "What does this Python expression give: `{code}`?",
+            "Evaluate in Python: `{code}`",
+            "In Python, what is the value of `{code}`?",
+        ),
+        ("{x}", "It gives `{x}`."),
+        _python,
+    ),
+    Task(
+        "sql",
+        (
+            "Write an SQL query for the {wanted} of all {table} whose {column} is {said} {n}.",
+            "SQL: from the table {table}, select {wanted} where {column} is {said} {n}.",
+        ),
+        ("{x}", "```sql\n{x}\n```"),
+        _sql,
+    ),
+    Task(
+        "repeat",
+        (
+            'Write "{word}" {n} times, separated by commas.',
+            'Repeat the word "{word}" {n} times, with commas between.',
+        ),
+        ("{x}",),
+        _repeat,
+    ),
 )
 
 
@@ -456,8 +949,13 @@ def _held() -> list[str]:
 
 
 def _candidates(seed: int) -> Iterator[tuple[str, str]]:
-    written = [(entry["question"], entry["answer"]) for entry in json.loads(GENERAL.read_text(encoding="utf-8"))]
-    yield from sorted(written, key=lambda pair: hashlib.sha256(f"{seed}\0{pair[0]}".encode()).digest())
+    written = [
+        (entry["question"], entry["answer"])
+        for entry in json.loads(GENERAL.read_text(encoding="utf-8"))
+    ]
+    yield from sorted(
+        written, key=lambda pair: hashlib.sha256(f"{seed}\0{pair[0]}".encode()).digest()
+    )
     random = Random(f"replay {seed}")
     made: set[str] = set()
     while True:
@@ -476,4 +974,4 @@ def _normal(question: str) -> str:
 
 def _grams(asked: str) -> list[str]:
     words = re.findall(r"\w+", asked)
-    return [" ".join(words[i:i + GRAM]) for i in range(len(words) - GRAM + 1)]
+    return [" ".join(words[i : i + GRAM]) for i in range(len(words) - GRAM + 1)]

@@ -28,7 +28,9 @@ from phoenix_forge.exam.probe import Probe
 from phoenix_forge.examples.example import stable_hash
 
 BUCKET = 1_000_000  # wordings compared at a time: what bounds the memory, about 100 MB
-ENTRY = np.dtype([("form", "u8"), ("answer", "u8"), ("document", "u4"), ("place", "u4"), ("named", "?")])
+ENTRY = np.dtype(
+    [("form", "u8"), ("answer", "u8"), ("document", "u4"), ("place", "u4"), ("named", "?")]
+)
 SPOOLED = 4 << 20  # bytes of a bucket kept in memory before it goes to disk
 
 
@@ -50,9 +52,17 @@ class Head:
     def read(packed: bytes) -> Head:
         """From an extract's head."""
         raw = orjson.loads(packed)
-        return Head(raw["path"], raw["name"], raw["title"], raw["skipped"], tuple(raw["notes"]),
-                    tuple(map(tuple, raw["redactions"])), tuple(raw["tokens"]), raw["wordings"],
-                    tuple(map(tuple, raw["held"])))
+        return Head(
+            raw["path"],
+            raw["name"],
+            raw["title"],
+            raw["skipped"],
+            tuple(raw["notes"]),
+            tuple(map(tuple, raw["redactions"])),
+            tuple(raw["tokens"]),
+            raw["wordings"],
+            tuple(map(tuple, raw["held"])),
+        )
 
 
 class Library(Protocol):
@@ -128,14 +138,23 @@ def resolve(library: Library, cfg: DatasetConfig, exam: list[Probe] | None = Non
     held = _held_out(library.heads, repeats, cfg)
     taught = _taught(library.heads, repeats, held)
     dropped = _dropped(library, taught) if views else [np.zeros(0, np.uint32)] * count
-    probes = exam if exam is not None else _probes(library, taught, dropped, cfg.probes) if views else []
+    probes = (
+        exam if exam is not None else _probes(library, taught, dropped, cfg.probes) if views else []
+    )
     guard = Guard([probe.question for probe in probes])
     links_to, linked_from = _links(library, held) if views else ([()] * count, [()] * count)
     titles = Counter(map(_title, library.heads))
-    resolutions = [Resolution(taught[i], dropped[i].tobytes(),
-                              tuple(probes[p].question for p in guard.relevant(library.grams(i))) if probes else (),
-                              tuple(links_to[i]), tuple(linked_from[i]), titles[_title(library.heads[i])] > 1)
-                   for i in range(count)]
+    resolutions = [
+        Resolution(
+            taught[i],
+            dropped[i].tobytes(),
+            tuple(probes[p].question for p in guard.relevant(library.grams(i))) if probes else (),
+            tuple(links_to[i]),
+            tuple(linked_from[i]),
+            titles[_title(library.heads[i])] > 1,
+        )
+        for i in range(count)
+    ]
     return Resolved(resolutions, repeats, probes, sorted(held))
 
 
@@ -182,16 +201,22 @@ def _held_out(heads: Sequence[Head], repeats: Sequence[Repeat], cfg: DatasetConf
     for i in documents:
         clusters[find(i)].append(i)
     held: set[int] = set()
-    for first, members in sorted(clusters.items(), key=lambda c: stable_hash("held out", cfg.seed, heads[c[0]].path)):
+    for first, members in sorted(
+        clusters.items(), key=lambda c: stable_hash("held out", cfg.seed, heads[c[0]].path)
+    ):
         if len(held) + len(members) <= wanted and len(members) < len(documents):
             held |= {first, *members}
     return held
 
 
-def _taught(heads: Sequence[Head], repeats: Sequence[Repeat], held: set[int]) -> list[tuple[int, ...]]:
+def _taught(
+    heads: Sequence[Head], repeats: Sequence[Repeat], held: set[int]
+) -> list[tuple[int, ...]]:
     repeated = {(repeat.document, repeat.part) for repeat in repeats}
-    return [() if i in held else tuple(p for p in range(len(head.tokens)) if (i, p) not in repeated)
-            for i, head in enumerate(heads)]
+    return [
+        () if i in held else tuple(p for p in range(len(head.tokens)) if (i, p) not in repeated)
+        for i, head in enumerate(heads)
+    ]
 
 
 # -- questions with two answers ----------------------------------------------------------------------------------------
@@ -205,7 +230,10 @@ def _dropped(library: Library, taught: Sequence[tuple[int, ...]]) -> list[np.nda
     """
     count = 1 + sum(head.wordings for head in library.heads) // BUCKET
     with contextlib.ExitStack() as opened:
-        buckets = [opened.enter_context(tempfile.SpooledTemporaryFile(max_size=SPOOLED)) for _ in range(count)]
+        buckets = [
+            opened.enter_context(tempfile.SpooledTemporaryFile(max_size=SPOOLED))
+            for _ in range(count)
+        ]
         for number, parts in enumerate(taught):
             entries = _entries(library, number, parts)
             which = (entries["form"] >> np.uint64(40)) % np.uint64(count)
@@ -248,7 +276,10 @@ def _ambiguous(bucket: tempfile.SpooledTemporaryFile) -> np.ndarray:
     group = np.repeat(np.arange(len(first)), np.diff(first, append=len(form)))
     leads = np.zeros(len(form), bool)
     leads[first] = True
-    disputed = np.bincount(group, weights=(answer != answer[first][group]) & ~named, minlength=len(first)) > 0
+    disputed = (
+        np.bincount(group, weights=(answer != answer[first][group]) & ~named, minlength=len(first))
+        > 0
+    )
     out = order[disputed[group] | ~leads]
     return np.stack([entries["document"][out], entries["place"][out]])
 
@@ -256,8 +287,9 @@ def _ambiguous(bucket: tempfile.SpooledTemporaryFile) -> np.ndarray:
 # -- probes and links --------------------------------------------------------------------------------------------------
 
 
-def _probes(library: Library, taught: Sequence[tuple[int, ...]], dropped: Sequence[np.ndarray], wanted: int
-            ) -> list[Probe]:
+def _probes(
+    library: Library, taught: Sequence[tuple[int, ...]], dropped: Sequence[np.ndarray], wanted: int
+) -> list[Probe]:
     if not wanted:
         return []
 
@@ -288,10 +320,11 @@ def _links(library: Library, held: Iterable[int]) -> tuple[Pairs, Pairs]:
     back: Pairs = [[] for _ in heads]
     outside = {i for i, head in enumerate(heads) if head.skipped is not None} | set(held)
     by_name = {head.name: i for i, head in enumerate(heads) if i not in outside}
-    for name, targets in graph(((name, library.links(i)) for name, i in by_name.items()), set(by_name)):
+    for name, targets in graph(
+        ((name, library.links(i)) for name, i in by_name.items()), set(by_name)
+    ):
         i = by_name[name]
         for j in map(by_name.__getitem__, targets):
             out[i].append((heads[j].title, heads[j].path))
             back[j].append((heads[i].title, heads[i].path))
     return out, back
-

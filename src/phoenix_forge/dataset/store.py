@@ -37,22 +37,38 @@ CREATE TABLE record (key TEXT PRIMARY KEY, record BLOB);
 CREATE TABLE block (key TEXT PRIMARY KEY, meta BLOB, validation BLOB, train BLOB);
 """
 LAYOUT = zlib.crc32(SCHEMA.encode()) >> 1  # what SQLite keeps for us: a number of 31 bits
-VALUES = {"extract": ("head", "sketches", "golds", "links", "facts", "forms", "grams"), "record": ("record",),
-          "block": ("meta", "validation", "train")}
+VALUES = {
+    "extract": ("head", "sketches", "golds", "links", "facts", "forms", "grams"),
+    "record": ("record",),
+    "block": ("meta", "validation", "train"),
+}
 META = tuple(f.name for f in fields(Block) if f.name not in ("train", "validation"))
 
 # What SQLite says where not the file but the machine is at fault.
-MACHINE = (sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM,
-           sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN)
+MACHINE = (
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+)
 
 
 def code_digest() -> str:
     """Of the source of the rooms whose functions are cached, and of the optional libraries of readers: another version
     of Forge never takes an old result, and a file that no library was there for is read once there is one."""
     forge = Path(__file__).parents[1]
-    rooms = [forge / room for room in ("chat", "corpus", "examples", "questions", "teacher", "exam", "dataset")]
+    rooms = [
+        forge / room
+        for room in ("chat", "corpus", "examples", "questions", "teacher", "exam", "dataset")
+    ]
     digest = hashlib.sha256()
-    for path in sorted(p for room in rooms for p in room.rglob("*") if p.suffix in (".py", ".json", ".yaml")):
+    for path in sorted(
+        p for room in rooms for p in room.rglob("*") if p.suffix in (".py", ".json", ".yaml")
+    ):
         digest.update(path.read_bytes())
     digest.update(repr(installed()).encode())
     return digest.hexdigest()
@@ -112,7 +128,10 @@ class Store:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in MACHINE and self.path:
+            if (
+                getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in MACHINE
+                and self.path
+            ):
                 raise explained(error, [self.path]) or error from error
             self._remove()
             raise self._damaged(f"{self.path} is damaged ({error})") from error
@@ -129,15 +148,20 @@ class Store:
             self.path.touch()
 
     def _damaged(self, what: str) -> Damaged:
-        return Damaged(f"{what}: what it remembered is worked out again", fix="forge dataset goes on; where it says so "
-                       f"again, the disk of {self.path} fails")
+        return Damaged(
+            f"{what}: what it remembered is worked out again",
+            fix=f"forge dataset goes on; where it says so again, the disk of {self.path} fails",
+        )
 
     def forget_damaged(self) -> Damaged:
         """Removes every row that is not as it was written, and the whole store where that cannot be told."""
         try:
-            bad = [(key,) for table, names in VALUES.items()
-                   for key, *stored in self.db.execute(f"SELECT key, {', '.join(names)} FROM {table}")
-                   if not all(map(_as_written, [key] * len(names), names, stored))]
+            bad = [
+                (key,)
+                for table, names in VALUES.items()
+                for key, *stored in self.db.execute(f"SELECT key, {', '.join(names)} FROM {table}")
+                if not all(map(_as_written, [key] * len(names), names, stored))
+            ]
             for table in VALUES:  # an extract and its record are one result
                 self.db.executemany(f"DELETE FROM {table} WHERE key = ?", bad)
             self.db.commit()
@@ -166,8 +190,10 @@ class Store:
 
     def _put(self, table: str, key: str, values: Sequence[bytes]) -> None:
         names = VALUES[table]
-        self._run(f"INSERT OR REPLACE INTO {table} (key, {', '.join(names)}) VALUES (?{', ?' * len(names)})",
-                  [key, *_sealed(key, names, values)])
+        self._run(
+            f"INSERT OR REPLACE INTO {table} (key, {', '.join(names)}) VALUES (?{', ?' * len(names)})",
+            [key, *_sealed(key, names, values)],
+        )
 
     def put_extract(self, key: str, packed: Packed) -> None:
         self._put("extract", key, [getattr(packed, name) for name in VALUES["extract"]])
@@ -205,9 +231,13 @@ class Extracts:
 
     def __init__(self, store: Store, keys: Sequence[str]) -> None:
         self.store, self.keys = store, keys
-        self.heads: Sequence[Head] = [Head.read(store.column("extract", "head", key)) for key in keys]
+        self.heads: Sequence[Head] = [
+            Head.read(store.column("extract", "head", key)) for key in keys
+        ]
         self._unpacked = lru_cache(maxsize=64)(lambda number: unpack(self.record(number)))
-        self._golds = lru_cache(maxsize=64)(lambda number: orjson.loads(store.column("extract", "golds", keys[number])))
+        self._golds = lru_cache(maxsize=64)(
+            lambda number: orjson.loads(store.column("extract", "golds", keys[number]))
+        )
 
     def _array(self, number: int, name: str, dtype: Any) -> np.ndarray:
         return np.frombuffer(self.store.column("extract", name, self.keys[number]), dtype)
@@ -228,7 +258,10 @@ class Extracts:
         return self._golds(number)[str(fact)]
 
     def links(self, number: int) -> list[Link]:
-        return [Link(**link) for link in orjson.loads(self.store.column("extract", "links", self.keys[number]))]
+        return [
+            Link(**link)
+            for link in orjson.loads(self.store.column("extract", "links", self.keys[number]))
+        ]
 
     def record(self, number: int) -> bytes:
         return self.store.column("record", "record", self.keys[number])

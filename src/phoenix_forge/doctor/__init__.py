@@ -7,4 +7,13 @@ token is) instead of reading version numbers only. Heavy libraries load inside t
 from phoenix_forge.doctor.harness import HARNESS, SCRIPTS, harness_lines, verify
 from phoenix_forge.doctor.table import CHECKS, critical_failed, examine, mend
 
-__all__ = ["CHECKS", "HARNESS", "SCRIPTS", "critical_failed", "examine", "harness_lines", "mend", "verify"]
+__all__ = [
+    "CHECKS",
+    "HARNESS",
+    "SCRIPTS",
+    "critical_failed",
+    "examine",
+    "harness_lines",
+    "mend",
+    "verify",
+]

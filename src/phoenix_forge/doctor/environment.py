@@ -21,7 +21,10 @@ def environments(root: Path) -> list[Path]:
 
 def can_train(prefix: Path) -> bool:
     """Whether another environment holds the training libraries; looked up in its folders, since it is not running."""
-    return any(all((site / name).is_dir() for name in TRAINING) for site in prefix.glob("lib*/python3*/site-packages"))
+    return any(
+        all((site / name).is_dir() for name in TRAINING)
+        for site in prefix.glob("lib*/python3*/site-packages")
+    )
 
 
 def environment(ctx: Ctx) -> Finding:
@@ -31,18 +34,27 @@ def environment(ctx: Ctx) -> Finding:
     if missing:
         better = next((p for p in others if can_train(p)), None)
         if better:
-            return Finding("failed", f"wrong environment: {here} has no {', '.join(missing)}, {better} has",
-                           f"source {better}/bin/activate")
+            return Finding(
+                "failed",
+                f"wrong environment: {here} has no {', '.join(missing)}, {better} has",
+                f"source {better}/bin/activate",
+            )
         return Finding("failed", f"{here} has no {', '.join(missing)}", SETUP)
     active = os.environ.get("VIRTUAL_ENV")
     if active and Path(active).resolve() != here.resolve():
-        return Finding("warning", f"{active} is activated, but this is the Python of {here}",
-                       f"deactivate; source {here}/bin/activate")
+        return Finding(
+            "warning",
+            f"{active} is activated, but this is the Python of {here}",
+            f"deactivate; source {here}/bin/activate",
+        )
     code = Path(__file__).resolve().parents[1]
     checkout = ctx.root / "src/phoenix_forge"
     if (checkout / "doctor/table.py").is_file() and checkout.resolve() != code:
-        return Finding("warning", f"{here} imports Forge from {code}, not from {checkout}",
-                       f"pip install -e {ctx.root}")
+        return Finding(
+            "warning",
+            f"{here} imports Forge from {code}, not from {checkout}",
+            f"pip install -e {ctx.root}",
+        )
     if sys.prefix == sys.base_prefix:
         return Finding("warning", f"{here}: not a virtual environment", SETUP)
     return Finding("ok", str(here))
@@ -51,6 +63,9 @@ def environment(ctx: Ctx) -> Finding:
 def python(ctx: Ctx) -> Finding:
     here = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info[:2] > NEWEST_PYTHON:
-        return Finding("warning", f"{here}: newer than the {'.'.join(map(str, NEWEST_PYTHON))} that Forge is tested "
-                       "with", "none needed while everything below is ok; else install Forge with an older one")
+        return Finding(
+            "warning",
+            f"{here}: newer than the {'.'.join(map(str, NEWEST_PYTHON))} that Forge is tested with",
+            "none needed while everything below is ok; else install Forge with an older one",
+        )
     return Finding("ok", here)

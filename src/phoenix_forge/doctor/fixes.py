@@ -65,7 +65,11 @@ def llama_cpp(ctx: Ctx) -> str | None:
 
 
 FIXES: dict[str, Callable[[Ctx], str | None]] = {
-    "bitsandbytes": reinstall("bitsandbytes", "60 MB"), "transformers": reinstall("transformers", "12 MB"),
-    "peft": reinstall("peft", "1 MB"), "quantiser": reinstall("libggml-python", "10 MB"), "runtime": runtime,
-    "token": token, "llama_cpp": llama_cpp,
+    "bitsandbytes": reinstall("bitsandbytes", "60 MB"),
+    "transformers": reinstall("transformers", "12 MB"),
+    "peft": reinstall("peft", "1 MB"),
+    "quantiser": reinstall("libggml-python", "10 MB"),
+    "runtime": runtime,
+    "token": token,
+    "llama_cpp": llama_cpp,
 }

@@ -35,7 +35,9 @@ def torch_works(ctx: Ctx) -> Finding:
 
     product = (torch.full((8, 8), 2.0) @ torch.eye(8)).sum().item()
     if product != 128:
-        return Finding("failed", f"torch {torch.__version__} multiplies wrongly: {product} for 128", SETUP)
+        return Finding(
+            "failed", f"torch {torch.__version__} multiplies wrongly: {product} for 128", SETUP
+        )
     return Finding("ok", torch.__version__)
 
 
@@ -53,39 +55,58 @@ def nvidia_smi() -> Driver:
     if shutil.which("nvidia-smi") is None:
         return Driver()
     try:
-        rows = proc.run(["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"], timeout=20)
+        rows = proc.run(
+            ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"], timeout=20
+        )
         banner = proc.run(["nvidia-smi"], timeout=20)
     except ForgeError:  # the tool is there and no GPU answers: the same as none
         return Driver()
     gpus = [line.rpartition(", ") for line in rows.splitlines() if ", " in line]
     cuda = re.search(r"CUDA (?:UMD )?Version:\s*([\d.]+)", banner)
-    return Driver(tuple(name.strip() for name, _, _ in gpus), gpus[0][2].strip() if gpus else None, cuda and cuda[1])
+    return Driver(
+        tuple(name.strip() for name, _, _ in gpus),
+        gpus[0][2].strip() if gpus else None,
+        cuda and cuda[1],
+    )
 
 
 def on_the_bus() -> bool:
     """Whether a display controller of NVIDIA's is plugged in, whatever the software says (Linux's sysfs)."""
+
     def read(path: Path) -> str:
         try:
             return path.read_text().strip()
         except OSError:
             return ""
 
-    return any(read(card / "vendor") == "0x10de" and read(card / "class").startswith("0x03")
-               for card in PCI.glob("*"))
+    return any(
+        read(card / "vendor") == "0x10de" and read(card / "class").startswith("0x03")
+        for card in PCI.glob("*")
+    )
 
 
 def driver(ctx: Ctx) -> Finding:
     found = nvidia_smi()
     if not found.gpus:
         if on_the_bus():
-            return Finding("warning", "an NVIDIA GPU is plugged in, and no driver answers for it",
-                           f"install the NVIDIA driver (in a container: start it with --gpus all), then nvidia-smi: "
-                           f"{CUDA_GUIDE}")
+            return Finding(
+                "warning",
+                "an NVIDIA GPU is plugged in, and no driver answers for it",
+                f"install the NVIDIA driver (in a container: start it with --gpus all), then nvidia-smi: "
+                f"{CUDA_GUIDE}",
+            )
         return Finding("ok", "no NVIDIA GPU or driver here")
     text = f"{found.version} for {', '.join(found.gpus)}, serves CUDA up to {found.serves or 'an unknown version'}"
-    if found.version and found.version.split(".")[0].isdigit() and int(found.version.split(".")[0]) < OLDEST_DRIVER:
-        return Finding("warning", f"{text}: older than the {OLDEST_DRIVER} that CUDA 12 needs",
-                       f"update the NVIDIA driver: {CUDA_GUIDE}")
+    if (
+        found.version
+        and found.version.split(".")[0].isdigit()
+        and int(found.version.split(".")[0]) < OLDEST_DRIVER
+    ):
+        return Finding(
+            "warning",
+            f"{text}: older than the {OLDEST_DRIVER} that CUDA 12 needs",
+            f"update the NVIDIA driver: {CUDA_GUIDE}",
+        )
     return Finding("ok", text)
 
 
@@ -94,7 +115,11 @@ def mismatch(built: str | None, served: str | None) -> str:
     if not built or not served or built == served:
         return ""
     newer = [int(n) for n in served.split(".")] > [int(n) for n in built.split(".")]
-    why = "drivers run older CUDA builds" if newer else "drivers run all builds of a major version that they know"
+    why = (
+        "drivers run older CUDA builds"
+        if newer
+        else "drivers run all builds of a major version that they know"
+    )
     return f" (the driver serves up to {served}: harmless, {why})"
 
 
@@ -102,23 +127,40 @@ def cuda(ctx: Ctx) -> Finding:
     import torch
 
     if torch.cuda.is_available():
-        torch.ones(256, device="cuda").sum().item()  # RuntimeError where this build has no kernels for the GPU
-        return Finding("ok", f"{torch.cuda.get_device_name(0)}, torch built for CUDA {torch.version.cuda}"
-                       + mismatch(torch.version.cuda, nvidia_smi().serves))
+        torch.ones(
+            256, device="cuda"
+        ).sum().item()  # RuntimeError where this build has no kernels for the GPU
+        return Finding(
+            "ok",
+            f"{torch.cuda.get_device_name(0)}, torch built for CUDA {torch.version.cuda}"
+            + mismatch(torch.version.cuda, nvidia_smi().serves),
+        )
     seen = nvidia_smi()
     names, served = seen.gpus, seen.serves
     if not names:
-        return Finding("warning", "no CUDA GPU: training will run on the CPU",
-                       "none needed for models up to about 1B; a GPU that should be here: run nvidia-smi")
+        return Finding(
+            "warning",
+            "no CUDA GPU: training will run on the CPU",
+            "none needed for models up to about 1B; a GPU that should be here: run nvidia-smi",
+        )
     if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
-        return Finding("warning", f"{names[0]} is hidden by CUDA_VISIBLE_DEVICES: training will run on the CPU",
-                       "unset CUDA_VISIBLE_DEVICES")
+        return Finding(
+            "warning",
+            f"{names[0]} is hidden by CUDA_VISIBLE_DEVICES: training will run on the CPU",
+            "unset CUDA_VISIBLE_DEVICES",
+        )
     if torch.version.cuda is None:
-        return Finding("failed", f"{names[0]} is here, but torch {torch.__version__} was built without CUDA",
-                       FITTING_TORCH)
-    return Finding("failed", f"torch cannot reach {names[0]}: it was built for CUDA {torch.version.cuda}, the driver "
-                   f"serves up to {served or 'an unknown version'}",
-                   f"{FITTING_TORCH}; or update the NVIDIA driver: {CUDA_GUIDE}")
+        return Finding(
+            "failed",
+            f"{names[0]} is here, but torch {torch.__version__} was built without CUDA",
+            FITTING_TORCH,
+        )
+    return Finding(
+        "failed",
+        f"torch cannot reach {names[0]}: it was built for CUDA {torch.version.cuda}, the driver "
+        f"serves up to {served or 'an unknown version'}",
+        f"{FITTING_TORCH}; or update the NVIDIA driver: {CUDA_GUIDE}",
+    )
 
 
 def gpu_memory(ctx: Ctx) -> Finding:
@@ -129,8 +171,11 @@ def gpu_memory(ctx: Ctx) -> Finding:
     free, total = torch.cuda.mem_get_info(0)
     found = f"{human(free)} free of {human(total)}"
     if total < LEAST_GPU:
-        return Finding("warning", f"{found}: a 7B model needs {human(LEAST_GPU)}",
-                       "--set model.base=qwen3-1.7b")
+        return Finding(
+            "warning",
+            f"{found}: a 7B model needs {human(LEAST_GPU)}",
+            "--set model.base=qwen3-1.7b",
+        )
     if free < 0.8 * total:
         return Finding("warning", found, "end what nvidia-smi lists as using the GPU")
     return Finding("ok", found)
@@ -144,8 +189,11 @@ def capability(ctx: Ctx) -> Finding:
     found = torch.cuda.get_device_capability(0)
     allowed = [what for what, least in ALLOWS if found >= least]
     lacking = [f"{what} ({least[0]}.{least[1]})" for what, least in ALLOWS if found < least]
-    text = f"{found[0]}.{found[1]}" + (f", enough for {', '.join(allowed)}" if allowed else "") + (
-        f"; too low for {', '.join(lacking)}" if lacking else "")
+    text = (
+        f"{found[0]}.{found[1]}"
+        + (f", enough for {', '.join(allowed)}" if allowed else "")
+        + (f"; too low for {', '.join(lacking)}" if lacking else "")
+    )
     if not allowed:
         return Finding("warning", text, "none needed: training takes fp16 by itself, and longer")
     return Finding("ok", text)
@@ -163,11 +211,14 @@ def attention_error(device: str, kind: torch.dtype, backends: Any) -> float:
     random = torch.Generator().manual_seed(0)
     q, k, v = (torch.randn(1, 2, 64, 64, generator=random).to(kind) for _ in range(3))
     scores = (q.double() @ k.double().transpose(-1, -2) / 8).masked_fill(
-        torch.ones(64, 64, dtype=torch.bool).triu(1), float("-inf"))
+        torch.ones(64, 64, dtype=torch.bool).triu(1), float("-inf")
+    )
     expected = scores.softmax(-1) @ v.double()
     with sdpa_kernel(backends), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch says at length why a kernel does not fit
-        made = scaled_dot_product_attention(q.to(device), k.to(device), v.to(device), is_causal=True)
+        made = scaled_dot_product_attention(
+            q.to(device), k.to(device), v.to(device), is_causal=True
+        )
     return (made.double().cpu() - expected).abs().max().item()
 
 
@@ -179,12 +230,16 @@ def attention(ctx: Ctx) -> Finding:
     if torch.cuda.is_available():
         kind = torch.bfloat16 if torch.cuda.get_device_capability(0) >= (8, 0) else torch.float16
         trials: list[tuple[str, str, torch.dtype, Any]] = [
-            ("flash", "cuda", kind, Backend.FLASH_ATTENTION), ("cuDNN", "cuda", kind, Backend.CUDNN_ATTENTION),
-            ("memory-efficient", "cuda", kind, Backend.EFFICIENT_ATTENTION)]
+            ("flash", "cuda", kind, Backend.FLASH_ATTENTION),
+            ("cuDNN", "cuda", kind, Backend.CUDNN_ATTENTION),
+            ("memory-efficient", "cuda", kind, Backend.EFFICIENT_ATTENTION),
+        ]
     else:
         # No backend is forced: the CPU has one fused kernel and plain math.
-        trials = [(str(kind).removeprefix("torch."), "cpu", kind, [Backend.FLASH_ATTENTION, Backend.MATH])
-                  for kind in (torch.float32, torch.bfloat16)]
+        trials = [
+            (str(kind).removeprefix("torch."), "cpu", kind, [Backend.FLASH_ATTENTION, Backend.MATH])
+            for kind in (torch.float32, torch.bfloat16)
+        ]
     works, absent = [], []
     for name, device, kind, backends in trials:
         try:
@@ -193,12 +248,20 @@ def attention(ctx: Ctx) -> Finding:
             absent.append(name)
             continue
         if error > (limit := ATTENTION_ERROR[str(kind).removeprefix("torch.")]):
-            return Finding("failed", f"{name} attention computes wrongly on {device}: error {error:.3f}, {limit} at "
-                           "most from rounding", SETUP)
+            return Finding(
+                "failed",
+                f"{name} attention computes wrongly on {device}: error {error:.3f}, {limit} at "
+                "most from rounding",
+                SETUP,
+            )
         works.append(name)
-    text = f"{', '.join(works) or 'no kernel'} on {trials[0][1]}" + (f"; not {', '.join(absent)}" if absent else "")
+    text = f"{', '.join(works) or 'no kernel'} on {trials[0][1]}" + (
+        f"; not {', '.join(absent)}" if absent else ""
+    )
     if not works:
-        return Finding("warning", f"{text}: attention takes plain math, which is slow", f"see {CUDA_GUIDE}")
+        return Finding(
+            "warning", f"{text}: attention takes plain math, which is slow", f"see {CUDA_GUIDE}"
+        )
     return Finding("ok", text)
 
 
@@ -221,7 +284,10 @@ def triton(ctx: Ctx) -> Finding:
     if not torch.cuda.is_available():
         return Finding("warning", "not needed, there is no CUDA GPU", "none needed")
     # Its caches would hide a compiler that is gone: triton compiles a small C launcher as well as the kernel.
-    with tempfile.TemporaryDirectory(prefix="forge-triton-") as cache, variable("TRITON_CACHE_DIR", cache):
+    with (
+        tempfile.TemporaryDirectory(prefix="forge-triton-") as cache,
+        variable("TRITON_CACHE_DIR", cache),
+    ):
         import triton
 
         from phoenix_forge.train.engine.triton_kernels import swiglu
@@ -232,9 +298,15 @@ def triton(ctx: Ctx) -> Finding:
             swiglu(torch.cat([gate, up], 1), made)
         except RuntimeError as error:
             if "compiler" in str(error).lower():
-                return Finding("failed", f"{triton.__version__} finds no C compiler", "sudo apt install gcc")
+                return Finding(
+                    "failed", f"{triton.__version__} finds no C compiler", "sudo apt install gcc"
+                )
             raise
     difference = (made - torch.nn.functional.silu(gate) * up).abs().max().item()
     if difference > 1e-4:
-        return Finding("failed", f"{triton.__version__} compiles wrongly: error {difference:.5f} in SwiGLU", SETUP)
+        return Finding(
+            "failed",
+            f"{triton.__version__} compiles wrongly: error {difference:.5f} in SwiGLU",
+            SETUP,
+        )
     return Finding("ok", f"{triton.__version__}, a kernel compiled and right")

@@ -37,12 +37,17 @@ SCRIPTS = {test.script: test for test in (*HARNESS, TENSORFLOW) if test.script}
 
 def harness_line(test: HarnessTest, rows: list[dict]) -> str:
     """`rows`: the findings of the test's checks; the worst of them is the test's."""
+
     def having(status: Status) -> list[dict]:
         return [row for row in rows if row["status"] == status]
 
     if failed := having("failed"):
-        return "\n".join([f"❌ {test.label} FAILED ({test.level}): {'; '.join(row['found'] for row in failed)}",
-                          *(f"   fix: {row['fix']}" for row in failed)])
+        return "\n".join(
+            [
+                f"❌ {test.label} FAILED ({test.level}): {'; '.join(row['found'] for row in failed)}",
+                *(f"   fix: {row['fix']}" for row in failed),
+            ]
+        )
     if warned := having("warning"):
         passed = ", ".join(CHECKS[row["name"]].title for row in having("ok"))
         return f"⚠️ {f'{passed} OK, ' if passed else f'{test.label}: '}{'; '.join(row['found'] for row in warned)}"
@@ -53,7 +58,9 @@ def harness_lines(tests: Sequence[HarnessTest], checks: list[dict]) -> tuple[lis
     """What the harness prints, its verdict last, and whether every critical and required test passed."""
     found = {row["name"]: row for row in checks}
     rows = [(test, [found[name] for name in test.checks]) for test in tests]
-    passed = not any(row["status"] == "failed" for test, its in rows if test.level != "optional" for row in its)
+    passed = not any(
+        row["status"] == "failed" for test, its in rows if test.level != "optional" for row in its
+    )
     verdict = "VERIFICATION COMPLETE" if passed else "VERIFICATION FAILED"
     return [*(harness_line(test, its) for test, its in rows), verdict], passed
 
@@ -61,4 +68,6 @@ def harness_lines(tests: Sequence[HarnessTest], checks: list[dict]) -> tuple[lis
 def verify(script: str, root: Path, report: Reporter) -> tuple[list[str], bool]:
     """Runs `verify_environment` (all seven tests) or one of SCRIPTS: lines for stdout, and False for exit code 3."""
     tests = [SCRIPTS[script]] if script in SCRIPTS else list(HARNESS)
-    return harness_lines(tests, examine(root, only=[name for test in tests for name in test.checks], report=report))
+    return harness_lines(
+        tests, examine(root, only=[name for test in tests for name in test.checks], report=report)
+    )

@@ -40,7 +40,9 @@ def ask_hub(root: Path) -> Reply | str:
         return "the token holds characters that none has"
     answers: list[Reply | str] = []
     # In a thread that is left behind when it is late: a lookup of a name cannot be given a time limit.
-    worker = threading.Thread(target=lambda: answers.append(_who_am_i(url, value, host)), daemon=True)
+    worker = threading.Thread(
+        target=lambda: answers.append(_who_am_i(url, value, host)), daemon=True
+    )
     worker.start()
     worker.join(HUB_SECONDS)
     return answers[0] if answers else f"{url} did not answer within {HUB_SECONDS:.0f} s"
@@ -50,18 +52,28 @@ def _who_am_i(url: str, value: str | None, host: str) -> Reply | str:
     headers = {"Authorization": f"Bearer {value}"} if value else {}
     try:
         # No redirect is followed: the token is for this address.
-        with httpx2.Client(timeout=HUB_SECONDS, trust_env=not is_loopback(host), follow_redirects=False) as client:
+        with httpx2.Client(
+            timeout=HUB_SECONDS, trust_env=not is_loopback(host), follow_redirects=False
+        ) as client:
             answer = client.get(f"{url}/api/whoami-v2", headers=headers)
-    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:  # ValueError: a proxy of no known kind
+    except (
+        httpx2.HTTPError,
+        httpx2.InvalidURL,
+        ValueError,
+    ) as error:  # ValueError: a proxy of no known kind
         return f"{url} cannot be reached: {' '.join(str(error).split())[:200]}"
     try:
         body = answer.json()
     except ValueError:
         body = None
     known = body if isinstance(body, dict) and answer.status_code == 200 else {}
-    access = known.get("auth", {}).get("accessToken") if isinstance(known.get("auth"), dict) else None
+    access = (
+        known.get("auth", {}).get("accessToken") if isinstance(known.get("auth"), dict) else None
+    )
     role = access.get("role") if isinstance(access, dict) else None
-    return Reply(answer.status_code, _word(known.get("name")), _word(role), _skew(answer.headers.get("Date")))
+    return Reply(
+        answer.status_code, _word(known.get("name")), _word(role), _skew(answer.headers.get("Date"))
+    )
 
 
 def _word(value: object) -> str | None:

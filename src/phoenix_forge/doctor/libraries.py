@@ -60,8 +60,12 @@ def bitsandbytes(ctx: Ctx) -> Finding:
         error = (dequantize_4bit(packed, state) - values).abs().max().item()
     # NF4's widest gap between neighbouring levels is 0.304 (-1 to -0.696): rounding errs by half of it at most.
     if error > 0.16:
-        return Finding("failed", f"{bitsandbytes.__version__} quantises wrongly on {device}: error {error:.3f} "
-                       "where NF4 allows 0.152", SETUP)
+        return Finding(
+            "failed",
+            f"{bitsandbytes.__version__} quantises wrongly on {device}: error {error:.3f} "
+            "where NF4 allows 0.152",
+            SETUP,
+        )
     return Finding("ok", f"{bitsandbytes.__version__}, NF4 quantised on {device}")
 
 
@@ -82,7 +86,11 @@ def extra(module: str, why: str) -> Callable[[Ctx], Finding]:
 
     def run(ctx: Ctx) -> Finding:
         if importlib.util.find_spec(module) is None:
-            return Finding("warning", f"not installed (optional): {why}", f"none needed; else pip install {module}")
+            return Finding(
+                "warning",
+                f"not installed (optional): {why}",
+                f"none needed; else pip install {module}",
+            )
         return Finding("ok", importlib.import_module(module).__version__)
 
     return run
@@ -93,21 +101,40 @@ def runtime(ctx: Ctx) -> Finding:
     import xllamacpp
 
     with tempfile.TemporaryDirectory(prefix="forge-doctor-") as folder:
-        made = subprocess.run([sys.executable, "-P", "-c", GENERATE, str(random_gguf(Path(folder)))],
-                              capture_output=True, text=True, errors="replace", timeout=RUNTIME_SECONDS,
-                              stdin=subprocess.DEVNULL, check=False)
+        made = subprocess.run(
+            [sys.executable, "-P", "-c", GENERATE, str(random_gguf(Path(folder)))],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=RUNTIME_SECONDS,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
     if made.returncode or made.stdout.strip() != str(TOKENS):
-        why = made.stdout.strip() or " ".join(made.stderr.split())[-200:] or f"signal {-made.returncode}"
-        return Finding("failed", f"xllamacpp {xllamacpp.__version__} does not generate: {why}", SETUP)
+        why = (
+            made.stdout.strip()
+            or " ".join(made.stderr.split())[-200:]
+            or f"signal {-made.returncode}"
+        )
+        return Finding(
+            "failed", f"xllamacpp {xllamacpp.__version__} does not generate: {why}", SETUP
+        )
     devices = ", ".join(device["description"] for device in xllamacpp.get_device_info())
-    return Finding("ok", f"xllamacpp {xllamacpp.__version__} on {devices}, {TOKENS} tokens generated from a GGUF")
+    return Finding(
+        "ok",
+        f"xllamacpp {xllamacpp.__version__} on {devices}, {TOKENS} tokens generated from a GGUF",
+    )
 
 
 def runtime_gpu(ctx: Ctx) -> Finding:
     """Whether llama.cpp uses the GPU that is there; the wheel that pip takes by itself is for the CPU."""
     import xllamacpp
 
-    found = [device["description"] for device in xllamacpp.get_device_info() if device["type"].value != CPU]
+    found = [
+        device["description"]
+        for device in xllamacpp.get_device_info()
+        if device["type"].value != CPU
+    ]
     if found:
         return Finding("ok", f"answers on {', '.join(found)}")
     driver = nvidia_smi()
@@ -115,8 +142,11 @@ def runtime_gpu(ctx: Ctx) -> Finding:
     if not driver.gpus or build is None:
         why = "no build for a CUDA that the driver serves" if driver.gpus else "no NVIDIA GPU here"
         return Finding("ok", f"answers on the CPU: {why}")
-    return Finding("warning", f"answers on the CPU, and there is {driver.gpus[0]} (optional; training uses it)",
-                   f"pip install --force-reinstall --no-deps --index-url {build} xllamacpp=={xllamacpp.__version__}")
+    return Finding(
+        "warning",
+        f"answers on the CPU, and there is {driver.gpus[0]} (optional; training uses it)",
+        f"pip install --force-reinstall --no-deps --index-url {build} xllamacpp=={xllamacpp.__version__}",
+    )
 
 
 def gpu_build(serves: str | None) -> str | None:
@@ -134,9 +164,17 @@ def random_gguf(folder: Path) -> Path:
     from phoenix_forge.gguf.write import quantize
     from phoenix_forge.weights.tiny import build_tiny
 
-    build_tiny(folder / "base", ["A doctor asks a tiny model for a few tokens."], hidden=64, ffn=128, layers=1,
-               vocab=400)
-    (file,) = quantize(folder / "base", None, {"Q8_0": folder / "random.gguf"}, name="random", report=Silent())
+    build_tiny(
+        folder / "base",
+        ["A doctor asks a tiny model for a few tokens."],
+        hidden=64,
+        ffn=128,
+        layers=1,
+        vocab=400,
+    )
+    (file,) = quantize(
+        folder / "base", None, {"Q8_0": folder / "random.gguf"}, name="random", report=Silent()
+    )
     return Path(file["path"])
 
 
@@ -146,8 +184,12 @@ def quantiser(ctx: Ctx) -> Finding:
     from phoenix_forge.gguf.quantise import dequantise, quantise
 
     values = np.linspace(-1, 1, 512, dtype=np.float32)
-    error = np.abs(dequantise("Q4_K", quantise("Q4_K", values.reshape(2, 256)), values.size) - values).max()
+    error = np.abs(
+        dequantise("Q4_K", quantise("Q4_K", values.reshape(2, 256)), values.size) - values
+    ).max()
     # 16 levels for 32 neighbouring values, their scale and offset in 6 bits: 0.032 on this ramp.
     if error > 0.05:
-        return Finding("failed", f"ggml quantises wrongly: error {error:.3f} where Q4_K makes 0.032", SETUP)
+        return Finding(
+            "failed", f"ggml quantises wrongly: error {error:.3f} where Q4_K makes 0.032", SETUP
+        )
     return Finding("ok", f"libggml-python {version('libggml-python')}, Q4_K quantised")

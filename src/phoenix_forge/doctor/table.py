@@ -13,8 +13,23 @@ from phoenix_forge.core.report import Reporter
 from phoenix_forge.doctor.environment import environment, python
 from phoenix_forge.doctor.finding import CUDA_GUIDE, SETUP, Ctx, Finding, Level
 from phoenix_forge.doctor.fixes import FIXES
-from phoenix_forge.doctor.gpu import attention, capability, cuda, driver, gpu_memory, torch_works, triton
-from phoenix_forge.doctor.libraries import bitsandbytes, extra, library, quantiser, runtime, runtime_gpu
+from phoenix_forge.doctor.gpu import (
+    attention,
+    capability,
+    cuda,
+    driver,
+    gpu_memory,
+    torch_works,
+    triton,
+)
+from phoenix_forge.doctor.libraries import (
+    bitsandbytes,
+    extra,
+    library,
+    quantiser,
+    runtime,
+    runtime_gpu,
+)
 from phoenix_forge.doctor.machine import disk, ram, swap, wsl
 from phoenix_forge.doctor.services import clock, llama_cpp, ollama, token
 from phoenix_forge.errors import ForgeError, UsageError
@@ -31,35 +46,53 @@ class Check:
     fix: str = SETUP
 
 
-CHECKS = {check.name: check for check in (
-    Check("environment", "environment", "critical", environment),
-    Check("python", "Python", "critical", python),
-    Check("torch", "PyTorch", "critical", torch_works),
-    Check("driver", "NVIDIA driver", "optional", driver, f"see {CUDA_GUIDE}"),
-    Check("cuda", "CUDA", "critical", cuda, f"see {CUDA_GUIDE}"),
-    Check("capability", "compute capability", "optional", capability),
-    Check("gpu_memory", "GPU memory", "optional", gpu_memory),
-    Check("attention", "attention", "required", attention),
-    Check("bitsandbytes", "bitsandbytes", "required", bitsandbytes),
-    Check("triton", "triton", "required", triton),
-    Check("transformers", "transformers", "required", library("transformers", "AutoModelForCausalLM")),
-    Check("peft", "peft", "required", library("peft", "LoraConfig")),
-    Check("runtime", "llama.cpp runtime", "required", runtime),
-    Check("runtime_gpu", "llama.cpp on the GPU", "optional", runtime_gpu),
-    Check("quantiser", "quantiser", "required", quantiser),
-    Check("xformers", "xformers", "optional", extra("xformers", "PyTorch's own attention serves"),
-          "pip uninstall xformers"),
-    Check("tensorflow", "TensorFlow", "optional", extra("tensorflow", "Forge trains with PyTorch"),
-          "pip uninstall tensorflow"),
-    Check("ram", "memory", "required", ram),
-    Check("swap", "swap", "optional", swap),
-    Check("disk", "disk", "required", disk),
-    Check("wsl", "WSL", "optional", wsl),
-    Check("clock", "clock", "optional", clock),
-    Check("ollama", "Ollama", "optional", ollama),
-    Check("token", "Hub token", "optional", token),
-    Check("llama_cpp", "llama.cpp folder", "optional", llama_cpp),
-)}
+CHECKS = {
+    check.name: check
+    for check in (
+        Check("environment", "environment", "critical", environment),
+        Check("python", "Python", "critical", python),
+        Check("torch", "PyTorch", "critical", torch_works),
+        Check("driver", "NVIDIA driver", "optional", driver, f"see {CUDA_GUIDE}"),
+        Check("cuda", "CUDA", "critical", cuda, f"see {CUDA_GUIDE}"),
+        Check("capability", "compute capability", "optional", capability),
+        Check("gpu_memory", "GPU memory", "optional", gpu_memory),
+        Check("attention", "attention", "required", attention),
+        Check("bitsandbytes", "bitsandbytes", "required", bitsandbytes),
+        Check("triton", "triton", "required", triton),
+        Check(
+            "transformers",
+            "transformers",
+            "required",
+            library("transformers", "AutoModelForCausalLM"),
+        ),
+        Check("peft", "peft", "required", library("peft", "LoraConfig")),
+        Check("runtime", "llama.cpp runtime", "required", runtime),
+        Check("runtime_gpu", "llama.cpp on the GPU", "optional", runtime_gpu),
+        Check("quantiser", "quantiser", "required", quantiser),
+        Check(
+            "xformers",
+            "xformers",
+            "optional",
+            extra("xformers", "PyTorch's own attention serves"),
+            "pip uninstall xformers",
+        ),
+        Check(
+            "tensorflow",
+            "TensorFlow",
+            "optional",
+            extra("tensorflow", "Forge trains with PyTorch"),
+            "pip uninstall tensorflow",
+        ),
+        Check("ram", "memory", "required", ram),
+        Check("swap", "swap", "optional", swap),
+        Check("disk", "disk", "required", disk),
+        Check("wsl", "WSL", "optional", wsl),
+        Check("clock", "clock", "optional", clock),
+        Check("ollama", "Ollama", "optional", ollama),
+        Check("token", "Hub token", "optional", token),
+        Check("llama_cpp", "llama.cpp folder", "optional", llama_cpp),
+    )
+}
 
 
 def outcome(check: Check, ctx: Ctx) -> Finding:
@@ -67,7 +100,9 @@ def outcome(check: Check, ctx: Ctx) -> Finding:
     try:
         return check.run(ctx)
     except (ImportError, OSError, RuntimeError, subprocess.SubprocessError) as error:
-        return Finding("failed", f"{type(error).__name__}: {' '.join(str(error).split())}", check.fix)
+        return Finding(
+            "failed", f"{type(error).__name__}: {' '.join(str(error).split())}", check.fix
+        )
     except ForgeError as error:
         return Finding("failed", error.message, error.fix or check.fix)
 
@@ -80,15 +115,24 @@ def examine(root: Path, *, only: Collection[str] | None = None, report: Reporter
     for name in only or ():
         if name not in CHECKS:
             close = difflib.get_close_matches(name, CHECKS, 1)
-            raise UsageError(f"no check is called {name!r}; there are {', '.join(CHECKS)}",
-                             fix=f"--only {close[0] if close else 'torch'}")
+            raise UsageError(
+                f"no check is called {name!r}; there are {', '.join(CHECKS)}",
+                fix=f"--only {close[0] if close else 'torch'}",
+            )
     chosen = [check for check in CHECKS.values() if not only or check.name in only]
     ctx, rows = Ctx(root.resolve()), []
     for position, check in enumerate(chosen, 1):
         report.progress("checking", position, len(chosen), check=check.title)
         finding = outcome(check, ctx)
-        rows.append({"name": check.name, "level": check.level, "status": finding.status, "found": finding.found,
-                     "fix": finding.fix})
+        rows.append(
+            {
+                "name": check.name,
+                "level": check.level,
+                "status": finding.status,
+                "found": finding.found,
+                "fix": finding.fix,
+            }
+        )
     return rows
 
 
@@ -115,5 +159,9 @@ def mend(rows: list[dict], root: Path, *, report: Reporter) -> tuple[list[dict],
         else:
             done += [{"name": row["name"], "done": True, "what": what}] if what else []
     importlib.invalidate_caches()
-    again = {row["name"]: row for row in examine(root, only=[d["name"] for d in done], report=report)} if done else {}
+    again = (
+        {row["name"]: row for row in examine(root, only=[d["name"] for d in done], report=report)}
+        if done
+        else {}
+    )
     return [again.get(row["name"], row) for row in rows], done

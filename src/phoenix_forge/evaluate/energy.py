@@ -14,7 +14,9 @@ class Energy:
     NVML, where nvidia-ml-py is installed."""
 
     def __init__(self) -> None:
-        self._counters = [folder / "energy_uj" for folder in POWERCAP.glob("intel-rapl:?") if _readable(folder)]
+        self._counters = [
+            folder / "energy_uj" for folder in POWERCAP.glob("intel-rapl:?") if _readable(folder)
+        ]
         self._gpus = _gpus()
         self._began = self._now()
 
@@ -22,11 +24,15 @@ class Energy:
         """Since the beginning; None where nothing can be read. What other programs took meanwhile is in it."""
         if not self._counters and not self._gpus:
             return None
-        return sum(max(0.0, now - before) for now, before in zip(self._now(), self._began, strict=True))
+        return sum(
+            max(0.0, now - before) for now, before in zip(self._now(), self._began, strict=True)
+        )
 
     def _now(self) -> list[float]:
         read = [int(path.read_text()) / 1e6 for path in self._counters]
-        return read + [nvml.nvmlDeviceGetTotalEnergyConsumption(gpu) / 1e3 for nvml, gpu in self._gpus]
+        return read + [
+            nvml.nvmlDeviceGetTotalEnergyConsumption(gpu) / 1e3 for nvml, gpu in self._gpus
+        ]
 
 
 def _readable(folder: Path) -> bool:

@@ -75,8 +75,11 @@ class HuggingFace:
     serves the continuations, padded on the right, and the answers.
     """
 
-    def __init__(self, base_folder: Path, encoder: Encoder, choice: Choice, adapter: Path | None = None) -> None:
+    def __init__(
+        self, base_folder: Path, encoder: Encoder, choice: Choice, adapter: Path | None = None
+    ) -> None:
         from phoenix_forge.train.base import load_base, quiet, thaw, with_adapter
+
         quiet()
         self.encoder, self.device = encoder, choice.device
         self.model: Any = load_base(base_folder, choice)
@@ -85,24 +88,32 @@ class HuggingFace:
             if choice.bits > 4:
                 self.model = self.model.merge_and_unload()
         thaw(self.model.eval())
-        self._tokens = CPU_TOKENS if choice.device == "cpu" else self._room(open_base(base_folder).config)
+        self._tokens = (
+            CPU_TOKENS if choice.device == "cpu" else self._room(open_base(base_folder).config)
+        )
 
     def _room(self, config: dict[str, Any]) -> int:
         """Tokens whose keys and values, and logits of one in eight, fit the GPU beside the weights."""
         import torch
+
         heads = config["num_attention_heads"]
         size = config.get("head_dim") or config["hidden_size"] // heads
         kept = 2 * config["num_hidden_layers"] * config.get("num_key_value_heads", heads) * size * 2
-        return max(CPU_TOKENS, int(torch.cuda.mem_get_info()[0] * GPU_SHARE / (kept + config["vocab_size"] // 2)))
+        return max(
+            CPU_TOKENS,
+            int(torch.cuda.mem_get_info()[0] * GPU_SHARE / (kept + config["vocab_size"] // 2)),
+        )
 
     def close(self) -> None:
         import torch
+
         self.model = None
         if self.device == "cuda":
             torch.cuda.empty_cache()
 
     def ask(self, prompts: Sequence[Prompt]) -> Iterator[tuple[int, Reply]]:
         import torch
+
         for batch in _batches(prompts, self._tokens, BATCH_ROWS[self.device]):
             with torch.inference_mode():
                 replies = self._together([prompts[i] for i in batch])
@@ -110,6 +121,7 @@ class HuggingFace:
 
     def _together(self, prompts: Sequence[Prompt]) -> list[Reply]:
         from transformers import DynamicCache
+
         ids, there = self._padded([prompt.ids for prompt in prompts], left=True)
         cache = DynamicCache(config=self.model.config)
         last = self._forward(ids, there, cache, keep=1)[:, -1]
@@ -117,10 +129,12 @@ class HuggingFace:
         answers = self._answered(prompts, last, cache, there)
         return [Reply(logprobs, *answer) for logprobs, answer in zip(likely, answers, strict=True)]
 
-    def _continued(self, prompts: Sequence[Prompt], last: torch.Tensor, cache: Any, there: torch.Tensor
-                   ) -> list[list[list[float]]]:
+    def _continued(
+        self, prompts: Sequence[Prompt], last: torch.Tensor, cache: Any, there: torch.Tensor
+    ) -> list[list[list[float]]]:
         """Log-probabilities of every continuation of every prompt; `last` are the logits at the prompts' ends."""
         import torch
+
         rows = [(i, list(ids)) for i, prompt in enumerate(prompts) for ids in prompt.continuations]
         found: list[list[list[float]]] = [[] for _ in prompts]
         if not rows:
@@ -135,13 +149,15 @@ class HuggingFace:
             logits = self._forward(ids[:, :-1], torch.cat([there[owner], inside[:, :-1]], 1), cache)
             logprobs = torch.cat([first, _gathered(logits, ids[:, 1:])], 1)
         for (i, own), row in zip(rows, logprobs.tolist(), strict=True):
-            found[i].append(row[:len(own)])
+            found[i].append(row[: len(own)])
         return found
 
-    def _answered(self, prompts: Sequence[Prompt], last: torch.Tensor, cache: Any, there: torch.Tensor
-                  ) -> list[tuple[list[int], bool]]:
+    def _answered(
+        self, prompts: Sequence[Prompt], last: torch.Tensor, cache: Any, there: torch.Tensor
+    ) -> list[tuple[list[int], bool]]:
         """The greedy answers, each up to its stop token."""
         import torch
+
         made: list[list[int]] = [[] for _ in prompts]
         open_ = [prompt.max_tokens > 0 for prompt in prompts]
         stopped = [False] * len(prompts)
@@ -157,42 +173,70 @@ class HuggingFace:
             if not any(open_):
                 return list(zip(made, stopped, strict=True))
             there = torch.cat([there, there.new_ones(len(prompts), 1)], 1)
-            last = self._forward(torch.tensor(chosen, device=last.device)[:, None], there, cache, keep=1)[:, -1]
+            last = self._forward(
+                torch.tensor(chosen, device=last.device)[:, None], there, cache, keep=1
+            )[:, -1]
 
-    def _forward(self, ids: torch.Tensor, there: torch.Tensor, cache: Any, keep: int = 0) -> torch.Tensor:
+    def _forward(
+        self, ids: torch.Tensor, there: torch.Tensor, cache: Any, keep: int = 0
+    ) -> torch.Tensor:
         """Logits of the last `keep` places, 0: of all; `there` marks what is no padding, in the cache too."""
-        positions = (there.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1]:]
-        return self.model(input_ids=ids, attention_mask=there, position_ids=positions, past_key_values=cache,
-                          use_cache=True, logits_to_keep=keep).logits
+        positions = (there.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+        return self.model(
+            input_ids=ids,
+            attention_mask=there,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=keep,
+        ).logits
 
-    def _padded(self, rows: Sequence[Sequence[int]], *, left: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    def _padded(
+        self, rows: Sequence[Sequence[int]], *, left: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         import torch
+
         width = max(map(len, rows))
         pad = [[self.encoder.pad_id] * (width - len(row)) for row in rows]
         marks = [[0] * len(p) for p in pad]
         ids = [[*p, *row] if left else [*row, *p] for p, row in zip(pad, rows, strict=True)]
-        there = [[*m, *[1] * len(row)] if left else [*[1] * len(row), *m] for m, row in zip(marks, rows, strict=True)]
+        there = [
+            [*m, *[1] * len(row)] if left else [*[1] * len(row), *m]
+            for m, row in zip(marks, rows, strict=True)
+        ]
         return torch.tensor(ids, device=self.device), torch.tensor(there, device=self.device)
 
 
 def _gathered(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
     """Log-probabilities (rows, places) of `ids` in fp32, row by row: all at once they can take gigabytes."""
     import torch
-    return torch.stack([row.float().log_softmax(-1).gather(-1, own[:, None])[:, 0]
-                        for row, own in zip(logits, ids, strict=True)])
+
+    return torch.stack(
+        [
+            row.float().log_softmax(-1).gather(-1, own[:, None])[:, 0]
+            for row, own in zip(logits, ids, strict=True)
+        ]
+    )
 
 
 def _batches(prompts: Sequence[Prompt], tokens: int, rows: int) -> Iterator[list[int]]:
     """Numbers of prompts of like length, the longest first: what needs too much memory fails at once. At most so many
     `rows`, and so many `tokens` unless one prompt has more."""
+
     def most(prompt: Prompt) -> int:
         """Tokens a row of the batch takes with its continuations beside each other, or with its answer."""
         width = max(map(len, prompt.continuations), default=0)
-        return max((len(prompt.ids) + width) * max(1, len(prompt.continuations)), len(prompt.ids) + prompt.max_tokens)
+        return max(
+            (len(prompt.ids) + width) * max(1, len(prompt.continuations)),
+            len(prompt.ids) + prompt.max_tokens,
+        )
 
     batch: list[int] = []
     for i in sorted(range(len(prompts)), key=lambda i: (-len(prompts[i].ids), i)):
-        if batch and (len(batch) == rows or (len(batch) + 1) * max(most(prompts[j]) for j in (*batch, i)) > tokens):
+        if batch and (
+            len(batch) == rows
+            or (len(batch) + 1) * max(most(prompts[j]) for j in (*batch, i)) > tokens
+        ):
             yield batch
             batch = []
         batch.append(i)
@@ -213,8 +257,11 @@ class LlamaCpp:
         asked = [{"role": "user", "content": "Größe, 東京 and `x`?"}]
         if self.model.prompt(asked) != encoder.prompt(asked):
             self.close()
-            raise UsageError(f"{gguf}: its tokenizer or chat template is another than the base's, so the two cannot "
-                             "be asked the same", fix="forge quantize --force")
+            raise UsageError(
+                f"{gguf}: its tokenizer or chat template is another than the base's, so the two cannot "
+                "be asked the same",
+                fix="forge quantize --force",
+            )
         self._slots: queue.SimpleQueue[int] = queue.SimpleQueue()
         for slot in range(PARALLEL):
             self._slots.put(slot)
@@ -239,12 +286,17 @@ class LlamaCpp:
     def _follow(self, prompt: Sequence[int], ids: Sequence[int], slot: int) -> list[float]:
         if any(self._broken(i) for i in ids):
             whole = self.encoder.ids("a")[0]
-            return [self.model.likelihood([*prompt, *ids[:i]], token, whole, slot=slot)
-                    for i, token in enumerate(ids)]
+            return [
+                self.model.likelihood([*prompt, *ids[:i]], token, whole, slot=slot)
+                for i, token in enumerate(ids)
+            ]
         made = self.model.follow(prompt, ids, slot=slot)
         if made is None:
-            raise StageFailed(f"{self.model.path}: llama.cpp does not say how likely it finds "
-                              f"{self.encoder.tokenizer.decode(ids)!r}", fix="forge quantize --force")
+            raise StageFailed(
+                f"{self.model.path}: llama.cpp does not say how likely it finds "
+                f"{self.encoder.tokenizer.decode(ids)!r}",
+                fix="forge quantize --force",
+            )
         return made
 
     def _broken(self, token: int) -> bool:

@@ -31,7 +31,9 @@ from phoenix_forge.evaluate.questions import Question, options
 METRICS = ("acc", "acc_mutual_info")
 
 
-def export(questions: Sequence[Question], folder: Path, name: str, system: str | None) -> list[Path]:
+def export(
+    questions: Sequence[Question], folder: Path, name: str, system: str | None
+) -> list[Path]:
     """Writes NAME.yaml and NAME.jsonl for the questions that have distractors; returns the two paths.
 
     The task names the questions by their absolute path (lm-eval would look for a relative one where it is started), so
@@ -39,25 +41,38 @@ def export(questions: Sequence[Question], folder: Path, name: str, system: str |
     lm-eval would take for several or for a pattern.
     """
     if not re.fullmatch(r"\w[\w.-]*", name):
-        raise UsageError(f"{name!r} cannot name an lm-eval task: letters, digits, '.', '_' and '-' can",
-                         fix="choose another name")
+        raise UsageError(
+            f"{name!r} cannot name an lm-eval task: letters, digits, '.', '_' and '-' can",
+            fix="choose another name",
+        )
     rows = [_row(question, system) for question in questions if question.distractors]
     if not rows:
-        raise UsageError(f"none of {len(questions)} questions has distractors: there is nothing to choose from",
-                         fix='add "distractors": [...] to the questions')
+        raise UsageError(
+            f"none of {len(questions)} questions has distractors: there is nothing to choose from",
+            fix='add "distractors": [...] to the questions',
+        )
     task, data = folder / f"{name}.yaml", folder / f"{name}.jsonl"
     with atomic_file(data) as lines:
         lines.writelines(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
-    write_text(task, yaml.safe_dump(_task(name, data.resolve(), system), sort_keys=False, allow_unicode=True))
+    write_text(
+        task,
+        yaml.safe_dump(_task(name, data.resolve(), system), sort_keys=False, allow_unicode=True),
+    )
     return [task, data]
 
 
 def _row(question: Question, system: str | None) -> dict[str, object]:
     offered = options(question)
-    return {"id": question.id, "kind": question.kind, "path": question.path, "question": question.question,
-            # As text, because a column of dates would be read as points in time.
-            "options": json.dumps(offered, ensure_ascii=False), "gold": offered.index(question.answer),
-            **({"system": system} if system else {})}
+    return {
+        "id": question.id,
+        "kind": question.kind,
+        "path": question.path,
+        "question": question.question,
+        # As text, because a column of dates would be read as points in time.
+        "options": json.dumps(offered, ensure_ascii=False),
+        "gold": offered.index(question.answer),
+        **({"system": system} if system else {}),
+    }
 
 
 def _task(name: str, data: Path, system: str | None) -> dict[str, object]:
@@ -74,6 +89,9 @@ def _task(name: str, data: Path, system: str | None) -> dict[str, object]:
         "doc_to_target": "gold",
         "target_delimiter": "",
         "num_fewshot": 0,
-        "metric_list": [{"metric": metric, "aggregation": "mean", "higher_is_better": True} for metric in METRICS],
+        "metric_list": [
+            {"metric": metric, "aggregation": "mean", "higher_is_better": True}
+            for metric in METRICS
+        ],
         "metadata": {"version": 1.0},
     }

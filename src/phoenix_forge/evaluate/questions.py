@@ -68,8 +68,10 @@ def read(path: Path) -> list[Question]:
     try:
         data = read_limited(path, LIMIT, fix="ask fewer questions")
     except OSError as error:
-        raise UsageError(f"the questions {path} cannot be read: {error.strerror}",
-                         fix="--questions FILE.jsonl, one JSON object a line") from None
+        raise UsageError(
+            f"the questions {path} cannot be read: {error.strerror}",
+            fix="--questions FILE.jsonl, one JSON object a line",
+        ) from None
     problems: list[str] = []
     found: list[tuple[int, Question]] = []
     for number, line in enumerate(data.removeprefix(BOM).split(b"\n"), 1):
@@ -82,8 +84,10 @@ def read(path: Path) -> list[Question]:
         problems.append("it holds no question")
     if problems:
         more = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
-        raise UsageError(f"the questions {path}:\n  " + "\n  ".join(problems[:SHOWN] + more),
-                         fix=f"write one object a line, of which only question and answer must be there: {EXAMPLE}")
+        raise UsageError(
+            f"the questions {path}:\n  " + "\n  ".join(problems[:SHOWN] + more),
+            fix=f"write one object a line, of which only question and answer must be there: {EXAMPLE}",
+        )
     return [question for _, question in found]
 
 
@@ -99,8 +103,11 @@ def _question(line: bytes) -> tuple[Question | None, list[str]]:
         record = _seed_line(record)
     given = {key: value for key, value in record.items() if value is not None}
     wrong = [_unknown(key) for key in given if key not in KEYS]
-    wrong += [f"{key} {needed}, found {given[key]!r:.80}" for key, (needed, good) in KEYS.items()
-              if key in given and not good(given[key])]
+    wrong += [
+        f"{key} {needed}, found {given[key]!r:.80}"
+        for key, (needed, good) in KEYS.items()
+        if key in given and not good(given[key])
+    ]
     wrong += [f"{key} is missing" for key in ("question", "answer") if key not in given]
     wrong = wrong or _contradictions(given)
     return (None, wrong) if wrong else (_made(given), [])
@@ -108,18 +115,34 @@ def _question(line: bytes) -> tuple[Question | None, list[str]]:
 
 def _seed_line(record: dict[str, Any]) -> dict[str, Any]:
     """A line of the seed's evaluation set, whose input is empty, as one of ours."""
-    rest = {key: value for key, value in record.items() if key not in ("instruction", "input", "output", "source")}
+    rest = {
+        key: value
+        for key, value in record.items()
+        if key not in ("instruction", "input", "output", "source")
+    }
     source = record.get("source")
-    return {"question": record["instruction"], "answer": record.get("output"), **rest,
-            **(source if isinstance(source, dict) else {})}
+    return {
+        "question": record["instruction"],
+        "answer": record.get("output"),
+        **rest,
+        **(source if isinstance(source, dict) else {}),
+    }
 
 
 def _made(given: dict[str, Any]) -> Question:
     asked, answer = given["question"], given["answer"]
     span = given.get("span")
-    return Question(given.get("id") or stable_hash(asked, answer)[:16], given.get("kind", OWN), asked, answer,
-                    tuple(given.get("aliases", ())), tuple(given.get("distractors", ())), given.get("path"),
-                    (span[0], span[1]) if span else None, given.get("sha256"))
+    return Question(
+        given.get("id") or stable_hash(asked, answer)[:16],
+        given.get("kind", OWN),
+        asked,
+        answer,
+        tuple(given.get("aliases", ())),
+        tuple(given.get("distractors", ())),
+        given.get("path"),
+        (span[0], span[1]) if span else None,
+        given.get("sha256"),
+    )
 
 
 def _is_text(value: object) -> bool:
@@ -131,26 +154,44 @@ def _are_texts(value: object) -> bool:
 
 
 def _is_span(value: object) -> bool:
-    return (isinstance(value, list) and [type(end) for end in value] == [int, int]
-            and 0 <= value[0] < value[1] < 2**62)
+    return (
+        isinstance(value, list)
+        and [type(end) for end in value] == [int, int]
+        and 0 <= value[0] < value[1] < 2**62
+    )
 
 
 TEXT, TEXTS = ("has to be text", _is_text), ("has to be a list of texts", _are_texts)
 KEYS: dict[str, tuple[str, Callable[[object], bool]]] = {
-    "id": TEXT, "kind": TEXT, "question": TEXT, "answer": TEXT, "aliases": TEXTS, "distractors": TEXTS, "path": TEXT,
-    "span": ("has to be [start, end], bytes of the file", _is_span), "sha256": TEXT}
+    "id": TEXT,
+    "kind": TEXT,
+    "question": TEXT,
+    "answer": TEXT,
+    "aliases": TEXTS,
+    "distractors": TEXTS,
+    "path": TEXT,
+    "span": ("has to be [start, end], bytes of the file", _is_span),
+    "sha256": TEXT,
+}
 
 
 def _unknown(key: str) -> str:
     close = get_close_matches(key.lower(), KEYS, 1, 0.6)
-    return f"unknown key {key!r:.80}" + (f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(KEYS)}")
+    return f"unknown key {key!r:.80}" + (
+        f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(KEYS)}"
+    )
 
 
 def _contradictions(given: dict[str, Any]) -> list[str]:
     right = {_folded(text) for text in (given["answer"], *given.get("aliases", ()))}
-    wrong = [f"distractor {text!r:.80} is the answer, or an alias of it" for text in given.get("distractors", ())
-             if _folded(text) in right]
-    repeated = [text for text, n in Counter(map(_folded, given.get("distractors", ()))).items() if n > 1]
+    wrong = [
+        f"distractor {text!r:.80} is the answer, or an alias of it"
+        for text in given.get("distractors", ())
+        if _folded(text) in right
+    ]
+    repeated = [
+        text for text, n in Counter(map(_folded, given.get("distractors", ()))).items() if n > 1
+    ]
     wrong += [f"distractor {text!r:.80} is there more than once" for text in repeated]
     return wrong + (["span without path"] if "span" in given and "path" not in given else [])
 
@@ -167,7 +208,9 @@ def _repeats(found: Sequence[tuple[int, Question]]) -> list[str]:
         asked = first.setdefault(("question", _folded(question.question)), number)
         named = first.setdefault(("id", question.id), number)
         if asked != number:
-            wrong.append(f"line {number}: the question of line {asked} again: {question.question!r:.80}")
+            wrong.append(
+                f"line {number}: the question of line {asked} again: {question.question!r:.80}"
+            )
         elif named != number:
             wrong.append(f"line {number}: the id of line {named} again: {question.id!r:.80}")
     return wrong
@@ -175,7 +218,9 @@ def _repeats(found: Sequence[tuple[int, Question]]) -> list[str]:
 
 def options(question: Question) -> list[str]:
     """The answer and the distractors, in an order that the id fixes: the right one can stand anywhere."""
-    return sorted((question.answer, *question.distractors), key=lambda text: stable_hash(question.id, text))
+    return sorted(
+        (question.answer, *question.distractors), key=lambda text: stable_hash(question.id, text)
+    )
 
 
 # -- placing -----------------------------------------------------------------------------------------------------------
@@ -192,8 +237,13 @@ def placed(questions: Sequence[Question], index: Index) -> tuple[list[Placed], d
     for question in questions:
         passages = _passages(question, index) if question.path else []
         if passages:
-            kept.append(Placed(replace(question, path=passages[0].path), tuple(passages),
-                               _position(question.span, passages[0])))
+            kept.append(
+                Placed(
+                    replace(question, path=passages[0].path),
+                    tuple(passages),
+                    _position(question.span, passages[0]),
+                )
+            )
         elif question.path is None:
             kept.append(Placed(question, (), None))
         else:
@@ -212,7 +262,9 @@ def _passages(question: Question, index: Index) -> list[Passage]:
     if there and question.sha256 in (None, document[0]):
         return sorted(there, key=lambda passage: not contained(passage.text, golds))
     near = index.search(question.question, NEAR, within=question.path)
-    holding = [passage for passage in dict.fromkeys((*there, *near)) if contained(passage.text, golds)]
+    holding = [
+        passage for passage in dict.fromkeys((*there, *near)) if contained(passage.text, golds)
+    ]
     if holding or question.span or question.sha256:
         return holding
     return near or index.sections(question.path)
@@ -220,7 +272,9 @@ def _passages(question: Question, index: Index) -> list[Passage]:
 
 def _position(span: tuple[int, int] | None, passage: Passage) -> float:
     """The middle of the span, where it still is in the passage, else of the passage."""
-    start, end = span if span and span[0] < passage.span[1] and span[1] > passage.span[0] else passage.span
+    start, end = (
+        span if span and span[0] < passage.span[1] and span[1] > passage.span[0] else passage.span
+    )
     return min(1.0, (start + end) / 2 / passage.document_bytes)
 
 
@@ -253,7 +307,9 @@ def chosen(placed: Sequence[Placed], count: int, seed: int) -> list[Placed]:
     while turns and len(found) < count:
         kind = turns.pop(0)
         entries = kinds[kind]
-        while (now := key(entries[0][2])) > entries[0]:  # its document was asked since: keys only grow
+        while (now := key(entries[0][2])) > entries[
+            0
+        ]:  # its document was asked since: keys only grow
             heapq.heapreplace(entries, now)
         one = placed[heapq.heappop(entries)[2]]
         taken[one.question.path or one.question.id] += 1

@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from phoenix_forge.evaluate.report_plots import html, path_html, text
-from phoenix_forge.evaluate.report_words import NOT_MEASURED, Result, count, decimal, difference, measured
+from phoenix_forge.evaluate.report_words import (
+    NOT_MEASURED,
+    Result,
+    count,
+    decimal,
+    difference,
+    measured,
+)
 
 SHOWN = 10  # best answers, and worst
 CLIPPED, LINES = 600, 12  # characters and lines of a question or an answer
@@ -17,9 +24,14 @@ def best(result: Result) -> list[dict[str, Any]]:
     The gain is the base's nats of the gold answer less the tuned model's. Right is the choice; where a question has no
     options, that the answer written contains the gold answer.
     """
-    found = [one for one in result.get("answers") or []
-             if _right(one, "tuned") is True and _right(one, "base") is False]
-    return sorted(found, key=lambda one: _descending(difference(_nats(one, "base"), _nats(one, "tuned")), one))[:SHOWN]
+    found = [
+        one
+        for one in result.get("answers") or []
+        if _right(one, "tuned") is True and _right(one, "base") is False
+    ]
+    return sorted(
+        found, key=lambda one: _descending(difference(_nats(one, "base"), _nats(one, "tuned")), one)
+    )[:SHOWN]
 
 
 def worst(result: Result) -> list[dict[str, Any]]:
@@ -30,14 +42,22 @@ def worst(result: Result) -> list[dict[str, Any]]:
 
 def best_html(result: Result) -> str:
     pairs = "".join(map(_pair, best(result)))
-    return ("<p>The tuned model is right where the base was wrong; first where the gold answer gained most nats.</p>"
-            f"{pairs}" if pairs else "<p>There is no answer that the tuned model has right and the base wrong.</p>")
+    return (
+        "<p>The tuned model is right where the base was wrong; first where the gold answer gained most nats.</p>"
+        f"{pairs}"
+        if pairs
+        else "<p>There is no answer that the tuned model has right and the base wrong.</p>"
+    )
 
 
 def worst_html(result: Result) -> str:
     pairs = "".join(map(_pair, worst(result)))
-    return ("<p>The tuned model is wrong; first where it expects the gold answer least (most nats).</p>"
-            f"{pairs}" if pairs else "<p>There is no wrong answer of the tuned model.</p>")
+    return (
+        "<p>The tuned model is wrong; first where it expects the gold answer least (most nats).</p>"
+        f"{pairs}"
+        if pairs
+        else "<p>There is no wrong answer of the tuned model.</p>"
+    )
 
 
 def _said(one: dict[str, Any], condition: str) -> dict[str, Any]:
@@ -60,13 +80,18 @@ def _descending(value: float | None, one: dict[str, Any]) -> tuple[bool, float, 
 
 def _pair(one: dict[str, Any]) -> str:
     start, end = one.get("span") or (None, None)
-    where = f" <span class=span>bytes {count(start)}–{count(end)}</span>" if measured(start) and measured(end) else ""
+    where = (
+        f" <span class=span>bytes {count(start)}–{count(end)}</span>"
+        if measured(start) and measured(end)
+        else ""
+    )
     foot = f"{path_html(one['path'])}{where}" if one.get("path") else "no passage"
     kind = f", {text(one['kind'])}" if one.get("kind") else ""
     return (
         f"<article class=pair><p class=ask dir=auto>{_clipped(one.get('question'))}</p>"
         f"<p class=gold dir=auto><span>Gold:</span> {_clipped(one.get('answer'))}</p>"
-        f"<div class=sides>{_side(one, 'base')}{_side(one, 'tuned')}</div><footer>{foot}{kind}</footer></article>")
+        f"<div class=sides>{_side(one, 'base')}{_side(one, 'tuned')}</div><footer>{foot}{kind}</footer></article>"
+    )
 
 
 # What of an answer is shown, and where it stands.
@@ -75,8 +100,11 @@ WRITTEN = (("chose", "choice"), ("quoted", "quote"), ("wrote", "text"))
 
 def _side(one: dict[str, Any], condition: str) -> str:
     said, right = _said(one, condition), _right(one, condition)
-    verdict = html(NOT_MEASURED) if right is None else (
-        "<i class=yes>✓</i> right" if right else "<i class=no>✗</i> wrong")
+    verdict = (
+        html(NOT_MEASURED)
+        if right is None
+        else ("<i class=yes>✓</i> right" if right else "<i class=no>✗</i> wrong")
+    )
     nats = f"{decimal(said['nats'])} nats" if measured(said.get("nats")) else html(NOT_MEASURED)
     shown = [(label, said[key]) for label, key in WRITTEN if said.get(key)]
     listed = "".join(f"<dt>{label}</dt><dd dir=auto>{_clipped(text)}</dd>" for label, text in shown)

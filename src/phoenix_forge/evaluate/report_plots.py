@@ -11,11 +11,24 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from phoenix_forge.evaluate.report_words import NOT_MEASURED, count, interval, measured, percent, several, visible
+from phoenix_forge.evaluate.report_words import (
+    NOT_MEASURED,
+    count,
+    interval,
+    measured,
+    percent,
+    several,
+    visible,
+)
 
-CELLS = 20_000  # documents drawn one by one; above it, those without a question are one cell a folder
+CELLS = (
+    20_000  # documents drawn one by one; above it, those without a question are one cell a folder
+)
 GROUPS = 48  # folders of the map, before deeper ones are put together
-MAP, LONGEST = 44_000, 1_000  # widths in px: of all cells of the map together, and of the longest one
+MAP, LONGEST = (
+    44_000,
+    1_000,
+)  # widths in px: of all cells of the map together, and of the longest one
 NONE = f"<span class=none>{NOT_MEASURED}</span>"
 
 
@@ -41,16 +54,32 @@ def ladder(conditions: Sequence[dict[str, Any]], guessing: float | None) -> str:
     """A row a condition: a blue dot for choice accuracy, an orange diamond for answers contained, with intervals."""
     ticks = "".join(
         f'<text class=tick x="{at}%" y="16" text-anchor="{anchor}">{at}\N{NO-BREAK SPACE}%</text>'
-        for at, anchor in ((0, "start"), (25, "middle"), (50, "middle"), (75, "middle"), (100, "end")))
+        for at, anchor in (
+            (0, "start"),
+            (25, "middle"),
+            (50, "middle"),
+            (75, "middle"),
+            (100, "end"),
+        )
+    )
     rungs = "".join(_rung(one, guessing) for one in conditions)
-    return (f"{_ladder_key(guessing)}<div class=ladder>{rungs}<div class='rung axis' aria-hidden=true>"
-            f"<svg class=plot>{ticks}</svg></div></div>")
+    return (
+        f"{_ladder_key(guessing)}<div class=ladder>{rungs}<div class='rung axis' aria-hidden=true>"
+        f"<svg class=plot>{ticks}</svg></div></div>"
+    )
 
 
 def _ladder_key(guessing: float | None) -> str:
-    marks = [(f"<svg aria-hidden=true>{_interval(0, 1, 7, 'c')}{_dot(0.5, 7)}</svg>", "choice accuracy, 95 % interval"),
-             (f"<svg aria-hidden=true>{_interval(0, 1, 7, 'f')}{_diamond(0.5, 7)}</svg>",
-              "answer contained, 95 % interval")]
+    marks = [
+        (
+            f"<svg aria-hidden=true>{_interval(0, 1, 7, 'c')}{_dot(0.5, 7)}</svg>",
+            "choice accuracy, 95 % interval",
+        ),
+        (
+            f"<svg aria-hidden=true>{_interval(0, 1, 7, 'f')}{_diamond(0.5, 7)}</svg>",
+            "answer contained, 95 % interval",
+        ),
+    ]
     if guessing is not None:
         line = "<svg aria-hidden=true><line class=chance x1=0 x2='100%' y1=7 y2=7 /></svg>"
         marks.append((line, f"choices by chance: {percent(guessing)}"))
@@ -58,10 +87,15 @@ def _ladder_key(guessing: float | None) -> str:
 
 
 def _rung(one: dict[str, Any], guessing: float | None) -> str:
-    lines = "".join(f'<line class=grid x1="{at}%" x2="{at}%" y1=0 y2="100%" />' for at in range(0, 101, 25))
+    lines = "".join(
+        f'<line class=grid x1="{at}%" x2="{at}%" y1=0 y2="100%" />' for at in range(0, 101, 25)
+    )
     if guessing is not None:
         lines += f'<line class=chance x1="{_at(guessing)}" x2="{_at(guessing)}" y1=0 y2="100%" />'
-    series = (("choice", "choice_accuracy", 18, "c", _dot), ("contained", "contained", 36, "f", _diamond))
+    series = (
+        ("choice", "choice_accuracy", 18, "c", _dot),
+        ("contained", "contained", 36, "f", _diamond),
+    )
     marks, values = "", ""
     for name, key, y, style, mark in series:
         low, high, value = one.get(f"{name}_low"), one.get(f"{name}_high"), one.get(key)
@@ -70,8 +104,10 @@ def _rung(one: dict[str, Any], guessing: float | None) -> str:
             values += f"<b>{percent(value)}</b><span class=iv>{interval(low, high)}</span>"
         else:
             values += NONE
-    return (f"<div class=rung><div class=name>{text(one.get('name', ''))}</div>"
-            f"<svg class=plot aria-hidden=true>{lines}{marks}</svg><div class=values>{values}</div></div>")
+    return (
+        f"<div class=rung><div class=name>{text(one.get('name', ''))}</div>"
+        f"<svg class=plot aria-hidden=true>{lines}{marks}</svg><div class=values>{values}</div></div>"
+    )
 
 
 def _at(share: float) -> str:
@@ -89,7 +125,9 @@ def _dot(share: float, y: int, style: str = "c") -> str:
 
 
 def _diamond(share: float, y: int) -> str:
-    return f'<svg x="{_at(share)}" y={y} overflow=visible><path class=f d="M0-7 7 0 0 7-7 0z" /></svg>'
+    return (
+        f'<svg x="{_at(share)}" y={y} overflow=visible><path class=f d="M0-7 7 0 0 7-7 0z" /></svg>'
+    )
 
 
 # -- base, passage and tuned in a row of a table -----------------------------------------------------------------------
@@ -97,7 +135,8 @@ def _diamond(share: float, y: int) -> str:
 DOTS_KEY = (
     "<ul class=key><li><svg aria-hidden=true><circle class=hollow cx=13 cy=7 r=5 /></svg>base</li>"
     "<li><svg aria-hidden=true><line class=most-given x1=13 x2=13 y1=0 y2=14 /></svg>base + passage</li>"
-    "<li><svg aria-hidden=true><circle class=c cx=13 cy=7 r=6 /></svg>tuned</li></ul>")
+    "<li><svg aria-hidden=true><circle class=c cx=13 cy=7 r=6 /></svg>tuned</li></ul>"
+)
 
 
 def dots(base: object, passage: object, tuned: object) -> str:
@@ -114,8 +153,14 @@ def dots(base: object, passage: object, tuned: object) -> str:
 
 # -- the coverage map --------------------------------------------------------------------------------------------------
 
-LEVELS = {"all": "all questions right", "most": "half or more right", "some": "fewer than half right",
-          "wrong": "none right", "unmeasured": f"asked, {NOT_MEASURED}", "unasked": "no question"}
+LEVELS = {
+    "all": "all questions right",
+    "most": "half or more right",
+    "some": "fewer than half right",
+    "wrong": "none right",
+    "unmeasured": f"asked, {NOT_MEASURED}",
+    "unasked": "no question",
+}
 
 
 def level(asked: object, right: object) -> str:
@@ -124,12 +169,18 @@ def level(asked: object, right: object) -> str:
         return "unasked"
     if not measured(asked) or not measured(right):
         return "unmeasured"
-    return "all" if right >= asked else "most" if right * 2 >= asked else "some" if right else "wrong"
+    return (
+        "all" if right >= asked else "most" if right * 2 >= asked else "some" if right else "wrong"
+    )
 
 
 def _told(document: dict[str, Any]) -> str:
     tokens, taught = document.get("tokens"), document.get("taught")
-    part = f" ({count(taught)} taught)" if measured(taught) and measured(tokens) and taught < tokens else ""
+    part = (
+        f" ({count(taught)} taught)"
+        if measured(taught) and measured(tokens) and taught < tokens
+        else ""
+    )
     share = _share(document.get("questions"), document.get("right"))
     return f"{document['path']}: {count(tokens)} tokens{part}, {share}"
 
@@ -138,7 +189,11 @@ def _share(asked: object, right: object) -> str:
     if asked == 0:
         return "no question"
     found = f"{count(right)} of {several(asked, 'question')} right"
-    return found if measured(asked) and measured(right) else f"{several(asked, 'question')}, {NOT_MEASURED}"
+    return (
+        found
+        if measured(asked) and measured(right)
+        else f"{several(asked, 'question')}, {NOT_MEASURED}"
+    )
 
 
 def coverage_map(documents: Sequence[dict[str, Any]]) -> str:
@@ -147,9 +202,15 @@ def coverage_map(documents: Sequence[dict[str, Any]]) -> str:
     sizes = [_tokens(one) for one in documents]
     scale = max(sum(sizes) / MAP, max(sizes, default=0) / LONGEST, 1.0)
     levels = [level(one.get("questions"), one.get("right")) for one in documents]
-    key = "".join(f"<li><i class={name}></i>{label} <span>{levels.count(name):,}</span></li>"
-                  for name, label in LEVELS.items() if name in levels)
-    folders = "".join(_folder(name, members, scale, len(documents) > CELLS) for name, members in _folders(documents))
+    key = "".join(
+        f"<li><i class={name}></i>{label} <span>{levels.count(name):,}</span></li>"
+        for name, label in LEVELS.items()
+        if name in levels
+    )
+    folders = "".join(
+        _folder(name, members, scale, len(documents) > CELLS)
+        for name, members in _folders(documents)
+    )
     return f"<ul class=legend>{key}</ul><div class=map>{folders}</div>"
 
 
@@ -180,12 +241,28 @@ def _sum(documents: Sequence[dict[str, Any]], key: str) -> float | None:
 
 def _folder(name: str, documents: list[dict[str, Any]], scale: float, crowded: bool) -> str:
     drawn = [one for one in documents if one.get("questions") != 0 or not crowded]
-    cells = [(level(one.get("questions"), one.get("right")), _tokens(one), _told(one)) for one in drawn]
+    cells = [
+        (level(one.get("questions"), one.get("right")), _tokens(one), _told(one)) for one in drawn
+    ]
     if rest := len(documents) - len(drawn):
         tokens = sum(_tokens(one) for one in documents if one.get("questions") == 0)
-        cells.append(("unasked", tokens, f"{name}: {tokens:,} tokens, {several(rest, 'document')} without a question"))
-    blocks = "".join(f'<i class={style} style="width:{min(max(tokens / scale, 4), LONGEST):.0f}px" '
-                     f'title="{text(title)}"></i>' for style, tokens, title in cells)
-    files, share = several(len(documents), "document"), _share(_sum(documents, "questions"), _sum(documents, "right"))
-    return (f"<div class=folder><h3>{text(name or 'top folder')}</h3><p>{files}, {share}</p>"
-            f"<div class=cells>{blocks}</div></div>")
+        cells.append(
+            (
+                "unasked",
+                tokens,
+                f"{name}: {tokens:,} tokens, {several(rest, 'document')} without a question",
+            )
+        )
+    blocks = "".join(
+        f'<i class={style} style="width:{min(max(tokens / scale, 4), LONGEST):.0f}px" '
+        f'title="{text(title)}"></i>'
+        for style, tokens, title in cells
+    )
+    files, share = (
+        several(len(documents), "document"),
+        _share(_sum(documents, "questions"), _sum(documents, "right")),
+    )
+    return (
+        f"<div class=folder><h3>{text(name or 'top folder')}</h3><p>{files}, {share}</p>"
+        f"<div class=cells>{blocks}</div></div>"
+    )

@@ -50,7 +50,13 @@ def duration(seconds: object) -> str:
         return NOT_MEASURED
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours:,} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+    return (
+        f"{hours:,} h {minutes} min"
+        if hours
+        else f"{minutes} min {rest} s"
+        if minutes
+        else f"{seconds:.1f} s"
+    )
 
 
 def interval(low: object, high: object) -> str:
@@ -109,7 +115,9 @@ def headline(result: Result) -> str:
     known = interval(low, high)
     sure = f" (95\N{NO-BREAK SPACE}% interval {known})" if known else ""
     name = learned(result).lower()
-    said = f"Training gave the model {percent(value)} of what reading the right passage gives the base"
+    said = (
+        f"Training gave the model {percent(value)} of what reading the right passage gives the base"
+    )
     if rule_made(result):
         said = f"{RECALL}: training gave the model {percent(value)} of what reading the right passage gives the base"
     if value < 0:
@@ -122,7 +130,11 @@ def headline(result: Result) -> str:
 def _scores(result: Result) -> str:
     accuracy = {one["name"]: one.get("choice_accuracy") for one in result.get("conditions") or []}
     who = {"tuned": "it", "base": "the base", "base + passage": "the base with the passage"}
-    shares = [(words, percent(accuracy[name])) for name, words in who.items() if measured(accuracy.get(name))]
+    shares = [
+        (words, percent(accuracy[name]))
+        for name, words in who.items()
+        if measured(accuracy.get(name))
+    ]
     if not shares:
         return ""
     (first, share), *others = shares
@@ -132,8 +144,14 @@ def _scores(result: Result) -> str:
 
 def gguf(result: Result) -> str | None:
     """The first GGUF type of the conditions: those that are neither the base nor the tuned model, merged or not."""
-    return next((str(one["name"]) for one in result.get("conditions") or []
-                 if not str(one["name"]).startswith(("base", "tuned", "merged"))), None)
+    return next(
+        (
+            str(one["name"])
+            for one in result.get("conditions") or []
+            if not str(one["name"]).startswith(("base", "tuned", "merged"))
+        ),
+        None,
+    )
 
 
 def chance(result: Result) -> float | None:
@@ -150,8 +168,10 @@ def gate(result: Result) -> str:
     return NOT_MEASURED if passed is None else "passed" if passed else "failed"
 
 
-RULES = (" The questions were made by the rules that made the training examples, in other wordings: this tells what of "
-         "the taught facts is recalled, not what the model would answer to people's own questions.")
+RULES = (
+    " The questions were made by the rules that made the training examples, in other wordings: this tells what of "
+    "the taught facts is recalled, not what the model would answer to people's own questions."
+)
 
 
 def _believed(result: Result) -> str:
@@ -159,22 +179,29 @@ def _believed(result: Result) -> str:
     quoted = result.get("quotations")
     if not quoted or not all(map(measured, quoted.values())):
         return ""
-    stands, right, others = (percent(quoted.get(key))
-                             for key in ("stands", "contained_where_it_stands", "contained_elsewhere"))
-    return (f" {stands} of the tuned model's answers quote a sentence that stands in the documents; of these {right} "
-            f"contain the gold answer, of the others {others}.")
+    stands, right, others = (
+        percent(quoted.get(key))
+        for key in ("stands", "contained_where_it_stands", "contained_elsewhere")
+    )
+    return (
+        f" {stands} of the tuned model's answers quote a sentence that stands in the documents; of these {right} "
+        f"contain the gold answer, of the others {others}."
+    )
 
 
 def measurement(result: Result) -> str:
     """How the figures were made."""
     guessing = chance(result)
-    by_chance = f" Guessing would choose right in {percent(guessing)}." if guessing is not None else ""
+    by_chance = (
+        f" Guessing would choose right in {percent(guessing)}." if guessing is not None else ""
+    )
     whose = RULES if rule_made(result) else ""
     return (
         f"{several(result.get('questions'), 'question')} from {several(result.get('documents'), 'document')}, asked "
         "closed book: no document is in the prompt, except in “+ passage” and “+ index”. Intervals are 95 % bootstrap "
         f"intervals, clustered by document. Evidence: the answer, or the sentence quoted before it, contains the gold "
-        f"answer.{_believed(result)}{by_chance}{whose}").replace(" %", "\N{NO-BREAK SPACE}%")
+        f"answer.{_believed(result)}{by_chance}{whose}"
+    ).replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 # -- the summary for a model card --------------------------------------------------------------------------------------
@@ -182,15 +209,42 @@ def measurement(result: Result) -> str:
 
 def markdown(result: Result) -> str:
     """The section of a model card: the headline, the ladder, what was lost, and how it was measured."""
-    rungs = [(one["name"], percent(one.get("choice_accuracy")), interval(one.get("choice_low"), one.get("choice_high")),
-              percent(one.get("likeliest")), percent(one.get("contained")), percent(one.get("evidence")),
-              percent(one.get("exact_match")),
-              percent(one.get("f1")), decimal(one.get("nats_per_token"))) for one in result.get("conditions") or []]
-    ladder = _table(("condition", "choice accuracy", "95 % interval", "likeliest", "answer contained", "evidence",
-                     "exact match", "F1", "nats a token"), rungs)
+    rungs = [
+        (
+            one["name"],
+            percent(one.get("choice_accuracy")),
+            interval(one.get("choice_low"), one.get("choice_high")),
+            percent(one.get("likeliest")),
+            percent(one.get("contained")),
+            percent(one.get("evidence")),
+            percent(one.get("exact_match")),
+            percent(one.get("f1")),
+            decimal(one.get("nats_per_token")),
+        )
+        for one in result.get("conditions") or []
+    ]
+    ladder = _table(
+        (
+            "condition",
+            "choice accuracy",
+            "95 % interval",
+            "likeliest",
+            "answer contained",
+            "evidence",
+            "exact match",
+            "F1",
+            "nats a token",
+        ),
+        rungs,
+    )
     lost = _table(("measure", "value"), _lost(result))
-    parts = ["## Evaluation", _escaped(headline(result)), *([ladder] if rungs else []), lost,
-             _escaped(measurement(result))]
+    parts = [
+        "## Evaluation",
+        _escaped(headline(result)),
+        *([ladder] if rungs else []),
+        lost,
+        _escaped(measurement(result)),
+    ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -198,15 +252,26 @@ def _lost(result: Result) -> Iterable[tuple[str, str]]:
     general, refusals = (result.get(key) or {} for key in ("general", "refusals"))
     quantised = f"tuned − {gguf(result)}" if gguf(result) else "no GGUF was evaluated"
     yield f"quantisation loss ({quantised})", points(result.get("quantisation_loss"), "", " points")
-    asked = f" ({count(general['questions'])} general questions)" if measured(general.get("questions")) else ""
+    asked = (
+        f" ({count(general['questions'])} general questions)"
+        if measured(general.get("questions"))
+        else ""
+    )
     yield f"forgetting{asked}", points(result.get("forgetting"), "", " points")
     for who in ("base", "tuned"):
-        yield f"says of invented names that it does not know them, {who}", percent(refusals.get(who))
+        yield (
+            f"says of invented names that it does not know them, {who}",
+            percent(refusals.get(who)),
+        )
     yield "gate", gate(result)
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *([_escaped(cell) for cell in row] for row in rows)]
+    lines = [
+        heads,
+        ["---", *["---:"] * (len(heads) - 1)],
+        *([_escaped(cell) for cell in row] for row in rows),
+    ]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

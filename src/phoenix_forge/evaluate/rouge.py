@@ -19,25 +19,35 @@ TYPES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 _NGRAM = re.compile(r"rouge([1-9])")
 
 
-def rouge(predictions: Sequence[str], references: Sequence[str], types: Sequence[str] = TYPES) -> dict[str, float]:
+def rouge(
+    predictions: Sequence[str], references: Sequence[str], types: Sequence[str] = TYPES
+) -> dict[str, float]:
     """Type → mean F (0 to 1) over the pairs, of which there is at least one.
 
     Raises UsageError for a type that is none of rouge1 to rouge9, rougeL and rougeLsum.
     """
     pairs = list(zip(predictions, references, strict=True))
-    return {name: statistics.fmean(_score(name, reference, prediction) for prediction, reference in pairs)
-            for name in types}
+    return {
+        name: statistics.fmean(
+            _score(name, reference, prediction) for prediction, reference in pairs
+        )
+        for name in types
+    }
 
 
 def _score(name: str, reference: str, prediction: str) -> float:
     if name == "rougeL":
         return _score_lines([_words(reference)], [_words(prediction)])
     if name == "rougeLsum":
-        return _score_lines([_words(line) for line in reference.split("\n")],
-                            [_words(line) for line in prediction.split("\n")])
+        return _score_lines(
+            [_words(line) for line in reference.split("\n")],
+            [_words(line) for line in prediction.split("\n")],
+        )
     number = _NGRAM.fullmatch(name)
     if number is None:
-        raise UsageError(f"{name!r} is no kind of ROUGE", fix=f"metrics.rouge_types: [{', '.join(TYPES)}]")
+        raise UsageError(
+            f"{name!r} is no kind of ROUGE", fix=f"metrics.rouge_types: [{', '.join(TYPES)}]"
+        )
     expected, found = (_ngrams(_words(text), int(number[1])) for text in (reference, prediction))
     return _f((expected & found).total(), expected.total(), found.total())
 
@@ -47,7 +57,7 @@ def _words(text: str) -> list[str]:
 
 
 def _ngrams(words: Sequence[str], n: int) -> Counter[tuple[str, ...]]:
-    return Counter(tuple(words[i:i + n]) for i in range(len(words) - n + 1))
+    return Counter(tuple(words[i : i + n]) for i in range(len(words) - n + 1))
 
 
 def _f(hits: int, expected: int, found: int) -> float:
@@ -58,7 +68,9 @@ def _f(hits: int, expected: int, found: int) -> float:
 def _score_lines(reference: Sequence[Sequence[str]], prediction: Sequence[Sequence[str]]) -> float:
     """Union of longest common subsequences (Lin 2004, section 3.2). No word counts more often than either side has it,
     as in ROUGE-1.5.5; with a line on each side that is ROUGE-L."""
-    left = Counter(word for line in reference for word in line) & Counter(word for line in prediction for word in line)
+    left = Counter(word for line in reference for word in line) & Counter(
+        word for line in prediction for word in line
+    )
     hits = 0
     for line in reference:
         common = set[int]().union(*(_common(line, other) for other in prediction))

@@ -64,7 +64,10 @@ def chosen(logprobs: Sequence[Sequence[float]], priors: Sequence[Sequence[float]
     """The option that the question makes likelier than it is by itself: the mean log-likelihood a token less that of
     the same tokens behind a prompt that asks nothing. (Holtzman et al. 2021, "Surface Form Competition", with lengths
     normalised.) Options have no order that it could depend on; of equals the first."""
-    gains = [statistics.fmean(own) - statistics.fmean(prior) for own, prior in zip(logprobs, priors, strict=True)]
+    gains = [
+        statistics.fmean(own) - statistics.fmean(prior)
+        for own, prior in zip(logprobs, priors, strict=True)
+    ]
     return gains.index(max(gains))
 
 
@@ -76,8 +79,14 @@ def likeliest(logprobs: Sequence[Sequence[float]]) -> int:
     return totals.index(max(totals))
 
 
-def judge(question: Question, reply: Reply, priors: Sequence[Sequence[float]], encoder: Encoder, *,
-          quoting: bool = False) -> Judged:
+def judge(
+    question: Question,
+    reply: Reply,
+    priors: Sequence[Sequence[float]],
+    encoder: Encoder,
+    *,
+    quoting: bool = False,
+) -> Judged:
     """`priors` as the reply's logprobs, of the same options behind a prompt that asks nothing. `quoting`: the
     answer is what follows a sentence that may be quoted first."""
     texts = offered(question)
@@ -89,8 +98,18 @@ def judge(question: Question, reply: Reply, priors: Sequence[Sequence[float]], e
     whole = encoder.tokenizer.decode(reply.ids, skip_special_tokens=True).strip()
     quote, answer = split(whole) if quoting else Said("", whole)
     found = compare.contained(answer, golds)
-    return Judged(choice, right, said, answer, compare.exact(answer, golds), compare.f1(answer, golds), found, nats,
-                  quote, found or compare.contained(quote, golds))
+    return Judged(
+        choice,
+        right,
+        said,
+        answer,
+        compare.exact(answer, golds),
+        compare.f1(answer, golds),
+        found,
+        nats,
+        quote,
+        found or compare.contained(quote, golds),
+    )
 
 
 # -- shares and intervals ----------------------------------------------------------------------------------------------
@@ -98,8 +117,12 @@ def judge(question: Question, reply: Reply, priors: Sequence[Sequence[float]], e
 
 def column(judged: Sequence[Judged], measure: str) -> np.ndarray:
     """(questions,) in fp64; no number where a question has none."""
-    attribute = {"choice_accuracy": "right", "nats_per_token": "nats", "exact_match": "exact"}.get(measure, measure)
-    return np.array([math.nan if (value := getattr(one, attribute)) is None else float(value) for one in judged])
+    attribute = {"choice_accuracy": "right", "nats_per_token": "nats", "exact_match": "exact"}.get(
+        measure, measure
+    )
+    return np.array(
+        [math.nan if (value := getattr(one, attribute)) is None else float(value) for one in judged]
+    )
 
 
 class Resamples:
@@ -107,10 +130,15 @@ class Resamples:
     independent. `clusters` has one entry a question; without a document a question stands for itself."""
 
     def __init__(self, clusters: Sequence[str], seed: int = 0) -> None:
-        _, self.cluster = np.unique(np.array(clusters, dtype=object).astype(str), return_inverse=True)
+        _, self.cluster = np.unique(
+            np.array(clusters, dtype=object).astype(str), return_inverse=True
+        )
         count = int(self.cluster.max()) + 1 if len(clusters) else 0
-        draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), RESAMPLES) if count else \
-            np.zeros((RESAMPLES, 0))
+        draws = (
+            np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), RESAMPLES)
+            if count
+            else np.zeros((RESAMPLES, 0))
+        )
         self.weights = draws[:, self.cluster]  # (RESAMPLES, questions)
 
     def means(self, values: np.ndarray) -> np.ndarray:
@@ -130,7 +158,9 @@ class Resamples:
         there = np.isfinite(base) & np.isfinite(passage) & np.isfinite(tuned)
         if not there.any():
             return None
-        base, passage, tuned = (np.where(there, values, np.nan) for values in (base, passage, tuned))
+        base, passage, tuned = (
+            np.where(there, values, np.nan) for values in (base, passage, tuned)
+        )
         low, high, own = (self.means(values) for values in (base, passage, tuned))
         gap = high - low
         value, middle = float(np.nanmean(passage) - np.nanmean(base)), np.nanstd(gap)

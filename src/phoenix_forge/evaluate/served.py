@@ -34,8 +34,10 @@ class Parting:
     prompts: tuple[int, int]
 
     def __str__(self) -> str:
-        return (f"{self.question!r}: {self.got!r} for {self.expected!r}, from character {self.position} "
-                f"({self.prompts[1]} tokens of prompt, {self.prompts[0]} in training)")
+        return (
+            f"{self.question!r}: {self.got!r} for {self.expected!r}, from character {self.position} "
+            f"({self.prompts[1]} tokens of prompt, {self.prompts[0]} in training)"
+        )
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,13 @@ class Served:
         return f"{same}; {self.partings[0]}" if self.partings else same
 
 
-def compare(model: Model, ask: Callable[[Sequence[Message]], Answer], encoder: Encoder, chosen: Sequence[Case],
-            system: str | None) -> Served:
+def compare(
+    model: Model,
+    ask: Callable[[Sequence[Message]], Answer],
+    encoder: Encoder,
+    chosen: Sequence[Case],
+    system: str | None,
+) -> Served:
     """`ask` gives the server's greedy answer of TOKENS tokens; `system` is its own system prompt: conversations that
     begin with it are sent without."""
     found = []
@@ -66,12 +73,24 @@ def compare(model: Model, ask: Callable[[Sequence[Message]], Answer], encoder: E
         answer = ask(case.messages[1:] if own else case.messages)
         made = model.proceed(case.ids, TOKENS)
         ids = [i for i in made.ids if i != encoder.stop_id]
-        whole, opening = (encoder.tokenizer.decode(part, skip_special_tokens=False) for part in (ids, ids[:1]))
-        expected, half, _ = whole.partition(CUT)  # what follows, tokenizers and llama.cpp write in other ways
-        got = answer.text[:len(expected)] if half else answer.text.rstrip(CUT)
+        whole, opening = (
+            encoder.tokenizer.decode(part, skip_special_tokens=False) for part in (ids, ids[:1])
+        )
+        expected, half, _ = whole.partition(
+            CUT
+        )  # what follows, tokenizers and llama.cpp write in other ways
+        got = answer.text[: len(expected)] if half else answer.text.rstrip(CUT)
         longer = answer.prompt_tokens not in (0, len(case.ids))
         if longer or got != expected:
             at = shared(got, expected)
-            found.append(Parting(case.messages[-1]["content"], at, expected, got, longer or at < max(1, len(opening)),
-                                 (len(case.ids), answer.prompt_tokens)))
+            found.append(
+                Parting(
+                    case.messages[-1]["content"],
+                    at,
+                    expected,
+                    got,
+                    longer or at < max(1, len(opening)),
+                    (len(case.ids), answer.prompt_tokens),
+                )
+            )
     return Served(len(chosen), tuple(found))

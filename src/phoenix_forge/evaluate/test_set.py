@@ -22,15 +22,25 @@ def write_test_set(questions: Sequence[Question], target: Path) -> int:
     Raises UsageError, and leaves a file that is there as it is, if there are no questions.
     """
     if not questions:
-        raise UsageError(f"{target} would be empty: the dataset has no frozen questions",
-                         fix="forge dataset --set dataset.probes=60")
+        raise UsageError(
+            f"{target} would be empty: the dataset has no frozen questions",
+            fix="forge dataset --set dataset.probes=60",
+        )
     with atomic_file(target) as lines:
-        lines.writelines(orjson.dumps(_row(question), option=orjson.OPT_APPEND_NEWLINE) for question in questions)
+        lines.writelines(
+            orjson.dumps(_row(question), option=orjson.OPT_APPEND_NEWLINE) for question in questions
+        )
     return len(questions)
 
 
 def _row(question: Question) -> dict[str, object]:
-    row: dict[str, object] = {"instruction": question.question, "input": "", "output": question.answer}
+    row: dict[str, object] = {
+        "instruction": question.question,
+        "input": "",
+        "output": question.answer,
+    }
     if question.path is None:
         return row
-    return row | {"source": {"path": question.path, "span": question.span, "sha256": question.sha256}}
+    return row | {
+        "source": {"path": question.path, "span": question.span, "sha256": question.sha256}
+    }

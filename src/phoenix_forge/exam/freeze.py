@@ -46,8 +46,18 @@ class Examined(NamedTuple):
     frozen: Frozen
 
 
-def freeze(passages: Sequence[Passage], teacher: Teacher, cache: Cache, workers: int, report: Reporter, tally: Tally, *,
-           wanted: int, seed: int, most: float = math.inf) -> list[Examined]:
+def freeze(
+    passages: Sequence[Passage],
+    teacher: Teacher,
+    cache: Cache,
+    workers: int,
+    report: Reporter,
+    tally: Tally,
+    *,
+    wanted: int,
+    seed: int,
+    most: float = math.inf,
+) -> list[Examined]:
     """At most `wanted` questions of at most so many requests, in a fixed random order. Raises a ForgeError where the
     teacher does not answer."""
     languages = [language(passage.text) for passage in passages]
@@ -57,32 +67,54 @@ def freeze(passages: Sequence[Passage], teacher: Teacher, cache: Cache, workers:
         return completed(requests, tokens, teacher, cache, workers, tally, report, f"exam, {label}")
 
     read = questioned(targets, passages, languages, tally, ask)
-    blind = [to_read(passages[some[0].passage]._replace(text="…"), question, languages[some[0].passage])
-             for some, question, _ in read]
+    blind = [
+        to_read(passages[some[0].passage]._replace(text="…"), question, languages[some[0].passage])
+        for some, question, _ in read
+    ]
     guesses = ask(blind, ANSWER_TOKENS, "without the passage")
-    kept = [(target, question, answer) for (some, question, said), guess in zip(read, guesses, strict=True)
-            for target, answer in [asked_for(said, question, some)] if answer and f1(guess.text, [answer]) < KNOWN]
+    kept = [
+        (target, question, answer)
+        for (some, question, said), guess in zip(read, guesses, strict=True)
+        for target, answer in [asked_for(said, question, some)]
+        if answer and f1(guess.text, [answer]) < KNOWN
+    ]
     beside = _Distractors(passages, languages)
-    return [Examined(target.passage, question, answer, beside.of(target.passage, question, answer),
-                     _frozen(target, answer)) for target, question, answer in kept[:wanted]]
+    return [
+        Examined(
+            target.passage,
+            question,
+            answer,
+            beside.of(target.passage, question, answer),
+            _frozen(target, answer),
+        )
+        for target, question, answer in kept[:wanted]
+    ]
 
 
-def _targets(passages: Sequence[Passage], languages: Sequence[str], most: int, seed: int) -> list[Target]:
+def _targets(
+    passages: Sequence[Passage], languages: Sequence[str], most: int, seed: int
+) -> list[Target]:
     """At most so many answers: one of each sentence, then another of each, …"""
     every = []
     for i, passage in enumerate(passages):
         for sentence in sentences(passage.telling, languages[i]):
             place = stable_hash(seed, passage.place, sentence.text)
-            mixed = sorted((stable_hash(place, *span), span) for span in spans(sentence.text, languages[i]))
-            every += [(turn, place, Target(i, sentence, sentence.text[start:end], EXAM_ORDER, start))
-                      for turn, (_, (start, end)) in enumerate(mixed)]
+            mixed = sorted(
+                (stable_hash(place, *span), span) for span in spans(sentence.text, languages[i])
+            )
+            every += [
+                (turn, place, Target(i, sentence, sentence.text[start:end], EXAM_ORDER, start))
+                for turn, (_, (start, end)) in enumerate(mixed)
+            ]
     return [target for _, _, target in sorted(every, key=lambda entry: entry[:2])[:most]]
 
 
 def _frozen(target: Target, answer: str) -> Frozen:
     """The words that were asked for, and those that the reader found."""
     start, end = placed(answer, target)
-    return Frozen(target.sentence.text, min(start, target.start), max(end, target.start + len(target.answer)))
+    return Frozen(
+        target.sentence.text, min(start, target.start), max(end, target.start + len(target.answer))
+    )
 
 
 class _Distractors:
@@ -109,11 +141,15 @@ class _Distractors:
             return classes, abs(own[-1] - wanted[-1]), place != passage, stable_hash(answer, word)
 
         own = sorted(self._pools[title].items(), key=unlike)
-        others = chain.from_iterable(pool.items() for other, pool in self._pools.items() if other != title)
+        others = chain.from_iterable(
+            pool.items() for other, pool in self._pools.items() if other != title
+        )
         chosen: list[str] = []
         for word, _ in chain(own, others):
             if len(chosen) == DISTRACTORS:
                 break
-            if not contained(question, [word]) and all(f1(word, [one]) == 0 for one in (answer, *chosen)):
+            if not contained(question, [word]) and all(
+                f1(word, [one]) == 0 for one in (answer, *chosen)
+            ):
                 chosen.append(word)
         return tuple(chosen)

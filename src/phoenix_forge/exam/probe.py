@@ -23,6 +23,14 @@ class Probe:
     sha256: str
 
     def record(self) -> dict:
-        return {"id": stable_hash(self.question, self.answer)[:16], "kind": self.kind, "question": self.question,
-                "answer": self.answer, "aliases": [], "distractors": list(self.distractors), "path": self.path,
-                "span": list(self.span), "sha256": self.sha256}
+        return {
+            "id": stable_hash(self.question, self.answer)[:16],
+            "kind": self.kind,
+            "question": self.question,
+            "answer": self.answer,
+            "aliases": [],
+            "distractors": list(self.distractors),
+            "path": self.path,
+            "span": list(self.span),
+            "sha256": self.sha256,
+        }

@@ -23,14 +23,20 @@ _CHARACTER = rf"[^\s{re.escape(PUNCTUATION)}]"
 WORD = re.compile(
     r"(?:(?<![\w-])-(?=\.?\d))?(?:(?<!\w)\.(?=\d))?"  # the sign and the point before a number
     rf"{_CHARACTER}+(?:(?:(?!\.\.)[{re.escape(JOINING)}]|(?<=\d),(?=\d))+{_CHARACTER}+)*"
-    r"(?:(?<=[a-z])(?:\+\+|#))?")
+    r"(?:(?<=[a-z])(?:\+\+|#))?"
+)
 THOUSANDS = re.compile(r"(?<![\d,.])\d{1,3}(?:,\d{3})+(?![\d,])")
-ALONE = re.compile("([\u0e01-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-                   "\U00020000-\U0003ffff])")
+ALONE = re.compile(
+    "([\u0e01-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+    "\U00020000-\U0003ffff])"
+)
 # Arabic and Hebrew vowels and the Arabic letter that only lengthens a line
 UNWRITTEN = [*range(0x64B, 0x653), 0x670, 0x640, *range(0x5B0, 0x5BE), 0x5BF, 0x5C1, 0x5C2, 0x5C7]
 # apostrophe, minus, fraction slash (what NFKC makes of ½)
-PLAIN = {**dict.fromkeys(UNWRITTEN), **str.maketrans({"'": None, "\u2212": "-", "\u2044": "/", "ё": "е"})}
+PLAIN = {
+    **dict.fromkeys(UNWRITTEN),
+    **str.maketrans({"'": None, "\u2212": "-", "\u2044": "/", "ё": "е"}),
+}
 ARTICLES = {"a", "an", "the"}
 
 
@@ -68,7 +74,9 @@ def gives_away(question: str, answer: str) -> bool:
     """Whether every word of an answer stands in its question, in whatever order; signs that are words by themselves, as
     in Chinese, in their order."""
     words, wanted = set(_words(question)), _words(answer)
-    return contained(question, [answer]) or (len(min(wanted, key=len, default="")) > 1 and words.issuperset(wanted))
+    return contained(question, [answer]) or (
+        len(min(wanted, key=len, default="")) > 1 and words.issuperset(wanted)
+    )
 
 
 def _contains(text: str, gold: str) -> bool:
@@ -79,7 +87,7 @@ def _contains(text: str, gold: str) -> bool:
 
 
 def _is_run(run: list[str], words: list[str]) -> bool:
-    return any(words[i:i + len(run)] == run for i in range(len(words) - len(run) + 1))
+    return any(words[i : i + len(run)] == run for i in range(len(words) - len(run) + 1))
 
 
 def _words(text: str) -> list[str]:
@@ -102,7 +110,9 @@ def _plain(text: str) -> str:
         category = unicodedata.category(character)
         if category != "Cf":  # soft hyphens and the like
             kept.append(character if category[0] in "LMN" or character in PUNCTUATION else " ")
-    return ALONE.sub(r" \1 ", THOUSANDS.sub(lambda number: number[0].replace(",", ""), "".join(kept)))
+    return ALONE.sub(
+        r" \1 ", THOUSANDS.sub(lambda number: number[0].replace(",", ""), "".join(kept))
+    )
 
 
 def folded(text: str) -> str:

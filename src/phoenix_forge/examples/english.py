@@ -8,13 +8,19 @@ from functools import lru_cache
 from phoenix_forge.corpus import inline
 
 # A chapter's number. § belongs to the name of what it counts, and so do numbers above 99: 802.11, 404, a year.
-NUMBERING = re.compile(r"^(?:#?\s*\d{1,2}(?:\.\d{1,2})*[.):]?|[IVX]{1,5}[.)]|[A-Za-z][.)])\s+(?=.*[^\W\d_])")
+NUMBERING = re.compile(
+    r"^(?:#?\s*\d{1,2}(?:\.\d{1,2})*[.):]?|[IVX]{1,5}[.)]|[A-Za-z][.)])\s+(?=.*[^\W\d_])"
+)
 STARRED = re.compile(r"\*{1,2}[A-Za-z_]\w*(?![\w*])")  # a parameter: *args
 SENTENCE_END = re.compile(r"(?:(?<=[.!?])|(?<=[.!?][\"')\]]))\s+(?=[\"'(\[`*]?[A-Z0-9`])")
-ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|etc|vs|cf|Dr|Mr|Mrs|Ms|Fig|St|approx)|\b[A-Z])\.[\"')\]]?$")
+ABBREVIATION = re.compile(
+    r"(?:\b(?:e\.g|i\.e|etc|vs|cf|Dr|Mr|Mrs|Ms|Fig|St|approx)|\b[A-Z])\.[\"')\]]?$"
+)
 TITLE_MARKS = re.compile(r"^(?:[^\w\"'`(\[@/.$§-]+\s*|[-–—]+\s+)+")
 WORD = re.compile(r"\w")
-LEFTOVER = re.compile(r"\[\[|\]\]|!\[|\]\(|\*\*|https?://|^[|>#<]|[|]\s|\bTODO\b|//|…$|\.\.\.$|\$\{")
+LEFTOVER = re.compile(
+    r"\[\[|\]\]|!\[|\]\(|\*\*|https?://|^[|>#<]|[|]\s|\bTODO\b|//|…$|\.\.\.$|\$\{"
+)
 LONGEST = 90  # characters of a title in a question
 
 
@@ -35,7 +41,9 @@ def clean_title(heading: str) -> str:
 
 def clip(text: str, characters: int) -> str:
     """At most that many characters, cut after a whole word."""
-    return text if len(text) <= characters else text[:characters].rsplit(" ", 1)[0].rstrip(" ,;:-–—(")
+    return (
+        text if len(text) <= characters else text[:characters].rsplit(" ", 1)[0].rstrip(" ,;:-–—(")
+    )
 
 
 def sentences(text: str) -> list[str]:
@@ -61,12 +69,19 @@ def capitalised(text: str) -> str:
 
 def sentence_case(heading: str, lower: frozenset[str] | set[str]) -> str:
     """A Title Case heading as it reads in a sentence: words that its document has in lower case (`lower`) get it."""
-    return " ".join(word.lower() if word[1:].islower() and word.lower() in lower else word for word in heading.split())
+    return " ".join(
+        word.lower() if word[1:].islower() and word.lower() in lower else word
+        for word in heading.split()
+    )
 
 
 def inside(name: str) -> str:
     """A noun from the start of a sentence, as it reads inside one: 'The rank' → 'the rank'; names stay."""
-    return decapitalised(name) if name.split()[0] in ("The", "A", "An", "Every", "Each") or is_plural(name) else name
+    return (
+        decapitalised(name)
+        if name.split()[0] in ("The", "A", "An", "Every", "Each") or is_plural(name)
+        else name
+    )
 
 
 def ended(text: str) -> str:
@@ -77,7 +92,9 @@ def ended(text: str) -> str:
 
 def is_plural(noun: str) -> bool:
     last = noun.split()[-1].lower() if noun.split() else ""
-    return len(last) > 3 and last.endswith("s") and not last.endswith(("ss", "us", "is", "ics", "as"))
+    return (
+        len(last) > 3 and last.endswith("s") and not last.endswith(("ss", "us", "is", "ics", "as"))
+    )
 
 
 def quoted(title: str) -> str:

@@ -24,7 +24,9 @@ def stable_hash(*parts: object) -> str:
 
 def stable_number(*parts: str) -> int:
     """The first 32 bits of stable_hash: a fixed pseudo-random number for what the parts are."""
-    return int.from_bytes(hashlib.sha256("\x00".join(parts).encode(errors="surrogatepass")).digest()[:4])
+    return int.from_bytes(
+        hashlib.sha256("\x00".join(parts).encode(errors="surrogatepass")).digest()[:4]
+    )
 
 
 def share_of(count: float, *parts: object) -> int:
@@ -45,8 +47,10 @@ def most_tokens(text: str) -> int:
 
 @cache
 def _most_bytes(character: str) -> int:
-    return max(len(form.encode(errors="surrogatepass"))
-               for form in (character, unicodedata.normalize("NFKD", character)))
+    return max(
+        len(form.encode(errors="surrogatepass"))
+        for form in (character, unicodedata.normalize("NFKD", character))
+    )
 
 
 class Example(NamedTuple):
@@ -62,7 +66,10 @@ class Example(NamedTuple):
 
     @property
     def messages(self) -> list[Message]:
-        asked: list[Message] = [{"role": "user", "content": self.prompt}, {"role": "assistant", "content": self.answer}]
+        asked: list[Message] = [
+            {"role": "user", "content": self.prompt},
+            {"role": "assistant", "content": self.answer},
+        ]
         return [{"role": "system", "content": self.system}, *asked] if self.system else asked
 
     @property
@@ -75,7 +82,12 @@ class Example(NamedTuple):
         record: dict[str, object]
         source = {"path": self.path, "span": self.span, "sha256": self.sha256}
         if self.kind == "seed":  # the original workflow's line, with provenance beside it
-            record = {"instruction": self.prompt, "input": "", "output": self.answer, "source": source}
+            record = {
+                "instruction": self.prompt,
+                "input": "",
+                "output": self.answer,
+                "source": source,
+            }
         else:
             record = {"messages": self.messages, "source": source, "kind": self.kind, "id": self.id}
         return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
@@ -101,11 +113,15 @@ class Scale:
         """Tokens of a conversation around the prompt's and the answer's own."""
         if system not in self._frame:
             bare = Example("", "a", "a", "", (0, 0), "", system)
-            self._frame[system] = len(self.encoder.conversation(bare.messages).ids) - 2 * self.encoder.count("a")
+            self._frame[system] = len(
+                self.encoder.conversation(bare.messages).ids
+            ) - 2 * self.encoder.count("a")
         return self._frame[system]
 
     def fits(self, example: Example, tokens: int) -> bool:
-        """Whether an example, whose answer has `tokens`, fits a row; counted in full where a bound does not settle it.
-        """
+        """Whether an example, whose answer has `tokens`, fits a row; counted in full where a bound does not settle it."""
         bound = self.frame(example.system) + most_tokens(example.prompt) + tokens
-        return bound <= self.max_length or len(self.encoder.conversation(example.messages).ids) <= self.max_length
+        return (
+            bound <= self.max_length
+            or len(self.encoder.conversation(example.messages).ids) <= self.max_length
+        )

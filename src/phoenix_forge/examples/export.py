@@ -24,7 +24,9 @@ SHAREGPT_NAMES = {"system": "system", "user": "human", "assistant": "gpt", "tool
 Write = Callable[[list[Message], dict[str, Any]], None]
 
 
-Open = Callable[[Path], AbstractContextManager[Write]]  # gives a function that takes one example after the other
+Open = Callable[
+    [Path], AbstractContextManager[Write]
+]  # gives a function that takes one example after the other
 
 
 def export(path: Path, out: dict[str, Path]) -> int:
@@ -35,7 +37,9 @@ def export(path: Path, out: dict[str, Path]) -> int:
     """
     unknown = [name for name in out if name not in FORMATS]
     if unknown:
-        raise UsageError(f"unknown export format {unknown[0]!r}", fix=f"one of: {', '.join(FORMATS)}")
+        raise UsageError(
+            f"unknown export format {unknown[0]!r}", fix=f"one of: {', '.join(FORMATS)}"
+        )
     count = 0
     with contextlib.ExitStack() as stack:
         writers = [stack.enter_context(FORMATS[name](staged)) for name, staged in out.items()]
@@ -72,13 +76,19 @@ def sharegpt(messages: list[Message], record: dict[str, Any]) -> dict[str, Any]:
     given = beside(messages)
     if "tools" in given:
         given["tools"] = _json([tool["function"] for tool in given["tools"]])
-    return {"conversations": [_said(turn) | _weight(turn) for turn in messages], **given, **_source(record)}
+    return {
+        "conversations": [_said(turn) | _weight(turn) for turn in messages],
+        **given,
+        **_source(record),
+    }
 
 
 def _said(turn: Message) -> dict[str, Any]:
     text, thoughts, calls = turn["content"], turn.get("reasoning_content"), turn.get("tool_calls")
     if calls and (text.strip() or thoughts):
-        raise UsageError("an answer has text or thoughts beside its calls, which sharegpt cannot say", fix=_ELSE)
+        raise UsageError(
+            "an answer has text or thoughts beside its calls, which sharegpt cannot say", fix=_ELSE
+        )
     if calls:
         made = [{key: call["function"][key] for key in ("name", "arguments")} for call in calls]
         return {"from": formats.CALL, "value": _json(made if len(made) > 1 else made[0])}
@@ -98,8 +108,10 @@ def _weight(turn: Message) -> dict[str, int]:
 def _require_learned(messages: list[Message], format: str) -> None:
     """Refuses what a format would have learned for want of a place to say otherwise."""
     if any(formats.WEIGHT in turn for turn in messages):
-        raise UsageError(f"an answer has weight 0, which {format} cannot say: it would be learned",
-                         fix="--export sharegpt, or leave the example out")
+        raise UsageError(
+            f"an answer has weight 0, which {format} cannot say: it would be learned",
+            fix="--export sharegpt, or leave the example out",
+        )
 
 
 _ELSE = "leave the example out, or give the other trainer the dataset itself"
@@ -108,8 +120,10 @@ _ELSE = "leave the example out, or give the other trainer the dataset itself"
 def _require_text(messages: list[Message], format: str) -> None:
     """Refuses what a format has no place for."""
     if not all(turn.keys() <= PLAIN and turn["role"] != "tool" for turn in messages):
-        raise UsageError(f"an example has tools, calls, documents or thoughts, which {format} cannot say",
-                         fix=f"--export sharegpt, or {_ELSE}")
+        raise UsageError(
+            f"an example has tools, calls, documents or thoughts, which {format} cannot say",
+            fix=f"--export sharegpt, or {_ELSE}",
+        )
 
 
 def _source(record: dict[str, Any]) -> dict[str, Any]:
@@ -117,14 +131,18 @@ def _source(record: dict[str, Any]) -> dict[str, Any]:
     return {"source": source} if source else {}
 
 
-def _jsonl(shape: Callable[[list[Message], dict[str, Any]], dict[str, Any]]) -> Callable[[Path], Any]:
+def _jsonl(
+    shape: Callable[[list[Message], dict[str, Any]], dict[str, Any]],
+) -> Callable[[Path], Any]:
     @contextlib.contextmanager
     def opened(path: Path) -> Iterator[Write]:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "wb") as handle:
 
             def write(messages: list[Message], record: dict[str, Any]) -> None:
-                handle.write(orjson.dumps(shape(messages, record), option=orjson.OPT_APPEND_NEWLINE))
+                handle.write(
+                    orjson.dumps(shape(messages, record), option=orjson.OPT_APPEND_NEWLINE)
+                )
 
             yield write
 
@@ -137,10 +155,19 @@ def _parquet(path: Path) -> Iterator[Write]:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError:
-        raise EnvironmentProblem("exporting parquet needs pyarrow", fix="pip install pyarrow") from None
+        raise EnvironmentProblem(
+            "exporting parquet needs pyarrow", fix="pip install pyarrow"
+        ) from None
     turn = pa.struct([("role", pa.string()), ("content", pa.string())])
-    columns = [("messages", pa.list_(turn)), ("kind", pa.string()), ("id", pa.string()), ("path", pa.string())]
-    schema = pa.schema([*columns, ("span_start", pa.int64()), ("span_end", pa.int64()), ("sha256", pa.string())])
+    columns = [
+        ("messages", pa.list_(turn)),
+        ("kind", pa.string()),
+        ("id", pa.string()),
+        ("path", pa.string()),
+    ]
+    schema = pa.schema(
+        [*columns, ("span_start", pa.int64()), ("span_end", pa.int64()), ("sha256", pa.string())]
+    )
     rows: list[dict[str, Any]] = []
     path.parent.mkdir(parents=True, exist_ok=True)
     with pq.ParquetWriter(path, schema, compression="zstd") as file:
@@ -175,4 +202,8 @@ def _row(messages: list[Message], record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-FORMATS: dict[str, Open] = {"alpaca": _jsonl(alpaca), "sharegpt": _jsonl(sharegpt), "parquet": _parquet}
+FORMATS: dict[str, Open] = {
+    "alpaca": _jsonl(alpaca),
+    "sharegpt": _jsonl(sharegpt),
+    "parquet": _parquet,
+}

@@ -37,13 +37,25 @@ SHAREGPT_ROLES = {
 }
 ROLES = {role: role for role in ("system", "user", "assistant", "tool")} | {"function": "tool"}
 WEIGHT = "weight"  # what a message is marked with that is not to be learned
-WEIGHTS = (WEIGHT, "train", "trainable", "training")  # of OpenAI's, axolotl's and other formats: 0, 1, false, true
-THOUGHTS = ("reasoning_content", "thinking", "reasoning")  # the names of an answer's thoughts, as transformers reads
+WEIGHTS = (
+    WEIGHT,
+    "train",
+    "trainable",
+    "training",
+)  # of OpenAI's, axolotl's and other formats: 0, 1, false, true
+THOUGHTS = (
+    "reasoning_content",
+    "thinking",
+    "reasoning",
+)  # the names of an answer's thoughts, as transformers reads
 TOOLS = ("tools", "functions")  # the names of what a conversation may call; a list, or its JSON
 KEPT = ("tool_call_id", "name")  # of a tool's result, where a template wants it
 # What would be lost: of a turn or a whole record, and why.
-UNREAD = dict.fromkeys(("image", "images", "audio", "audios", "video", "videos"), "only text is trained") | {
-    "chat_template_kwargs": "how the template is asked follows from the data: with thoughts where it has some"}
+UNREAD = dict.fromkeys(
+    ("image", "images", "audio", "audios", "video", "videos"), "only text is trained"
+) | {
+    "chat_template_kwargs": "how the template is asked follows from the data: with thoughts where it has some"
+}
 LINE_LIMIT = 64_000_000  # bytes of a line of JSONL; no example has as many
 ARRAY_LIMIT = 1_000_000_000  # bytes of a JSON array, which is read at once
 SNIFF = 4096  # bytes that tell an array from lines
@@ -76,15 +88,21 @@ def _content(turn: dict[str, Any], key: str, role: str, where: str) -> str:
         _require_shallow(value, f"{where}: {key}")
         return json.dumps(value, ensure_ascii=False)
     if strange and isinstance(kind := parts[strange[0]], dict):
-        raise ExampleError(f"{where}: {key}[{strange[0]}] is of type {kind.get('type')!r}; only text is trained")
+        raise ExampleError(
+            f"{where}: {key}[{strange[0]}] is of type {kind.get('type')!r}; only text is trained"
+        )
     return _text(turn, key)
 
 
 def _is_text(part: Any) -> bool:
-    return isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)
+    return (
+        isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)
+    )
 
 
-def _turns(record: dict[str, Any], key: str, role: str, content: str, names: dict[str, str]) -> list[Message]:
+def _turns(
+    record: dict[str, Any], key: str, role: str, content: str, names: dict[str, str]
+) -> list[Message]:
     turns = record[key]
     if not isinstance(turns, list):
         raise ExampleError(f"{key} is {type(turns).__name__}, not a list")
@@ -100,7 +118,11 @@ def _turn(turn: Any, where: str, role: str, content: str, names: dict[str, str])
         raise ExampleError(f"{where}: unknown role {name!r}; known: {', '.join(names)}")
     _require_read(turn, f"{where}: ")
     if name == CALL:
-        return {"role": names[name], "content": "", "tool_calls": _called(turn[content], where)} | _weight(turn, where)
+        return {
+            "role": names[name],
+            "content": "",
+            "tool_calls": _called(turn[content], where),
+        } | _weight(turn, where)
     message = {"role": names[name], "content": _content(turn, content, names[name], where)}
     message |= _calls(turn, where) | _thoughts(turn, where) | _weight(turn, where)
     if message["role"] == "tool":
@@ -135,7 +157,11 @@ def _require_shallow(value: Any, where: str) -> None:
     """Refuses what is nested so deep that writing it as JSON would fail."""
     level = [value]
     for _ in range(DEPTH):
-        inner = [item.values() if isinstance(item, dict) else item for item in level if isinstance(item, dict | list)]
+        inner = [
+            item.values() if isinstance(item, dict) else item
+            for item in level
+            if isinstance(item, dict | list)
+        ]
         level = list(chain.from_iterable(inner))
         if not level:
             return
@@ -144,7 +170,11 @@ def _require_shallow(value: Any, where: str) -> None:
 
 def _function(value: Any, where: str) -> dict[str, Any]:
     """{"type": "function", "function": …} of a tool or a call, which some formats leave out."""
-    whole = value if isinstance(value, dict) and "function" in value else {"type": "function", "function": value}
+    whole = (
+        value
+        if isinstance(value, dict) and "function" in value
+        else {"type": "function", "function": value}
+    )
     inner = whole["function"]
     if not isinstance(inner, dict) or not isinstance(inner.get("name"), str) or not inner["name"]:
         raise ExampleError(f"{where} has no name")
@@ -160,7 +190,11 @@ def _tools(record: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(tools, list):
         raise ExampleError(f"{found} is {type(tools).__name__}, not a list")
     _require_shallow(tools, found)
-    return {"tools": [_function(tool, f"{found}[{i}]") for i, tool in enumerate(tools)]} if tools else {}
+    return (
+        {"tools": [_function(tool, f"{found}[{i}]") for i, tool in enumerate(tools)]}
+        if tools
+        else {}
+    )
 
 
 def _documents(record: dict[str, Any]) -> dict[str, Any]:
@@ -168,7 +202,9 @@ def _documents(record: dict[str, Any]) -> dict[str, Any]:
     documents = record.get("documents")
     if not documents:
         return {}
-    if not isinstance(documents, list) or not all(isinstance(document, dict) for document in documents):
+    if not isinstance(documents, list) or not all(
+        isinstance(document, dict) for document in documents
+    ):
         raise ExampleError("documents is not a list of objects")
     _require_shallow(documents, "documents")
     return {"documents": documents}
@@ -234,7 +270,9 @@ def _led(record: dict[str, Any], turns: list[Message]) -> list[Message]:
 
 
 def _alpaca(record: dict[str, Any]) -> list[Message]:
-    asked = "\n\n".join(part for part in (_text(record, "instruction"), _text(record, "input")) if part.strip())
+    asked = "\n\n".join(
+        part for part in (_text(record, "instruction"), _text(record, "input")) if part.strip()
+    )
     return [*_system(record), *_history(record), *_answered(record, asked, "output")]
 
 
@@ -244,7 +282,11 @@ def _history(record: dict[str, Any]) -> list[Message]:
     if not isinstance(pairs, list):
         raise ExampleError(f"history is {type(pairs).__name__}, not a list")
     for i, pair in enumerate(pairs):
-        if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):
+        if (
+            not isinstance(pair, list)
+            or len(pair) != 2
+            or not all(isinstance(text, str) for text in pair)
+        ):
             raise ExampleError(f"history[{i}] is not a pair of texts")
     return [message for asked, answered in pairs for message in _pair(asked, answered)]
 
@@ -289,7 +331,9 @@ def conversation(record: object) -> list[Message]:
             given = _tools(record) | _documents(record)
             return [messages[0] | given, *messages[1:]] if given and messages else messages
     known = "; ".join(", ".join(sorted(keys)) for _, keys, _ in FORMATS)
-    raise ExampleError(f"keys {', '.join(map(str, record)) or '(none)'} are no known format; expected one of: {known}")
+    raise ExampleError(
+        f"keys {', '.join(map(str, record)) or '(none)'} are no known format; expected one of: {known}"
+    )
 
 
 def _given(record: dict[str, Any]) -> dict[str, Any]:
@@ -302,10 +346,14 @@ def problems(messages: list[Message]) -> list[str]:
     found = [
         f"turn {i + 1} ({message['role']}) is empty"
         for i, message in enumerate(messages)
-        if not message["content"].strip() and "tool_calls" not in message and message["role"] != "tool"
+        if not message["content"].strip()
+        and "tool_calls" not in message
+        and message["role"] != "tool"
     ]
     roles = [message["role"] for message in messages]
-    if not any(message["role"] == "assistant" and message.get("weight") != "0" for message in messages):
+    if not any(
+        message["role"] == "assistant" and message.get("weight") != "0" for message in messages
+    ):
         found.append("no assistant turn: nothing is trained")
     turns = roles[1:] if roles[:1] == ["system"] else roles
     if not all(role in FOLLOWS[before] for before, role in pairwise(["", *turns])):
@@ -317,8 +365,13 @@ def problems(messages: list[Message]) -> list[str]:
 
 
 # Whose turn may follow whose; the first follows none.
-FOLLOWS = {"": ("user",), "user": ("assistant",), "assistant": ("user", "tool"), "tool": ("tool", "assistant"),
-           "system": ()}
+FOLLOWS = {
+    "": ("user",),
+    "user": ("assistant",),
+    "assistant": ("user", "tool"),
+    "tool": ("tool", "assistant"),
+    "system": (),
+}
 
 
 def texts(message: Message) -> list[str]:
@@ -339,7 +392,9 @@ def _speaks_of_thoughts(path: Path) -> bool:
     """Whether the file has any of the words; most have none, and need not be read twice."""
     words = [f'"{name}"'.encode() for name in THOUGHTS] + [b"<think>", b"\\u003cthink"]
     with open(path, "rb") as file:
-        return any(word in line for line in iter(lambda: file.readline(LINE_LIMIT), b"") for word in words)
+        return any(
+            word in line for line in iter(lambda: file.readline(LINE_LIMIT), b"") for word in words
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -400,7 +455,10 @@ def _jsonl(path: Path) -> Iterator[Entry]:
 def _array(path: Path) -> list[Any] | None:
     """The records of a file that is one array; None for any other, of which no more than the beginning is read."""
     with open(path, "rb") as handle:
-        if handle.read(SNIFF).removeprefix(BOM).lstrip()[:1] != b"[" or path.stat().st_size > ARRAY_LIMIT:
+        if (
+            handle.read(SNIFF).removeprefix(BOM).lstrip()[:1] != b"["
+            or path.stat().st_size > ARRAY_LIMIT
+        ):
             return None
     try:
         whole = orjson.loads(path.read_bytes().removeprefix(BOM))
@@ -411,7 +469,9 @@ def _array(path: Path) -> list[Any] | None:
 
 def _json(path: Path) -> Iterator[Entry]:
     """An array of records. JSONL under this name is read too: its first line is no whole array."""
-    data = read_limited(path, ARRAY_LIMIT, fix="write it as JSONL, one object a line").removeprefix(BOM)
+    data = read_limited(path, ARRAY_LIMIT, fix="write it as JSONL, one object a line").removeprefix(
+        BOM
+    )
     try:
         whole = orjson.loads(data)
     except orjson.JSONDecodeError as error:
@@ -430,7 +490,9 @@ def _parquet(path: Path) -> Iterator[Entry]:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError:
-        raise EnvironmentProblem(f"{path}: reading parquet needs pyarrow", fix="pip install pyarrow") from None
+        raise EnvironmentProblem(
+            f"{path}: reading parquet needs pyarrow", fix="pip install pyarrow"
+        ) from None
     number = 0
     try:
         with pq.ParquetFile(path, pre_buffer=False) as file:
@@ -472,7 +534,11 @@ def read(path: Path) -> Iterator[tuple[int, list[Message]]]:
 def split_system(messages: list[Message]) -> tuple[str | None, list[Message]]:
     """The system prompt, and the turns after it."""
     first = messages[0] if messages else None
-    return (first["content"], messages[1:]) if first and first["role"] == "system" else (None, messages)
+    return (
+        (first["content"], messages[1:])
+        if first and first["role"] == "system"
+        else (None, messages)
+    )
 
 
 def provenance(record: dict[str, Any]) -> dict[str, Any] | None:
@@ -483,8 +549,11 @@ def provenance(record: dict[str, Any]) -> dict[str, Any] | None:
     if "path" not in record:
         return None
     span = [record[key] for key in ("span_start", "span_end") if key in record]
-    return {"path": record["path"], **({"span": span} if span else {}),
-            **({"sha256": record["sha256"]} if "sha256" in record else {})}
+    return {
+        "path": record["path"],
+        **({"span": span} if span else {}),
+        **({"sha256": record["sha256"]} if "sha256" in record else {}),
+    }
 
 
 def span_of(source: dict[str, Any]) -> tuple[int, int] | None:

@@ -106,14 +106,23 @@ class Sampler(Generic[T]):
 
     def kinds(self) -> dict[str, list[T]]:
         """What was kept of each kind, in the order of the kinds' names."""
-        return {kind: [item for _, _, item in sorted(self._kept[kind], reverse=True, key=lambda e: e[:2])]
-                for kind in sorted(self._kept)}
+        return {
+            kind: [
+                item for _, _, item in sorted(self._kept[kind], reverse=True, key=lambda e: e[:2])
+            ]
+            for kind in sorted(self._kept)
+        }
 
     def spread(self, count: int) -> list[tuple[str, T]]:
         """`count` items: one of each kind, then a second of each, and so on; which kinds come first is random."""
         kinds = self.kinds()
         order = sorted(kinds, key=self._rank)
-        turns = ((kind, kinds[kind][i]) for i in range(self.each) for kind in order if i < len(kinds[kind]))
+        turns = (
+            (kind, kinds[kind][i])
+            for i in range(self.each)
+            for kind in order
+            if i < len(kinds[kind])
+        )
         chosen = [turn for turn, _ in zip(turns, range(count), strict=False)]
         return sorted(chosen, key=lambda turn: turn[0])
 
@@ -158,7 +167,9 @@ def passage(source: dict[str, Any], root: Path, answer: str, messages: list[Mess
         return Passage("", note=f"{name} is not in the workspace")
     data = file.read_bytes()
     if sha256_bytes(data) != source.get("sha256"):
-        return Passage("", note=f"{name} has changed since the example was made (its SHA-256 differs)")
+        return Passage(
+            "", note=f"{name} has changed since the example was made (its SHA-256 differs)"
+        )
     loaded = load(File(file, name, file.name), "redact", data)
     if loaded.document is None:
         return Passage("", note=f"{name} cannot be read any more: {loaded.skipped}")

@@ -25,7 +25,9 @@ from phoenix_forge.examples.tokens import BATCH, Tally
 from phoenix_forge.examples.validate import histogram, percentiles
 
 SAMPLES = 4  # of each kind
-COUNTED = 10_000  # examples whose questions are counted too, evenly spread: the histogram is of these
+COUNTED = (
+    10_000  # examples whose questions are counted too, evenly spread: the histogram is of these
+)
 ROWS = 200  # of a table
 CELLS = 5_000  # files drawn one by one; further ones are summed up, a cell a folder
 WORST = 3  # files that are named of those with pages, equations or pictures without text
@@ -36,7 +38,9 @@ TIMES = (0.4, 0.8, 1.2, 2.0)  # times the amplification aimed at: borders of the
 _CONTROLS = {i: 0x2400 + i for i in range(32) if i not in (9, 10)} | {0x7F: 0x2421}
 
 
-def report(dataset: Path, card: Path, out: Path, encoder: Encoder | None, *, probes: Path | None = None) -> None:
+def report(
+    dataset: Path, card: Path, out: Path, encoder: Encoder | None, *, probes: Path | None = None
+) -> None:
     """Writes the page to `out`, a staged path, from a dataset and its card; `probes` lie beside the dataset by default.
 
     The dataset is streamed. Without an encoder trained tokens are shares of the card's total by bytes, and the page
@@ -55,9 +59,13 @@ def _card(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise UsageError(f"no dataset card at {path}", fix="forge dataset") from None
     except ValueError as error:
-        raise UsageError(f"{path} is not valid JSON: {error}", fix="forge dataset --force") from None
+        raise UsageError(
+            f"{path} is not valid JSON: {error}", fix="forge dataset --force"
+        ) from None
     if not isinstance(card, dict) or "coverage_by_file" not in card:
-        raise UsageError(f"{path} is no dataset card: it has no coverage_by_file", fix="forge dataset --force")
+        raise UsageError(
+            f"{path} is no dataset card: it has no coverage_by_file", fix="forge dataset --force"
+        )
     return card
 
 
@@ -93,7 +101,11 @@ def _measure(dataset: Path, encoder: Encoder | None, card: dict[str, Any]) -> Me
     rest = formats.checked(dataset)
     while batch := list(islice(rest, BATCH)):
         conversations = [line.messages or [] for line in batch]
-        weights = tally.trained(conversations) if tally else [_answer_bytes(messages) for messages in conversations]
+        weights = (
+            tally.trained(conversations)
+            if tally
+            else [_answer_bytes(messages) for messages in conversations]
+        )
         for line, weight in zip(batch, weights, strict=True):
             record = line.record or {}
             kind = kind_of(record)
@@ -102,7 +114,7 @@ def _measure(dataset: Path, encoder: Encoder | None, card: dict[str, Any]) -> Me
             found.taught[str((formats.provenance(record) or {}).get("path", ""))] += weight
             sampler.offer(kind, str(record.get("id") or line.messages), line)
         if tally:
-            counted = conversations[-found.examples % found.step::found.step]
+            counted = conversations[-found.examples % found.step :: found.step]
             found.lengths += [count.tokens for count in tally.counts(counted, render=False)]
         found.examples += len(batch)
     found.samples = sampler.kinds()
@@ -110,7 +122,9 @@ def _measure(dataset: Path, encoder: Encoder | None, card: dict[str, Any]) -> Me
 
 
 def _answer_bytes(messages: Sequence[Message]) -> int:
-    return sum(len(message["content"].encode()) for message in messages if message["role"] == "assistant")
+    return sum(
+        len(message["content"].encode()) for message in messages if message["role"] == "assistant"
+    )
 
 
 def _scaled(found: Measured, total: int) -> Measured:
@@ -138,7 +152,9 @@ def _page(file: str, card: dict[str, Any], found: Measured, probes: Counter[str]
         ("samples", "Samples", _samples(found)),
     )
     links = "".join(f'<a href="#{key}">{title}</a>' for key, title, _ in sections)
-    body = "".join(f'<section id="{key}"><h2>{title}</h2>{html}</section>' for key, title, html in sections)
+    body = "".join(
+        f'<section id="{key}"><h2>{title}</h2>{html}</section>' for key, title, html in sections
+    )
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -152,7 +168,11 @@ def _page(file: str, card: dict[str, Any], found: Measured, probes: Counter[str]
 def _lead(file: str, card: dict[str, Any]) -> str:
     written = card.get("files", {}).get("dataset", {})
     size = f", {human(written['bytes'])}" if "bytes" in written else ""
-    digest = f', <span class=hash>sha256 {_text(written["sha256"][:16])}…</span>' if "sha256" in written else ""
+    digest = (
+        f", <span class=hash>sha256 {_text(written['sha256'][:16])}…</span>"
+        if "sha256" in written
+        else ""
+    )
     return f"<code>{_text(file)}</code>{size}{digest}"
 
 
@@ -167,7 +187,11 @@ def _figures(card: dict[str, Any]) -> str:
         ("Examples", card.get("examples"), kept),
         ("Source tokens", source, ""),
         ("Trained tokens", trained, times),
-        ("Coverage", f"{_floor(float(card.get('coverage', 0)))} %", "of the tokens that were read are taught"),
+        (
+            "Coverage",
+            f"{_floor(float(card.get('coverage', 0)))} %",
+            "of the tokens that were read are taught",
+        ),
         ("Duplicates", card.get("duplicates"), "sections, taught once"),
         ("Redactions", card.get("redactions"), "secrets and addresses"),
     )
@@ -203,8 +227,10 @@ def _kinds(card: dict[str, Any], found: Measured) -> str:
 
 
 def _bar(share: float, style: str) -> str:
-    return (f'<svg class={style} viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
-            f'<rect width="{max(share * 100, 0.4):.2f}" height="10" rx="0"/></svg>')
+    return (
+        f'<svg class={style} viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
+        f'<rect width="{max(share * 100, 0.4):.2f}" height="10" rx="0"/></svg>'
+    )
 
 
 # -- coverage ----------------------------------------------------------------------------------------------------------
@@ -231,21 +257,32 @@ class Cell:
     def level(self) -> str:
         if not self.tokens:
             return "same"
-        return "lost" if self.taught < self.tokens else f"t{sum(self.times >= border * self.aim for border in TIMES)}"
+        return (
+            "lost"
+            if self.taught < self.tokens
+            else f"t{sum(self.times >= border * self.aim for border in TIMES)}"
+        )
 
 
 def _coverage(card: dict[str, Any], found: Measured) -> str:
     aim = float(card.get("amplification", 10))
-    files = {path: Cell(path, int(of["tokens"]), int(of["taught"]), found.taught[path], aim)
-             for path, of in card["coverage_by_file"].items()}
+    files = {
+        path: Cell(path, int(of["tokens"]), int(of["taught"]), found.taught[path], aim)
+        for path, of in card["coverage_by_file"].items()
+    }
     total = sum(cell.tokens for cell in files.values())
     lost = [cell for cell in files.values() if cell.level == "lost"]
     scale = max(total / MAP, 1.0)
     folders = _folders(list(files))
     least = sorted((cell.tokens for cell in files.values()), reverse=True)[:CELLS][-1:] or [0]
-    drawn = "".join(_folder(name, [files[path] for path in paths], scale, least[0]) for name, paths in folders)
-    said = (f"{len(lost):,} files are not taught in full." if lost else
-            f"Every token of all {len(files):,} files is taught at least once.")
+    drawn = "".join(
+        _folder(name, [files[path] for path in paths], scale, least[0]) for name, paths in folders
+    )
+    said = (
+        f"{len(lost):,} files are not taught in full."
+        if lost
+        else f"Every token of all {len(files):,} files is taught at least once."
+    )
     return (
         f"<p>{said} Each block is a file, as long as it has tokens; the stronger its colour, the more often they are "
         f"taught. Hold the pointer over one for its name.</p>{_beyond(card)}"
@@ -257,13 +294,20 @@ def _beyond(card: dict[str, Any]) -> str:
     """What coverage does not count: it begins with the text that was read."""
     whole = len(card.get("skipped", []))
     parts = len({entry["path"] for entry in card.get("notes", []) if _is_partial(entry)})
-    counted = [f"{count:,} {name if count == 1 else many}" for count, name, many in (
-        (whole, "file or folder was left out whole", "files or folders were left out whole"),
-        (parts, "file was read in part", "files were read in part")) if count]
+    counted = [
+        f"{count:,} {name if count == 1 else many}"
+        for count, name, many in (
+            (whole, "file or folder was left out whole", "files or folders were left out whole"),
+            (parts, "file was read in part", "files were read in part"),
+        )
+        if count
+    ]
     held = _held(card)
     told = f'<a href="#skipped">{", ".join(counted)}</a>' if counted else "no file was left out"
-    return (f"<p class=note>This counts the text that was read. Beside it, {told}. {held} Unknown is what pictures and "
-            "drawings within a document show, beyond the words that were recognised in them or stand beside them.</p>")
+    return (
+        f"<p class=note>This counts the text that was read. Beside it, {told}. {held} Unknown is what pictures and "
+        "drawings within a document show, beyond the words that were recognised in them or stand beside them.</p>"
+    )
 
 
 def _held(card: dict[str, Any]) -> str:
@@ -271,16 +315,33 @@ def _held(card: dict[str, Any]) -> str:
     kinds: dict[str, list[tuple[str, int, int]]] = {}
     for each in card.get("held", []):
         kinds.setdefault(each["kind"], []).append((each["path"], each["total"], each["read"]))
-    return " ".join(f"{_text(kind.capitalize())}: {_counted(counts)}." for kind, counts in kinds.items())
+    return " ".join(
+        f"{_text(kind.capitalize())}: {_counted(counts)}." for kind, counts in kinds.items()
+    )
 
 
 def _counted(counts: list[tuple[str, int, int]]) -> str:
     """How many there are in how many files, how many of them gave no text, and the files with most of these."""
     files = f"{len(counts):,} file" + "s" * (len(counts) > 1)
-    total, missing = sum(total for _, total, _ in counts), sum(total - read for _, total, read in counts)
-    worst = [path for lacking, path in sorted((read - total, path) for path, total, read in counts) if lacking]
-    named = f" ({', '.join(map(_text, worst[:WORST]))}{', …' if len(worst) > WORST else ''})" if worst else ""
-    return f"{total:,} in {files}, {missing:,} of them without text{named}" if missing else f"{total:,} in {files}"
+    total, missing = (
+        sum(total for _, total, _ in counts),
+        sum(total - read for _, total, read in counts),
+    )
+    worst = [
+        path
+        for lacking, path in sorted((read - total, path) for path, total, read in counts)
+        if lacking
+    ]
+    named = (
+        f" ({', '.join(map(_text, worst[:WORST]))}{', …' if len(worst) > WORST else ''})"
+        if worst
+        else ""
+    )
+    return (
+        f"{total:,} in {files}, {missing:,} of them without text{named}"
+        if missing
+        else f"{total:,} in {files}"
+    )
 
 
 def _is_partial(entry: dict[str, Any]) -> bool:
@@ -298,12 +359,20 @@ def _folders(paths: Sequence[str]) -> list[tuple[str, list[str]]]:
     while depth > 1 and len({folder(path, depth) for path in paths}) > GROUPS:
         depth -= 1
     ordered = sorted(paths, key=lambda path: (folder(path, depth), path))
-    return [(name, list(members)) for name, members in groupby(ordered, key=lambda path: folder(path, depth))]
+    return [
+        (name, list(members))
+        for name, members in groupby(ordered, key=lambda path: folder(path, depth))
+    ]
 
 
 def _together(label: str, cells: Sequence[Cell]) -> Cell:
-    return Cell(label, sum(c.tokens for c in cells), sum(c.taught for c in cells), sum(c.trained for c in cells),
-                cells[0].aim)
+    return Cell(
+        label,
+        sum(c.tokens for c in cells),
+        sum(c.taught for c in cells),
+        sum(c.trained for c in cells),
+        cells[0].aim,
+    )
 
 
 def _folder(name: str, cells: list[Cell], scale: float, least: int) -> str:
@@ -335,11 +404,19 @@ def _told(cell: Cell) -> str:
 def _legend(cells: Sequence[Cell], aim: float) -> str:
     times = [border * aim for border in TIMES]
     names = {f"t{i}": f"{low:g}–{high:g}×" for i, (low, high) in enumerate(pairwise([0.0, *times]))}
-    names |= {"t0": f"under {times[0]:g}×", f"t{len(TIMES)}": f"{times[-1]:g}× and more",
-              "lost": "not taught in full", "same": "repeats another"}
+    names |= {
+        "t0": f"under {times[0]:g}×",
+        f"t{len(TIMES)}": f"{times[-1]:g}× and more",
+        "lost": "not taught in full",
+        "same": "repeats another",
+    }
     counts = Counter(cell.level for cell in cells)
-    ordered = [key for key in (*(f"t{i}" for i in range(len(TIMES) + 1)), "lost", "same") if counts[key]]
-    items = "".join(f"<li><i class={key}></i>{names[key]} <span>{counts[key]:,}</span></li>" for key in ordered)
+    ordered = [
+        key for key in (*(f"t{i}" for i in range(len(TIMES) + 1)), "lost", "same") if counts[key]
+    ]
+    items = "".join(
+        f"<li><i class={key}></i>{names[key]} <span>{counts[key]:,}</span></li>" for key in ordered
+    )
     return f"<ul class=legend>{items}</ul>"
 
 
@@ -389,7 +466,9 @@ def _short(count: int) -> str:
 
 
 def _ordinal(number: int) -> str:
-    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    ending = (
+        "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    )
     return f"{number}{ending}"
 
 
@@ -406,7 +485,9 @@ def _duplicates(card: dict[str, Any]) -> str:
 
 def _redactions(card: dict[str, Any]) -> str:
     found = card.get("redacted", [])
-    rows = [(f"{_path(entry['path'])}:{int(entry['line'])}", _text(entry["kind"])) for entry in found]
+    rows = [
+        (f"{_path(entry['path'])}:{int(entry['line'])}", _text(entry["kind"])) for entry in found
+    ]
     return _table(("Where", "What"), rows, "No keys, tokens or addresses were found.")
 
 
@@ -414,8 +495,11 @@ def _skipped(card: dict[str, Any]) -> str:
     rows = [(_path(entry["path"]), _text(entry["reason"])) for entry in card.get("skipped", [])]
     html = _table(("File", "Why"), rows, "Every file that was chosen could be read.")
     for title, partial in (("Read in part", True), ("Read with a reservation", False)):
-        notes = [(_path(entry["path"]), _text(entry["note"])) for entry in card.get("notes", [])
-                 if _is_partial(entry) == partial]
+        notes = [
+            (_path(entry["path"]), _text(entry["note"]))
+            for entry in card.get("notes", [])
+            if _is_partial(entry) == partial
+        ]
         html += f"<h3>{title}</h3>{_table(('File', 'Note'), notes, '')}" if notes else ""
     return html
 
@@ -437,8 +521,14 @@ def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]], none: str) -
     if not rows:
         return f"<p>{none}</p>"
     head = "".join(f"<th>{head}</th>" for head in heads)
-    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows[:ROWS])
-    left = f"<p class=note>And {len(rows) - ROWS:,} more, in the dataset card.</p>" if len(rows) > ROWS else ""
+    body = "".join(
+        "<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows[:ROWS]
+    )
+    left = (
+        f"<p class=note>And {len(rows) - ROWS:,} more, in the dataset card.</p>"
+        if len(rows) > ROWS
+        else ""
+    )
     return f"<table class=list><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{left}"
 
 
@@ -479,7 +569,11 @@ def _sample(line: formats.Line) -> str:
 
 
 def _clipped(text: str) -> str:
-    return text if len(text) <= CLIPPED else f"{text[:CLIPPED]} … ({len(text) - CLIPPED:,} characters more)"
+    return (
+        text
+        if len(text) <= CLIPPED
+        else f"{text[:CLIPPED]} … ({len(text) - CLIPPED:,} characters more)"
+    )
 
 
 def _number(value: object) -> str:

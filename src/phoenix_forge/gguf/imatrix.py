@@ -15,7 +15,14 @@ import numpy as np
 
 from phoenix_forge.core.fsio import atomic_file
 from phoenix_forge.errors import UsageError
-from phoenix_forge.gguf.container import Field, Header, TensorInfo, encode_header, padded, read_header
+from phoenix_forge.gguf.container import (
+    Field,
+    Header,
+    TensorInfo,
+    encode_header,
+    padded,
+    read_header,
+)
 from phoenix_forge.gguf.names import gguf_names
 from phoenix_forge.weights.base import ModelFolder
 
@@ -45,7 +52,9 @@ class Matrix:
         if sums is None or counts is None:
             return None
         seen = counts > 0
-        return np.where(seen[:, None], sums / np.where(seen, counts, 1)[:, None], np.float32(1)).reshape(-1)
+        return np.where(
+            seen[:, None], sums / np.where(seen, counts, 1)[:, None], np.float32(1)
+        ).reshape(-1)
 
     def recorded(self) -> dict[str, Field]:
         """The metadata that llama-quantize leaves in a file made with it."""
@@ -64,10 +73,12 @@ def _cut(text: str) -> str:
 
 def write(path: Path, matrix: Matrix) -> None:
     """The file appears whole or not at all."""
-    fields = {"general.type": Field("string", "imatrix"),
-              "imatrix.datasets": Field("[string]", list(matrix.datasets)),
-              "imatrix.chunk_count": Field("uint32", matrix.chunks),
-              "imatrix.chunk_size": Field("uint32", matrix.chunk_size)}
+    fields = {
+        "general.type": Field("string", "imatrix"),
+        "imatrix.datasets": Field("[string]", list(matrix.datasets)),
+        "imatrix.chunk_count": Field("uint32", matrix.chunks),
+        "imatrix.chunk_size": Field("uint32", matrix.chunk_size),
+    }
     if matrix.identity:
         fields[_IDENTITY] = Field("string", matrix.identity)
     infos: list[TensorInfo] = []
@@ -75,7 +86,9 @@ def write(path: Path, matrix: Matrix) -> None:
     at = 0
     for name in sorted(matrix.sums, key=str.encode):
         for ending, values in ((_SUMS, matrix.sums[name]), (_COUNTS, matrix.counts[name][:, None])):
-            shape = values.shape if len(values) > 1 else values.shape[1:]  # ggml drops a last dimension of one
+            shape = (
+                values.shape if len(values) > 1 else values.shape[1:]
+            )  # ggml drops a last dimension of one
             infos.append(TensorInfo(name + ending, shape, "F32", at))
             arrays.append(np.ascontiguousarray(values, np.float32))
             at += padded(infos[-1].nbytes)
@@ -90,8 +103,11 @@ def read(path: Path) -> Matrix:
     that are negative or not finite."""
     header = read_header(path)
     if header.get("general.type") != "imatrix":
-        raise UsageError(f"{path} is a GGUF, but no importance matrix: its general.type is "
-                         f"{header.get('general.type')!r}", fix=_OTHER)
+        raise UsageError(
+            f"{path} is a GGUF, but no importance matrix: its general.type is "
+            f"{header.get('general.type')!r}",
+            fix=_OTHER,
+        )
     sums: dict[str, np.ndarray] = {}
     counts: dict[str, np.ndarray] = {}
     for name in (n.removesuffix(_SUMS) for n in header.tensors if n.endswith(_SUMS)):
@@ -100,13 +116,25 @@ def read(path: Path) -> Matrix:
         counts[name] = _values(header, name + _COUNTS).reshape(-1)
         values = _values(header, name + _SUMS)
         if values.size % counts[name].size:
-            raise UsageError(f"{path}: {name} has {values.size} sums for {counts[name].size} counts", fix=_OTHER)
+            raise UsageError(
+                f"{path}: {name} has {values.size} sums for {counts[name].size} counts", fix=_OTHER
+            )
         sums[name] = values.reshape(counts[name].size, -1)
     if not sums:
-        raise UsageError(f"{path} holds no importance matrix: none of its {len(header.tensors)} tensors is called "
-                         f"NAME{_SUMS}", fix=_OTHER)
-    return Matrix(sums, counts, tuple(header.get("imatrix.datasets", ())), header.get("imatrix.chunk_count", 0),
-                  header.get("imatrix.chunk_size", 0), path.name, header.get(_IDENTITY))
+        raise UsageError(
+            f"{path} holds no importance matrix: none of its {len(header.tensors)} tensors is called "
+            f"NAME{_SUMS}",
+            fix=_OTHER,
+        )
+    return Matrix(
+        sums,
+        counts,
+        tuple(header.get("imatrix.datasets", ())),
+        header.get("imatrix.chunk_count", 0),
+        header.get("imatrix.chunk_size", 0),
+        path.name,
+        header.get(_IDENTITY),
+    )
 
 
 def _values(header: Header, name: str) -> np.ndarray:
@@ -117,7 +145,9 @@ def _values(header: Header, name: str) -> np.ndarray:
         handle.seek(header.start + info.offset)
         values = np.frombuffer(handle.read(info.nbytes), np.float32)
     if not (np.isfinite(values).all() and (values >= 0).all()):
-        raise UsageError(f"{header.path}: {name} holds values that are negative or not finite", fix=_OTHER)
+        raise UsageError(
+            f"{header.path}: {name} holds values that are negative or not finite", fix=_OTHER
+        )
     return values
 
 
@@ -129,9 +159,15 @@ def require_fitting(matrix: Matrix, base: ModelFolder, where: str) -> None:
     names = gguf_names(base.family.gguf, base.config["num_hidden_layers"], base.entries)
     known = [name for name in names if name in matrix.sums]
     if not known:
-        raise UsageError(f"{where} is of another model: it knows none of this one's {len(names)} tensors", fix=_OTHER)
+        raise UsageError(
+            f"{where} is of another model: it knows none of this one's {len(names)} tensors",
+            fix=_OTHER,
+        )
     for name in known:
         columns = base.entries[names[name]].shape[-1]
         if matrix.sums[name].size != columns and name != "token_embd.weight":
-            raise UsageError(f"{where} is of another model: {name} has {matrix.sums[name].size} columns in it, here "
-                             f"{columns}", fix=_OTHER)
+            raise UsageError(
+                f"{where} is of another model: {name} has {matrix.sums[name].size} columns in it, here "
+                f"{columns}",
+                fix=_OTHER,
+            )

@@ -20,7 +20,14 @@ from phoenix_forge.core.fsio import write_json
 from phoenix_forge.core.report import Reporter
 from phoenix_forge.errors import UsageError
 from phoenix_forge.gguf.container import Header, TensorInfo, block_size, read_header, tensor_bytes
-from phoenix_forge.gguf.import_config import LONG_FACTORS, OTHER, ROPE_FREQS, SHORT_FACTORS, config_of, family_of
+from phoenix_forge.gguf.import_config import (
+    LONG_FACTORS,
+    OTHER,
+    ROPE_FREQS,
+    SHORT_FACTORS,
+    config_of,
+    family_of,
+)
 from phoenix_forge.gguf.import_tokenizer import write_tokenizer
 from phoenix_forge.gguf.names import gguf_names
 from phoenix_forge.gguf.quantise import dequantise, quantise, to_bfloat16
@@ -63,13 +70,21 @@ def import_gguf(gguf_path: Path, out_folder: Path, *, report: Reporter) -> dict[
             done += count
             report.progress("import", done, parameters * NUMPY[dtype].itemsize, "B")
 
-        tensors = [Tensor(hf, dtype, shape, _loader(source, places[hf], hf, family, config, dtype))
-                   for hf, shape in shapes.items()]
+        tensors = [
+            Tensor(hf, dtype, shape, _loader(source, places[hf], hf, family, config, dtype))
+            for hf, shape in shapes.items()
+        ]
         write_shards(out_folder, tensors, on_bytes=on_bytes)
     write_json(out_folder / "config.json", config)
     write_tokenizer(header, family, pre, out_folder)
-    return {"name": header.get("general.name"), "architecture": family.architecture, "parameters": parameters,
-            "dtype": config["torch_dtype"], "tied": kept is not None, "tied_from": kept}
+    return {
+        "name": header.get("general.name"),
+        "architecture": family.architecture,
+        "parameters": parameters,
+        "dtype": config["torch_dtype"],
+        "tied": kept is not None,
+        "tied_from": kept,
+    }
 
 
 @dataclass(frozen=True)
@@ -86,7 +101,7 @@ class _Source:
         width = info.shape[-1]
         row = tensor_bytes(info.type, (width,))
         at = self.header.start + info.offset
-        raw = self.data[at + start * row:at + stop * row]
+        raw = self.data[at + start * row : at + stop * row]
         return dequantise(info.type, raw, (stop - start) * width).reshape(stop - start, width)
 
     def whole(self, name: str) -> np.ndarray:
@@ -100,8 +115,9 @@ class _Source:
         return [(start, min(start + step, count)) for start in range(0, count, step)]
 
 
-def _loader(source: _Source, name: str, hf: str, family: Family, config: dict[str, Any],
-            dtype: str) -> Callable[[], np.ndarray]:
+def _loader(
+    source: _Source, name: str, hf: str, family: Family, config: dict[str, Any], dtype: str
+) -> Callable[[], np.ndarray]:
     """Loads a tensor under its Hugging Face name. A matrix's rows are at most moved, so that comes after rounding, at
     half the size; what is computed for a vector comes before."""
     info = source.header.tensors[name]
@@ -149,8 +165,12 @@ def _dtype(source: _Source) -> str:
         return "BF16"
     if "F32" not in types:
         return "F16"
-    beginnings = [source.rows(t.name, *source.blocks(t.name)[0]) for t in matrices if t.type == "F32"]
-    if types == {"F32"} and not any((values.view(np.uint32) & 0xFFFF).any() for values in beginnings):
+    beginnings = [
+        source.rows(t.name, *source.blocks(t.name)[0]) for t in matrices if t.type == "F32"
+    ]
+    if types == {"F32"} and not any(
+        (values.view(np.uint32) & 0xFFFF).any() for values in beginnings
+    ):
         return "BF16"
     with np.errstate(over="ignore"):
         halved = all((values.astype(np.float16) == values).all() for values in beginnings)
@@ -170,8 +190,11 @@ def _shared_matrix(source: _Source) -> str | None:
         return _EMBEDDING
     if tensors[_OUTPUT].shape != tensors[_EMBEDDING].shape:
         return None
-    finer, coarser = sorted((_EMBEDDING, _OUTPUT), reverse=True,
-                            key=lambda name: tensor_bytes(tensors[name].type, tensors[name].shape))
+    finer, coarser = sorted(
+        (_EMBEDDING, _OUTPUT),
+        reverse=True,
+        key=lambda name: tensor_bytes(tensors[name].type, tensors[name].shape),
+    )
 
     def differences(span: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         fine, coarse = source.rows(finer, *span), source.rows(coarser, *span)
@@ -179,7 +202,7 @@ def _shared_matrix(source: _Source) -> str | None:
         return _squares(fine - coarse), _squares(fine - again.reshape(fine.shape))
 
     for apart, allowed in source.pool.map(differences, source.blocks(finer)):
-        if (apart > 2 ** 2 * allowed).any() or apart.sum() > 1.5 ** 2 * allowed.sum():
+        if (apart > 2**2 * allowed).any() or apart.sum() > 1.5**2 * allowed.sum():
             return None
     return finer
 
@@ -194,11 +217,21 @@ def _require_tensors(header: Header, shapes: dict[str, tuple[int, ...]]) -> None
         if info is None:
             raise UsageError(f"{header.path} lacks tensor {name}", fix=OTHER)
         if info.shape != shape:
-            raise UsageError(f"{header.path}: tensor {name} has shape {list(info.shape)}, its metadata implies "
-                             f"{list(shape)}", fix=OTHER)
-        dequantise(info.type, np.zeros(tensor_bytes(info.type, (block_size(info.type),)), np.uint8),
-                   block_size(info.type))  # refuses a type that cannot be decoded, before anything is written
-    extra = [name for name in header.tensors if name not in shapes and name not in (_OUTPUT, *_FACTORS)]
+            raise UsageError(
+                f"{header.path}: tensor {name} has shape {list(info.shape)}, its metadata implies "
+                f"{list(shape)}",
+                fix=OTHER,
+            )
+        dequantise(
+            info.type,
+            np.zeros(tensor_bytes(info.type, (block_size(info.type),)), np.uint8),
+            block_size(info.type),
+        )  # refuses a type that cannot be decoded, before anything is written
+    extra = [
+        name for name in header.tensors if name not in shapes and name not in (_OUTPUT, *_FACTORS)
+    ]
     if extra:
-        raise UsageError(f"{header.path} has {len(extra)} tensors that its architecture lacks, such as {extra[0]}",
-                         fix=OTHER)
+        raise UsageError(
+            f"{header.path} has {len(extra)} tensors that its architecture lacks, such as {extra[0]}",
+            fix=OTHER,
+        )

@@ -13,11 +13,29 @@ from phoenix_forge.weights.base import open_base
 from phoenix_forge.weights.merge import Frozen
 
 
-def make(base_folder: Path, adapter_folder: Path | None, targets: dict[str, Path], *, name: str,
-         threads: int | None = None, matrix: Matrix | None = None, frozen: Frozen | None = None, report: Reporter
-         ) -> list[dict[str, Any]]:
+def make(
+    base_folder: Path,
+    adapter_folder: Path | None,
+    targets: dict[str, Path],
+    *,
+    name: str,
+    threads: int | None = None,
+    matrix: Matrix | None = None,
+    frozen: Frozen | None = None,
+    report: Reporter,
+) -> list[dict[str, Any]]:
     """As phoenix_forge.gguf.write.quantize; a converted family's files know no importance matrix."""
     if open_base(base_folder).family.converted:
-        return quantize_converted(base_folder, adapter_folder, targets, name=name, frozen=frozen, report=report)
-    return quantize(base_folder, adapter_folder, targets, name=name, threads=threads, matrix=matrix, frozen=frozen,
-                    report=report)
+        return quantize_converted(
+            base_folder, adapter_folder, targets, name=name, frozen=frozen, report=report
+        )
+    return quantize(
+        base_folder,
+        adapter_folder,
+        targets,
+        name=name,
+        threads=threads,
+        matrix=matrix,
+        frozen=frozen,
+        report=report,
+    )

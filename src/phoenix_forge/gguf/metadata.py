@@ -50,8 +50,12 @@ def metadata(base: ModelFolder, name: str, quant_name: str, parameters: int) -> 
 
 def size_label(parameters: int) -> str:
     """494M, 7.6B: at least two digits, as llama.cpp's naming convention has it."""
-    scale, suffix = next(((s, x) for s, x in ((1e12, "T"), (1e9, "B"), (1e6, "M")) if parameters > s), (1e3, "K"))
-    value = parameters * (1 / scale)  # multiplied as the oracle does: the last digit can depend on it
+    scale, suffix = next(
+        ((s, x) for s, x in ((1e12, "T"), (1e9, "B"), (1e6, "M")) if parameters > s), (1e3, "K")
+    )
+    value = parameters * (
+        1 / scale
+    )  # multiplied as the oracle does: the last digit can depend on it
     digits = max(2 - len(str(round(value)).lstrip("0")), 0)
     return f"{value:.{digits}f}{suffix}"
 
@@ -59,6 +63,8 @@ def size_label(parameters: int) -> str:
 def _sampling(folder: Path) -> dict[str, Field]:
     path = folder / "generation_config.json"
     generation = read_json(path) if path.exists() else {}
-    return {f"general.sampling.{'temp' if key == 'temperature' else key}": Field(kind, generation[key])
-            for key, kind in _SAMPLING.items() if generation.get(key) is not None}
-
+    return {
+        f"general.sampling.{'temp' if key == 'temperature' else key}": Field(kind, generation[key])
+        for key, kind in _SAMPLING.items()
+        if generation.get(key) is not None
+    }

@@ -24,4 +24,10 @@ def gguf_names(arch: str, layers: int, names: Iterable[str]) -> dict[str, str]:
 
 def in_order(names: Iterable[str]) -> list[str]:
     """GGUF names as llama.cpp's quantiser writes them: whole-model tensors first, then layer by layer."""
-    return sorted(names, key=lambda name: (int(name.split(".")[1]) if name.startswith("blk.") else -1, name.encode()))
+    return sorted(
+        names,
+        key=lambda name: (
+            int(name.split(".")[1]) if name.startswith("blk.") else -1,
+            name.encode(),
+        ),
+    )

@@ -20,13 +20,24 @@ _FLOAT_POINTER = ctypes.POINTER(ctypes.c_float)
 def _ggml() -> ctypes.CDLL:
     """libggml-base out of the libggml-python wheel; its C calls release Python's lock."""
     spec = find_spec("libggml")
-    found = sorted(Path(spec.origin).parent.glob("lib*/libggml-base.*")) if spec and spec.origin else []
+    found = (
+        sorted(Path(spec.origin).parent.glob("lib*/libggml-base.*")) if spec and spec.origin else []
+    )
     if not found:
-        raise EnvironmentProblem("libggml-python is not installed", fix="pip install 'phoenix-forge[train]'")
+        raise EnvironmentProblem(
+            "libggml-python is not installed", fix="pip install 'phoenix-forge[train]'"
+        )
     library = ctypes.CDLL(str(found[0]))
     library.ggml_quantize_chunk.restype = ctypes.c_size_t
-    library.ggml_quantize_chunk.argtypes = [ctypes.c_int, _FLOAT_POINTER, ctypes.c_void_p, ctypes.c_int64,
-                                            ctypes.c_int64, ctypes.c_int64, _FLOAT_POINTER]
+    library.ggml_quantize_chunk.argtypes = [
+        ctypes.c_int,
+        _FLOAT_POINTER,
+        ctypes.c_void_p,
+        ctypes.c_int64,
+        ctypes.c_int64,
+        ctypes.c_int64,
+        _FLOAT_POINTER,
+    ]
     return library
 
 
@@ -60,8 +71,13 @@ def quantise(type_name: str, rows: np.ndarray, importance: np.ndarray | None = N
     out = np.empty(tensor_bytes(type_name, rows.shape), np.uint8)
     weights = None if importance is None else np.ascontiguousarray(importance, np.float32)
     written = _ggml().ggml_quantize_chunk(
-        GGMLQuantizationType[type_name].value, rows.ctypes.data_as(_FLOAT_POINTER), out.ctypes.data, 0, *rows.shape,
-        None if weights is None else weights.ctypes.data_as(_FLOAT_POINTER))
+        GGMLQuantizationType[type_name].value,
+        rows.ctypes.data_as(_FLOAT_POINTER),
+        out.ctypes.data,
+        0,
+        *rows.shape,
+        None if weights is None else weights.ctypes.data_as(_FLOAT_POINTER),
+    )
     if written != out.nbytes:
         raise AssertionError(f"ggml wrote {written} bytes of {type_name}, expected {out.nbytes}")
     return out
@@ -80,9 +96,14 @@ def dequantise(type_name: str, raw: np.ndarray, count: int) -> np.ndarray:
         return to_float32(raw.view(np.uint16), "BF16")
     decode = getattr(_ggml(), f"dequantize_row_{_c_name(type_name)}", None)
     if decode is None:
-        raise UsageError(f"tensors of type {type_name} cannot be decoded", fix="take another quantisation of the model")
+        raise UsageError(
+            f"tensors of type {type_name} cannot be decoded",
+            fix="take another quantisation of the model",
+        )
     out = np.empty(count, np.float32)
-    decode(ctypes.c_void_p(raw.ctypes.data), ctypes.c_void_p(out.ctypes.data), ctypes.c_int64(count))
+    decode(
+        ctypes.c_void_p(raw.ctypes.data), ctypes.c_void_p(out.ctypes.data), ctypes.c_int64(count)
+    )
     return out
 
 

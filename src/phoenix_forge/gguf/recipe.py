@@ -32,7 +32,9 @@ def facts(base: ModelFolder, weighted: bool) -> Facts:
     groups = base.config.get("num_key_value_heads") or heads
     layers = base.config["num_hidden_layers"]
     # load_hparams of llama.cpp's models: 80 layers make a Qwen2 a 70B, a Llama only if heads share their keys.
-    large = layers == 80 and (base.family.gguf == "qwen2" or (base.family.gguf == "llama" and groups < heads))
+    large = layers == 80 and (
+        base.family.gguf == "qwen2" or (base.family.gguf == "llama" and groups < heads)
+    )
     return Facts(layers, base.tied, heads // groups, large, weighted)
 
 
@@ -84,23 +86,46 @@ RECIPES: Final = {
     "Q5_K_M": Recipe("Q5_K", "Q6_K", (Rule(_VALUE + _DOWN, "Q6_K", _more),)),
     "Q5_K_S": Recipe("Q5_K", "Q6_K"),
     "Q4_K_M": Recipe("Q4_K", "Q6_K", (Rule(_VALUE + _DOWN, "Q6_K", _more),)),
-    "Q4_K_S": Recipe("Q4_K", "Q6_K", (
-        Rule(_VALUE, "Q5_K", lambda layer, model: layer < 4),
-        Rule(_DOWN, "Q5_K", _first(8)))),
-    "IQ4_XS": Recipe("IQ4_XS", "Q6_K", (
-        Rule(_VALUE, "Q5_K", lambda layer, model: model.sharing >= 4),
-        Rule(_DOWN, "Q5_K", lambda layer, model: not model.weighted and _first(8)(layer, model)))),
-    "Q3_K_M": Recipe("Q3_K", "Q6_K", (
-        Rule(_VALUE, "Q5_K", lambda layer, model: layer < 2),
-        Rule(_VALUE, "Q4_K"),
-        Rule(_DOWN, "Q5_K", _first(16)),
-        Rule(_DOWN + _ATTENTION_OUTPUT, "Q4_K"))),
-    "Q4_0": Recipe("Q4_0", "Q6_K", (
-        Rule(_DOWN, "Q4_1", lambda layer, model: model.weighted and _first(8)(layer, model)),)),
+    "Q4_K_S": Recipe(
+        "Q4_K",
+        "Q6_K",
+        (Rule(_VALUE, "Q5_K", lambda layer, model: layer < 4), Rule(_DOWN, "Q5_K", _first(8))),
+    ),
+    "IQ4_XS": Recipe(
+        "IQ4_XS",
+        "Q6_K",
+        (
+            Rule(_VALUE, "Q5_K", lambda layer, model: model.sharing >= 4),
+            Rule(
+                _DOWN, "Q5_K", lambda layer, model: not model.weighted and _first(8)(layer, model)
+            ),
+        ),
+    ),
+    "Q3_K_M": Recipe(
+        "Q3_K",
+        "Q6_K",
+        (
+            Rule(_VALUE, "Q5_K", lambda layer, model: layer < 2),
+            Rule(_VALUE, "Q4_K"),
+            Rule(_DOWN, "Q5_K", _first(16)),
+            Rule(_DOWN + _ATTENTION_OUTPUT, "Q4_K"),
+        ),
+    ),
+    "Q4_0": Recipe(
+        "Q4_0",
+        "Q6_K",
+        (Rule(_DOWN, "Q4_1", lambda layer, model: model.weighted and _first(8)(layer, model)),),
+    ),
 }
 _LARGE: Final = {"Q3_K": "Q5_K", "Q4_K": "Q5_K"}  # a 70B's value matrices, small beside the rest
 # Where a row is not a multiple of the type's block; F16 where it is not one of the fallback's either.
-_FALLBACK: Final = {"Q3_K": "Q4_0", "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0", "IQ4_XS": "IQ4_NL"}
+_FALLBACK: Final = {
+    "Q3_K": "Q4_0",
+    "Q4_K": "Q5_0",
+    "Q5_K": "Q5_1",
+    "Q6_K": "Q8_0",
+    "IQ4_XS": "IQ4_NL",
+}
 
 
 def tensor_type(quant: str, name: str, shape: tuple[int, ...], model: Facts) -> str:
@@ -120,19 +145,39 @@ def _fitting(wanted: str, shape: tuple[int, ...]) -> str:
 def _wanted(recipe: Recipe, name: str, layer: int, model: Facts) -> str:
     if name == "output.weight" or (model.tied and name.endswith("token_embd.weight")):
         return recipe.output
-    found = next((rule.type for rule in recipe.rules if name.endswith(rule.ends) and rule.where(layer, model)),
-                 recipe.matrix)
+    found = next(
+        (
+            rule.type
+            for rule in recipe.rules
+            if name.endswith(rule.ends) and rule.where(layer, model)
+        ),
+        recipe.matrix,
+    )
     return _LARGE.get(found, found) if model.large and name.endswith(_VALUE) else found
 
 
 # ---- files that the converter wrote ----
 
 # Matrices that llama.cpp leaves in the source's type: routers, convolutions, and others too small to matter.
-_KEPT: Final = ("_norm.weight", "ffn_gate_inp.weight", "altup", "laurel", "per_layer_model_proj", "ssm_conv1d",
-                "shortconv.conv.weight", "indexer.k_proj.weight", "indexer.q_proj.weight", "time_mix_", "attn_rel_b")
+_KEPT: Final = (
+    "_norm.weight",
+    "ffn_gate_inp.weight",
+    "altup",
+    "laurel",
+    "per_layer_model_proj",
+    "ssm_conv1d",
+    "shortconv.conv.weight",
+    "indexer.k_proj.weight",
+    "indexer.q_proj.weight",
+    "time_mix_",
+    "attn_rel_b",
+)
 # With eight experts, attention is small beside them and gets more bits.
-_EIGHT: Final = {".attn_k.weight": dict.fromkeys(RECIPES, "Q8_0"), ".attn_v.weight": dict.fromkeys(RECIPES, "Q8_0"),
-                 ".attn_output.weight": dict.fromkeys(("Q3_K_M", "Q4_K_S", "Q4_K_M", "IQ4_XS"), "Q5_K")}
+_EIGHT: Final = {
+    ".attn_k.weight": dict.fromkeys(RECIPES, "Q8_0"),
+    ".attn_v.weight": dict.fromkeys(RECIPES, "Q8_0"),
+    ".attn_output.weight": dict.fromkeys(("Q3_K_M", "Q4_K_S", "Q4_K_M", "IQ4_XS"), "Q5_K"),
+}
 
 
 def trimmed(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -171,6 +216,9 @@ def converted_types(header: Header, quant: str) -> dict[str, str]:
             place = downs.index(name)
         wanted = _wanted(RECIPES[quant], name, place, facts_here)
         if experts == 8 and quant not in FLOATS and quant != "Q8_0":
-            wanted = next((types.get(quant, wanted) for end, types in _EIGHT.items() if name.endswith(end)), wanted)
+            wanted = next(
+                (types.get(quant, wanted) for end, types in _EIGHT.items() if name.endswith(end)),
+                wanted,
+            )
         found[name] = _fitting(wanted, shape)
     return found

@@ -17,7 +17,11 @@ def rope(config: Config, kind: str = "full_attention") -> dict[str, Any]:
     """Rotary settings of one kind of layers, from transformers 5's rope_parameters or the older rope_theta and
     rope_scaling; `rope_theta` and `rope_type` are always there."""
     found = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
-    found = dict(found.get(kind) or {}) if "full_attention" in found or "sliding_attention" in found else found
+    found = (
+        dict(found.get(kind) or {})
+        if "full_attention" in found or "sliding_attention" in found
+        else found
+    )
     found.setdefault("rope_theta", config.get("rope_theta", 10000.0))
     found["rope_type"] = found.get("rope_type", found.get("type", "default"))
     for key in ("partial_rotary_factor", "original_max_position_embeddings"):
@@ -33,8 +37,15 @@ def local_theta(config: Config) -> float | None:
 
 
 def real(value: object, key: str, where: str) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or value <= 0:
-        raise UsageError(f"{where}: {key} is {value!r}, expected a positive number", fix="forge download --force")
+    if (
+        not isinstance(value, int | float)
+        or isinstance(value, bool)
+        or not math.isfinite(value)
+        or value <= 0
+    ):
+        raise UsageError(
+            f"{where}: {key} is {value!r}, expected a positive number", fix="forge download --force"
+        )
     return float(value)
 
 
@@ -44,7 +55,10 @@ def head_width(config: Config) -> int:
 
 def rotated(config: Config) -> int:
     """How many values of a head are rotated."""
-    return int(rope(config).get("partial_rotary_factor", 1.0) * config["hidden_size"]) // config["num_attention_heads"]
+    return (
+        int(rope(config).get("partial_rotary_factor", 1.0) * config["hidden_size"])
+        // config["num_attention_heads"]
+    )
 
 
 def llama3_factors(config: Config, where: str) -> dict[str, np.ndarray]:
@@ -63,7 +77,11 @@ def llama3_factors(config: Config, where: str) -> dict[str, np.ndarray]:
     factor = real(settings.get("factor", 8.0), "rope factor", where)
     low = real(settings.get("low_freq_factor", 1.0), "low_freq_factor", where)
     high = real(settings.get("high_freq_factor", 4.0), "high_freq_factor", where)
-    before = real(settings.get("original_max_position_embeddings", 8192), "original_max_position_embeddings", where)
+    before = real(
+        settings.get("original_max_position_embeddings", 8192),
+        "original_max_position_embeddings",
+        where,
+    )
     frequencies = (1.0 / theta ** (torch.arange(0, width, 2, dtype=torch.float32) / width)).numpy()
     found = []
     for wavelength in (one / frequencies) * np.float32(2 * math.pi):
@@ -72,7 +90,9 @@ def llama3_factors(config: Config, where: str) -> dict[str, np.ndarray]:
         elif wavelength > before / low:
             found.append(np.float32(factor))
         else:
-            smooth = ((one / wavelength) * np.float32(before) - np.float32(low)) / np.float32(high - low)
+            smooth = ((one / wavelength) * np.float32(before) - np.float32(low)) / np.float32(
+                high - low
+            )
             found.append(one / ((one - smooth) / np.float32(factor) + smooth))
     return {"rope_freqs.weight": np.array(found, np.float32)}
 
@@ -86,8 +106,11 @@ def longrope_factors(config: Config, where: str) -> dict[str, np.ndarray]:
         if values is None and settings["rope_type"] == "default":
             continue
         if not isinstance(values, list) or len(values) != rotated(config) // 2:
-            raise UsageError(f"{where}: rope {key} has {len(values) if isinstance(values, list) else values} values, "
-                             f"expected {rotated(config) // 2}", fix="forge download --force")
+            raise UsageError(
+                f"{where}: rope {key} has {len(values) if isinstance(values, list) else values} values, "
+                f"expected {rotated(config) // 2}",
+                fix="forge download --force",
+            )
         found[f"rope_factors_{key.partition('_')[0]}.weight"] = np.array(values, np.float32)
     return found
 
@@ -100,10 +123,15 @@ def attention_factor(config: Config, where: str) -> float | None:
         return None
     before = number(settings, "original_max_position_embeddings", where)
     scale = number(config, "max_position_embeddings", where) / before
-    stretched = {"su": lambda: math.sqrt(1 + math.log(scale) / math.log(before)),
-                 "longrope": lambda: math.sqrt(1 + math.log(scale) / math.log(before)),
-                 "yarn": lambda: 0.1 * math.log(scale) + 1.0}.get(settings["rope_type"])
+    stretched = {
+        "su": lambda: math.sqrt(1 + math.log(scale) / math.log(before)),
+        "longrope": lambda: math.sqrt(1 + math.log(scale) / math.log(before)),
+        "yarn": lambda: 0.1 * math.log(scale) + 1.0,
+    }.get(settings["rope_type"])
     if stretched is None:
-        raise UsageError(f"{where}: rope_type {settings['rope_type']!r} is not supported; supported: longrope, su, "
-                         "yarn", fix="choose a base with plain rotary embeddings")
+        raise UsageError(
+            f"{where}: rope_type {settings['rope_type']!r} is not supported; supported: longrope, su, "
+            "yarn",
+            fix="choose a base with plain rotary embeddings",
+        )
     return stretched() if scale > 1.0 else 1.0

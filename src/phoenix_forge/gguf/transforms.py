@@ -43,12 +43,22 @@ def _halves(array: np.ndarray, heads: int) -> np.ndarray:
     return array.reshape(heads, -1, 2, *array.shape[1:]).swapaxes(1, 2).reshape(array.shape)
 
 
-_ROTATED = (_Transform(("q_proj.weight", "q_proj.bias"), _interleaved, _halves),
-            _Transform(("k_proj.weight", "k_proj.bias"), _interleaved, _halves, "num_key_value_heads"))
+_ROTATED = (
+    _Transform(("q_proj.weight", "q_proj.bias"), _interleaved, _halves),
+    _Transform(("k_proj.weight", "k_proj.bias"), _interleaved, _halves, "num_key_value_heads"),
+)
 _TRANSFORMS: dict[str, tuple[_Transform, ...]] = {
-    "llama3": _ROTATED, "mistral": _ROTATED,
-    "gemma3": (_Transform(("norm.weight",), lambda array, _: array + array.dtype.type(1),
-                          lambda array, _: array - array.dtype.type(1), real=True),)}
+    "llama3": _ROTATED,
+    "mistral": _ROTATED,
+    "gemma3": (
+        _Transform(
+            ("norm.weight",),
+            lambda array, _: array + array.dtype.type(1),
+            lambda array, _: array - array.dtype.type(1),
+            real=True,
+        ),
+    ),
+}
 
 
 def _row(family: Family, name: str) -> _Transform | None:
@@ -85,9 +95,14 @@ def extra_tensors(family: Family, config: Config, where: str) -> list[Tensor]:
     Raises UsageError where the settings of the rotary embedding make no sense.
     """
     made = _EXTRA.get(family.name, lambda *_: {})(config, where)
-    return [Tensor(name, "F32", values.shape, partial(np.asarray, values)) for name, values in made.items()]
+    return [
+        Tensor(name, "F32", values.shape, partial(np.asarray, values))
+        for name, values in made.items()
+    ]
 
 
 _EXTRA: dict[str, Callable[[Config, str], dict[str, np.ndarray]]] = {
-    "llama3": llama3_factors, "mistral": llama3_factors, "phi3": longrope_factors}
-
+    "llama3": llama3_factors,
+    "mistral": llama3_factors,
+    "phi3": longrope_factors,
+}

@@ -28,9 +28,18 @@ from phoenix_forge.weights.tokenizer import (
     sentencepiece_pieces,
 )
 
-_SPECIALS = {"bos": "bos", "eos": "eos", "unk": "unknown", "sep": "seperator", "pad": "padding", "cls": "cls",
-             "mask": "mask"}  # [sic]: ggml's own spelling
-_LOOKS_SPECIAL = re.compile(r"<pad>|<mask>|<2mass>|\[@BOS@\]|<\|.*\|>|<｜.*｜>|<unused.*>", re.DOTALL)
+_SPECIALS = {
+    "bos": "bos",
+    "eos": "eos",
+    "unk": "unknown",
+    "sep": "seperator",
+    "pad": "padding",
+    "cls": "cls",
+    "mask": "mask",
+}  # [sic]: ggml's own spelling
+_LOOKS_SPECIAL = re.compile(
+    r"<pad>|<mask>|<2mass>|\[@BOS@\]|<\|.*\|>|<｜.*｜>|<unused.*>", re.DOTALL
+)
 _ADDED_SCORE, _FREE_SCORE = -1000.0, -10000.0
 _OTHER = "choose a base of a supported family"
 
@@ -41,17 +50,25 @@ def tokenizer_fields(base: ModelFolder) -> dict[str, Field]:
     settings = read_json(base.tokenizer / "tokenizer_config.json")
     where = str(base.tokenizer / "tokenizer.json")
     model = tokenizer.get("model")
-    if not isinstance(model, dict) or model.get("type") != "BPE" or not isinstance(model.get("vocab"), dict):
+    if (
+        not isinstance(model, dict)
+        or model.get("type") != "BPE"
+        or not isinstance(model.get("vocab"), dict)
+    ):
         raise UsageError(f"{where}: its model is not a BPE with a vocabulary", fix=_OTHER)
     prefix = settings.get("add_prefix_space") if base.family.gguf == "llama" else None
-    fields = {} if prefix is None else {"tokenizer.ggml.add_space_prefix": Field("bool", bool(prefix))}
+    fields = (
+        {} if prefix is None else {"tokenizer.ggml.add_space_prefix": Field("bool", bool(prefix))}
+    )
     if (base.tokenizer / "tokenizer.model").is_file() or model.get("byte_fallback"):
         fields |= _sentencepiece(base, tokenizer, settings, where)
     else:
         fields |= _byte_level(base, tokenizer, where)
     fields |= _special_ids(tokenizer, settings, base.config)
-    fields |= {f"tokenizer.ggml.add_{kind}_token": Field("bool", value)
-               for kind, value in _added_around(tokenizer, settings).items()}
+    fields |= {
+        f"tokenizer.ggml.add_{kind}_token": Field("bool", value)
+        for kind, value in _added_around(tokenizer, settings).items()
+    }
     template = ChatTemplate.load(base.tokenizer, base.adapter)
     fields["tokenizer.chat_template"] = Field("string", template.source)
     if template.tool_use:
@@ -66,11 +83,13 @@ def tokenizer_fields(base: ModelFolder) -> dict[str, Field]:
 
 def _byte_level(base: ModelFolder, tokenizer: dict[str, Any], where: str) -> dict[str, Field]:
     tokens, types = vocabulary(tokenizer, base.config["vocab_size"], where)
-    return {"tokenizer.ggml.model": Field("string", "gpt2"),
-            "tokenizer.ggml.pre": Field("string", _pre_tokenizer(tokenizer, where, base.family)),
-            "tokenizer.ggml.tokens": Field("[string]", tokens),
-            "tokenizer.ggml.token_type": Field("[int32]", types),
-            "tokenizer.ggml.merges": Field("[string]", _merges(tokenizer["model"].get("merges", [])))}
+    return {
+        "tokenizer.ggml.model": Field("string", "gpt2"),
+        "tokenizer.ggml.pre": Field("string", _pre_tokenizer(tokenizer, where, base.family)),
+        "tokenizer.ggml.tokens": Field("[string]", tokens),
+        "tokenizer.ggml.token_type": Field("[int32]", types),
+        "tokenizer.ggml.merges": Field("[string]", _merges(tokenizer["model"].get("merges", []))),
+    }
 
 
 def vocabulary(tokenizer: dict[str, Any], size: int, where: str) -> tuple[list[str], np.ndarray]:
@@ -91,8 +110,10 @@ def _ids(tokenizer: dict[str, Any], size: int, where: str) -> Iterable[tuple[str
     added = ((entry["content"], entry["id"]) for entry in tokenizer.get("added_tokens", []))
     for token, i in [*tokenizer["model"]["vocab"].items(), *added]:
         if not isinstance(i, int) or not 0 <= i < size:
-            raise UsageError(f"{where}: token {token!r} has id {i}, the embedding has {size} rows",
-                             fix="choose a base whose tokenizer fits its weights")
+            raise UsageError(
+                f"{where}: token {token!r} has id {i}, the embedding has {size} rows",
+                fix="choose a base whose tokenizer fits its weights",
+            )
         yield token, i
 
 
@@ -101,8 +122,10 @@ def _added_kind(token: str, special: bool) -> int:
 
 
 def _merges(merges: list[Any]) -> list[str]:
-    """"left right"; a space inside a half is written as its byte-level stand-in."""
-    return [m if isinstance(m, str) else " ".join(half.replace(" ", "Ġ") for half in m) for m in merges]
+    """ "left right"; a space inside a half is written as its byte-level stand-in."""
+    return [
+        m if isinstance(m, str) else " ".join(half.replace(" ", "Ġ") for half in m) for m in merges
+    ]
 
 
 def _pre_tokenizer(tokenizer: dict[str, Any], where: str, family: Family) -> str:
@@ -111,15 +134,18 @@ def _pre_tokenizer(tokenizer: dict[str, Any], where: str, family: Family) -> str
     for name, pattern in PRE_TOKENIZERS.items():
         if name in family.pre and json.dumps(pattern, ensure_ascii=False) in text:
             return name
-    raise UsageError(f"{where}: its pre-tokenizer is none that llama.cpp knows for {family.name}",
-                     fix="choose a base with its family's own tokenizer")
+    raise UsageError(
+        f"{where}: its pre-tokenizer is none that llama.cpp knows for {family.name}",
+        fix="choose a base with its family's own tokenizer",
+    )
 
 
 # ---- SentencePiece ----
 
 
-def _sentencepiece(base: ModelFolder, tokenizer: dict[str, Any], settings: dict[str, Any],
-                   where: str) -> dict[str, Field]:
+def _sentencepiece(
+    base: ModelFolder, tokenizer: dict[str, Any], settings: dict[str, Any], where: str
+) -> dict[str, Field]:
     size = base.config["vocab_size"]
     tokens = [f"[PAD{i}]" for i in range(size)]
     scores = np.full(size, _FREE_SCORE, np.float32)
@@ -130,26 +156,38 @@ def _sentencepiece(base: ModelFolder, tokenizer: dict[str, Any], settings: dict[
         tokens[i], scores[i], types[i] = text, score, kind
     for i, text, kind in _added(base, tokenizer, settings):
         if not 0 <= i < size:
-            raise UsageError(f"{where}: token {text!r} has id {i}, the embedding has {size} rows",
-                             fix="choose a base whose tokenizer fits its weights")
+            raise UsageError(
+                f"{where}: token {text!r} has id {i}, the embedding has {size} rows",
+                fix="choose a base whose tokenizer fits its weights",
+            )
         tokens[i], scores[i], types[i] = text, _ADDED_SCORE, kind
-    return {"tokenizer.ggml.model": Field("string", "llama"), "tokenizer.ggml.pre": Field("string", "default"),
-            "tokenizer.ggml.tokens": Field("[string]", tokens), "tokenizer.ggml.scores": Field("[float32]", scores),
-            "tokenizer.ggml.token_type": Field("[int32]", types)}
+    return {
+        "tokenizer.ggml.model": Field("string", "llama"),
+        "tokenizer.ggml.pre": Field("string", "default"),
+        "tokenizer.ggml.tokens": Field("[string]", tokens),
+        "tokenizer.ggml.scores": Field("[float32]", scores),
+        "tokenizer.ggml.token_type": Field("[int32]", types),
+    }
 
 
 def _model_pieces(path: Path) -> list[tuple[str, float, int]]:
     try:
         return sentencepiece_pieces(str(path))
     except ImportError:
-        raise EnvironmentProblem("sentencepiece is not installed", fix="pip install 'phoenix-forge[train]'") from None
+        raise EnvironmentProblem(
+            "sentencepiece is not installed", fix="pip install 'phoenix-forge[train]'"
+        ) from None
     except (RuntimeError, OSError) as error:
-        raise UsageError(f"{path} is not a SentencePiece model: {error}", fix="forge download --force") from None
+        raise UsageError(
+            f"{path} is not a SentencePiece model: {error}", fix="forge download --force"
+        ) from None
 
 
 def _json_pieces(tokenizer: dict[str, Any], size: int, where: str) -> list[tuple[str, float, int]]:
     """The same where only tokenizer.json is there: a piece scores as early as its first merge comes."""
-    merges = (m if isinstance(m, list) else m.split(" ", 1) for m in tokenizer["model"].get("merges", []))
+    merges = (
+        m if isinstance(m, list) else m.split(" ", 1) for m in tokenizer["model"].get("merges", [])
+    )
     ranks: dict[str, int] = {}
     for rank, (left, right) in enumerate(merges):
         ranks.setdefault(left + right, rank)
@@ -161,7 +199,9 @@ def _json_pieces(tokenizer: dict[str, Any], size: int, where: str) -> list[tuple
     return pieces
 
 
-def _added(base: ModelFolder, tokenizer: dict[str, Any], settings: dict[str, Any]) -> Iterable[tuple[int, str, int]]:
+def _added(
+    base: ModelFolder, tokenizer: dict[str, Any], settings: dict[str, Any]
+) -> Iterable[tuple[int, str, int]]:
     """Tokens outside the pieces, as the converter lists them: Phi's marks alone say what is special."""
     added = {int(i): token for i, token in settings.get("added_tokens_decoder", {}).items()}
     if base.family.name == "phi3" or not added:
@@ -183,7 +223,9 @@ def _content(settings: dict[str, Any], kind: str) -> Any:
     return token.get("content") if isinstance(token, dict) else token
 
 
-def _special_ids(tokenizer: dict[str, Any], settings: dict[str, Any], config: dict[str, Any]) -> dict[str, Field]:
+def _special_ids(
+    tokenizer: dict[str, Any], settings: dict[str, Any], config: dict[str, Any]
+) -> dict[str, Field]:
     """Ids by role: the tokenizer's settings first, config.json for the roles they leave open."""
     added = {entry["content"]: entry["id"] for entry in tokenizer.get("added_tokens", [])}
     found: dict[str, int] = {}
@@ -195,7 +237,10 @@ def _special_ids(tokenizer: dict[str, Any], settings: dict[str, Any], config: di
         i = config.get(f"{kind}_token_id")
         if isinstance(i, int):
             found.setdefault(kind, i)
-    return {f"tokenizer.ggml.{_SPECIALS[kind]}_token_id": Field("uint32", i) for kind, i in found.items()}
+    return {
+        f"tokenizer.ggml.{_SPECIALS[kind]}_token_id": Field("uint32", i)
+        for kind, i in found.items()
+    }
 
 
 def _added_around(tokenizer: dict[str, Any], settings: dict[str, Any]) -> dict[str, bool]:
@@ -205,21 +250,28 @@ def _added_around(tokenizer: dict[str, Any], settings: dict[str, Any]) -> dict[s
     for step in processor.get("processors", [processor]):
         if step.get("type") == "TemplateProcessing":
             found |= _template(step, _content(settings, "bos"), _content(settings, "eos"))
-    return found | {kind: settings[f"add_{kind}_token"] for kind in _SPECIALS
-                    if isinstance(settings.get(f"add_{kind}_token"), bool)}
+    return found | {
+        kind: settings[f"add_{kind}_token"]
+        for kind in _SPECIALS
+        if isinstance(settings.get(f"add_{kind}_token"), bool)
+    }
 
 
 def _template(step: dict[str, Any], bos: Any, eos: Any) -> dict[str, bool]:
     """The converter's reading of a template: its first and last token, and what stands between two texts."""
     found: dict[str, bool] = {}
-    single, pair = ([part.get("SpecialToken", {}).get("id") for part in step.get(key, [])]
-                    for key in ("single", "pair"))
+    single, pair = (
+        [part.get("SpecialToken", {}).get("id") for part in step.get(key, [])]
+        for key in ("single", "pair")
+    )
     first, last = (single[0], single[-1]) if len(single) > 1 else (None, None)
     if first:
         found["bos"] = first == bos
     if last:
         found["eos"] = last == eos
-    inner = pair[1 if first and pair[0] == first else 0:-1 if last and pair[-1] == last else None][1:-1]
+    inner = pair[
+        1 if first and pair[0] == first else 0 : -1 if last and pair[-1] == last else None
+    ][1:-1]
     if inner:
         found["sep"] = (inner[0] == eos and not last) or (len(inner) == 2 and inner[1] == eos)
     return found

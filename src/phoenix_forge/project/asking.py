@@ -16,12 +16,21 @@ def system_message(ctx: Context) -> str | None:
     return ctx.config.deploy.system
 
 
-def in_place_of(own: GenerationConfig, *, greedy: bool = False, temperature: float | None = None,
-                max_tokens: int | None = None) -> GenerationConfig:
+def in_place_of(
+    own: GenerationConfig,
+    *,
+    greedy: bool = False,
+    temperature: float | None = None,
+    max_tokens: int | None = None,
+) -> GenerationConfig:
     """The config's settings, with those that somebody chose for one question."""
-    return own.model_copy(update={
-        "max_tokens": max_tokens or own.max_tokens, "greedy": greedy or (own.greedy and temperature is None),
-        "temperature": own.temperature if temperature is None else temperature})
+    return own.model_copy(
+        update={
+            "max_tokens": max_tokens or own.max_tokens,
+            "greedy": greedy or (own.greedy and temperature is None),
+            "temperature": own.temperature if temperature is None else temperature,
+        }
+    )
 
 
 def conversation(ctx: Context, prompt: str, system: str | None = None) -> list[Message]:
@@ -33,7 +42,16 @@ def conversation(ctx: Context, prompt: str, system: str | None = None) -> list[M
 
 def told(answer: Answer, turn: Asked, held: Held) -> dict[str, Any]:
     """An answer, what it was given to read and what of it stands there, as JSON."""
-    passages = [{"path": p.path, "headings": list(p.headings), "span": list(p.span), "text": p.text}
-                for p in turn.passages]
-    return {"answer": answer.text, "stopped": answer.stopped, "tokens": answer.tokens,
-            "seconds": round(answer.seconds, 2), "passages": passages, **held.json(), "note": turn.note or None}
+    passages = [
+        {"path": p.path, "headings": list(p.headings), "span": list(p.span), "text": p.text}
+        for p in turn.passages
+    ]
+    return {
+        "answer": answer.text,
+        "stopped": answer.stopped,
+        "tokens": answer.tokens,
+        "seconds": round(answer.seconds, 2),
+        "passages": passages,
+        **held.json(),
+        "note": turn.note or None,
+    }

@@ -52,15 +52,27 @@ class Held:
         elif self.supported is False:
             shown.append(NOTHING)
         if self.supported and (rest := len(self.unsupported)):
-            shown.append(f"{rest} of its sentences {'has' if rest == 1 else 'have'} no support in the documents")
+            shown.append(
+                f"{rest} of its sentences {'has' if rest == 1 else 'have'} no support in the documents"
+            )
         return shown
 
     def json(self) -> dict[str, Any]:
-        return {"supported": self.supported,
-                "citations": [{"path": place.path, "headings": list(place.headings), "line": place.line,
-                               "lines": place.lines, "sentence": sentence} for place, sentence in self.citations],
-                "unsupported": list(self.unsupported),
-                "quote": {"sentence": self.quote, "stands": self.stands} if self.quote else None}
+        return {
+            "supported": self.supported,
+            "citations": [
+                {
+                    "path": place.path,
+                    "headings": list(place.headings),
+                    "line": place.line,
+                    "lines": place.lines,
+                    "sentence": sentence,
+                }
+                for place, sentence in self.citations
+            ],
+            "unsupported": list(self.unsupported),
+            "quote": {"sentence": self.quote, "stands": self.stands} if self.quote else None,
+        }
 
 
 @dataclass(frozen=True)
@@ -92,8 +104,12 @@ class Grounding:
     def __enter__(self) -> Grounding:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-                 ) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -117,29 +133,54 @@ class Grounding:
             raise self._problem
         return found
 
-    def asked(self, model: Chats, messages: Sequence[Message], *, closed: bool, generation: GenerationConfig) -> Asked:
+    def asked(
+        self,
+        model: Chats,
+        messages: Sequence[Message],
+        *,
+        closed: bool,
+        generation: GenerationConfig,
+    ) -> Asked:
         """The conversation as `model` is to be asked it: its last message behind the passages that may answer it, as
         many of `evaluate.passages` as fit the context window beside an answer of `generation.max_tokens`."""
         question = messages[-1]["content"]
-        found = [] if closed else self._try(lambda index: index.search(question, self.ctx.config.evaluate.passages))
+        found = (
+            []
+            if closed
+            else self._try(lambda index: index.search(question, self.ctx.config.evaluate.passages))
+        )
         if self._problem and not closed:
             return self._asked(messages, question, [], f"{CLOSED}: {_on_one_line(self._problem)}")
         for count in range(len(found), 0, -1):
             grounded = self._with(messages, found[:count])
             if self._fits(model, grounded, generation):
-                note = "" if count == len(found) else f"{count} of {len(found)} passages fit {self._window}"
+                note = (
+                    ""
+                    if count == len(found)
+                    else f"{count} of {len(found)} passages fit {self._window}"
+                )
                 return self._asked(grounded, question, found[:count], note)
-        note = f"{CLOSED}: no passage fits beside the conversation in {self._window}" if found else ""
+        note = (
+            f"{CLOSED}: no passage fits beside the conversation in {self._window}" if found else ""
+        )
         return self._asked(messages, question, [], note, looked=not closed and not found)
 
-    def _asked(self, messages: Sequence[Message], question: str, passages: list[Passage], note: str,
-               looked: bool = False) -> Asked:
+    def _asked(
+        self,
+        messages: Sequence[Message],
+        question: str,
+        passages: list[Passage],
+        note: str,
+        looked: bool = False,
+    ) -> Asked:
         def hold(answer: str) -> Held:
             return self._hold(answer, question, passages, looked or bool(passages))
+
         return Asked(list(messages), passages, note, hold, self.ctx.workspace.root)
 
     def _with(self, messages: Sequence[Message], passages: Sequence[Passage]) -> list[Message]:
         from phoenix_forge.corpus.index import grounded
+
         *before, last = messages
         said = grounded(last["content"], passages, lambda text: plain(text, self._control))
         return [*before, {**last, "content": said}]
@@ -150,20 +191,26 @@ class Grounding:
     def _window(self) -> str:
         return f"deploy.num_ctx ({self.ctx.config.deploy.num_ctx:,} tokens)"
 
-    def _fits(self, model: Chats, messages: Sequence[Message], generation: GenerationConfig) -> bool:
+    def _fits(
+        self, model: Chats, messages: Sequence[Message], generation: GenerationConfig
+    ) -> bool:
         window = self.ctx.config.deploy.num_ctx
-        prompt: Callable[[Sequence[Message]], Sequence[int]] = getattr(model, "prompt", None) or self._prompt
+        prompt: Callable[[Sequence[Message]], Sequence[int]] = (
+            getattr(model, "prompt", None) or self._prompt
+        )
         return len(prompt(messages)) <= window - min(generation.max_tokens, window // 2)
 
     @cached_property
     def _prompt(self) -> Callable[[Sequence[Message]], Sequence[int]]:
         """By the base's tokenizer, for a model that keeps its own to itself."""
         from phoenix_forge.stages.dataset import encoder
+
         return encoder(self.ctx, tuned=True).prompt
 
     @cached_property
     def _control(self) -> Any:
         from phoenix_forge.stages.evaluate import control_tokens
+
         return control_tokens(self.ctx)
 
     # -- the index -----------------------------------------------------------------------------------------------------
@@ -171,19 +218,25 @@ class Grounding:
     def _try(self, look: Callable[[Index], Any]) -> Any:
         """What is found in the index; None where there is none, and `_problem` then says why."""
         from phoenix_forge.stages.evaluate import open_index
+
         try:
             if self._index is None and self._problem is None:
                 folder = self.ctx.base_dir
                 if not (folder / "tokenizer.json").exists():
-                    raise UsageError(f"nothing at {self.ctx.workspace.shown(folder)}, and without a base's tokenizer "
-                                     "there is no index over the documents", fix="forge download")
+                    raise UsageError(
+                        f"nothing at {self.ctx.workspace.shown(folder)}, and without a base's tokenizer "
+                        "there is no index over the documents",
+                        fix="forge download",
+                    )
                 self._index = open_index(self.ctx)
             return look(self._index) if self._index else None
         except ForgeError as error:
             self._problem = error
         except OSError as error:
-            self._problem = EnvironmentProblem(f"no index over the documents: {error.strerror}: {error.filename}",
-                                               fix="check the disk, the path and its permissions")
+            self._problem = EnvironmentProblem(
+                f"no index over the documents: {error.strerror}: {error.filename}",
+                fix="check the disk, the path and its permissions",
+            )
         self.close()
         return None
 
@@ -194,6 +247,7 @@ class Grounding:
         from phoenix_forge.corpus.places import place
         from phoenix_forge.corpus.support import Words, supported
         from phoenix_forge.examples.quote import split
+
         words, root, said = Words(), self.ctx.workspace.root, split(answer)
         cited: dict[tuple[str, int | None], tuple[Place, str]] = {}
 

@@ -35,13 +35,36 @@ publish:  {{repo: null, private: true}}
 SPOKEN = 0.1  # of the documents, from which on a base has to know their language
 # With a GPU: bytes of documents at most → what is asked of each sentence, and how often that is trained. A small folder
 # is taught as bench/knowledge.md measured it; a large one in the time that one has.
-RECIPES = ((500_000, "{amplification: 15, per_sentence: 12, wordings: 6}", 6),
-           (math.inf, "{amplification: 10, per_sentence: 3, wordings: 1}", 3))
+RECIPES = (
+    (500_000, "{amplification: 15, per_sentence: 12, wordings: 6}", 6),
+    (math.inf, "{amplification: 10, per_sentence: 3, wordings: 1}", 3),
+)
 CPU_RECIPE = "{amplification: 6}"
-SAMPLE, LARGEST = 24, 1_000_000  # documents, and bytes of one, that are opened to tell languages and lengths
+SAMPLE, LARGEST = (
+    24,
+    1_000_000,
+)  # documents, and bytes of one, that are opened to tell languages and lengths
 TOLD = 100  # characters that a language can be told by
-WRITTEN = {"markdown", "mdx", "plain", "rst", "latex", "html", "notebook", "docx", "pdf", "mail", "mailbox", "epub",
-           "opendocument", "subtitles", "rtf", "slides", "older", "saved_page"}  # modules of readers of prose
+WRITTEN = {
+    "markdown",
+    "mdx",
+    "plain",
+    "rst",
+    "latex",
+    "html",
+    "notebook",
+    "docx",
+    "pdf",
+    "mail",
+    "mailbox",
+    "epub",
+    "opendocument",
+    "subtitles",
+    "rtf",
+    "slides",
+    "older",
+    "saved_page",
+}  # modules of readers of prose
 
 
 @dataclass
@@ -92,6 +115,7 @@ def _sample(found: Survey) -> None:
     """Opens documents, evenly spread, for their languages, and for how much text is in files of a kind."""
     from phoenix_forge.corpus.load import load_all
     from phoenix_forge.corpus.terms import spoken
+
     small = [file for file in found.files if file.size <= LARGEST]
     step = max(1, len(small) // SAMPLE)
     opened = small[::step][:SAMPLE]
@@ -109,8 +133,12 @@ def _sample(found: Survey) -> None:
         if loaded.document and len(text) >= TOLD and reader.module in WRITTEN:
             found.languages[spoken(loaded.document)] += 1
     rates = {suffix: min(1.0, text / max(1, size)) for suffix, (size, text) in texts.items()}
-    found.text_bytes = int(sum(file.size * rates.get(file.path.suffix.lower(), 0.2 if _extracted(file) else 1.0)
-                               for file in found.files))
+    found.text_bytes = int(
+        sum(
+            file.size * rates.get(file.path.suffix.lower(), 0.2 if _extracted(file) else 1.0)
+            for file in found.files
+        )
+    )
 
 
 def _extracted(file: File) -> bool:
@@ -123,15 +151,29 @@ def write_config(folder: Path, force: bool, found: Survey | None = None) -> tupl
     path = place(folder, force)
     found = found or look(folder.resolve())
     _, memory = gpu()
-    base = proposed(memory, [language for language, count in found.languages.items()
-                             if count >= SPOKEN * found.languages.total()]).name
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).strip("-._")[:names.LONGEST] or "my-model"
+    base = proposed(
+        memory,
+        [
+            language
+            for language, count in found.languages.items()
+            if count >= SPOKEN * found.languages.total()
+        ],
+    ).name
+    name = (
+        re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).strip("-._")[: names.LONGEST]
+        or "my-model"
+    )
     dataset, epochs = next(recipe for most, *recipe in RECIPES if found.text_bytes <= most)
     text = TEMPLATE.format(
-        documents=len(found.files), kinds=counted(found.kinds, 4) or "none yet", size=human(found.size), base=base,
-        name=name, profile="" if memory else "profile:  quick    # no GPU found: small rows, few steps\n",
+        documents=len(found.files),
+        kinds=counted(found.kinds, 4) or "none yet",
+        size=human(found.size),
+        base=base,
+        name=name,
+        profile="" if memory else "profile:  quick    # no GPU found: small rows, few steps\n",
         dataset=dataset if memory else CPU_RECIPE,
-        train=f"train:    {{epochs: {epochs}}}\n" if memory else "")
+        train=f"train:    {{epochs: {epochs}}}\n" if memory else "",
+    )
     write_text(path, text)
     return path, text
 
@@ -141,14 +183,21 @@ def place(folder: Path, force: bool) -> Path:
     path = folder / "forge.yaml"
     if not folder.is_dir():
         what = "is not a folder" if folder.exists() else "does not exist"
-        raise UsageError(f"{folder} {what}", fix=f"forge init FOLDER, or: mkdir -p {folder}" if not folder.exists() else
-                         f"forge init {folder.parent}")
+        raise UsageError(
+            f"{folder} {what}",
+            fix=f"forge init FOLDER, or: mkdir -p {folder}"
+            if not folder.exists()
+            else f"forge init {folder.parent}",
+        )
     if not os.access(folder, os.R_OK | os.X_OK):
-        raise EnvironmentProblem(f"{folder} cannot be read: no permission", fix=f"chmod u+rx {folder}")
+        raise EnvironmentProblem(
+            f"{folder} cannot be read: no permission", fix=f"chmod u+rx {folder}"
+        )
     if not os.access(folder, os.W_OK):
         raise EnvironmentProblem(
             f"{folder} cannot be written to, and forge.yaml and the model would go there",
-            fix=f"forge init in a folder of your own, and in its forge.yaml: corpus: {{roots: [{folder.resolve()}]}}")
+            fix=f"forge init in a folder of your own, and in its forge.yaml: corpus: {{roots: [{folder.resolve()}]}}",
+        )
     if path.exists() and not force:
         raise UsageError(f"{path} exists", fix="edit it, or forge init --force")
     return path
@@ -164,12 +213,17 @@ def way_to_read(found: Survey) -> str:
 def training_seconds(ctx: Context, found: Survey) -> int | None:
     """What training takes here, about; None where nobody knows."""
     from phoenix_forge.stages.train import prediction
-    tokens = costs.train_tokens(found.text_bytes / costs.BYTES_A_TOKEN, ctx.config.dataset.amplification,
-                                ctx.config.train.epochs)
+
+    tokens = costs.train_tokens(
+        found.text_bytes / costs.BYTES_A_TOKEN,
+        ctx.config.dataset.amplification,
+        ctx.config.train.epochs,
+    )
     return prediction(ctx, *gpu(), tokens).get("seconds")
 
 
 def counted(counts: Counter[str], most: int) -> str:
     """The most frequent of what was counted, as text."""
     return ", ".join(f"{count:,} {name}" for name, count in counts.most_common(most)) + (
-        ", …" if len(counts) > most else "")
+        ", …" if len(counts) > most else ""
+    )

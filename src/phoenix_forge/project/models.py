@@ -25,16 +25,19 @@ def _folder(ctx: Context, folder: Path, adapter: Path | None, fix: str) -> Chats
     from phoenix_forge.train.answer import FolderModel
     from phoenix_forge.weights.adapter import open_adapter
     from phoenix_forge.weights.base import open_base
+
     model = open_base(folder)
     if adapter:
         open_adapter(adapter, model)
     from phoenix_forge.stages.dataset import encoder
+
     own = encoder(ctx, tuned=folder != ctx.base_dir or adapter is not None)
     return FolderModel(folder, own, model.parameters, adapter)
 
 
 def _gguf(ctx: Context) -> Chats:
     from phoenix_forge.runtime.llama import Model
+
     path = ctx.workspace.gguf()
     if not path.exists():
         raise UsageError(f"no GGUF at {ctx.workspace.shown(path)}", fix="forge quantize")
@@ -44,6 +47,7 @@ def _gguf(ctx: Context) -> Chats:
 
 def _ollama(ctx: Context) -> Chats:
     from phoenix_forge.runtime.ollama import Ollama, OllamaModel
+
     server = Ollama()
     server.require(ctx.report)
     return OllamaModel(server, ctx.config.deploy.name or ctx.config.model.name)
@@ -88,6 +92,7 @@ GGUFS: dict[str, Callable[[Source], Path | None]] = {
 def base_model(ctx: Context) -> Chats:
     """The base: its GGUF where it came or can come as one that lies on this machine, else its folder."""
     from phoenix_forge.runtime.llama import Model
+
     for source in ctx.base.sources:
         path = GGUFS.get(source.kind, lambda _: None)(source)
         if path and path.is_file():
@@ -107,7 +112,9 @@ class Kept:
     @contextlib.contextmanager
     def open(self, ctx: Context, name: str) -> Iterator[Chats]:
         w = ctx.workspace
-        files = [path.stat() for path in (ctx.base_dir, w.adapter, w.merged, w.gguf()) if path.exists()]
+        files = [
+            path.stat() for path in (ctx.base_dir, w.adapter, w.merged, w.gguf()) if path.exists()
+        ]
         wanted = (name, ctx.config, [(file.st_ino, file.st_mtime_ns) for file in files])
         with self._lock:
             if self._identity != wanted:

@@ -51,8 +51,14 @@ class Project:
     theirs: Sequence[Path] = ()  # configs above that belong to other users
 
     @classmethod
-    def open(cls, folder: str | Path = ".", *, config: str | Path | None = None, set: Mapping[str, Any] | None = None,
-             progress: Callable[[Event], None] | None = None) -> Project:
+    def open(
+        cls,
+        folder: str | Path = ".",
+        *,
+        config: str | Path | None = None,
+        set: Mapping[str, Any] | None = None,
+        progress: Callable[[Event], None] | None = None,
+    ) -> Project:
         """The project in `folder`: exactly that one, not one above it.
 
         `config` names another file than its forge.yaml; `set` are settings beside the file, {"train.rank": 8};
@@ -63,8 +69,12 @@ class Project:
         root = Path(folder).expanduser().resolve()
         if not root.is_dir():
             raise UsageError(f"{folder} is not a folder", fix="mkdir it, or name another")
-        project = cls(root, Path(config) if config else None, _overrides(set),
-                      Told(progress) if progress else Silent())
+        project = cls(
+            root,
+            Path(config) if config else None,
+            _overrides(set),
+            Told(progress) if progress else Silent(),
+        )
         with named(root):
             ctx = project.context()
         for notice in project.loaded.notices:
@@ -74,11 +84,18 @@ class Project:
         return project
 
     @classmethod
-    def init(cls, folder: str | Path = ".", *, force: bool = False, set: Mapping[str, Any] | None = None,
-             progress: Callable[[Event], None] | None = None) -> Project:
+    def init(
+        cls,
+        folder: str | Path = ".",
+        *,
+        force: bool = False,
+        set: Mapping[str, Any] | None = None,
+        progress: Callable[[Event], None] | None = None,
+    ) -> Project:
         """Writes a forge.yaml that fits the folder and this machine, as `forge init` does, and opens it. `force`
         overwrites one that is there; `set` and `progress` as in `open`."""
         from phoenix_forge.project.init import look, place, way_to_read, write_config
+
         root = Path(folder).expanduser()
         with named(root):
             place(root, force)
@@ -99,8 +116,15 @@ class Project:
     def loaded(self) -> Loaded:
         """The config with the origin of each value."""
         from phoenix_forge.project.settings import load
-        return load(self.root, self.config_file, self.overrides, seed=self.seed, optional=self.optional,
-                    theirs=self.theirs)
+
+        return load(
+            self.root,
+            self.config_file,
+            self.overrides,
+            seed=self.seed,
+            optional=self.optional,
+            theirs=self.theirs,
+        )
 
     @property
     def config(self) -> Config:
@@ -110,6 +134,7 @@ class Project:
     def workspace(self) -> Workspace:
         """Where everything lies. Raises UsageError where something reaches outside that the user has not allowed."""
         from phoenix_forge.core.outside import Allowed
+
         Allowed().require(self.root, [reach for reach in self.outside if reach.kind != PUBLISH])
         return Workspace(self.root, self.config)
 
@@ -118,9 +143,14 @@ class Project:
         """What the folder's own files ask for beyond it: its links, and its config unless that was named."""
         from phoenix_forge.core import outside
         from phoenix_forge.corpus.sources import read_sources
+
         files = [] if self.config_file else [str(self.root / CONFIG)]
         if self.seed:
-            files += [origin for origin in self.loaded.origins.values() if Path(origin).is_relative_to(self.root)]
+            files += [
+                origin
+                for origin in self.loaded.origins.values()
+                if Path(origin).is_relative_to(self.root)
+            ]
         manifest, listed = self.config.corpus.manifest, []
         if manifest:
             with contextlib.suppress(UsageError):  # who walks the corpus says what is wrong with it
@@ -131,6 +161,7 @@ class Project:
     def may_publish(self) -> None:
         """Raises UsageError where publish.repo is the folder's word alone: its .env may name the account, too."""
         from phoenix_forge.core.outside import Allowed
+
         Allowed().require(self.root, [reach for reach in self.outside if reach.kind == PUBLISH])
 
     def context(self, **options: Any) -> Context:
@@ -141,6 +172,7 @@ class Project:
     def encoder(self) -> Encoder:
         """The base's tokenizer and chat template: conversations to token ids and loss masks."""
         from phoenix_forge.stages.dataset import encoder
+
         with named(self.root):
             return encoder(self._with_base())
 
@@ -148,6 +180,7 @@ class Project:
     def base(self) -> ModelFolder:
         """The base's tensors, memory-mapped, with its family and sizes."""
         from phoenix_forge.weights.base import open_base
+
         with named(self.root):
             return open_base(self._with_base().base_dir)
 
@@ -155,6 +188,7 @@ class Project:
     def index(self) -> Index:
         """The full-text index over the documents as they were when it was first used: `index.search(text, 3)`."""
         from phoenix_forge.stages.evaluate import open_index
+
         with named(self.root):
             return open_index(self._with_base())
 
@@ -163,6 +197,7 @@ class Project:
         """base, adapter, merged, gguf or ollama, for conversations of one's own: `chat(messages, …)` returns an Answer.
         It is closed at the end of the block."""
         from phoenix_forge.project.models import open_model
+
         with contextlib.ExitStack() as opened:
             with named(self.root):  # not around what the caller does with it
                 answering = opened.enter_context(open_model(self.context(), model))
@@ -171,12 +206,15 @@ class Project:
     def _with_base(self) -> Context:
         ctx = self.context()
         if not ctx.base_dir.exists():
-            raise UsageError(f"nothing at {ctx.workspace.shown(ctx.base_dir)}", fix="forge download")
+            raise UsageError(
+                f"nothing at {ctx.workspace.shown(ctx.base_dir)}", fix="forge download"
+            )
         return ctx
 
     @cached_property
     def _kept(self) -> Kept:
         from phoenix_forge.project.models import Kept
+
         return Kept()
 
     def close(self) -> None:
@@ -190,8 +228,12 @@ class Project:
     def __enter__(self) -> Project:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-                 ) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     # -- steps ---------------------------------------------------------------------------------------------------------
@@ -199,28 +241,40 @@ class Project:
     def plan(self, first: str | None = None, last: str | None = None) -> dict[str, Any]:
         """What `run` would do, from stage `first` to stage `last`: `steps` with reason, time, memory and disk."""
         from phoenix_forge.project.planning import planned
+
         with named(self.root):
             return planned(self.context(), first, last)
 
     def status(self) -> dict[str, Any]:
         """What exists, and whether it is up to date: `stages` and `artifacts`."""
         from phoenix_forge.project.planning import state
+
         with named(self.root):
             return state(self.context())
 
-    def run(self, first: str | None = None, last: str | None = None, *, force: bool = False,
-            each: Callable[[Done], None] = lambda done: None) -> dict[str, Any]:
+    def run(
+        self,
+        first: str | None = None,
+        last: str | None = None,
+        *,
+        force: bool = False,
+        each: Callable[[Done], None] = lambda done: None,
+    ) -> dict[str, Any]:
         """Does every stage that is not up to date, from `first` to `last`: `stages` and `artifacts`. `each` hears of
         a stage as it ends, the failing one too; `force` does all of them, and overwrites what was edited."""
         from phoenix_forge import pipeline
+
         self.close()
         ctx = self.context(force=force)
         with named(self.root):
-            return ran(ctx, pipeline.run(ctx, pipeline.selected(ctx, first, last), force=force, each=each))
+            return ran(
+                ctx, pipeline.run(ctx, pipeline.selected(ctx, first, last), force=force, each=each)
+            )
 
     def stage(self, name: str, *, force: bool = False, **options: Any) -> dict[str, Any]:
         """Does one stage if it is not up to date; returns its metrics, with the `seconds` that it took (0: none)."""
         from phoenix_forge import pipeline
+
         self.close()
         ctx = self.context(force=force, **options)
         with named(self.root):
@@ -246,8 +300,9 @@ class Project:
         """Writes base + adapter as one 16-bit model folder."""
         return self.stage("merge", force=force)
 
-    def quantize(self, *, types: Sequence[str] = (), imatrix: str | Path | None = None, force: bool = False
-                 ) -> dict[str, Any]:
+    def quantize(
+        self, *, types: Sequence[str] = (), imatrix: str | Path | None = None, force: bool = False
+    ) -> dict[str, Any]:
         """Writes base + adapter as GGUF: of `types`, ["Q4_K_M"], or those of the config; `imatrix` is auto, none or a
         file."""
         matrix = Path(imatrix).resolve() if imatrix and imatrix not in ("auto", "none") else imatrix
@@ -258,13 +313,22 @@ class Project:
         """Writes the Modelfile for Ollama."""
         return self.stage("modelfile", force=force)
 
-    def evaluate(self, *, questions: str | Path | None = None, models: Sequence[str] = (), count: int | None = None,
-                 force: bool = False) -> dict[str, Any]:
+    def evaluate(
+        self,
+        *,
+        questions: str | Path | None = None,
+        models: Sequence[str] = (),
+        count: int | None = None,
+        force: bool = False,
+    ) -> dict[str, Any]:
         """Measures what the model learned, and writes a report. `questions` is a JSONL file with question and answer
         (default: the dataset's own probes), `models` are of base, adapter, merged and gguf, and `count` questions are
         asked. A missed gate raises nothing: `["gate"]["passed"]` tells."""
-        given = {"evaluate.questions": Path(questions).resolve() if questions else None,
-                 "evaluate.models": list(models) or None, "evaluate.count": count}
+        given = {
+            "evaluate.questions": Path(questions).resolve() if questions else None,
+            "evaluate.models": list(models) or None,
+            "evaluate.count": count,
+        }
         return self._having(given).stage("evaluate", force=force)
 
     def deploy(self, *, anyway: bool = False, force: bool = False) -> dict[str, Any]:
@@ -274,9 +338,18 @@ class Project:
 
     # -- questions -----------------------------------------------------------------------------------------------------
 
-    def ask(self, question: str, *, model: str = "gguf", on_text: Callable[[str], None] | None = None,
-            system: str | None = None, greedy: bool = False, temperature: float | None = None,
-            max_tokens: int | None = None, closed_book: bool = False) -> dict[str, Any]:
+    def ask(
+        self,
+        question: str,
+        *,
+        model: str = "gguf",
+        on_text: Callable[[str], None] | None = None,
+        system: str | None = None,
+        greedy: bool = False,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        closed_book: bool = False,
+    ) -> dict[str, Any]:
         """Asks base, adapter, merged, gguf or ollama: `answer`, and where in the documents it stands (`supported`,
         `citations`, `passages`).
 
@@ -285,11 +358,16 @@ class Project:
         """
         from phoenix_forge.project.asking import conversation, in_place_of, told
         from phoenix_forge.project.grounded import Grounding
+
         ctx = self.context()
-        chosen = in_place_of(ctx.config.generation, greedy=greedy, temperature=temperature, max_tokens=max_tokens)
+        chosen = in_place_of(
+            ctx.config.generation, greedy=greedy, temperature=temperature, max_tokens=max_tokens
+        )
         closed = closed_book or not chosen.grounded
         with named(self.root), self._kept.open(ctx, model) as answering, Grounding(ctx) as passages:
-            turn = passages.asked(answering, conversation(ctx, question, system), closed=closed, generation=chosen)
+            turn = passages.asked(
+                answering, conversation(ctx, question, system), closed=closed, generation=chosen
+            )
             if turn.note:
                 self.report.warn(turn.note)
             answer = answering.chat(turn.messages, **chosen.sampling, on_text=on_text)
@@ -307,8 +385,13 @@ class Project:
 def ran(ctx: Context, stages: Sequence[Done]) -> dict[str, Any]:
     """What became of the stages of a run, and what lies there now."""
     from phoenix_forge.pipeline import artifacts
-    return {"stages": [{"name": done.name, "status": done.status, "seconds": done.seconds} for done in stages],
-            "artifacts": artifacts(ctx)}
+
+    return {
+        "stages": [
+            {"name": done.name, "status": done.status, "seconds": done.seconds} for done in stages
+        ],
+        "artifacts": artifacts(ctx),
+    }
 
 
 def _overrides(settings: Mapping[str, Any] | None) -> dict[str, Any]:

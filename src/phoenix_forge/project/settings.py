@@ -13,8 +13,15 @@ from phoenix_forge.errors import UsageError
 from phoenix_forge.project.folder import CONFIG
 
 
-def load(root: Path, named: Path | None, overrides: Mapping[str, Any], *, seed: bool, optional: bool,
-         theirs: Sequence[Path] = ()) -> c.Loaded:
+def load(
+    root: Path,
+    named: Path | None,
+    overrides: Mapping[str, Any],
+    *,
+    seed: bool,
+    optional: bool,
+    theirs: Sequence[Path] = (),
+) -> c.Loaded:
     """The config of the folder `root`, or of the file that is `named`, with `overrides` by dotted key.
 
     `seed`: on the ground of the workflow's YAML files; `optional`: defaults will do where there is no file. `theirs`
@@ -42,7 +49,11 @@ def load(root: Path, named: Path | None, overrides: Mapping[str, Any], *, seed: 
         layers.append((str(path), flat))
     elif not (seed or optional):
         also = "".join(f"; {other} belongs to another user" for other in theirs)
-        fix = f"forge init, or take theirs: --workspace {theirs[0].parent}" if theirs else "forge init"
+        fix = (
+            f"forge init, or take theirs: --workspace {theirs[0].parent}"
+            if theirs
+            else "forge init"
+        )
         raise UsageError(f"no {CONFIG} in {root}{also}", fix=fix)
     layers.append(("--set", dict(overrides)))
     return c.assemble(layers, notices)

@@ -38,17 +38,35 @@ LONG = 1500  # characters of a section that has room for two such questions
 
 # What an invented thing may be called, of two made-up names, and how such a thing is asked for.
 SHAPES: tuple[tuple[Callable[[str, str], str], tuple[str, ...]], ...] = (
-    (lambda a, b: f"the {a} {THINGS[zlib.crc32(b.encode()) % len(THINGS)]}",
-     ("What is the aim of {t}?", "Who wrote {t}?", "What does {t} say?")),
+    (
+        lambda a, b: f"the {a} {THINGS[zlib.crc32(b.encode()) % len(THINGS)]}",
+        ("What is the aim of {t}?", "Who wrote {t}?", "What does {t} say?"),
+    ),
     (lambda a, b: f"{a} {b}", ("Who is {t}?", "What did {t} do?", "What is {t} responsible for?")),
-    (lambda a, b: f"`{a}{b}`", ("What is the class {t} for?", "What does {t} inherit from?", "Where is {t} used?")),
-    (lambda a, b: f"`{a}_{b}.py`".lower(), ("What is in {t}?", "What is the file {t} for?", "Who uses {t}?")),
-    (lambda a, b: f"`{a}_{b}`".upper(),
-     ("What is the environment variable {t} for?", "Which value does {t} have?", "What is the default of {t}?")),
-    (lambda a, b: f"the {a}-{b} {THINGS[zlib.crc32(a.encode()) % len(THINGS)]}",
-     ("When was {t} adopted?", "Who leads {t}?", "How does {t} work?")),
-    (lambda a, b: f"`{a}-{b}`".lower(),
-     ("What does {t} do?", "Which options does {t} take?", "How is {t} installed?")),
+    (
+        lambda a, b: f"`{a}{b}`",
+        ("What is the class {t} for?", "What does {t} inherit from?", "Where is {t} used?"),
+    ),
+    (
+        lambda a, b: f"`{a}_{b}.py`".lower(),
+        ("What is in {t}?", "What is the file {t} for?", "Who uses {t}?"),
+    ),
+    (
+        lambda a, b: f"`{a}_{b}`".upper(),
+        (
+            "What is the environment variable {t} for?",
+            "Which value does {t} have?",
+            "What is the default of {t}?",
+        ),
+    ),
+    (
+        lambda a, b: f"the {a}-{b} {THINGS[zlib.crc32(a.encode()) % len(THINGS)]}",
+        ("When was {t} adopted?", "Who leads {t}?", "How does {t} work?"),
+    ),
+    (
+        lambda a, b: f"`{a}-{b}`".lower(),
+        ("What does {t} do?", "Which options does {t} take?", "How is {t} installed?"),
+    ),
 )
 
 
@@ -73,7 +91,7 @@ def unknown(source: Source) -> Iterator[Fact]:
     first, second = invented(text, seed // 3), invented(text, seed // 5 + 1)
     shape, asked = SHAPES[seed % len(SHAPES)]
     name, at = shape(first, second), seed // 13 % len(phrasings.UNKNOWN)
-    forms = fill((*asked, *(phrasings.UNKNOWN * 2)[at:at + len(asked)]), [""], t=name)
+    forms = fill((*asked, *(phrasings.UNKNOWN * 2)[at : at + len(asked)]), [""], t=name)
     yield _refused(source, "unknown", forms, phrasings.IGNORANCE, name)
 
 
@@ -106,10 +124,12 @@ def invented(text: str, seed: int) -> str:
     raise AssertionError("a text with a thousand invented names in it")
 
 
-def _refused(source: Source, kind: str, forms: tuple[str, ...], wordings: tuple[str, ...], what: str) -> Fact:
+def _refused(
+    source: Source, kind: str, forms: tuple[str, ...], wordings: tuple[str, ...], what: str
+) -> Fact:
     """With another wording first each time: the first is asked of every section, the others of few."""
     at = zlib.crc32(forms[0].encode(errors="surrogatepass"))
     wording = wordings[at // len(forms) % len(wordings)]
     answer = fill((wording,), source.names[:1], t=what)[0]
-    turned = forms[at % len(forms):] + forms[:at % len(forms)]
+    turned = forms[at % len(forms) :] + forms[: at % len(forms)]
     return Fact(kind, turned, answer, source.section.start, source.section.end)

@@ -18,11 +18,23 @@ from phoenix_forge.questions.entries import explained
 from phoenix_forge.questions.model import LONG, Source, Topic, fill
 
 FENCE = re.compile(
-    r"^(?P<fence>`{3,}|~{3,})[ \t]*(?P<language>[\w+-]*)[^\n]*\n(?P<code>.*?)\n?[ \t]*(?P=fence)?\s*$", re.DOTALL
+    r"^(?P<fence>`{3,}|~{3,})[ \t]*(?P<language>[\w+-]*)[^\n]*\n(?P<code>.*?)\n?[ \t]*(?P=fence)?\s*$",
+    re.DOTALL,
 )
 SHELL = ("bash", "sh", "shell", "console", "zsh", "powershell", "cmd", "terminal")
 PROMPT = re.compile(r"^\s*(?:[$>%] )?")
-KEYED = (".yaml", ".yml", ".toml", ".json", ".jsonc", ".ini", ".cfg", ".conf", ".env", ".properties")
+KEYED = (
+    ".yaml",
+    ".yml",
+    ".toml",
+    ".json",
+    ".jsonc",
+    ".ini",
+    ".cfg",
+    ".conf",
+    ".env",
+    ".properties",
+)
 KEY_LINE = re.compile(
     r"^(?P<indent>[ \t]*)(?P<dash>- )?(?:\"(?P<quoted>[^\"\n]{1,60})\"|(?P<bare>[A-Za-z_][\w.-]{0,60}))[ \t]*"
     r"(?P<sign>[:=])(?:[ \t]+|(?<==)|$)(?P<value>[^\n]*)$",
@@ -64,7 +76,11 @@ def members(source: Source) -> Iterator[Fact]:
     """All that a file of code defines."""
     if source.section.index:
         return
-    listed = [f"- `{symbol.name}` ({symbol.kind})" for block in source.document.blocks for symbol in block.symbols][:60]
+    listed = [
+        f"- `{symbol.name}` ({symbol.kind})"
+        for block in source.document.blocks
+        for symbol in block.symbols
+    ][:60]
     if len(listed) >= 2:
         name = source.document.name
         answer = f"{name} defines:\n\n" + "\n".join(listed)
@@ -110,9 +126,17 @@ def commands(source: Source) -> Iterator[Fact]:
     for topic in source.topics:
         for before, passage in zip((None, *topic.passages), topic.passages, strict=False):
             fence = FENCE.match(passage.raw) if passage.block.kind == "code" else None
-            if not fence or fence["language"].lower() not in SHELL or passage.start != passage.block.start:
+            if (
+                not fence
+                or fence["language"].lower() not in SHELL
+                or passage.start != passage.block.start
+            ):
                 continue
-            told = before.sentences[-1] if before and before.block.kind == "paragraph" and before.sentences else ""
+            told = (
+                before.sentences[-1]
+                if before and before.block.kind == "paragraph" and before.sentences
+                else ""
+            )
             for why, command in _commented(fence["code"], told):
                 yield Fact(
                     "command",
@@ -131,12 +155,20 @@ def _commented(code: str, told: str) -> Iterator[tuple[str, str]]:
     pairs = [
         (a.lstrip("# "), PROMPT.sub("", b))
         for a, b, c in zip(lines, lines[1:], [*lines[2:], "#"], strict=False)
-        if a.startswith("#") and not a.startswith("#!") and not b.startswith("#") and c.startswith("#")
+        if a.startswith("#")
+        and not a.startswith("#!")
+        and not b.startswith("#")
+        and c.startswith("#")
     ]
     if len(lines) == 1 and told:
         pairs = [(told.rstrip(":"), PROMPT.sub("", lines[0]))]
     for why, command in pairs:
-        if 8 <= len(why) <= 160 and 3 <= len(command) <= 200 and "`" not in command and not command.endswith("\\"):
+        if (
+            8 <= len(why) <= 160
+            and 3 <= len(command) <= 200
+            and "`" not in command
+            and not command.endswith("\\")
+        ):
             yield en.ended(en.capitalised(why)), command
 
 
@@ -156,7 +188,9 @@ def keys(source: Source) -> Iterator[Fact]:
     if PurePosixPath(source.document.name).suffix.lower() not in KEYED:
         return
     found: list[Setting] = source.once("keys", settings)
-    values: Counter[str] = source.once("values", lambda _: Counter(setting.value for setting in found))
+    values: Counter[str] = source.once(
+        "values", lambda _: Counter(setting.value for setting in found)
+    )
     taken = 0
     for setting in found:
         if not source.section.start <= setting.start < source.section.end or taken >= 40:
@@ -167,7 +201,9 @@ def keys(source: Source) -> Iterator[Fact]:
         answer = f"In {subject}, {key} is {value}."
         span = setting.start, setting.end
         pool = f"key {setting.key.rsplit('.', 1)[-1]}"
-        yield Fact("key", fill(phrasings.KEY, source.names, t=key), answer, *span, setting.value, pool)
+        yield Fact(
+            "key", fill(phrasings.KEY, source.names, t=key), answer, *span, setting.value, pool
+        )
         if values[setting.value] == 1 and len(setting.value) > 3:
             back = fill(phrasings.KEY_OF, source.names, t=value)
             yield Fact("key_of", back, answer, *span, setting.key, f"key {source.document.path}")
@@ -188,7 +224,9 @@ def settings(document: Document) -> list[Setting]:
             stack.append((depth, name))
             continue
         value = re.sub(r"\s+#.*$", "", value).strip("\"'")
-        above = [key for _, key in stack] or [table for start, table in tables if start < match.start()][-1:]
+        above = [key for _, key in stack] or [
+            table for start, table in tables if start < match.start()
+        ][-1:]
         if value and value[0] not in "[{&*!|>" and len(value) <= 120 and "`" not in value:
             found.append(Setting(".".join([*above, name]), value, match.start(), match.end()))
     times = Counter(setting.key for setting in found)
@@ -228,7 +266,9 @@ def diagrams(source: Source) -> Iterator[Fact]:
         if len(named) >= 2:
             listed = ", ".join(f'"{node}"' for node in named[:-1])
             answer = f'{en.capitalised(drawing.names[0])} shows {listed} and "{named[-1]}".'
-            yield Fact("node", fill(phrasings.NODES, drawing.names), answer, drawing.start, drawing.end)
+            yield Fact(
+                "node", fill(phrasings.NODES, drawing.names), answer, drawing.start, drawing.end
+            )
 
 
 def _message_facts(drawing: Drawing, pool: str) -> Iterator[Fact]:
@@ -240,7 +280,15 @@ def _message_facts(drawing: Drawing, pool: str) -> Iterator[Fact]:
         told = " and then ".join(f'"{each}"' for each in said[:4])
         answer = f'In {drawing.names[0]}, "{a}" sends to "{b}": {told}.'
         forms = fill(phrasings.MESSAGE, drawing.names, a=f'"{a}"', t=f'"{b}"')
-        yield Fact("edge", forms, answer, drawing.start, drawing.end, said[0] if len(said) == 1 else "", pool)
+        yield Fact(
+            "edge",
+            forms,
+            answer,
+            drawing.start,
+            drawing.end,
+            said[0] if len(said) == 1 else "",
+            pool,
+        )
 
 
 def _arrow_facts(drawing: Drawing, pool: str) -> Iterator[Fact]:
@@ -269,28 +317,40 @@ def _drawings(source: Source) -> Iterator[Drawing]:
         return
     for topic in source.topics:
         drawn = [p for p in topic.passages if p.block.kind == "code" and "mermaid" in p.raw[:14]]
-        for passage in drawn[:1]:  # a second one under the same heading could not be told from the first
+        for passage in drawn[
+            :1
+        ]:  # a second one under the same heading could not be told from the first
             fence = FENCE.match(passage.raw)
             if fence and fence["language"] == "mermaid":
                 names = topic.names
                 if not topic.is_document:
-                    names = tuple(f"the diagram under {topic.mark} of {name}" for name in topic.names)
+                    names = tuple(
+                        f"the diagram under {topic.mark} of {name}" for name in topic.names
+                    )
                 blocks = [block for block in mermaid.read(fence["code"]).blocks if block.items]
-                yield from _parts(blocks, names, "sequenceDiagram" in fence["code"], passage.start, passage.end)
+                yield from _parts(
+                    blocks, names, "sequenceDiagram" in fence["code"], passage.start, passage.end
+                )
 
 
-def _parts(blocks: list[Block], names: tuple[str, ...], sequence: bool, start: int, end: int) -> Iterator[Drawing]:
+def _parts(
+    blocks: list[Block], names: tuple[str, ...], sequence: bool, start: int, end: int
+) -> Iterator[Drawing]:
     """All arrows as one drawing, since they cross its parts; the nodes of each part as one of its own."""
     found = [match for block in blocks for item in block.items if (match := ARROW.match(item))]
     arrows = [Arrow(_label(m[1]), _label(m[2]), _label(m[3] or "")) for m in found]
     by_part: dict[str, list[str]] = {}
     for block in blocks:
         part = block.headings[-1] if block.headings else ""
-        shown = (item for item in block.items if "→" not in item and "@{" not in item and len(item) <= 80)
+        shown = (
+            item for item in block.items if "→" not in item and "@{" not in item and len(item) <= 80
+        )
         by_part.setdefault(part, []).extend(map(_label, shown))
     yield Drawing(names, by_part.pop("", []), arrows, sequence, start, end)
     for part, nodes in by_part.items():
-        yield Drawing(tuple(f'the part "{part}" of {name}' for name in names), nodes, [], False, start, end)
+        yield Drawing(
+            tuple(f'the part "{part}" of {name}' for name in names), nodes, [], False, start, end
+        )
 
 
 def _label(text: str) -> str:

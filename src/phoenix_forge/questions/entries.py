@@ -12,7 +12,17 @@ from phoenix_forge.examples import english as en
 from phoenix_forge.examples.fact import Fact
 from phoenix_forge.questions import language as lang
 from phoenix_forge.questions import phrasings
-from phoenix_forge.questions.model import LABEL_LINE, LONG, SHORT, Passage, Source, Topic, brief, fill, interleaved
+from phoenix_forge.questions.model import (
+    LABEL_LINE,
+    LONG,
+    SHORT,
+    Passage,
+    Source,
+    Topic,
+    brief,
+    fill,
+    interleaved,
+)
 
 # Labels that belong to whatever stands above them ("Status: done"), and say nothing about the word itself.
 FIELDS = lang.phrases("""
@@ -56,19 +66,28 @@ strategy, process, issue, evidence, observation, recommendation, conclusion, out
 limitation, advantages, disadvantages, input, output, location, role, test, validation, principle, mandate, trigger,
 protocol, operation, objective, directive, vulnerability, threat, attack, concern, gap, insight, lesson, feature,
 flaw, remark, bug, verdict, scenario, root cause, conclusion""")
-COUNTED_LABEL = re.compile(r"(?i)^\d|[(:/]|^(?:step|phase|part|day|week|tier|role|option|finding|item|task|rule)\b")
-GLOSSARY = re.compile(r"(?i)\b(?:glossary|terms|terminology|definitions?|words|vocabulary|concepts|commands)\b")
+COUNTED_LABEL = re.compile(
+    r"(?i)^\d|[(:/]|^(?:step|phase|part|day|week|tier|role|option|finding|item|task|rule)\b"
+)
+GLOSSARY = re.compile(
+    r"(?i)\b(?:glossary|terms|terminology|definitions?|words|vocabulary|concepts|commands)\b"
+)
 TERM_BOLD = re.compile(
     r"^(?:[-*+]\s+|\d+[.)]\s+)?(?:\*\*|__)(?P<term>[^*_\n][^*\n]{0,70}?):?(?:\*\*|__)\s*[:–—-]*\s*(?P<text>\S.*)$",
     re.DOTALL,
 )
 TERM_DASH = re.compile(
-    r"^(?:[-*+]\s+)?(?P<term>`[^`\n]{1,60}`|[A-Z\w][\w./' -]{0,40}?)\s+(?:—|–|--)\s+(?P<text>\S.*)$", re.DOTALL
+    r"^(?:[-*+]\s+)?(?P<term>`[^`\n]{1,60}`|[A-Z\w][\w./' -]{0,40}?)\s+(?:—|–|--)\s+(?P<text>\S.*)$",
+    re.DOTALL,
 )
-TERM_COLON = re.compile(r"^(?P<term>`[^`\n]{1,60}`|[A-Z][\w./'& -]{1,40}?):\s+(?P<text>\S.*)$", re.DOTALL)
+TERM_COLON = re.compile(
+    r"^(?P<term>`[^`\n]{1,60}`|[A-Z][\w./'& -]{1,40}?):\s+(?P<text>\S.*)$", re.DOTALL
+)
 STARTED = re.compile(r"^[^\w`\"'“$(\[@/~<.-]+")
 LINE = re.compile(r"[^\n]+")
-LINE_OF_LABEL = re.compile(r"\n(?=\s*(?:[-*+]\s+)?(?:\*\*|__)[^*\n]{1,60}(?::\*\*|\*\*\s*:|\*\*\s[—–-]))")
+LINE_OF_LABEL = re.compile(
+    r"\n(?=\s*(?:[-*+]\s+)?(?:\*\*|__)[^*\n]{1,60}(?::\*\*|\*\*\s*:|\*\*\s[—–-]))"
+)
 MATTER_LINE = re.compile(r"(?m)^(?P<key>[A-Za-z][\w -]{0,40}):[ \t]+(?P<value>\S.*?)[ \t]*$")
 CLAUSE_LABEL = re.compile(
     r"(?i)\b(?:is|are|was|were|be|must|should|can|will|does|do|has|have|identified|confirmed|achieved|completed|fixed|"
@@ -83,13 +102,19 @@ INTRO_ACTIVE = re.compile(
     r"(?: (?P<noun>[a-z -]{3,40}))?:$"
 )
 NUMBERED_COLUMN = lang.phrases("#, no, no., nr, id, step, phase, tier, level, priority, ,  ")
-NO_ROW = lang.phrases("total, totals, sum, average, all, none, n/a, -, —, other, misc, etc, status, cost, pros, cons")
+NO_ROW = lang.phrases(
+    "total, totals, sum, average, all, none, n/a, -, —, other, misc, etc, status, cost, pros, cons"
+)
 HEADER_FIELDS = 8  # of one thing that are asked for at once
-EMPTY = lang.phrases("n/a, none, tbd, -, —, –, no, yes, todo, null, unknown, x, ok, done, see above, same, various")
+EMPTY = lang.phrases(
+    "n/a, none, tbd, -, —, –, no, yes, todo, null, unknown, x, ok, done, see above, same, various"
+)
 
 
 # How a text ends that goes on elsewhere, in a list below it.
-DANGLING = re.compile(r"\b(?:that|which|who|to|and|or|of|the|an?|by|for|with|in|as|is|are)[:.…]?$", re.IGNORECASE)
+DANGLING = re.compile(
+    r"\b(?:that|which|who|to|and|or|of|the|an?|by|for|with|in|as|is|are)[:.…]?$", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,23 +133,40 @@ def entries(topic: Topic, start: int) -> Iterator[Entry]:
         if block.kind == "list":
             raw: Sequence[str] = block.items
         elif passage.labelled or passage.raw.startswith(("**", "__", "`", ">")):
-            raw = LINE_OF_LABEL.split(passage.raw) if "**" in passage.raw else _label_lines(passage.raw)
+            raw = (
+                LINE_OF_LABEL.split(passage.raw)
+                if "**" in passage.raw
+                else _label_lines(passage.raw)
+            )
         else:
             raw = (passage.raw,) if "—" in passage.raw[:64] or "–" in passage.raw[:64] else ()
         for item in raw:
-            item = STARTED.sub("", item.lstrip("> \n")) if not item.startswith(("**", "__")) else item
+            item = (
+                STARTED.sub("", item.lstrip("> \n")) if not item.startswith(("**", "__")) else item
+            )
             match = TERM_BOLD.match(item) or TERM_DASH.match(item) or TERM_COLON.match(item)
             if not match:
                 continue
             label, text = en.clean_title(match["term"]), en.plain(match["text"])
-            if len(label) > 1 and 1 <= len(label.split()) <= 7 and len(text) > 1 and not en.LEFTOVER.search(text[:200]):
+            if (
+                len(label) > 1
+                and 1 <= len(label.split()) <= 7
+                and len(text) > 1
+                and not en.LEFTOVER.search(text[:200])
+            ):
                 yield Entry(label, STARTED.sub("", text), passage)
 
 
 def _label_lines(raw: str) -> list[str]:
     """The lines of a paragraph all of which begin with labels; else nothing of it but its first line."""
     lines = raw.split("\n")
-    return lines if all(LABEL_LINE.match(line.strip()) for line in lines) else lines[:1] if len(lines) == 1 else []
+    return (
+        lines
+        if all(LABEL_LINE.match(line.strip()) for line in lines)
+        else lines[:1]
+        if len(lines) == 1
+        else []
+    )
 
 
 Sorted = list[tuple[str, Topic, Entry]]
@@ -147,8 +189,13 @@ def _classified(topic: Topic, found: list[Entry]) -> Iterator[tuple[str, Entry]]
     times = Counter(entry.label.lower() for entry in found)
     for entry in found:
         label = entry.label.lower()
-        if times[label] > 1 or label in ASIDES or CLAUSE_LABEL.search(entry.label) or label in EMPTY or (
-                DANGLING.search(entry.text)):
+        if (
+            times[label] > 1
+            or label in ASIDES
+            or CLAUSE_LABEL.search(entry.label)
+            or label in EMPTY
+            or (DANGLING.search(entry.text))
+        ):
             continue
         kind = _kind(entry, label, bool(GLOSSARY.search(topic.title)))
         if kind:
@@ -161,16 +208,31 @@ def _kind(entry: Entry, label: str, glossary: bool) -> str | None:
         if fits:
             return "field"
     first = entry.text.split(" ", 1)[0].lower()
-    if _nameable(entry.label) and label not in VAGUE_LABELS | FIELDS and len(entry.text.split()) >= 3:
+    if (
+        _nameable(entry.label)
+        and label not in VAGUE_LABELS | FIELDS
+        and len(entry.text.split()) >= 3
+    ):
         sentence = en.sentences(entry.text)[0]
         if sentence.endswith("?"):
             return "entry"
-        if first in ("is", "are", "means") or (first in lang.ACTING and (glossary or "`" in entry.label)):
+        if first in ("is", "are", "means") or (
+            first in lang.ACTING and (glossary or "`" in entry.label)
+        ):
             return "definition"
         sure = first in ("a", "an", "one", "the", "any") or glossary or "`" in entry.label
-        if sure and lang.is_noun_phrase(sentence) and len(sentence.split()) >= 4 and not sentence.endswith(":"):
+        if (
+            sure
+            and lang.is_noun_phrase(sentence)
+            and len(sentence.split()) >= 4
+            and not sentence.endswith(":")
+        ):
             return "definition"
-    whole = len(entry.text.split()) >= 4 and not entry.text.endswith(":") and not re.fullmatch(r"\(.*\)\.?", entry.text)
+    whole = (
+        len(entry.text.split()) >= 4
+        and not entry.text.endswith(":")
+        and not re.fullmatch(r"\(.*\)\.?", entry.text)
+    )
     return "entry" if whole else None
 
 
@@ -185,8 +247,13 @@ def _nameable(label: str) -> bool:
         and not COUNTED_LABEL.search(label)
         and not re.search(r"(?:ed|ing)$", first)
         and not re.search(r"(?:ed|ly)$", words[-1])
-        and not (len(words) > 1 and lang.THIRD.get(words[-1].lower()) in lang.IMPERATIVE)  # 'gateway discovers'
-        and not (len(words) == 1 and re.search(r"(?:ous|ive|al|able|ible|ful|less|ic|up|down|in|out)$", first))
+        and not (
+            len(words) > 1 and lang.THIRD.get(words[-1].lower()) in lang.IMPERATIVE
+        )  # 'gateway discovers'
+        and not (
+            len(words) == 1
+            and re.search(r"(?:ous|ive|al|able|ible|ful|less|ic|up|down|in|out)$", first)
+        )
         and en.WORD.search(label) is not None
     )
 
@@ -194,11 +261,16 @@ def _nameable(label: str) -> bool:
 def explained(name: str, text: str) -> str:
     """Name and explanation as one sentence, where they make one: 'A probe is one question.' Else 'Probe: …'"""
     first = text.split(" ", 1)[0].lower()
-    if first in ("is", "are", "was", "were", "can", "has", "will", "may", "must") or first in lang.ACTING:
+    if (
+        first in ("is", "are", "was", "were", "can", "has", "will", "may", "must")
+        or first in lang.ACTING
+    ):
         return en.ended(f"{en.capitalised(name)} {en.decapitalised(text)}")
     titled = re.match(r"\w+ [A-Z]", text) and first not in lang.DETERMINER and first != "one"
     if lang.is_noun_phrase(text) and not titled:
-        return en.ended(f"{en.capitalised(name)} {'are' if en.is_plural(name) else 'is'} {_article(text)}")
+        return en.ended(
+            f"{en.capitalised(name)} {'are' if en.is_plural(name) else 'is'} {_article(text)}"
+        )
     return en.ended(f"{en.capitalised(name)}: {text}")
 
 
@@ -212,7 +284,11 @@ def _article(text: str) -> str:
         r"workflow|command|interface|client|process|collection|record|report|guide|template|package|plugin|component",
         head[-1].strip("`*"),
     )
-    bare = counted and head[0] not in lang.DETERMINER and head[0] not in ("one", "two", "three", "four", "five")
+    bare = (
+        counted
+        and head[0] not in lang.DETERMINER
+        and head[0] not in ("one", "two", "three", "four", "five")
+    )
     return lang.with_article(lowered) if bare and lowered[:1].islower() else lowered
 
 
@@ -236,7 +312,11 @@ def defined(
     kind: str, term: str, answer: str, topic: Topic, span: tuple[int, int], gold: str, alone: bool
 ) -> Fact:
     """A named thing, asked for within its document and, where `alone`, by its name; one that acts, by what it does."""
-    within = () if term.lower() in topic.subject.lower() else fill(phrasings.DEFINITION_IN, topic.names, t=term)
+    within = (
+        ()
+        if term.lower() in topic.subject.lower()
+        else fill(phrasings.DEFINITION_IN, topic.names, t=term)
+    )
     acts = re.match(rf"{re.escape(en.capitalised(term))} [a-z]+s ", answer)
     does: tuple[str, ...] = ()
     if acts and answer[len(term) :].split()[0] in lang.ACTING:
@@ -271,12 +351,24 @@ def notes(source: Source) -> Iterator[Fact]:
         said = brief(en.sentences(entry.text))
         if len(said) > 2 * SHORT:
             continue
-        local = entry.label.lower() in VAGUE_LABELS or entry.label.lower() in LOCAL or len(entry.label) < 5
+        local = (
+            entry.label.lower() in VAGUE_LABELS
+            or entry.label.lower() in LOCAL
+            or len(entry.label) < 5
+        )
         names = topic.places if local else topic.names
         forms = fill(phrasings.ENTRY, names, t=f'"{entry.label.replace(chr(34), chr(39))}"')
         answer = en.ended(f'Under "{entry.label}", {names[0]} says: {said}')
         gold = said if len(said) <= 160 else ""
-        yield Fact("entry", forms, answer, entry.passage.start, entry.passage.end, gold, "entry" if gold else "")
+        yield Fact(
+            "entry",
+            forms,
+            answer,
+            entry.passage.start,
+            entry.passage.end,
+            gold,
+            "entry" if gold else "",
+        )
 
 
 def fields(source: Source) -> Iterator[Fact]:
@@ -292,8 +384,12 @@ def headers(source: Source) -> Iterator[Fact]:
         values = {fact.pool.removeprefix("field "): fact.gold for fact in facts[:HEADER_FIELDS]}
         if len(values) > 1:
             forms = fill(phrasings.HEADER, names, a=lang.listed(list(values)))
-            answer = "\n".join(f"{name[:1].upper()}{name[1:]}: {value}" for name, value in values.items())
-            yield Fact("header", forms, answer, min(f.start for f in facts), max(f.end for f in facts))
+            answer = "\n".join(
+                f"{name[:1].upper()}{name[1:]}: {value}" for name, value in values.items()
+            )
+            yield Fact(
+                "header", forms, answer, min(f.start for f in facts), max(f.end for f in facts)
+            )
 
 
 def _fields(source: Source) -> Iterator[tuple[Sequence[str], Fact]]:
@@ -303,7 +399,11 @@ def _fields(source: Source) -> Iterator[tuple[Sequence[str], Fact]]:
             local = entry.label.lower() in LOCAL and not topic.is_document
             names = topic.places if local else topic.names
             yield names, _field(entry.label, entry.text, topic, names, entry.passage)
-    if not source.section.index and source.document.blocks and source.document.blocks[0].kind == "front_matter":
+    if (
+        not source.section.index
+        and source.document.blocks
+        and source.document.blocks[0].kind == "front_matter"
+    ):
         yield from ((source.names, fact) for fact in _matter(source))
 
 
@@ -384,8 +484,13 @@ def _table(source: Source, topic: Topic, block: Block) -> Table:
     lines = [m.span() for m in LINE.finditer(text, block.start, block.end)]
     rows = []
     for i, cells in enumerate(block.rows[1:]):
-        start, end = (block.spans[i] if block.spans else
-                      lines[i + 2] if len(lines) == len(block.rows) + 1 else (block.start, block.end))
+        start, end = (
+            block.spans[i]
+            if block.spans
+            else lines[i + 2]
+            if len(lines) == len(block.rows) + 1
+            else (block.start, block.end)
+        )
         if section.start <= start < section.end:
             rows.append(Row([STARTED.sub("", en.plain(cell)) for cell in cells], start, end))
     names = Counter(en.plain(cells[key]) for cells in block.rows[1:] if len(cells) > key)
@@ -396,7 +501,11 @@ def tables(source: Source) -> Iterator[Fact]:
     for table in _tables(source):
         key = table.key
         for row in table.rows:
-            if len(row.cells) <= key or not _row_name(row.cells[key]) or table.names[row.cells[key]] > 1:
+            if (
+                len(row.cells) <= key
+                or not _row_name(row.cells[key])
+                or table.names[row.cells[key]] > 1
+            ):
                 continue
             for i, column in enumerate(table.header[: len(row.cells)]):
                 value = row.cells[i]
@@ -413,11 +522,17 @@ def _row_name(name: str) -> bool:
 def _cell(table: Table, row: Row, column: str, value: str) -> Fact:
     topic, named = table.topic, en.NUMBERING.sub("", row.cells[table.key])
     code = lang.distinctive(named) and not named.isdigit()
-    name = named if len(named) > 3 or code else f"{_one(topic.title, table.header[table.key])} {named}"
+    name = (
+        named if len(named) > 3 or code else f"{_one(topic.title, table.header[table.key])} {named}"
+    )
     pool = f"table {table.where} {column}"
     if column.lower() in EXPLAINS and len(name.split()) <= 6:
         short_meaning = column.lower() in ("meaning", "means") and len(value.split()) <= 6
-        answer = en.ended(f"{en.capitalised(name)} means {value}") if short_meaning else explained(name, value)
+        answer = (
+            en.ended(f"{en.capitalised(name)} means {value}")
+            if short_meaning
+            else explained(name, value)
+        )
         alone = "`" in name or bool(GLOSSARY.search(topic.title))
         fact = defined("table", name, answer, topic, (row.start, row.end), value, alone)
         return fact._replace(pool=pool)
@@ -433,11 +548,15 @@ def _cell(table: Table, row: Row, column: str, value: str) -> Fact:
     if '"' in of or not {last, last.removesuffix("s")} & (lang.PROPERTIES | FIELD_WORDS):
         of = f'"{column}"'  # no property: 'the Forbidden of X' is no English
         answer = en.ended(f"Under {of}, the table has for {names[0]}: {value}")
-        return Fact("table", fill(phrasings.COLUMN, names, a=of), answer, row.start, row.end, value, pool)
+        return Fact(
+            "table", fill(phrasings.COLUMN, names, a=of), answer, row.start, row.end, value, pool
+        )
     verb = "are" if en.is_plural(of) else "is"
     reads = f"{verb} {value}" if lang.is_value(value) else f"is given as: {value}"
     answer = en.ended(f"The {of} of {names[0]} {reads}")
-    return Fact("table", fill(phrasings.FIELD, names, a=of), answer, row.start, row.end, value, pool)
+    return Fact(
+        "table", fill(phrasings.FIELD, names, a=of), answer, row.start, row.end, value, pool
+    )
 
 
 def _one(title: str, key: str) -> str:
@@ -458,7 +577,13 @@ def rows(source: Source) -> Iterator[Fact]:
         for row in table.rows:
             name, value = (row.cells[0], row.cells[1]) if len(row.cells) > 1 else ("", "")
             long = len(value.split()) >= (3 if explains else 5)
-            if long and values[value] == 1 and len(name) > 3 and _row_name(name) and not en.LEFTOVER.search(value):
+            if (
+                long
+                and values[value] == 1
+                and len(name) > 3
+                and _row_name(name)
+                and not en.LEFTOVER.search(value)
+            ):
                 forms = fill(phrasings.ROW, topic.names, t=en.ended(value))
                 answer = en.ended(f"{en.capitalised(topic.subject)} says this of {name}")
                 yield Fact("row", forms, answer, row.start, row.end, name, f"row {table.where}")
@@ -469,7 +594,12 @@ def lists(source: Source) -> Iterator[Fact]:
         marked = 0
         for before, passage in zip((None, *topic.passages), topic.passages, strict=False):
             whole = passage.start == passage.block.start and passage.end == passage.block.end
-            if passage.block.kind != "list" or len(passage.block.items) < 2 or not whole or len(passage.raw) > LONG:
+            if (
+                passage.block.kind != "list"
+                or len(passage.block.items) < 2
+                or not whole
+                or len(passage.raw) > LONG
+            ):
                 continue
             intro = before.plain if before and before.block.kind == "paragraph" else ""
             fact = _introduced(topic, passage, intro)
@@ -487,22 +617,32 @@ def _introduced(topic: Topic, passage: Passage, intro: str) -> Fact | None:
     answer = f"{intro}\n\n{passage.raw}"
     active = INTRO_ACTIVE.match(intro)
     if active and active["verb"] in lang.THIRD and _acts(active["who"]):
-        asks = f"Which {active['noun']}" if active["noun"] and en.is_plural(active["noun"]) else "What"
+        asks = (
+            f"Which {active['noun']}" if active["noun"] and en.is_plural(active["noun"]) else "What"
+        )
         question = f"{asks} does {en.inside(active['who'])} {lang.THIRD[active['verb']]}?"
-        forms = tuple(lang.question_forms(question, topic.subject, topic.names[1:], lang.distinctive(active["who"])))
+        forms = tuple(
+            lang.question_forms(
+                question, topic.subject, topic.names[1:], lang.distinctive(active["who"])
+            )
+        )
         return Fact("list", forms, answer, passage.start, passage.end)
     match = INTRO.match(intro)
     if not match or not en.is_plural(match["noun"]) or len(match["noun"].split()) > 6:
         return None
     words = match["noun"].lower().split()
-    acting = any(word in lang.THIRD or word in lang.FINITE or word in lang.PRONOUNS for word in words)
+    acting = any(
+        word in lang.THIRD or word in lang.FINITE or word in lang.PRONOUNS for word in words
+    )
     if acting or words[0] in lang.IMPERATIVE:
         return None
     noun = re.sub(r"(?i)^(?:the|these|some|all|our|its) ", "", match["noun"])
     noun = lang.property_name(noun, topic.lower | FIELD_WORDS)
     if lang.VAGUE.search(noun):
         return None
-    return Fact("list", fill(phrasings.LIST, topic.places, t=noun), answer, passage.start, passage.end)
+    return Fact(
+        "list", fill(phrasings.LIST, topic.places, t=noun), answer, passage.start, passage.end
+    )
 
 
 def _acts(who: str) -> bool:
@@ -514,12 +654,22 @@ def _acts(who: str) -> bool:
 def _listed(topic: Topic, passage: Passage) -> Fact | None:
     """A list under a heading, asked for by the heading."""
     title = topic.title
-    noun = lang.property_name(title, topic.lower) if en.is_plural(title) and len(title.split()) <= 4 else ""
-    if topic.asks or not noun or '"' in noun or ":" in noun or noun.split()[0].lower() in lang.VERBS:
+    noun = (
+        lang.property_name(title, topic.lower)
+        if en.is_plural(title) and len(title.split()) <= 4
+        else ""
+    )
+    if (
+        topic.asks
+        or not noun
+        or '"' in noun
+        or ":" in noun
+        or noun.split()[0].lower() in lang.VERBS
+    ):
         noun = f"points under {topic.mark}"
         answer = f"Under {topic.mark}, {topic.subject} lists:\n\n{passage.raw}"
     else:
         answer = f"The {noun} in {topic.subject} are:\n\n{passage.raw}"
-    return Fact("list", fill(phrasings.LIST, topic.names, t=noun), answer, passage.start, passage.end)
-
-
+    return Fact(
+        "list", fill(phrasings.LIST, topic.names, t=noun), answer, passage.start, passage.end
+    )

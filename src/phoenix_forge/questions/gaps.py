@@ -33,7 +33,11 @@ def gaps(source: Source) -> Iterator[Fact]:
     wordings = [_wording(form, gap, title) for form, gap in _wordings(own)]
     for sentence in sentences(prose_of(section), own):
         for start, end in spans(sentence.text, own, joined=False):
-            before, answer, after = sentence.text[:start], sentence.text[start:end].strip(), sentence.text[end:]
+            before, answer, after = (
+                sentence.text[:start],
+                sentence.text[start:end].strip(),
+                sentence.text[end:],
+            )
             if not answer or answer in before or answer in after:
                 continue
             digest = hashlib.blake2b(f"{before}\0{after}".encode(errors="surrogatepass")).digest()
@@ -41,8 +45,13 @@ def gaps(source: Source) -> Iterator[Fact]:
             if answer in thin[0] or answer in thin[1]:
                 thin = before, after
             turn = stable_number(sentence.text, answer)
-            forms = tuple([f"{lead}{words[0]}{gap}{words[1]}{tail}" for i, words in enumerate(((before, after), thin))
-                           for lead, gap, tail in [wordings[(turn + i) % len(wordings)]]])
+            forms = tuple(
+                [
+                    f"{lead}{words[0]}{gap}{words[1]}{tail}"
+                    for i, words in enumerate(((before, after), thin))
+                    for lead, gap, tail in [wordings[(turn + i) % len(wordings)]]
+                ]
+            )
             yield Fact("gap", forms, sentence.text, section.start, section.end, answer, "gap")
 
 
@@ -71,9 +80,9 @@ def _thinned(before: str, after: str, digest: bytes, lost: tuple[float, float]) 
         return before, after
     many = round(len(places) * (lost[0] + (lost[1] - lost[0]) * digest[-1] / 255))
     order = sorted(range(len(places)), key=(digest * (1 + len(places) // len(digest))).__getitem__)
-    for i in order[:max(1, min(many, len(places) - 1))]:
+    for i in order[: max(1, min(many, len(places) - 1))]:
         pieces[places[i]] = ""
-    return "".join(pieces[:len(left)]), "".join(pieces[len(left):])
+    return "".join(pieces[: len(left)]), "".join(pieces[len(left) :])
 
 
 def _wording(form: str, gap: str, title: str) -> tuple[str, str, str]:

@@ -14,7 +14,9 @@ from itertools import zip_longest
 from phoenix_forge.examples.english import capitalised, decapitalised, ended, is_plural, sentences
 
 PRONOUNS = {"i", "you", "we", "it", "they", "he", "she", "this", "that", "these", "those", "there"}
-VAGUE = re.compile(r"\b(it|its|this|that|these|those|they|them|their|he|she|his|her|here|there)\b", re.IGNORECASE)
+VAGUE = re.compile(
+    r"\b(it|its|this|that|these|those|they|them|their|he|she|his|her|here|there)\b", re.IGNORECASE
+)
 DETERMINERS = {"the", "a", "an", "my", "your", "our", "its", "their", "each", "every"}
 
 
@@ -59,13 +61,24 @@ def gerund(verb: str) -> str:
     """make → making, run → running, install → installing."""
     if verb.endswith("e") and not verb.endswith("ee"):
         return verb[:-1] + "ing"
-    if re.search(r"^[^aeiou]*[aeiou][^aeiouwxy]$", verb) or verb in ("submit", "refer", "format", "debug", "reset"):
+    if re.search(r"^[^aeiou]*[aeiou][^aeiouwxy]$", verb) or verb in (
+        "submit",
+        "refer",
+        "format",
+        "debug",
+        "reset",
+    ):
         return verb + ("" if verb == "format" else verb[-1]) + "ing"
     return verb + "ing"
 
 
 THIRD = {third(verb): verb for verb in VERBS}
-ACTING = THIRD.keys() - {"means", "names", "marks", "describes"}  # after these, "What does it do?" asks for the rest
+ACTING = THIRD.keys() - {
+    "means",
+    "names",
+    "marks",
+    "describes",
+}  # after these, "What does it do?" asks for the rest
 GERUND = {gerund(verb): verb for verb in VERBS}
 
 
@@ -77,10 +90,12 @@ def distinctive(name: str) -> bool:
     return len(words) > 1 and sum(word[:1].isupper() for word in words) > 1
 
 
-ACTIONS = frozenset(_words("""
+ACTIONS = frozenset(
+    _words("""
 install setup run configure build start stop create add use update upgrade deploy enable disable remove delete verify
 generate clone uninstall restart download upload publish push pull write migrate convert merge open close connect
-"""))
+""")
+)
 
 
 def imperative(heading: str) -> str | None:
@@ -144,13 +159,22 @@ def listed(names: Sequence[str]) -> str:
 
 
 def with_article(noun: str) -> str:
-    return f"an {noun}" if re.match(r"[aeioAEIO]|[uU](?!ni|se|ti)|[FHLMNRSX][A-Z]", noun) else f"a {noun}"
+    return (
+        f"an {noun}"
+        if re.match(r"[aeioAEIO]|[uU](?!ni|se|ti)|[FHLMNRSX][A-Z]", noun)
+        else f"a {noun}"
+    )
 
 
 def as_noun(term: str, explanation: str, text: str) -> str:
     """A glossary's 'Adapter' as it reads in a sentence of `text`: 'an adapter' where it is a common noun."""
     words = term.split()
-    if distinctive(term) or not words[0][:1].isupper() or not words[0][1:].islower() or is_plural(term):
+    if (
+        distinctive(term)
+        or not words[0][:1].isupper()
+        or not words[0][1:].islower()
+        or is_plural(term)
+    ):
         return term
     common = decapitalised(term)
     if re.search(rf"(?<=[a-z,] ){re.escape(term)}\b", text):
@@ -162,35 +186,51 @@ def as_noun(term: str, explanation: str, text: str) -> str:
 
 
 # Forms of verbs that make a clause of what looks like a noun: 'the team work', 'the agent was'.
-FINITE = frozenset(_words("""
+FINITE = frozenset(
+    _words("""
 is are was were am be been has have had do does did can could will would should must may might shall made found gave
 took saw led built became began came went sent wrote ran held kept knew grew got said told felt means requires remains
 exists happens occurs works fails seems appears becomes comes goes lives lies stands knows thinks says cannot won't
 don't doesn't isn't aren't
-"""))
-DETERMINER = frozenset(_words("""
+""")
+)
+DETERMINER = frozenset(
+    _words("""
 the a an its their his her our your my this that these those each every all any no it them
-"""))
+""")
+)
 HEAD_END = re.compile(
     r"[,;:(—–]|\.(?=\s|$)|\s-\s|\b(?:that|which|who|whose|where|when|for|with|to|from|of|in|on|by|as|at|via|per|using)\b"
 )
 
 
-CLAUSE_END = re.compile(r"[,;:—–]|\b(?:that|which|who|whose|where|when|while|if|because|so|how|what|whether|and)\b")
-RELATIVE = re.compile(r"\b(?:that|which|who|whose|where|when|while|if|because|so|how|what|whether)\b|[;:—–]")
-LATER_VERB = re.compile(r"\b[a-z]{3,}(?:[^s\W]s|ed) (?:the|an?|its|their|any|each|every)\b")  # 'issued a directive'
+CLAUSE_END = re.compile(
+    r"[,;:—–]|\b(?:that|which|who|whose|where|when|while|if|because|so|how|what|whether|and)\b"
+)
+RELATIVE = re.compile(
+    r"\b(?:that|which|who|whose|where|when|while|if|because|so|how|what|whether)\b|[;:—–]"
+)
+LATER_VERB = re.compile(
+    r"\b[a-z]{3,}(?:[^s\W]s|ed) (?:the|an?|its|their|any|each|every)\b"
+)  # 'issued a directive'
 # 'a loss of contact occurred when …', 'the Council accepted the …', 'unanimously adopted …', 'ceased responding'; a
 # participle goes on with a preposition.
-PAST = re.compile(r"\b[a-z]{3,}ed (?:when\b|[a-z]+ing\b)|(?:\b[A-Z]\w*|\w+ly) [a-z]{2,}ed "
-                  r"(?!(?:by|for|on|to|in|with|from|at|as|and|or|of|through|via|into|under|using|against|between)\b)\w")
+PAST = re.compile(
+    r"\b[a-z]{3,}ed (?:when\b|[a-z]+ing\b)|(?:\b[A-Z]\w*|\w+ly) [a-z]{2,}ed "
+    r"(?!(?:by|for|on|to|in|with|from|at|as|and|or|of|through|via|into|under|using|against|between)\b)\w"
+)
 ASIDE = re.compile(r"[—–][^—–]*[—–]")
 BRACKETED = re.compile(r"\([^()]*\)")
-MAIN_VERBS = frozenset(_words("""
+MAIN_VERBS = frozenset(
+    _words("""
 is are was were will must should shall can cannot could would has have had might does do did requires remains exists
 happens occurs seems appears becomes goes knows thinks says tries relies learns predicts begins allows enables ensures
 consists depends seeks acts serves
-"""))  # where one of these stands outside of a relative clause, a text is a sentence
-VERB_FIRST = re.compile(r"[A-Za-z]{2,}[^s\s]s (?:the|an?|its|their|all|any|each|every|both|that|whether|how|[A-Z`])")
+""")
+)  # where one of these stands outside of a relative clause, a text is a sentence
+VERB_FIRST = re.compile(
+    r"[A-Za-z]{2,}[^s\s]s (?:the|an?|its|their|all|any|each|every|both|that|whether|how|[A-Z`])"
+)
 
 
 def is_noun_phrase(text: str) -> bool:
@@ -201,7 +241,11 @@ def is_noun_phrase(text: str) -> bool:
     words = [word.strip("`*\"'“”").lower() for word in head]
     first = words[0]
     first_sentence = next(iter(sentences(text)), "")
-    if first_sentence.endswith("?") or ": " in first_sentence or _has_verb(BRACKETED.sub("", first_sentence)):
+    if (
+        first_sentence.endswith("?")
+        or ": " in first_sentence
+        or _has_verb(BRACKETED.sub("", first_sentence))
+    ):
         return False
     if first in VERBS and len(words) > 1 and words[-1].endswith("s"):
         return False  # 'list recent entries'
@@ -223,7 +267,7 @@ def is_noun_phrase(text: str) -> bool:
             return False
         if i and word.endswith("ed") and after in DETERMINER:
             return False
-    rest = text[len(" ".join(head)):].lstrip().split(" ", 1)[0].lower()
+    rest = text[len(" ".join(head)) :].lstrip().split(" ", 1)[0].lower()
     return not (rest in ("that", "to") and words[-1].endswith("ed") and len(words) > 1)
 
 
@@ -233,12 +277,19 @@ def _has_verb(text: str) -> bool:
     words = [word.strip("`*\"'“”,.").lower() for word in whole.split()]
     main = [word.strip("`*\"'“”").lower() for word in CLAUSE_END.split(text, maxsplit=1)[0].split()]
     acts = any(word in ACTS or (word in THIRD and main[0] == "any") for word in main[1:])
-    return acts or bool(MAIN_VERBS & set(words)) or bool(LATER_VERB.search(whole)) or bool(PAST.search(text))
+    return (
+        acts
+        or bool(MAIN_VERBS & set(words))
+        or bool(LATER_VERB.search(whole))
+        or bool(PAST.search(text))
+    )
 
 
-PLURALS = frozenset(_words("""
+PLURALS = frozenset(
+    _words("""
 tokens bytes files tests sections documents weights facts names others
-"""))
+""")
+)
 
 
 def _could_be_plural(word: str, before: list[str]) -> bool:
@@ -249,7 +300,11 @@ def _could_be_plural(word: str, before: list[str]) -> bool:
 def is_value(text: str) -> bool:
     """Whether a text can stand after 'The status is': a number, code, a name or a noun; no sentence, no instruction."""
     words = text.split()
-    if not words or len(text) > 160 or re.search(r"[.!?:;]\s+[A-Z]|[:;]$|[.!?]$", text.replace("e.g. ", "")):
+    if (
+        not words
+        or len(text) > 160
+        or re.search(r"[.!?:;]\s+[A-Z]|[:;]$|[.!?]$", text.replace("e.g. ", ""))
+    ):
         return False
     if re.match(r"[`\d$€<~=\"]|v\d", text) or len(words) == 1:
         return True
@@ -260,11 +315,14 @@ def is_value(text: str) -> bool:
 
 
 # What an instruction begins with; a word that is as often a noun is left out.
-IMPERATIVE = frozenset(VERBS) - set(_words("""
+IMPERATIVE = frozenset(VERBS) - set(
+    _words("""
 set list record document process plan test model work access design index backup cache change limit review schedule
 search store support track export import order pack release report request update upload view load log map mark name
 query sort start stop switch talk turn wait split share sign format filter label
-""")) | set(_words("""
+""")
+) | set(
+    _words("""
 consolidate establish enforce become begin bring come go do put tell treat try use write never always please only
 avoid let make reach prioritize focus leverage adopt embrace acknowledge address align analyze archive assess
 calculate capture conduct confirm consider coordinate deliver demonstrate drive eliminate encourage engage expand
@@ -272,36 +330,47 @@ explore expose facilitate foster grant identify increase inject isolate iterate 
 notify observe optimise populate post prefer preload promote refactor reflect remember replace require respond retain
 retrieve scan signal simplify strengthen summarize synthesize target terminate think transition trigger understand
 achieve adapt add determine inform initiate propose receive seek serve stay cannot can must should may will
-"""))
-ACTS = frozenset(map(third, IMPERATIVE)) - set(_words("""
+""")
+)
+ACTS = frozenset(map(third, IMPERATIVE)) - set(
+    _words("""
 scans increases uses targets transitions triggers signals posts calls needs builds mocks addresses grants drives
-"""))  # 'remembers' can only be a verb, 'scans' are things too
-NOT_VALUES = frozenset(_words("""
+""")
+)  # 'remembers' can only be a verb, 'scans' are things too
+NOT_VALUES = frozenset(
+    _words("""
 but and or so then if when while because although with without to not via see both as how why
-"""))
-
-
+""")
+)
 
 
 def property_name(label: str, lower: frozenset[str]) -> str:
     """A label or column as the name of a property in a sentence: 'Review Date' → review date; else in quotes."""
     words = (label.lower() if label.isupper() and len(label) > 4 else label).split()
-    made = [word.lower() if word[1:].islower() and (word.lower() in lower or word.lower() in COMMON) else word
-            for word in words]
+    made = [
+        word.lower()
+        if word[1:].islower() and (word.lower() in lower or word.lower() in COMMON)
+        else word
+        for word in words
+    ]
     if any(word[:1].isupper() and word[1:].islower() for word in made):
         return f'"{label}"'
     return " ".join(made)
 
 
-PROPERTIES = frozenset(_words("""
+PROPERTIES = frozenset(
+    _words("""
 status date author version priority owner lead license type category origin classification participants deadline title
 name size duration output input path location source scope effort mandate tool command port host language mechanism
 mitigation limit memory design principle purpose invocation score count example examples default result results impact
 risk probability likelihood severity level phase step stage action actions cost time rate value values field fields
 parameter parameters role function usage frequency target metric baseline key total average minimum maximum notes
 state method strategy file files module component service server task protocol entry agent model phase review
-"""))
-ADJECTIVES = frozenset(_words("created updated last new old main full final expected actual current"))
+""")
+)
+ADJECTIVES = frozenset(
+    _words("created updated last new old main full final expected actual current")
+)
 COMMON = frozenset(VERBS) | PROPERTIES | ADJECTIVES
 
 
@@ -355,7 +424,9 @@ def declarative(auxiliary: str, rest: str, place: bool = False) -> str | None:
     words = rest.split()
     n = _subject(words)
     if auxiliary in ("is", "are", "was", "were") and words[0].lower() in DETERMINERS:
-        n = next((i for i, word in enumerate(words) if i > 1 and PREDICATE.fullmatch(word)), len(words))
+        n = next(
+            (i for i, word in enumerate(words) if i > 1 and PREDICATE.fullmatch(word)), len(words)
+        )
         if n == len(words):
             return f"{rest} {auxiliary}" if place else None
     if n is None or n >= len(words) or auxiliary == "did":
@@ -364,7 +435,17 @@ def declarative(auxiliary: str, rest: str, place: bool = False) -> str | None:
     if verb == "not":
         return " ".join([subject, auxiliary, verb, *after])
     if auxiliary in ("do", "does"):
-        if verb not in VERBS and verb not in ("have", "do", "go", "know", "want", "cost", "happen", "look", "become"):
+        if verb not in VERBS and verb not in (
+            "have",
+            "do",
+            "go",
+            "know",
+            "want",
+            "cost",
+            "happen",
+            "look",
+            "become",
+        ):
             return None
         return " ".join([subject, third(verb) if auxiliary == "does" else verb, *after])
     return " ".join([subject, auxiliary, verb, *after])
@@ -372,50 +453,152 @@ def declarative(auxiliary: str, rest: str, place: bool = False) -> str | None:
 
 # Shapes of questions, and other ways to ask each; {be} agrees with {o}. Every shape that fits is used.
 SHAPES = (
-    (r"how (?:do|can|could|should|would) (?:I|you|we|one) (?P<o>.+)", (
-        "What do I have to do to {o}?", "Tell me how to {o}.", "I want to {o}. How does that work?",
-        "Could you explain how to {o}?", "What is the way to {o}?", "how to {o}", "How can I {o}?",
-        "Please show me how to {o}.", "What steps does it take to {o}?", "How would someone {o}?")),
-    (r"where (?:do|does) \S+ (?:keep|store|put|save|write) (?P<o>.+)", (
-        "Where can I find {o}?", "Where {be} {o}?", "I am looking for {o}. Where do I look?",
-        "In which place will I find {o}?", "In which folder {be} {o}?")),
-    (r"what happens (?P<w>if|when) (?P<o>.+)", (
-        "If {o}, what happens?", "What if {o}?", "Suppose {o}. What happens then?")),
-    (r"what happens (?P<w>if|when) (?P<o>.+ (?:killed|interrupted|stopped|crash|crashes|fails|dies|breaks)\b.*)", (
-        "What do I lose {w} {o}?", "Is anything lost {w} {o}?", "Is my work gone {w} {o}?")),
-    (r"what happens (?P<w>if|when) (?P<o>.+)", (
-        "What follows {w} {o}?", "Tell me what happens {w} {o}.", "Is it bad {w} {o}?")),
-    (r"what (?P<v>is|are) (?P<o>.+) (?P<w>used for|good for|made of|called|based on)", (
-        "Tell me what {o} {v} {w}.", "Can you say what {o} {v} {w}?", "I would like to know what {o} {v} {w}.")),
-    (r"what (?P<v>is|are|was|were) (?!the (?:difference|reason)\b)"
-     r"(?P<o>(?!.* (?:used for|good for|made of|called|based on)$).+)", (
-        "Tell me what {o} {v}.", "Can you explain what {o} {v}?", "what {v} {o}",
-        "I keep hearing about {o}. What's that?",
-        "In one sentence, what {v} {o}?", "Do you know what {o} {v}?", "Please tell me about {o}.",
-        "Describe {o} briefly.", "How would you describe {o}?", "Explain {o}.")),
-    (r"who (?P<v>is|are|was|were) (?P<o>.+)", (
-        "Tell me who {o} {v}.", "Do you know who {o} {v}?", "who {v} {o}", "Can you say who {o} {v}?",
-        "Please tell me about {o}.", "In one sentence, who {v} {o}?")),
-    (r"do (?:I|you|we) (?:need|require) (?!to\b)(?P<o>.+)", (
-        "Is {o} required?", "Can I do without {o}?", "Is {o} necessary?", "Does it work without {o}?",
-        "Must I have {o}?", "I have no access to {o}. Is that a problem?")),
-    (r"(?:does|do) (?P<s>\S+) (?:need|require) (?!to\b)(?P<o>.+)", (
-        "Does {s} work without {o}?", "Is {o} required for {s}?", "Do I have to have {o} for {s}?",
-        "Is {o} necessary to run {s}?", "Must I own {o} to use {s}?")),
-    (r"(?:can|could|may) (?:I|you|we) (?P<o>.+)", (
-        "Is it possible to {o}?", "Am I able to {o}?", "Is there a way to {o}?", "Am I allowed to {o}?")),
-    (r"what (?:does|do|can) (?P<o>.+) do", (
-        "What is {o} for?", "What can I do with {o}?", "Tell me about {o}.", "What is the purpose of {o}?",
-        "Explain {o} in one sentence.", "What is {o} good for?", "Why would I use {o}?")),
-    (r"what (?:does|do) (?P<o>.+) mean", (
-        "What is the meaning of {o}?", "Explain {o}.", "I see {o}. What is that?", "How do I read {o}?",
-        "Tell me about {o}.", "What is meant by {o}?", "I got {o}. Why?")),
-    (rf"which (?P<o>[a-z]+) (?P<w>(?:does (?:everything|all|this|that)\b|(?!(?:{AUXILIARY})\b)[a-z]+s\b).*)", (
-        "Name the {o} that {w}.", "Is there a {o} that {w}?", "I am looking for the {o} that {w}.",
-        "What {o} {w}?", "Tell me the {o} that {w}.", "What is the {o} called that {w}?")),
-    (r"how (?:do|does) (?P<s>[A-Z`]\S*) (?P<o>.+)", (
-        "What does {s} do to {o}?", "In what way does {s} {o}?", "Does {s} {o}, and how?",
-        "By what means does {s} {o}?")),
+    (
+        r"how (?:do|can|could|should|would) (?:I|you|we|one) (?P<o>.+)",
+        (
+            "What do I have to do to {o}?",
+            "Tell me how to {o}.",
+            "I want to {o}. How does that work?",
+            "Could you explain how to {o}?",
+            "What is the way to {o}?",
+            "how to {o}",
+            "How can I {o}?",
+            "Please show me how to {o}.",
+            "What steps does it take to {o}?",
+            "How would someone {o}?",
+        ),
+    ),
+    (
+        r"where (?:do|does) \S+ (?:keep|store|put|save|write) (?P<o>.+)",
+        (
+            "Where can I find {o}?",
+            "Where {be} {o}?",
+            "I am looking for {o}. Where do I look?",
+            "In which place will I find {o}?",
+            "In which folder {be} {o}?",
+        ),
+    ),
+    (
+        r"what happens (?P<w>if|when) (?P<o>.+)",
+        ("If {o}, what happens?", "What if {o}?", "Suppose {o}. What happens then?"),
+    ),
+    (
+        r"what happens (?P<w>if|when) (?P<o>.+ (?:killed|interrupted|stopped|crash|crashes|fails|dies|breaks)\b.*)",
+        ("What do I lose {w} {o}?", "Is anything lost {w} {o}?", "Is my work gone {w} {o}?"),
+    ),
+    (
+        r"what happens (?P<w>if|when) (?P<o>.+)",
+        ("What follows {w} {o}?", "Tell me what happens {w} {o}.", "Is it bad {w} {o}?"),
+    ),
+    (
+        r"what (?P<v>is|are) (?P<o>.+) (?P<w>used for|good for|made of|called|based on)",
+        (
+            "Tell me what {o} {v} {w}.",
+            "Can you say what {o} {v} {w}?",
+            "I would like to know what {o} {v} {w}.",
+        ),
+    ),
+    (
+        r"what (?P<v>is|are|was|were) (?!the (?:difference|reason)\b)"
+        r"(?P<o>(?!.* (?:used for|good for|made of|called|based on)$).+)",
+        (
+            "Tell me what {o} {v}.",
+            "Can you explain what {o} {v}?",
+            "what {v} {o}",
+            "I keep hearing about {o}. What's that?",
+            "In one sentence, what {v} {o}?",
+            "Do you know what {o} {v}?",
+            "Please tell me about {o}.",
+            "Describe {o} briefly.",
+            "How would you describe {o}?",
+            "Explain {o}.",
+        ),
+    ),
+    (
+        r"who (?P<v>is|are|was|were) (?P<o>.+)",
+        (
+            "Tell me who {o} {v}.",
+            "Do you know who {o} {v}?",
+            "who {v} {o}",
+            "Can you say who {o} {v}?",
+            "Please tell me about {o}.",
+            "In one sentence, who {v} {o}?",
+        ),
+    ),
+    (
+        r"do (?:I|you|we) (?:need|require) (?!to\b)(?P<o>.+)",
+        (
+            "Is {o} required?",
+            "Can I do without {o}?",
+            "Is {o} necessary?",
+            "Does it work without {o}?",
+            "Must I have {o}?",
+            "I have no access to {o}. Is that a problem?",
+        ),
+    ),
+    (
+        r"(?:does|do) (?P<s>\S+) (?:need|require) (?!to\b)(?P<o>.+)",
+        (
+            "Does {s} work without {o}?",
+            "Is {o} required for {s}?",
+            "Do I have to have {o} for {s}?",
+            "Is {o} necessary to run {s}?",
+            "Must I own {o} to use {s}?",
+        ),
+    ),
+    (
+        r"(?:can|could|may) (?:I|you|we) (?P<o>.+)",
+        (
+            "Is it possible to {o}?",
+            "Am I able to {o}?",
+            "Is there a way to {o}?",
+            "Am I allowed to {o}?",
+        ),
+    ),
+    (
+        r"what (?:does|do|can) (?P<o>.+) do",
+        (
+            "What is {o} for?",
+            "What can I do with {o}?",
+            "Tell me about {o}.",
+            "What is the purpose of {o}?",
+            "Explain {o} in one sentence.",
+            "What is {o} good for?",
+            "Why would I use {o}?",
+        ),
+    ),
+    (
+        r"what (?:does|do) (?P<o>.+) mean",
+        (
+            "What is the meaning of {o}?",
+            "Explain {o}.",
+            "I see {o}. What is that?",
+            "How do I read {o}?",
+            "Tell me about {o}.",
+            "What is meant by {o}?",
+            "I got {o}. Why?",
+        ),
+    ),
+    (
+        rf"which (?P<o>[a-z]+) (?P<w>(?:does (?:everything|all|this|that)\b|(?!(?:{AUXILIARY})\b)[a-z]+s\b).*)",
+        (
+            "Name the {o} that {w}.",
+            "Is there a {o} that {w}?",
+            "I am looking for the {o} that {w}.",
+            "What {o} {w}?",
+            "Tell me the {o} that {w}.",
+            "What is the {o} called that {w}?",
+        ),
+    ),
+    (
+        r"how (?:do|does) (?P<s>[A-Z`]\S*) (?P<o>.+)",
+        (
+            "What does {s} do to {o}?",
+            "In what way does {s} {o}?",
+            "Does {s} {o}, and how?",
+            "By what means does {s} {o}?",
+        ),
+    ),
 )
 REWORDINGS = tuple((re.compile(f"(?i){shape}$"), forms) for shape, forms in SHAPES)
 
@@ -431,23 +614,38 @@ def _rewordings(question: str) -> Iterator[str]:
     act = re.match(r"(?i)how (?:do|can) I (\w+) (.+)$", question)
     if act and act[1] in VERBS:
         verb, thing = act.groups()
-        yield from (f"I need help with {gerund(verb)} {thing}.", f"Give me instructions for {gerund(verb)} {thing}.")
-        if len(thing.split()) <= 3 and not re.search(r"\b(to|in|on|up|for|with|from|if|when)\b", thing):
+        yield from (
+            f"I need help with {gerund(verb)} {thing}.",
+            f"Give me instructions for {gerund(verb)} {thing}.",
+        )
+        if len(thing.split()) <= 3 and not re.search(
+            r"\b(to|in|on|up|for|with|from|if|when)\b", thing
+        ):
             yield f"How {'are' if is_plural(thing) else 'is'} {thing} {participle(verb)}?"
-    asked = re.match(rf"(?i)((?:what|which|where|when|why|who|how)\b[^?]*?) ({AUXILIARY}) (.+)$", question)
+    asked = re.match(
+        rf"(?i)((?:what|which|where|when|why|who|how)\b[^?]*?) ({AUXILIARY}) (.+)$", question
+    )
     whole = asked is not None and asked[1].lower() in ("where", "what", "who")
     statement = declarative(asked[2].lower(), asked[3], whole) if asked else None
     if asked and statement and not act:
         clause = f"{decapitalised(asked[1])} {statement}"
         if asked[1].lower() == "why":
             yield from (f"What is the reason that {statement}?", f"How come {statement}?")
-        yield from (f"Tell me {clause}.", f"Do you know {clause}?", f"I would like to know {clause}.",
-                    f"Can you say {clause}?", f"Please explain {clause}.")
+        yield from (
+            f"Tell me {clause}.",
+            f"Do you know {clause}?",
+            f"I would like to know {clause}.",
+            f"Can you say {clause}?",
+            f"Please explain {clause}.",
+        )
     polar = re.match(rf"(?i)({AUXILIARY}) (.+)$", question)
     statement = declarative(polar[1].lower(), polar[2]) if polar else None
     if statement:
-        yield from (f"Tell me whether {statement}.", f"I would like to know if {statement}.",
-                    f"Is it true that {statement}?")
+        yield from (
+            f"Tell me whether {statement}.",
+            f"I would like to know if {statement}.",
+            f"Is it true that {statement}?",
+        )
 
 
 def _synonyms(question: str) -> Iterator[str]:
@@ -487,7 +685,9 @@ ABOUT = (
 )
 
 
-def question_forms(question: str, subject: str, others: Sequence[str] = (), alone: bool = True) -> list[str]:
+def question_forms(
+    question: str, subject: str, others: Sequence[str] = (), alone: bool = True
+) -> list[str]:
     """The question in many wordings, the original first; `others` are more names of the subject.
 
     One that is vague, or does not stand alone (`alone`), is made to name its subject in every wording.
@@ -497,7 +697,9 @@ def question_forms(question: str, subject: str, others: Sequence[str] = (), alon
         bare = re.sub(r"\bit\b", lambda _: subject, bare, count=1)
     slots = {"q": f"{decapitalised(bare)}?", "Q": f"{capitalised(bare)}?"}
     names = (subject, *others)
-    named = [capitalised(form.format(**slots, s=names[i % len(names)])) for i, form in enumerate(ABOUT)]
+    named = [
+        capitalised(form.format(**slots, s=names[i % len(names)])) for i, form in enumerate(ABOUT)
+    ]
     synonyms = [f"{capitalised(other)}?" for other in _synonyms(bare)]
     # A rewording and a synonym by turns: what is trained should differ in shape and in words.
     reworded = [form for pair in zip_longest(_rewordings(bare), synonyms) for form in pair if form]

@@ -33,7 +33,9 @@ def links(
         if named:
             gold = targets[0][0] if len(named) == 1 else ""
             answer = fill((verb,), names[:1], t=lang.listed(named))[0]
-            facts.append(Fact("link", fill(templates, names), answer, *span, gold, "link" if gold else ""))
+            facts.append(
+                Fact("link", fill(templates, names), answer, *span, gold, "link" if gold else "")
+            )
     return facts
 
 

@@ -19,8 +19,12 @@ from phoenix_forge.questions import naming
 
 LONG = 1200  # characters above which an answer is no longer an answer but a recitation
 SHORT = 420  # characters of an answer one would say aloud
-LABEL_LINE = re.compile(r"(?:[-*+]\s+)?(?:\*\*|__)?[A-Z][\w /'&()#.-]{0,40}?(?::(?:\*\*|__)|(?:\*\*|__)\s*:|:\s)")
-MARKS = re.compile(r"(?m)^[ \t]*>+ ?|^\[![A-Z]+\][ \t]*|[ \t]*\\$")  # of quotations, call-outs and hard line breaks
+LABEL_LINE = re.compile(
+    r"(?:[-*+]\s+)?(?:\*\*|__)?[A-Z][\w /'&()#.-]{0,40}?(?::(?:\*\*|__)|(?:\*\*|__)\s*:|:\s)"
+)
+MARKS = re.compile(
+    r"(?m)^[ \t]*>+ ?|^\[![A-Z]+\][ \t]*|[ \t]*\\$"
+)  # of quotations, call-outs and hard line breaks
 LOWER_WORD = re.compile(r"(?<![\w`./-])[a-z]{2,}\b")
 
 
@@ -82,7 +86,9 @@ class Topic:
 
     @cached_property
     def body(self) -> str:
-        return self.document.text[self.passages[0].start : self.end].strip() if self.passages else ""
+        return (
+            self.document.text[self.passages[0].start : self.end].strip() if self.passages else ""
+        )
 
     @cached_property
     def is_document(self) -> bool:
@@ -113,7 +119,9 @@ class Source:
     section: Section
     topics: tuple[Topic, ...]
     names: tuple[str, ...]
-    shared: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)  # by all sections of the document
+    shared: dict[str, Any] = field(
+        default_factory=dict, repr=False, compare=False
+    )  # by all sections of the document
 
     def once(self, what: str, make: Callable[[Document], Any]) -> Any:
         """What `make` finds in the document, found for its first section and remembered for the others."""
@@ -138,11 +146,17 @@ def sources(document: Document, sections: Sequence[Section]) -> list[Source]:
     groups = _groups(document)
     titles = Counter(title for title, *_ in groups)
     shared: dict[str, Any] = {}
-    return [Source(section, tuple(_topics(document, section, groups, titles, names, lower)), names, shared)
-            for section in sections]
+    return [
+        Source(
+            section, tuple(_topics(document, section, groups, titles, names, lower)), names, shared
+        )
+        for section in sections
+    ]
 
 
-Group = tuple[str, str, bool, list[Block], int]  # title, the one above it, whether it is code, blocks, end
+Group = tuple[
+    str, str, bool, list[Block], int
+]  # title, the one above it, whether it is code, blocks, end
 
 
 def _groups(document: Document) -> list[Group]:
@@ -160,7 +174,9 @@ def _groups(document: Document) -> list[Group]:
         title, above = "", ""
         if first.headings and (not code or first.kind == "code"):
             title = first.headings[-1].strip("`") if code else en.clean_title(first.headings[-1])
-            above = en.clean_title(first.headings[-2]) if len(first.headings) > 1 and not code else ""
+            above = (
+                en.clean_title(first.headings[-2]) if len(first.headings) > 1 and not code else ""
+            )
         groups.append((title, above, code, run, run[-1].end))
     return groups
 
@@ -200,7 +216,9 @@ def _topics(
 # -- wordings ----------------------------------------------------------------------------------------------------------
 
 
-BETWEEN = "\x1e"  # the forms of one fact while they are filled together; taken out of what fills them
+BETWEEN = (
+    "\x1e"  # the forms of one fact while they are filled together; taken out of what fills them
+)
 
 
 class _Compiled(NamedTuple):

@@ -32,7 +32,9 @@ training, teacher, student, employee, staff, technical, beginner's, security, re
 coding, design, testing, test, troubleshooting, field, study, safety, operations, operating, instruction, command,
 the, a, our, this, my, full, complete, short, brief, general, online, official, internal, public""")
 # Kinds of document that are numbered; anything else is one only where the file's name bears the same number.
-NUMBERED = lang.phrases("adr, rfc, pep, protocol, entry, task, p, issue, ticket, chronicle entry, decision, chapter")
+NUMBERED = lang.phrases(
+    "adr, rfc, pep, protocol, entry, task, p, issue, ticket, chronicle entry, decision, chapter"
+)
 TYPED = re.compile(
     r"^(?P<type>[A-Z][A-Za-z]{0,14}(?: [A-Z][a-z]+)?)[ #-]{0,3}(?P<n>\d{1,4}[A-Z]?)(?: ?\(?v?\d[\d.]*\)?)?"
     r"\s*(?:[:–—-]\s+)(?P<name>\S.+)$"
@@ -45,7 +47,9 @@ FILE_NUMBER = re.compile(r"^(?!(?:19|20)\d\d[-_]?\d\d)(?P<n>\d{1,4}[A-Za-z]?)[-_
 PROSE = (".md", ".markdown", ".mdx", ".txt", ".rst", ".tex")
 LETTER = re.compile(r"[^\W\d_]")
 ALIASES = 3  # of those that a note gives itself; each is one more way to ask
-NOT_TYPES = lang.phrases("docs, tools, scripts, tests, references, images, assets, files, resources, notes, packages")
+NOT_TYPES = lang.phrases(
+    "docs, tools, scripts, tests, references, images, assets, files, resources, notes, packages"
+)
 
 
 def names(document: Document) -> tuple[str, ...]:
@@ -97,7 +101,9 @@ def subject(title: str, path: str = "") -> str:
 def _title(document: Document) -> str:
     title = (en.clean_title(document.title) or document.title).lstrip("-–—: ")
     path = PurePosixPath(title)
-    if (path.suffix.lower() in PROSE and " " not in title) or re.fullmatch(r"\d+[A-Za-z]?_\w+", title):
+    if (path.suffix.lower() in PROSE and " " not in title) or re.fullmatch(
+        r"\d+[A-Za-z]?_\w+", title
+    ):
         stem = path.stem if path.suffix.lower() in PROSE else title
         if not LETTER.search(stem):
             return title  # a number alone is no name
@@ -110,8 +116,10 @@ def _aliases(document: Document) -> list[str]:
     first = next(iter(document.blocks), None)
     if first is None or first.kind != "front_matter":
         return []
-    matter = document.text[first.start:first.end].strip().strip("-")
-    given = [en.clean_title(name) for key in ("aliases", "alias") for name in data.values(matter, key)]
+    matter = document.text[first.start : first.end].strip().strip("-")
+    given = [
+        en.clean_title(name) for key in ("aliases", "alias") for name in data.values(matter, key)
+    ]
     return [en.quoted(name) for name in given if LETTER.search(name)][:ALIASES]
 
 

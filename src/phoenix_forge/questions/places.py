@@ -19,7 +19,9 @@ def outlines(source: Source) -> Iterator[Fact]:
     if source.section.index:
         return
     titles = [
-        (block.level, en.clean_title(block.headings[-1])) for block in source.document.blocks if block.kind == "heading"
+        (block.level, en.clean_title(block.headings[-1]))
+        for block in source.document.blocks
+        if block.kind == "heading"
     ][:60]
     if len(titles) >= 3:
         top = min(level for level, _ in titles)
@@ -50,13 +52,19 @@ def files(source: Source) -> Iterator[Fact]:
 def text_forms(sections: Sequence[Section]) -> list[tuple[str, ...]]:
     """How the whole text of each of a document's sections is asked for, to carry its coverage: by its headings; by its
     first words where these do not tell it apart, and only where neither does, by its number."""
-    marks = [_headed(section) for section in sections] if len(sections) > 1 else ["all"] * len(sections)
+    marks = (
+        [_headed(section) for section in sections] if len(sections) > 1 else ["all"] * len(sections)
+    )
     for finer in (_passage, lambda section, _: f"part {section.index + 1}"):
         times = Counter(marks)
-        marks = [mark if mark and times[mark] == 1 else finer(section, mark)
-                 for section, mark in zip(sections, marks, strict=True)]
-    return [fill(phrasings.TEXT, [f'"{en.clip(_title(section), 90)}"'], t=mark)
-            for section, mark in zip(sections, marks, strict=True)]
+        marks = [
+            mark if mark and times[mark] == 1 else finer(section, mark)
+            for section, mark in zip(sections, marks, strict=True)
+        ]
+    return [
+        fill(phrasings.TEXT, [f'"{en.clip(_title(section), 90)}"'], t=mark)
+        for section, mark in zip(sections, marks, strict=True)
+    ]
 
 
 def _title(section: Section) -> str:
@@ -65,9 +73,17 @@ def _title(section: Section) -> str:
 
 def _headed(section: Section) -> str:
     """The section's first heading and its last; "" where it has none but the document's title."""
-    titles = [block.headings[-1] for block in section.blocks if block.kind == "heading"] or section.headings[-1:]
-    own = [title for each in titles if (title := en.clean_title(each).replace('"', "'")) not in ("", _title(section))]
-    return " to ".join(f'"{en.clip(title, CLIPPED)}"' for title in dict.fromkeys([*own[:1], *own[-1:]]))
+    titles = [
+        block.headings[-1] for block in section.blocks if block.kind == "heading"
+    ] or section.headings[-1:]
+    own = [
+        title
+        for each in titles
+        if (title := en.clean_title(each).replace('"', "'")) not in ("", _title(section))
+    ]
+    return " to ".join(
+        f'"{en.clip(title, CLIPPED)}"' for title in dict.fromkeys([*own[:1], *own[-1:]])
+    )
 
 
 def _passage(section: Section, mark: str) -> str:
@@ -75,5 +91,5 @@ def _passage(section: Section, mark: str) -> str:
         return "the beginning"
     first, _, rest = section.body.partition("\n")
     said = rest.strip("=-\n ") if section.blocks and section.blocks[0].kind == "heading" else ""
-    words = en.clip(en.plain((said or first)[:4 * CLIPPED]).replace('"', "'"), CLIPPED)
+    words = en.clip(en.plain((said or first)[: 4 * CLIPPED]).replace('"', "'"), CLIPPED)
     return f'the passage "{words} …"' + (f" under {mark}" if mark else "")

@@ -28,7 +28,11 @@ def asked(topic: Topic) -> Iterator[tuple[str, str, int, int]]:
         yield f"How do I {en.sentence_case(act, topic.lower)}?", topic.body, topic.start, topic.end
     passages = topic.passages
     for i, passage in enumerate(passages):
-        match = ASKED.match(passage.raw) if passage.block.kind == "paragraph" and "?" in passage.raw else None
+        match = (
+            ASKED.match(passage.raw)
+            if passage.block.kind == "paragraph" and "?" in passage.raw
+            else None
+        )
         if not match or not lang.is_question(en.plain(match["question"])):
             continue
         if match["answer"]:
@@ -60,7 +64,9 @@ def questions(source: Source) -> Iterator[Fact]:
             answer = body if len(body) <= LONG else _lead(body)
             if "\n" not in answer:
                 answer = en.plain(answer)
-            alone = bool(NAMES_ITSELF.search(question)) if not made else lang.distinctive(question[9:])
+            alone = (
+                bool(NAMES_ITSELF.search(question)) if not made else lang.distinctive(question[9:])
+            )
             forms = tuple(lang.question_forms(question, topic.subject, topic.names[1:], alone))
             said = en.sentences(en.plain(answer.split("\n\n")[0]))
             gold = " ".join(said[:2] if said and len(said[0].split()) < 3 else said[:1])

@@ -61,10 +61,18 @@ class Deployments:
         except FileNotFoundError:
             self._all = {}
         except ValueError as error:
-            raise UsageError(f"{path} is not the record that Forge wrote: {error}",
-                             fix=f"rm {path}; what is in Ollama stays") from None
-        self.models = {name: Deployed([Version(**v) for v in row["versions"]], [Version(**v) for v in row["waiting"]],
-                                      row["aliases"]) for name, row in self._all.get(server.url, {}).items()}
+            raise UsageError(
+                f"{path} is not the record that Forge wrote: {error}",
+                fix=f"rm {path}; what is in Ollama stays",
+            ) from None
+        self.models = {
+            name: Deployed(
+                [Version(**v) for v in row["versions"]],
+                [Version(**v) for v in row["waiting"]],
+                row["aliases"],
+            )
+            for name, row in self._all.get(server.url, {}).items()
+        }
 
     def _save(self) -> None:
         self._all[self.server.url] = {name: asdict(row) for name, row in self.models.items()}
@@ -74,8 +82,10 @@ class Deployments:
     def _row(self, name: str) -> Deployed:
         if full(name) not in self.models:
             known = ", ".join(self.models) or "nothing"
-            raise UsageError(f"this workspace has not deployed {name} to {self.server.url}; it deployed {known}",
-                             fix="forge deploy")
+            raise UsageError(
+                f"this workspace has not deployed {name} to {self.server.url}; it deployed {known}",
+                fix="forge deploy",
+            )
         return self.models[full(name)]
 
     # -- forward
@@ -125,9 +135,16 @@ class Deployments:
         digest = there(name)
         if digest is None:
             return None
-        live = next((v for v in reversed([*row.waiting, *row.versions]) if there(v.name) == digest), None)
+        live = next(
+            (v for v in reversed([*row.waiting, *row.versions]) if there(v.name) == digest), None
+        )
         if live is None:
-            live = Version(version_name(name, f"found-{digest.removeprefix('sha256:')[:12]}"), None, _now(), found=True)
+            live = Version(
+                version_name(name, f"found-{digest.removeprefix('sha256:')[:12]}"),
+                None,
+                _now(),
+                found=True,
+            )
             self.server.copy(full(name), live.name)
         row.versions = [v for v in row.versions if v.name != live.name] + [live]
         row.waiting = [v for v in row.waiting if v.name != live.name]
@@ -143,7 +160,9 @@ class Deployments:
         there = self.server.manifests()
         earlier = [v for v in row.versions if there(v.name) and v != now]
         if not earlier:
-            raise UsageError(f"{name} has no earlier version on {self.server.url}", fix="forge deploy --list")
+            raise UsageError(
+                f"{name} has no earlier version on {self.server.url}", fix="forge deploy --list"
+            )
         self._point(name, row, earlier[-1])
         return earlier[-1], now
 
@@ -151,14 +170,18 @@ class Deployments:
     def alias(self, name: str, alias: str, *, force: bool) -> None:
         """A further name for NAME, which follows it from now on."""
         if problem := names.ollama_problem(alias):
-            raise UsageError(f"{alias!r} is no name for a model in Ollama: {problem}", fix="choose another name")
+            raise UsageError(
+                f"{alias!r} is no name for a model in Ollama: {problem}", fix="choose another name"
+            )
         row, there = self._row(name), self.server.manifests()
         if not there(name):
             raise UsageError(f"{self.server.url} has no {full(name)}", fix="forge deploy --force")
         taken = there(alias) or full(alias) in self.models
         if taken and full(alias) not in row.aliases and not force:
-            raise UsageError(f"{alias} is a model of its own on {self.server.url}",
-                             fix=f"choose another name, or replace it: forge deploy --alias {alias} --force")
+            raise UsageError(
+                f"{alias} is a model of its own on {self.server.url}",
+                fix=f"choose another name, or replace it: forge deploy --alias {alias} --force",
+            )
         if full(alias) == full(name):
             raise UsageError(f"{alias} is the model's own name", fix="choose another name")
         row.aliases = sorted({*row.aliases, full(alias)})
@@ -173,13 +196,25 @@ class Deployments:
         if wanted in self.models:
             row = self.models[wanted]
             kept = [v.name for v in row.versions if v.found and there(v.name)]
-            names = [wanted, *row.aliases, *(v.name for v in [*row.versions, *row.waiting] if not v.found)]
+            names = [
+                wanted,
+                *row.aliases,
+                *(v.name for v in [*row.versions, *row.waiting] if not v.found),
+            ]
         else:
-            ours = {n for row in self.models.values()
-                    for n in (*row.aliases, *(v.name for v in [*row.versions, *row.waiting] if not v.found))}
+            ours = {
+                n
+                for row in self.models.values()
+                for n in (
+                    *row.aliases,
+                    *(v.name for v in [*row.versions, *row.waiting] if not v.found),
+                )
+            }
             if wanted not in ours and not force:
-                raise UsageError(f"this workspace did not deploy {name} to {self.server.url}",
-                                 fix=f"forge deploy --list shows what it did; or: forge deploy --remove {name} --force")
+                raise UsageError(
+                    f"this workspace did not deploy {name} to {self.server.url}",
+                    fix=f"forge deploy --list shows what it did; or: forge deploy --remove {name} --force",
+                )
             names = [wanted]
         deleted = [n for n in names if there(n)]
         if not deleted and wanted not in self.models:
@@ -198,7 +233,9 @@ class Deployments:
         """The version that NAME is; None where it is none of this workspace's, or not there."""
         there, row = self.server.manifests(), self.models.get(full(name), Deployed())
         digest = there(name)
-        return next((v.name for v in reversed(row.versions) if digest and there(v.name) == digest), None)
+        return next(
+            (v.name for v in reversed(row.versions) if digest and there(v.name) == digest), None
+        )
 
     def listed(self) -> list[dict[str, Any]]:
         """Every name that this workspace deployed: its `role` (live, previous, not live, alias), the GGUF's SHA-256,
@@ -207,12 +244,22 @@ class Deployments:
         rows: list[dict[str, Any]] = []
 
         def add(model: str, name: str, role: str, version: Version | None) -> None:
-            rows.append({"model": model, "name": name, "role": role, "sha256": version.sha256 if version else None,
-                         "made": version.made if version else None, "there": there(name) is not None})
+            rows.append(
+                {
+                    "model": model,
+                    "name": name,
+                    "role": role,
+                    "sha256": version.sha256 if version else None,
+                    "made": version.made if version else None,
+                    "there": there(name) is not None,
+                }
+            )
 
         for name, row in self.models.items():
-            live = next((v for v in reversed(row.versions)
-                         if there(name) and there(v.name) == there(name)), None)
+            live = next(
+                (v for v in reversed(row.versions) if there(name) and there(v.name) == there(name)),
+                None,
+            )
             add(name, name, "model", live)
             for version in reversed(row.versions):
                 add(name, version.name, "live" if version is live else "previous", version)
@@ -220,7 +267,12 @@ class Deployments:
                 add(name, version.name, "not live", version)
             for alias in row.aliases:
                 same = there(name) and there(alias) == there(name)
-                add(name, alias, "alias" if same or not there(alias) else "alias, changed", live if same else None)
+                add(
+                    name,
+                    alias,
+                    "alias" if same or not there(alias) else "alias, changed",
+                    live if same else None,
+                )
         return rows
 
 
@@ -228,5 +280,8 @@ def require_same_file(server: Ollama, version: Version) -> str | None:
     """None where Ollama runs the very file that was sent, else its digest. Raises StageFailed where it runs none."""
     found = server.layer_digest(version.name)
     if found is None:
-        raise StageFailed(f"Ollama made {version.name}, but names no file that it runs", fix="look at Ollama's log")
+        raise StageFailed(
+            f"Ollama made {version.name}, but names no file that it runs",
+            fix="look at Ollama's log",
+        )
     return None if found == version.sha256 else found

@@ -28,8 +28,14 @@ from phoenix_forge.runtime.answer import Answer, require_text, sampler
 from phoenix_forge.runtime.prompts import CHATML_NAME, Prompts, template_of
 
 MAGIC = b"GGUF"
-QUIET, EVERYTHING = -1, 3  # llama.cpp's log levels; at QUIET nothing reaches stderr, and stdout is never used
-TRIAL_SECONDS, TRIAL_SPEED = 60.0, 20e6  # how long a trial may take: a start, and bytes a second of a slow disk
+QUIET, EVERYTHING = (
+    -1,
+    3,
+)  # llama.cpp's log levels; at QUIET nothing reaches stderr, and stdout is never used
+TRIAL_SECONDS, TRIAL_SPEED = (
+    60.0,
+    20e6,
+)  # how long a trial may take: a start, and bytes a second of a slow disk
 DAMAGED = "the file is damaged, or of a kind llama.cpp does not know: forge quantize --force"
 EVERY_TOKEN = 2**20  # more than any vocabulary has
 FORCED = 1000.0  # added to a logit: above any other
@@ -75,10 +81,14 @@ def check(gguf: Path) -> None:
         with open(gguf, "rb") as handle:
             head = handle.read(len(MAGIC))
     except OSError as error:
-        raise UsageError(f"cannot read the GGUF {gguf}: {error.strerror}", fix="forge quantize") from None
+        raise UsageError(
+            f"cannot read the GGUF {gguf}: {error.strerror}", fix="forge quantize"
+        ) from None
     if head != MAGIC:
-        raise UsageError(f"{gguf} is not a GGUF file: it starts with {head!r}, not {MAGIC!r}",
-                         fix="forge quantize --force")
+        raise UsageError(
+            f"{gguf} is not a GGUF file: it starts with {head!r}, not {MAGIC!r}",
+            fix="forge quantize --force",
+        )
 
 
 def library() -> Any:
@@ -86,13 +96,22 @@ def library() -> Any:
     try:
         import xllamacpp
     except ImportError as error:
-        raise EnvironmentProblem(f"the llama.cpp runtime is not usable: {error}",
-                                 fix="pip install 'phoenix-forge[train]'") from None
+        raise EnvironmentProblem(
+            f"the llama.cpp runtime is not usable: {error}",
+            fix="pip install 'phoenix-forge[train]'",
+        ) from None
     return xllamacpp
 
 
-def parameters(gguf: Path, *, num_ctx: int, parallel: int, verbose: bool, cores: tuple[int, int] | None = None,
-               gpu_layers: int | None = None) -> Any:
+def parameters(
+    gguf: Path,
+    *,
+    num_ctx: int,
+    parallel: int,
+    verbose: bool,
+    cores: tuple[int, int] | None = None,
+    gpu_layers: int | None = None,
+) -> Any:
     """llama.cpp's parameters for `parallel` conversations of `num_ctx` tokens each.
 
     `cores` are the threads for answers and for prompts. Without `gpu_layers` a GPU build of the library puts as many
@@ -104,7 +123,9 @@ def parameters(gguf: Path, *, num_ctx: int, parallel: int, verbose: bool, cores:
     params.model.path = str(gguf)
     params.n_ctx = num_ctx * parallel  # the library divides its context among the conversations
     params.n_parallel = parallel
-    params.cpuparams.n_threads, params.cpuparams_batch.n_threads = cores or (usual_threads(gguf),) * 2
+    params.cpuparams.n_threads, params.cpuparams_batch.n_threads = (
+        cores or (usual_threads(gguf),) * 2
+    )
     params.fit_params = gpu_layers is None
     params.n_gpu_layers = -1 if gpu_layers is None else gpu_layers
     params.verbosity = EVERYTHING if verbose else QUIET
@@ -117,8 +138,11 @@ def gpu_memory() -> dict[str, int]:
     """Free bytes of each GPU that the library can use, by its name there; empty for a CPU build."""
     kinds = library().ggml_backend_dev_type
     gpus = (kinds.GGML_BACKEND_DEVICE_TYPE_GPU, kinds.GGML_BACKEND_DEVICE_TYPE_IGPU)
-    return {f"{device['name']} ({device['description']})": device["memory_free"]
-            for device in library().get_device_info() if device["type"] in gpus}
+    return {
+        f"{device['name']} ({device['description']})": device["memory_free"]
+        for device in library().get_device_info()
+        if device["type"] in gpus
+    }
 
 
 def start(params: Any) -> Any:
@@ -133,9 +157,11 @@ def start(params: Any) -> Any:
     try:
         server = library().Server(params)
     except RuntimeError:
-        raise StageFailed(f"llama.cpp cannot load {gguf} ({human(gguf.stat().st_size)}) with {params.n_ctx} tokens of "
-                          "context: too little memory, or its port was taken meanwhile",
-                          fix="--set deploy.num_ctx=2048, or another --port") from None
+        raise StageFailed(
+            f"llama.cpp cannot load {gguf} ({human(gguf.stat().st_size)}) with {params.n_ctx} tokens of "
+            "context: too little memory, or its port was taken meanwhile",
+            fix="--set deploy.num_ctx=2048, or another --port",
+        ) from None
     server.handle_completions(FIRST_TOKEN)
     return server
 
@@ -147,22 +173,39 @@ def require_loadable(gguf: Path) -> None:
     is known by its inode, not its name: what was tried before it was published need not be tried again.
     """
     stat = gguf.stat()
-    known = sha256_json([stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, library().__version__])[:32]
+    known = sha256_json(
+        [stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, library().__version__]
+    )[:32]
     marker = cache_folder() / "loadable" / known
     if marker.exists():
         return
     patience = TRIAL_SECONDS + stat.st_size / TRIAL_SPEED
     try:
-        done = subprocess.run([sys.executable, "-P", "-c", TRIAL, str(gguf)], capture_output=True, text=True,
-                              errors="replace", env={**os.environ, "GGML_NO_BACKTRACE": "1"}, timeout=patience,
-                              stdin=subprocess.DEVNULL, check=False)
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", TRIAL, str(gguf)],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            env={**os.environ, "GGML_NO_BACKTRACE": "1"},
+            timeout=patience,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
     except subprocess.TimeoutExpired:
-        raise StageFailed(f"llama.cpp did not finish loading {gguf} within {patience:.0f} s", fix=DAMAGED) from None
+        raise StageFailed(
+            f"llama.cpp did not finish loading {gguf} within {patience:.0f} s", fix=DAMAGED
+        ) from None
     if done.returncode:
-        errors = [line.partition(" E ")[2].partition(": ")[2] for line in done.stderr.splitlines() if " E " in line]
+        errors = [
+            line.partition(" E ")[2].partition(": ")[2]
+            for line in done.stderr.splitlines()
+            if " E " in line
+        ]
         crash = [f"it crashes (signal {-done.returncode})"] if done.returncode < 0 else []
         why = "; ".join([*errors[:1], *crash]) or done.stderr.strip()[-200:]
-        raise StageFailed(f"llama.cpp cannot load {gguf} ({human(stat.st_size)}): {why}", fix=DAMAGED)
+        raise StageFailed(
+            f"llama.cpp cannot load {gguf} ({human(stat.st_size)}): {why}", fix=DAMAGED
+        )
     marker.parent.mkdir(parents=True, exist_ok=True)
     marker.touch()
 
@@ -183,7 +226,9 @@ class Model:
     `parallel` conversations of `num_ctx` tokens each are computed together; chat() may be called from as many threads.
     """
 
-    def __init__(self, gguf: Path, *, num_ctx: int = 4096, parallel: int = 1, verbose: bool = False) -> None:
+    def __init__(
+        self, gguf: Path, *, num_ctx: int = 4096, parallel: int = 1, verbose: bool = False
+    ) -> None:
         self.path = gguf
         check(gguf)
         template = template_of(gguf)
@@ -203,9 +248,18 @@ class Model:
     def close(self) -> None:
         self._server = None
 
-    def chat(self, messages: Sequence[Message], *, max_tokens: int = 512, temperature: float = 0.7, top_p: float = 0.9,
-             greedy: bool = False, seed: int | None = None, schema: dict | None = None,
-             on_text: Callable[[str], None] | None = None) -> Answer:
+    def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int = 512,
+        temperature: float = 0.7,
+        top_p: float = 0.9,
+        greedy: bool = False,
+        seed: int | None = None,
+        schema: dict | None = None,
+        on_text: Callable[[str], None] | None = None,
+    ) -> Answer:
         """The model's next turn; `on_text` gets it piece by piece as it is written.
 
         With a JSON `schema` only tokens that keep to it are ever chosen: the text is such JSON, or the beginning of it
@@ -214,8 +268,12 @@ class Model:
         """
         require_text(messages)
         request: dict[str, Any] = {
-            "prompt": self.prompts.of(messages), "max_tokens": max_tokens, "stream": True,
-            "stream_options": {"include_usage": True}, **sampler(temperature, top_p, greedy, seed)}
+            "prompt": self.prompts.of(messages),
+            "max_tokens": max_tokens,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            **sampler(temperature, top_p, greedy, seed),
+        }
         if schema is not None:
             request["json_schema"] = schema
         usage: dict[str, int] = {}
@@ -223,8 +281,10 @@ class Model:
         with contextlib.closing(self._stream(request)) as chunks:
             for chunk in chunks:
                 if "error" in chunk:
-                    raise UsageError(f"{self.path.name}: {chunk['error']['message']}",
-                                     fix="shorten the conversation (/reset in a chat), or raise deploy.num_ctx")
+                    raise UsageError(
+                        f"{self.path.name}: {chunk['error']['message']}",
+                        fix="shorten the conversation (/reset in a chat), or raise deploy.num_ctx",
+                    )
                 usage = chunk.get("usage") or usage
                 for choice in chunk["choices"]:
                     finish = choice["finish_reason"] or finish
@@ -232,8 +292,13 @@ class Model:
                         pieces.append(text)
                         if on_text:
                             on_text(text)
-        return Answer("".join(pieces), finish == "stop", usage.get("completion_tokens", 0),
-                      time.perf_counter() - started, usage.get("prompt_tokens", 0))
+        return Answer(
+            "".join(pieces),
+            finish == "stop",
+            usage.get("completion_tokens", 0),
+            time.perf_counter() - started,
+            usage.get("prompt_tokens", 0),
+        )
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
         """Token ids of what chat() puts before an answer, by the file's own template and llama.cpp's tokenizer.
@@ -244,55 +309,95 @@ class Model:
 
     def _read(self, text: str, *, special: bool, beginning: bool = False) -> list[int]:
         """As phoenix_forge.runtime.prompts.Tokens."""
-        return self._post("/tokenize", {"content": text, "parse_special": special, "add_special": beginning})["tokens"]
+        return self._post(
+            "/tokenize", {"content": text, "parse_special": special, "add_special": beginning}
+        )["tokens"]
 
-    def proceed(self, prompt: Sequence[int], max_tokens: int, bias: dict[int, float] | None = None, *,
-                slot: int | None = None) -> Tokens:
+    def proceed(
+        self,
+        prompt: Sequence[int],
+        max_tokens: int,
+        bias: dict[int, float] | None = None,
+        *,
+        slot: int | None = None,
+    ) -> Tokens:
         """Up to `max_tokens` greedy tokens after a prompt; `bias` is added to the logits of single ids.
 
         With a `slot`, one of `parallel`, what that slot has computed of the prompt before is not computed again.
         """
-        return self._tokens(prompt, max_tokens, slot, {
-            "logit_bias": [[token, value] for token, value in (bias or {}).items()]})
+        return self._tokens(
+            prompt,
+            max_tokens,
+            slot,
+            {"logit_bias": [[token, value] for token, value in (bias or {}).items()]},
+        )
 
     def follow(self, prompt: Sequence[int], ids: Sequence[int], *, slot: int) -> list[float] | None:
         """How likely the model finds each of `ids` behind the prompt and those before it, in nats; None where llama.cpp
         did not go through with them. `slot` as for proceed(). Each has to be whole characters: llama.cpp 2026.10 tells
         nothing of others, and its grammars of tokens fail at them; for those there is likelihood()."""
-        made = self._tokens(prompt, len(ids), slot, {"grammar": "root ::= " + " ".join(f"<[{i}]>" for i in ids)})
+        made = self._tokens(
+            prompt, len(ids), slot, {"grammar": "root ::= " + " ".join(f"<[{i}]>" for i in ids)}
+        )
         known = [value for value in made.logprobs if value is not None]
         return known if made.ids == list(ids) and len(known) == len(made.ids) else None
 
     def likelihood(self, prompt: Sequence[int], token: int, whole: int, *, slot: int) -> float:
         """How likely the model finds one token behind a prompt, in nats, from the whole distribution: slow. `whole` is
         any token of whole characters."""
-        made = self._completed(prompt, 1, slot, {"n_probs": EVERY_TOKEN, "logit_bias": [[whole, FORCED]]})
-        return next(t["logprob"] for t in made["completion_probabilities"][0]["top_logprobs"] if t["id"] == token)
+        made = self._completed(
+            prompt, 1, slot, {"n_probs": EVERY_TOKEN, "logit_bias": [[whole, FORCED]]}
+        )
+        return next(
+            t["logprob"]
+            for t in made["completion_probabilities"][0]["top_logprobs"]
+            if t["id"] == token
+        )
 
-    def _tokens(self, prompt: Sequence[int], max_tokens: int, slot: int | None, more: dict[str, Any]) -> Tokens:
+    def _tokens(
+        self, prompt: Sequence[int], max_tokens: int, slot: int | None, more: dict[str, Any]
+    ) -> Tokens:
         made = self._completed(prompt, max_tokens, slot, more)
         told, logprobs = made.get("completion_probabilities", []), []
         for token in reversed(made["tokens"]):
             logprobs.append(told.pop()["logprob"] if told and told[-1]["id"] == token else None)
         return Tokens(made["tokens"], logprobs[::-1], made["stop_type"] == "eos")
 
-    def _completed(self, prompt: Sequence[int], max_tokens: int, slot: int | None, more: dict[str, Any]
-                   ) -> dict[str, Any]:
+    def _completed(
+        self, prompt: Sequence[int], max_tokens: int, slot: int | None, more: dict[str, Any]
+    ) -> dict[str, Any]:
         place = {"cache_prompt": False} if slot is None else {"cache_prompt": True, "id_slot": slot}
-        return self._post("/completion", {
-            "prompt": list(prompt), "n_predict": max_tokens, "return_tokens": True, "n_probs": 1, **place,
-            **sampler(0.0, 1.0, greedy=True, seed=None), **more})
+        return self._post(
+            "/completion",
+            {
+                "prompt": list(prompt),
+                "n_predict": max_tokens,
+                "return_tokens": True,
+                "n_probs": 1,
+                **place,
+                **sampler(0.0, 1.0, greedy=True, seed=None),
+                **more,
+            },
+        )
 
     def _post(self, path: str, request: dict[str, Any]) -> dict[str, Any]:
         """What only the library's own loopback port offers; no proxy is asked, whatever the environment says."""
-        connection = http.client.HTTPConnection(self._server.listening_address.removeprefix("http://"))
+        connection = http.client.HTTPConnection(
+            self._server.listening_address.removeprefix("http://")
+        )
         with contextlib.closing(connection):
-            connection.request("POST", path, json.dumps(request), {"Authorization": f"Bearer {self._key}",
-                                                                   "Content-Type": "application/json"})
+            connection.request(
+                "POST",
+                path,
+                json.dumps(request),
+                {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"},
+            )
             response = connection.getresponse()
             answer = json.loads(response.read())
         if response.status != http.client.OK:
-            raise UsageError(f"{self.path.name}: {answer['error']['message']}", fix="forge quantize --force")
+            raise UsageError(
+                f"{self.path.name}: {answer['error']['message']}", fix="forge quantize --force"
+            )
         return answer
 
     def _stream(self, request: dict) -> Generator[dict, None, None]:
@@ -311,7 +416,10 @@ class Model:
         def work() -> None:
             try:
                 self._server.handle_completions(request, receive)
-            except (ValueError, RuntimeError) as error:  # what the library raises for a request it refuses
+            except (
+                ValueError,
+                RuntimeError,
+            ) as error:  # what the library raises for a request it refuses
                 chunks.put({"error": {"message": str(error)}})
             finally:
                 chunks.put(None)

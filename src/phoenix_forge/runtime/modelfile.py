@@ -19,17 +19,22 @@ TRIPLE, SINGLES = '"""', "'''"
 ROLES = ("system", "user", "assistant")
 
 # A word and its value; PARAMETER and MESSAGE name something in between.
-INSTRUCTION = re.compile(r"(?P<word>(?i:parameter|message))[ \t](?P<name>\w+)[ \t](?P<value>.*)|"
-                         r"(?P<plain>(?!(?i:parameter|message)\b)[A-Za-z]+)[ \t](?P<rest>.*)", re.DOTALL)
+INSTRUCTION = re.compile(
+    r"(?P<word>(?i:parameter|message))[ \t](?P<name>\w+)[ \t](?P<value>.*)|"
+    r"(?P<plain>(?!(?i:parameter|message)\b)[A-Za-z]+)[ \t](?P<rest>.*)",
+    re.DOTALL,
+)
 LINE = re.compile(r"([^\r\n]*)(\r\n|\r|\n|\Z)")
 INTEGER = re.compile(r"[+-]?[0-9]+")
 REAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-VERSION = re.compile(r"v?(0|[1-9]\d*)(\.(0|[1-9]\d*)(\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?)?)?")
+VERSION = re.compile(
+    r"v?(0|[1-9]\d*)(\.(0|[1-9]\d*)(\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?)?)?"
+)
 LARGEST = 3.4028235677973366e38  # from here on a float32 is infinite
 
 
 def _integer(text: str) -> int:
-    if not INTEGER.fullmatch(text) or not -2**63 <= int(text) < 2**63:
+    if not INTEGER.fullmatch(text) or not -(2**63) <= int(text) < 2**63:
         raise ValueError(text)
     return int(text)
 
@@ -42,25 +47,59 @@ def _real(text: str) -> float:
 
 def _boolean(text: str) -> bool:
     """As Go's strconv.ParseBool."""
-    return {**dict.fromkeys(("1", "t", "T", "true", "True", "TRUE"), True),
-            **dict.fromkeys(("0", "f", "F", "false", "False", "FALSE"), False)}[text]
+    return {
+        **dict.fromkeys(("1", "t", "T", "true", "True", "TRUE"), True),
+        **dict.fromkeys(("0", "f", "F", "false", "False", "FALSE"), False),
+    }[text]
 
 
 # Ollama's runner options (docs/modelfile, "Valid parameters and values"; api/types.go) and how each is read.
 PARAMETERS: dict[str, Callable[[str], Value]] = {
-    "num_ctx": _integer, "num_predict": _integer, "num_keep": _integer, "num_batch": _integer, "num_gpu": _integer,
-    "num_thread": _integer, "main_gpu": _integer, "seed": _integer, "top_k": _integer, "repeat_last_n": _integer,
+    "num_ctx": _integer,
+    "num_predict": _integer,
+    "num_keep": _integer,
+    "num_batch": _integer,
+    "num_gpu": _integer,
+    "num_thread": _integer,
+    "main_gpu": _integer,
+    "seed": _integer,
+    "top_k": _integer,
+    "repeat_last_n": _integer,
     "draft_num_predict": _integer,
-    "temperature": _real, "top_p": _real, "min_p": _real, "typical_p": _real, "repeat_penalty": _real,
-    "presence_penalty": _real, "frequency_penalty": _real,
-    "use_mmap": _boolean, "stop": str,
+    "temperature": _real,
+    "top_p": _real,
+    "min_p": _real,
+    "typical_p": _real,
+    "repeat_penalty": _real,
+    "presence_penalty": _real,
+    "frequency_penalty": _real,
+    "use_mmap": _boolean,
+    "stop": str,
 }
 # Of older Modelfiles; Ollama reads over them.
-DEPRECATED = frozenset({"penalize_newline", "low_vram", "f16_kv", "logits_all", "vocab_only", "use_mlock", "mirostat",
-                        "mirostat_tau", "mirostat_eta"})
+DEPRECATED = frozenset(
+    {
+        "penalize_newline",
+        "low_vram",
+        "f16_kv",
+        "logits_all",
+        "vocab_only",
+        "use_mlock",
+        "mirostat",
+        "mirostat_tau",
+        "mirostat_eta",
+    }
+)
 # Instruction → field, for those that hold one text.
-TEXTS = {"TEMPLATE": "template", "SYSTEM": "system", "ADAPTER": "adapter", "REQUIRES": "requires",
-         "RENDERER": "renderer", "PARSER": "parser", "DRAFT": "draft"}
+TEXTS = {
+    "TEMPLATE": "template",
+    "SYSTEM": "system",
+    "ADAPTER": "adapter",
+    "REQUIRES": "requires",
+    "RENDERER": "renderer",
+    "PARSER": "parser",
+    "DRAFT": "draft",
+}
 
 
 @dataclass(frozen=True)
@@ -92,8 +131,15 @@ class Modelfile:
         return options
 
 
-def build(gguf: str, template: str, stops: Sequence[str], *, system: str | None, generation: GenerationConfig,
-          num_ctx: int) -> Modelfile:
+def build(
+    gguf: str,
+    template: str,
+    stops: Sequence[str],
+    *,
+    system: str | None,
+    generation: GenerationConfig,
+    num_ctx: int,
+) -> Modelfile:
     """The Modelfile of one of Forge's models; `gguf` is its path relative to the Modelfile's folder.
 
     Nothing is left to Ollama's guesses. Without num_ctx it cuts long conversations silently. Without a repeat_penalty,
@@ -101,17 +147,29 @@ def build(gguf: str, template: str, stops: Sequence[str], *, system: str | None,
     mentions tools or thoughts (server/images.go, shouldPreferChatTemplate), and then has the model think before it
     answers; a parser, of which `passthrough` changes nothing, makes it keep to this one.
     """
-    path = gguf if gguf.startswith(("/", "./", "~")) else f"./{gguf}"  # a bare name would be looked up as a model
-    return Modelfile(path, template=template, system=system or "", parser="passthrough", parameters=(
-        ("num_ctx", num_ctx),
-        ("temperature", 0.0 if generation.greedy else float(generation.temperature)),
-        ("top_p", float(generation.top_p)), ("repeat_penalty", 1.0),
-        *(("stop", stop) for stop in stops)))
+    path = (
+        gguf if gguf.startswith(("/", "./", "~")) else f"./{gguf}"
+    )  # a bare name would be looked up as a model
+    return Modelfile(
+        path,
+        template=template,
+        system=system or "",
+        parser="passthrough",
+        parameters=(
+            ("num_ctx", num_ctx),
+            ("temperature", 0.0 if generation.greedy else float(generation.temperature)),
+            ("top_p", float(generation.top_p)),
+            ("repeat_penalty", 1.0),
+            *(("stop", stop) for stop in stops),
+        ),
+    )
 
 
 def _texts(m: Modelfile) -> Iterator[tuple[str, str]]:
     """(instruction, text) of all free text."""
-    yield from ((word, text) for word, field in TEXTS.items() if (text := getattr(m, field)) is not None)
+    yield from (
+        (word, text) for word, field in TEXTS.items() if (text := getattr(m, field)) is not None
+    )
     yield from (("PARAMETER", value) for _, value in m.parameters if isinstance(value, str))
     yield from (("LICENSE", text) for text in m.license)
     yield from ((f"MESSAGE {role}", text) for role, text in m.messages)
@@ -127,9 +185,13 @@ def lossy(m: Modelfile) -> list[str]:
     for word, text in _texts(m):
         dropped = sorted({c for c in text if not c.isprintable() and c not in "\n\r\t"})
         if dropped:
-            found.append(f"{word}: `ollama create -f` drops {', '.join(f'U+{ord(c):04X}' for c in dropped)}")
+            found.append(
+                f"{word}: `ollama create -f` drops {', '.join(f'U+{ord(c):04X}' for c in dropped)}"
+            )
         if TRIPLE in text:
-            found.append(f"{word}: {TRIPLE} stands in the file as {SINGLES}: the format cannot express it")
+            found.append(
+                f"{word}: {TRIPLE} stands in the file as {SINGLES}: the format cannot express it"
+            )
     return found
 
 
@@ -137,16 +199,26 @@ def write(m: Modelfile) -> str:
     """The file's text. Raises UsageError for what the grammar cannot hold."""
     for name in (m.from_, *m.more):
         if name != name.strip() or not name.isprintable() or name[:1] in ("", '"'):
-            raise UsageError(f"Modelfile FROM cannot hold {name!r}", fix="give the file a plain name")
+            raise UsageError(
+                f"Modelfile FROM cannot hold {name!r}", fix="give the file a plain name"
+            )
     if m.requires is not None and not VERSION.fullmatch(m.requires):
-        raise UsageError(f"Modelfile REQUIRES cannot be {m.requires!r}", fix="give a version as 0.17.1")
+        raise UsageError(
+            f"Modelfile REQUIRES cannot be {m.requires!r}", fix="give a version as 0.17.1"
+        )
     lines = [f"FROM {name}" for name in (m.from_, *m.more)]
-    lines += [f"{word} {_quoted(text)}" for word, field in TEXTS.items() if (text := getattr(m, field)) is not None]
+    lines += [
+        f"{word} {_quoted(text)}"
+        for word, field in TEXTS.items()
+        if (text := getattr(m, field)) is not None
+    ]
     lines += [f"PARAMETER {name} {_parameter(name, value)}" for name, value in m.parameters]
     for role, text in m.messages:
         if role not in ROLES:
-            raise UsageError(f"Modelfile MESSAGE has the role {role!r}; known: {', '.join(ROLES)}",
-                             fix="use one of them")
+            raise UsageError(
+                f"Modelfile MESSAGE has the role {role!r}; known: {', '.join(ROLES)}",
+                fix="use one of them",
+            )
         lines.append(f"MESSAGE {role} {_quoted(text)}")
     lines += [f"LICENSE {_quoted(text)}" for text in m.license]
     return "\n".join(lines) + "\n"
@@ -158,7 +230,9 @@ def _quoted(text: str) -> str:
 
 def _parameter(name: str, value: Value) -> str:
     if name not in PARAMETERS:
-        raise UsageError(f"Modelfile has no parameter {name!r}; known: {', '.join(PARAMETERS)}", fix="remove it")
+        raise UsageError(
+            f"Modelfile has no parameter {name!r}; known: {', '.join(PARAMETERS)}", fix="remove it"
+        )
     if isinstance(value, str):
         return _quoted(value)
     text = str(value).lower() if isinstance(value, bool) else repr(value)
@@ -167,7 +241,10 @@ def _parameter(name: str, value: Value) -> str:
     except (ValueError, KeyError):
         same = False
     if not same:
-        raise UsageError(f"Modelfile parameter {name} cannot be {value!r}", fix="give a number that Ollama can hold")
+        raise UsageError(
+            f"Modelfile parameter {name} cannot be {value!r}",
+            fix="give a number that Ollama can hold",
+        )
     return text
 
 
@@ -176,7 +253,7 @@ def _unquoted(text: str) -> str | None:
     for quotes in (TRIPLE, '"'):
         if text.startswith(quotes):
             closed = len(text) >= 2 * len(quotes) and text.endswith(quotes)
-            return text[len(quotes):-len(quotes)] if closed else None
+            return text[len(quotes) : -len(quotes)] if closed else None
     return text
 
 
@@ -202,7 +279,9 @@ def _instructions(text: str) -> Iterator[tuple[int, str, str, str]]:
 
 
 def _error(line: int, message: str) -> UsageError:
-    return UsageError(f"Modelfile line {line + 1}: {message}", fix="mend it, or run forge modelfile")
+    return UsageError(
+        f"Modelfile line {line + 1}: {message}", fix="mend it, or run forge modelfile"
+    )
 
 
 def parse(text: str) -> Modelfile:
@@ -226,12 +305,22 @@ def parse(text: str) -> Modelfile:
             if name not in DEPRECATED:
                 parameters.append((name, _read_parameter(line, name, value)))
         else:
-            raise _error(line, f"the role {name!r} is none of {', '.join(ROLES)}" if word == "MESSAGE"
-                         else f"unknown instruction {word!r}")
+            raise _error(
+                line,
+                f"the role {name!r} is none of {', '.join(ROLES)}"
+                if word == "MESSAGE"
+                else f"unknown instruction {word!r}",
+            )
     if not sources:
         raise UsageError("the Modelfile has no FROM line", fix="add FROM ./models/gguf/NAME.gguf")
-    return Modelfile(sources[0], tuple(sources[1:]), **fields, parameters=tuple(parameters), license=tuple(licenses),
-                     messages=tuple(messages))
+    return Modelfile(
+        sources[0],
+        tuple(sources[1:]),
+        **fields,
+        parameters=tuple(parameters),
+        license=tuple(licenses),
+        messages=tuple(messages),
+    )
 
 
 def _require(line: int, word: str, value: str, before: dict[str, Any]) -> None:

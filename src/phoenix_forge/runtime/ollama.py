@@ -25,8 +25,14 @@ from phoenix_forge.runtime.serve import is_loopback
 OLDEST = (0, 17, 1)  # older releases are warned about
 CONNECT, ANSWER = 3.0, 900.0  # seconds: a local server accepts at once, a large model answers late
 PROBE = 10.0  # seconds for its version: something else may have its port
-TOO_LONG = ("exceeds the available context", "longer than the context length", "exceeds the context length")
-NOT_RUNNING = "start it with `ollama serve`, or use the built-in runtime: --set deploy.target=builtin"
+TOO_LONG = (
+    "exceeds the available context",
+    "longer than the context length",
+    "exceeds the context length",
+)
+NOT_RUNNING = (
+    "start it with `ollama serve`, or use the built-in runtime: --set deploy.target=builtin"
+)
 
 
 def address(host: str | None = None) -> str:
@@ -44,7 +50,9 @@ def address(host: str | None = None) -> str:
         default = {"http": 80, "https": 443}[scheme]  # KeyError: nothing else is spoken
         port = split.port or (default if separator else 11434)
     except (ValueError, KeyError):
-        raise UsageError(f"OLLAMA_HOST is {text!r}, which is no address", fix="OLLAMA_HOST=127.0.0.1:11434") from None
+        raise UsageError(
+            f"OLLAMA_HOST is {text!r}, which is no address", fix="OLLAMA_HOST=127.0.0.1:11434"
+        ) from None
     name = split.hostname or "127.0.0.1"
     name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(name, name)
     return f"{scheme}://{f'[{name}]' if ':' in name else name}:{port}{split.path.rstrip('/')}"
@@ -65,8 +73,11 @@ class Ollama:
     def __init__(self, host: str | None = None) -> None:
         self.url = address(host)
         # A proxy is for the network, never for this machine; redirects are not followed, so nothing is sent elsewhere.
-        self._http = httpx2.Client(base_url=self.url, timeout=httpx2.Timeout(ANSWER, connect=CONNECT, pool=None),
-                                  trust_env=not is_loopback(urlsplit(self.url).hostname or ""))
+        self._http = httpx2.Client(
+            base_url=self.url,
+            timeout=httpx2.Timeout(ANSWER, connect=CONNECT, pool=None),
+            trust_env=not is_loopback(urlsplit(self.url).hostname or ""),
+        )
 
     def close(self) -> None:
         self._http.close()
@@ -86,8 +97,10 @@ class Ollama:
         """The version of a server that answers; warns about old releases."""
         version = self.version()
         if (numbers := _numbers(version)) and numbers < OLDEST:
-            report.warn(f"Ollama {version} at {self.url} is older than {'.'.join(map(str, OLDEST))}; update it: "
-                        "https://ollama.com/download")
+            report.warn(
+                f"Ollama {version} at {self.url} is older than {'.'.join(map(str, OLDEST))}; update it: "
+                "https://ollama.com/download"
+            )
         return version
 
     # -- its models
@@ -110,7 +123,9 @@ class Ollama:
         a file in llama.cpp's own order comes out as it was.
         """
         lines = self.show(name)["modelfile"].splitlines()
-        found = next((m for line in lines if line.startswith("FROM ") and (m := DIGEST.search(line))), None)
+        found = next(
+            (m for line in lines if line.startswith("FROM ") and (m := DIGEST.search(line))), None
+        )
         return found[1] if found else None
 
     def copy(self, source: str, destination: str) -> None:
@@ -141,13 +156,24 @@ class Ollama:
                     sent += len(block)
                     report.progress(f"sending {path.name} to Ollama", sent, size, "B")
 
-        response = self._send("POST", f"/api/blobs/sha256:{sha256}", content=body(),
-                              headers={"Content-Length": str(size)})
+        response = self._send(
+            "POST",
+            f"/api/blobs/sha256:{sha256}",
+            content=body(),
+            headers={"Content-Length": str(size)},
+        )
         if response.status_code not in (200, 201):
             raise self._refused(response, f"sending {path.name}")
 
-    def create(self, name: str, gguf: Path, modelfile: Modelfile, report: Reporter, *,
-               sha256: str | None = None) -> str:
+    def create(
+        self,
+        name: str,
+        gguf: Path,
+        modelfile: Modelfile,
+        report: Reporter,
+        *,
+        sha256: str | None = None,
+    ) -> str:
         """Makes or replaces the model `name` from a GGUF and a Modelfile's settings; returns the file's SHA-256.
 
         The Modelfile's FROM is not used: the file travels by its digest, and the texts as JSON, so nothing is lost to
@@ -155,30 +181,57 @@ class Ollama:
         Raises UsageError for a Modelfile of several files.
         """
         if modelfile.adapter or modelfile.draft or modelfile.more:
-            raise UsageError("the Modelfile names files beside its model (ADAPTER, DRAFT or a second FROM), and only "
-                             "the model is sent", fix=f"remove them, or: ollama create {name} -f Modelfile")
+            raise UsageError(
+                "the Modelfile names files beside its model (ADAPTER, DRAFT or a second FROM), and only "
+                "the model is sent",
+                fix=f"remove them, or: ollama create {name} -f Modelfile",
+            )
         digest = sha256 or sha256_file(gguf)
         self.upload(gguf, digest, report)
-        wanted = {"model": name, "files": {gguf.name: f"sha256:{digest}"}, "template": modelfile.template,
-                  "system": modelfile.system, "parameters": modelfile.options(), "license": list(modelfile.license),
-                  "renderer": modelfile.renderer, "parser": modelfile.parser, "requires": modelfile.requires,
-                  "messages": [{"role": role, "content": text} for role, text in modelfile.messages], "stream": True}
+        wanted = {
+            "model": name,
+            "files": {gguf.name: f"sha256:{digest}"},
+            "template": modelfile.template,
+            "system": modelfile.system,
+            "parameters": modelfile.options(),
+            "license": list(modelfile.license),
+            "renderer": modelfile.renderer,
+            "parser": modelfile.parser,
+            "requires": modelfile.requires,
+            "messages": [{"role": role, "content": text} for role, text in modelfile.messages],
+            "stream": True,
+        }
         last = ""
-        for event in self._stream("/api/create", {key: value for key, value in wanted.items() if value}):
+        for event in self._stream(
+            "/api/create", {key: value for key, value in wanted.items() if value}
+        ):
             last = event.get("status", "")
             if event.get("total"):
                 report.progress(f"Ollama: {last}", event.get("completed", 0), event["total"], "B")
             elif "layer sha256:" not in last:
                 report.info(f"Ollama: {last}")
         if last != "success":
-            raise StageFailed(f"Ollama stopped creating {name} without an error or a result, after {last!r}",
-                              fix="look at Ollama's log, then try again")
+            raise StageFailed(
+                f"Ollama stopped creating {name} without an error or a result, after {last!r}",
+                fix="look at Ollama's log, then try again",
+            )
         return digest
 
     # -- asking it
-    def chat(self, name: str, messages: Sequence[Message], *, max_tokens: int = 512, temperature: float = 0.7,
-             top_p: float = 0.9, greedy: bool = False, seed: int | None = None, schema: dict | None = None,
-             num_ctx: int | None = None, on_text: Callable[[str], None] | None = None) -> Answer:
+    def chat(
+        self,
+        name: str,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int = 512,
+        temperature: float = 0.7,
+        top_p: float = 0.9,
+        greedy: bool = False,
+        seed: int | None = None,
+        schema: dict | None = None,
+        num_ctx: int | None = None,
+        on_text: Callable[[str], None] | None = None,
+    ) -> Answer:
         """The next turn of the model `name`; without a system message, its own system prompt applies.
 
         A JSON `schema` constrains what it may write. Raises UsageError for a conversation beyond `num_ctx` tokens
@@ -189,8 +242,13 @@ class Ollama:
         """
         require_text(messages)
         options = {"num_predict": max_tokens, **sampler(temperature, top_p, greedy, seed)}
-        request = {"model": name, "messages": list(messages), "stream": True, "truncate": False,
-                   "options": options if num_ctx is None else {**options, "num_ctx": num_ctx}}
+        request = {
+            "model": name,
+            "messages": list(messages),
+            "stream": True,
+            "truncate": False,
+            "options": options if num_ctx is None else {**options, "num_ctx": num_ctx},
+        }
         if schema is not None:
             request["format"] = schema
         started, pieces = time.perf_counter(), []
@@ -200,8 +258,13 @@ class Ollama:
                 pieces.append(text)
                 if on_text:
                     on_text(text)
-        return Answer("".join(pieces), event.get("done_reason") == "stop", event.get("eval_count", len(pieces)),
-                      time.perf_counter() - started, event.get("prompt_eval_count", 0))
+        return Answer(
+            "".join(pieces),
+            event.get("done_reason") == "stop",
+            event.get("eval_count", len(pieces)),
+            time.perf_counter() - started,
+            event.get("prompt_eval_count", 0),
+        )
 
     # -- HTTP
     def _send(self, method: str, path: str, **kwargs: Any) -> httpx2.Response:
@@ -210,8 +273,14 @@ class Ollama:
         except httpx2.TransportError as error:
             raise self._unreachable(error) from None
 
-    def _json(self, method: str, path: str, body: dict | None = None, **more: Any) -> dict[str, Any]:
-        response = self._send(method, path, json=body, **more) if body else self._send(method, path, **more)
+    def _json(
+        self, method: str, path: str, body: dict | None = None, **more: Any
+    ) -> dict[str, Any]:
+        response = (
+            self._send(method, path, json=body, **more)
+            if body
+            else self._send(method, path, **more)
+        )
         if response.status_code != 200:
             raise self._refused(response, f"{method} {path} {body or ''}".strip())
         try:
@@ -219,8 +288,10 @@ class Ollama:
         except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
-            raise StageFailed(f"{self.url}{path} sent something that is no JSON object: {response.text[:80]!r}",
-                              fix="check that OLLAMA_HOST is an Ollama server")
+            raise StageFailed(
+                f"{self.url}{path} sent something that is no JSON object: {response.text[:80]!r}",
+                fix="check that OLLAMA_HOST is an Ollama server",
+            )
         return found
 
     def _stream(self, path: str, body: dict) -> Iterator[dict[str, Any]]:
@@ -235,20 +306,26 @@ class Ollama:
                     if not isinstance(event, dict):
                         raise json.JSONDecodeError("no object", line, 0)
                     if "error" in event:
-                        raise StageFailed(f"Ollama failed at {path} for {body['model']}: {event['error']}",
-                                          fix="look at Ollama's log")
+                        raise StageFailed(
+                            f"Ollama failed at {path} for {body['model']}: {event['error']}",
+                            fix="look at Ollama's log",
+                        )
                     if event:
                         yield event
         except httpx2.TransportError as error:
             raise self._unreachable(error) from None
         except (json.JSONDecodeError, RecursionError) as error:
             said = getattr(error, "doc", "nested without end")[:80]
-            raise StageFailed(f"{self.url}{path} sent something that is not JSON: {said!r}",
-                              fix="check that OLLAMA_HOST is an Ollama server") from None
+            raise StageFailed(
+                f"{self.url}{path} sent something that is not JSON: {said!r}",
+                fix="check that OLLAMA_HOST is an Ollama server",
+            ) from None
 
     def _unreachable(self, error: httpx2.TransportError) -> EnvironmentProblem:
-        return EnvironmentProblem(f"Ollama does not answer at {self.url}: {str(error) or type(error).__name__}",
-                                  fix=NOT_RUNNING)
+        return EnvironmentProblem(
+            f"Ollama does not answer at {self.url}: {str(error) or type(error).__name__}",
+            fix=NOT_RUNNING,
+        )
 
     def _refused(self, response: httpx2.Response, doing: str) -> StageFailed | UsageError:
         try:
@@ -256,10 +333,16 @@ class Ollama:
         except (ValueError, KeyError, TypeError):
             reason = response.text[:200] or "no reason given"
         if any(words in reason for words in TOO_LONG):
-            return UsageError(f"Ollama refused {doing}: {_said(reason)}",
-                              fix="shorten the conversation (/reset in a chat); or raise deploy.num_ctx, then: "
-                              "forge run --from modelfile")
-        fix = "`ollama list` shows the models there are" if response.status_code == 404 else "look at Ollama's log"
+            return UsageError(
+                f"Ollama refused {doing}: {_said(reason)}",
+                fix="shorten the conversation (/reset in a chat); or raise deploy.num_ctx, then: "
+                "forge run --from modelfile",
+            )
+        fix = (
+            "`ollama list` shows the models there are"
+            if response.status_code == 404
+            else "look at Ollama's log"
+        )
         return StageFailed(f"Ollama refused ({response.status_code}) {doing}: {reason}", fix=fix)
 
 

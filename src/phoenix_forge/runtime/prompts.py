@@ -17,11 +17,15 @@ from phoenix_forge.errors import UsageError
 # What a file without a template is answered with, as in llama.cpp, where it also has this name. The library is always
 # told to take it: whatever template it takes, it parses and renders while it loads the file.
 CHATML_NAME = "chatml"
-CHATML = ("{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>\\n' }}{% endfor %}"
-          "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}")
+CHATML = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
 _SUSPICIOUS = re.compile(r"[<\[|＜｜▁]")  # no control token that is known does without
-OTHER_FILE = ("take another GGUF of the model, or give it another template: gguf-new-metadata "
-              "--chat-template-file FILE.jinja THIS.gguf OTHER.gguf")
+OTHER_FILE = (
+    "take another GGUF of the model, or give it another template: gguf-new-metadata "
+    "--chat-template-file FILE.jinja THIS.gguf OTHER.gguf"
+)
 QUESTION: list[Message] = [{"role": "user", "content": "x"}]  # every template takes it
 
 
@@ -39,13 +43,21 @@ def template_of(gguf: Path) -> ChatTemplate:
     tried on a question, before anybody waits for the file to be loaded.
     """
     from phoenix_forge.gguf.container import read_header
+
     header = read_header(gguf)
     texts = header.get("tokenizer.ggml.tokens", [])
     ids = {role: header.get(f"tokenizer.ggml.{role}_token_id") for role in ("bos", "eos")}
-    special = {f"{role}_token": texts[i] if i is not None and i < len(texts) else "" for role, i in ids.items()}
+    special = {
+        f"{role}_token": texts[i] if i is not None and i < len(texts) else ""
+        for role, i in ids.items()
+    }
     try:
-        template = ChatTemplate(header.get("tokenizer.chat_template") or CHATML, special, name=gguf.name,
-                                tool_use=header.get("tokenizer.chat_template.tool_use"))
+        template = ChatTemplate(
+            header.get("tokenizer.chat_template") or CHATML,
+            special,
+            name=gguf.name,
+            tool_use=header.get("tokenizer.chat_template.tool_use"),
+        )
         template.render(QUESTION, prompt=True)
     except UsageError as error:
         raise UsageError(f"{gguf}: {error.message}", fix=OTHER_FILE) from None
@@ -55,7 +67,9 @@ def template_of(gguf: Path) -> ChatTemplate:
 class Prompts:
     """Renders with `template`; `system` goes before conversations that bring no system message."""
 
-    def __init__(self, template: ChatTemplate, tokens: Tokens, *, system: str | None = None) -> None:
+    def __init__(
+        self, template: ChatTemplate, tokens: Tokens, *, system: str | None = None
+    ) -> None:
         self.template, self.tokens, self.system = template, tokens, system
         self._begins = bool(tokens("", special=True, beginning=True))
 
@@ -96,7 +110,9 @@ class Prompts:
             raise UsageError(f"{self.template.name}: {error.message}", fix=OTHER_FILE) from None
 
     def _acts(self, text: str) -> bool:
-        return bool(_SUSPICIOUS.search(text)) and self.tokens(text, special=True) != self.tokens(text, special=False)
+        return bool(_SUSPICIOUS.search(text)) and self.tokens(text, special=True) != self.tokens(
+            text, special=False
+        )
 
 
 def _begun(prompt: list[Piece], begun: str) -> list[Piece]:

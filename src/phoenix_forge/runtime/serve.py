@@ -33,24 +33,47 @@ def _bound(host: str, port: int) -> socket.socket:
         made.bind((host, port))
     except OSError as error:
         made.close()
-        raise EnvironmentProblem(f"cannot listen on {host}:{port}: {error.strerror}",
-                                 fix=f"choose another port with --port {port + 1}") from None
+        raise EnvironmentProblem(
+            f"cannot listen on {host}:{port}: {error.strerror}",
+            fix=f"choose another port with --port {port + 1}",
+        ) from None
     return made
 
 
 def _origin(text: str) -> str:
     """As browsers send it. Raises UsageError for what is none."""
     found = urlsplit(text.strip().lower())
-    if found.scheme not in ("http", "https") or not found.hostname or found.path.strip("/") or "*" in text:
-        raise UsageError(f"--allow-origin {text!r:.100} is no web site's origin",
-                         fix="--allow-origin https://NAME, or http://NAME:PORT")
+    if (
+        found.scheme not in ("http", "https")
+        or not found.hostname
+        or found.path.strip("/")
+        or "*" in text
+    ):
+        raise UsageError(
+            f"--allow-origin {text!r:.100} is no web site's origin",
+            fix="--allow-origin https://NAME, or http://NAME:PORT",
+        )
     return f"{found.scheme}://{found.netloc}"
 
 
-def serve(gguf: Path, *, report: Reporter, host: str = "127.0.0.1", port: int = 8080, num_ctx: int = 4096,
-          parallel: int = 1, api_key: str | None = None, alias: str | None = None, system: str | None = None,
-          generation: GenerationConfig | None = None, cores: int | None = None, gpu_layers: int | None = None,
-          verbose: bool = False, allow_hosts: Sequence[str] = (), allow_origins: Sequence[str] = ()) -> None:
+def serve(
+    gguf: Path,
+    *,
+    report: Reporter,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    num_ctx: int = 4096,
+    parallel: int = 1,
+    api_key: str | None = None,
+    alias: str | None = None,
+    system: str | None = None,
+    generation: GenerationConfig | None = None,
+    cores: int | None = None,
+    gpu_layers: int | None = None,
+    verbose: bool = False,
+    allow_hosts: Sequence[str] = (),
+    allow_origins: Sequence[str] = (),
+) -> None:
     """Serves until SIGINT or SIGTERM, then returns. Call it from the main thread: it installs signal handlers.
 
     `num_ctx` tokens for each of `parallel` simultaneous conversations, further ones wait for their turn; `alias` is the
@@ -63,21 +86,35 @@ def serve(gguf: Path, *, report: Reporter, host: str = "127.0.0.1", port: int = 
     """
     key = (api_key or "").strip() or None
     if not is_loopback(host) and not key:
-        raise UsageError(f"{host} lets other machines in, and no API key is set",
-                         fix="--api-key KEY, or --host 127.0.0.1")
+        raise UsageError(
+            f"{host} lets other machines in, and no API key is set",
+            fix="--api-key KEY, or --host 127.0.0.1",
+        )
     origins = [_origin(origin) for origin in allow_origins]
     llama.check(gguf)
     try:
         from phoenix_forge.runtime.server.front import Door
         from phoenix_forge.runtime.server.run import run
     except ImportError as error:
-        raise EnvironmentProblem(f"the server is not usable: {error}",
-                                 fix="pip install 'phoenix-forge[train]'") from None
+        raise EnvironmentProblem(
+            f"the server is not usable: {error}", fix="pip install 'phoenix-forge[train]'"
+        ) from None
     with contextlib.closing(_bound(host, port)) as listening:
-        settings = {"gguf": str(gguf.absolute()), "num_ctx": num_ctx, "parallel": parallel, "verbose": verbose,
-                    "cores": (cores, cores) if cores else None, "gpu_layers": gpu_layers,
-                    "generation": generation.model_dump() if generation else None}
-        door = Door(listening.getsockname()[1], key=key, any_address=not is_loopback(host), origins=origins,
-                    hosts=[host.lower(), socket.gethostname().lower(), *map(str.lower, allow_hosts)])
+        settings = {
+            "gguf": str(gguf.absolute()),
+            "num_ctx": num_ctx,
+            "parallel": parallel,
+            "verbose": verbose,
+            "cores": (cores, cores) if cores else None,
+            "gpu_layers": gpu_layers,
+            "generation": generation.model_dump() if generation else None,
+        }
+        door = Door(
+            listening.getsockname()[1],
+            key=key,
+            any_address=not is_loopback(host),
+            origins=origins,
+            hosts=[host.lower(), socket.gethostname().lower(), *map(str.lower, allow_hosts)],
+        )
         asyncio.run(run(settings, listening, door, report, alias=alias or gguf.stem, system=system))
     report.info("stopped")

@@ -21,8 +21,16 @@ SHOWN = 800  # characters of a passage
 class Chats(Protocol):
     """Anything that holds a conversation: a loaded GGUF, or a model in Ollama."""
 
-    def chat(self, messages: Sequence[Message], *, max_tokens: int, temperature: float, top_p: float, greedy: bool,
-             on_text: Callable[[str], None] | None) -> Answer: ...
+    def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int,
+        temperature: float,
+        top_p: float,
+        greedy: bool,
+        on_text: Callable[[str], None] | None,
+    ) -> Answer: ...
 
 
 class Turn(Protocol):
@@ -64,11 +72,24 @@ class Session:
     whatever was forgotten since.
     """
 
-    def __init__(self, model: Chats, *, system: str | None, generation: GenerationConfig, write: Callable[[str], None],
-                 base: Callable[[], Chats] | None = None, search: Callable[[str], Sequence[Passage]] | None = None,
-                 ground: Ground | None = None, closed: bool = False, keep: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        model: Chats,
+        *,
+        system: str | None,
+        generation: GenerationConfig,
+        write: Callable[[str], None],
+        base: Callable[[], Chats] | None = None,
+        search: Callable[[str], Sequence[Passage]] | None = None,
+        ground: Ground | None = None,
+        closed: bool = False,
+        keep: Callable[[str], None] | None = None,
+    ) -> None:
         self.model, self.system, self.generation, self.write = model, system, generation, write
-        self.ground, self.closed = ground or (lambda _model, messages, _closed: Bare(messages)), closed
+        self.ground, self.closed = (
+            ground or (lambda _model, messages, _closed: Bare(messages)),
+            closed,
+        )
         self.keep = keep or (lambda _: None)
         self.turn: Turn | None = None  # the last that was answered
         self.noted = ""
@@ -77,18 +98,33 @@ class Session:
         self.commands: dict[str, tuple[str, Callable[[str], None]]] = {
             "/help": ("show this", self._help),
             "/reset": ("forget the conversation", self._reset),
-            "/system": ("TEXT: set the system prompt and start over; without TEXT, none", self._system),
+            "/system": (
+                "TEXT: set the system prompt and start over; without TEXT, none",
+                self._system,
+            ),
             "/save": ("FILE: write all that was said as Markdown", self._save),
-            "/exit": ("leave (also Ctrl-D)", self._exit)}
+            "/exit": ("leave (also Ctrl-D)", self._exit),
+        }
         if base:
-            self.commands["/base"] = ("hear the base answer the last question", lambda _: self._base(base))
+            self.commands["/base"] = (
+                "hear the base answer the last question",
+                lambda _: self._base(base),
+            )
         if ground:
-            self.commands["/closed"] = ("ask the model alone, without passages of the documents",
-                                        lambda _: self._close(True))
-            self.commands["/open"] = ("ask with the passages that may answer again", lambda _: self._close(False))
+            self.commands["/closed"] = (
+                "ask the model alone, without passages of the documents",
+                lambda _: self._close(True),
+            )
+            self.commands["/open"] = (
+                "ask with the passages that may answer again",
+                lambda _: self._close(False),
+            )
         if search:
-            self.commands["/source"] = ("show the nearest passages of the documents; TEXT: of this, not of the last "
-                                        "question and answer", lambda text: self._source(search, text))
+            self.commands["/source"] = (
+                "show the nearest passages of the documents; TEXT: of this, not of the last "
+                "question and answer",
+                lambda text: self._source(search, text),
+            )
         self.over = False
 
     def run(self, read: Callable[[], str]) -> None:
@@ -112,7 +148,10 @@ class Session:
 
     @property
     def messages(self) -> list[Message]:
-        return [*([{"role": "system", "content": self.system}] if self.system else []), *self.history]
+        return [
+            *([{"role": "system", "content": self.system}] if self.system else []),
+            *self.history,
+        ]
 
     def _ask(self, text: str) -> None:
         question = {"role": "user", "content": text}
@@ -130,7 +169,9 @@ class Session:
                 self._say(f"({turn.note})\n\n")
             self.noted = turn.note
             answer = self._hear("assistant", self.model, turn)
-        except UsageError as error:  # the conversation no longer fits, say: the user can /reset and go on
+        except (
+            UsageError
+        ) as error:  # the conversation no longer fits, say: the user can /reset and go on
             self._say(f"{error}\n")
         except KeyboardInterrupt:  # while passages were looked for
             self._say("(stopped)\n")
@@ -193,8 +234,11 @@ class Session:
 
     def _close(self, closed: bool) -> None:
         self.closed = closed
-        self.write("closed book from now on; /open brings the passages back\n" if closed else
-                   "with the passages that may answer from now on\n")
+        self.write(
+            "closed book from now on; /open brings the passages back\n"
+            if closed
+            else "with the passages that may answer from now on\n"
+        )
 
     def _help(self, _: str) -> None:
         self.write("".join(f"{name:8} {what}\n" for name, (what, _run) in self.commands.items()))
@@ -228,5 +272,7 @@ class Session:
 def _shown(passage: Passage) -> str:
     where = " › ".join([passage.path, *passage.headings])
     text = passage.text.strip()
-    return (f"{where} (bytes {passage.span[0]}–{passage.span[1]})\n\n"
-            f"{text if len(text) <= SHOWN else f'{text[:SHOWN]}…'}\n")
+    return (
+        f"{where} (bytes {passage.span[0]}–{passage.span[1]})\n\n"
+        f"{text if len(text) <= SHOWN else f'{text[:SHOWN]}…'}\n"
+    )

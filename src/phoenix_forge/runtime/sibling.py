@@ -32,8 +32,12 @@ import sys
 python = {python!r}
 os.execv(python, [python, "-P", "-m", "phoenix_forge.cli.llama_tools", "{name}", *sys.argv[1:]])
 """
-TOOLS: Final = {"build/bin/llama-cli": _SHELL, "build/bin/llama-server": _SHELL, "build/bin/llama-quantize": _SHELL,
-                "convert_hf_to_gguf.py": _PYTHON}
+TOOLS: Final = {
+    "build/bin/llama-cli": _SHELL,
+    "build/bin/llama-server": _SHELL,
+    "build/bin/llama-quantize": _SHELL,
+    "convert_hf_to_gguf.py": _PYTHON,
+}
 _CHECKOUT: Final = ("CMakeLists.txt", ".git")
 
 
@@ -51,8 +55,11 @@ class Sibling:
 
 def look(folder: Path) -> Sibling:
     """What stands at `folder`, which need not exist."""
-    return Sibling(folder, any((folder / name).exists() for name in _CHECKOUT),
-                   {name: _state(folder / name, _text(name)) for name in TOOLS})
+    return Sibling(
+        folder,
+        any((folder / name).exists() for name in _CHECKOUT),
+        {name: _state(folder / name, _text(name)) for name in TOOLS},
+    )
 
 
 def link(folder: Path) -> dict[str, Literal["linked", "unchanged", "left alone"]]:
@@ -62,21 +69,29 @@ def link(folder: Path) -> dict[str, Literal["linked", "unchanged", "left alone"]
     """
     found = look(folder)
     if found.checkout and (missing := found.having("absent")):
-        raise UsageError(f"{folder} is a checkout of llama.cpp without {', '.join(missing)}; it is left alone",
-                         fix="build it (cmake -B build && cmake --build build --config Release), or link another "
-                         "folder")
+        raise UsageError(
+            f"{folder} is a checkout of llama.cpp without {', '.join(missing)}; it is left alone",
+            fix="build it (cmake -B build && cmake --build build --config Release), or link another "
+            "folder",
+        )
     for name in () if found.checkout else (*found.having("absent"), *found.having("outdated")):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, _text(name))
         path.chmod(0o755)
     became: dict[State, Literal["linked", "unchanged", "left alone"]] = {
-        "absent": "linked", "outdated": "linked", "ours": "unchanged", "foreign": "left alone"}
+        "absent": "linked",
+        "outdated": "linked",
+        "ours": "unchanged",
+        "foreign": "left alone",
+    }
     return {name: became[state] for name, state in found.tools.items()}
 
 
 def _text(name: str) -> str:
-    return TOOLS[name].format(name=Path(name).name, python=sys.executable, quoted=shlex.quote(sys.executable))
+    return TOOLS[name].format(
+        name=Path(name).name, python=sys.executable, quoted=shlex.quote(sys.executable)
+    )
 
 
 def _state(path: Path, wanted: str) -> State:

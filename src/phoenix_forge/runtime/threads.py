@@ -54,8 +54,10 @@ def fastest(speeds: Sequence[Speed], usual: int) -> tuple[int, int]:
     if known is None:
         return usual, usual
     answer, prompt = (max(speeds, key=lambda s: s.answer), max(speeds, key=lambda s: s.prompt))
-    return (answer.threads if answer.answer > known.answer * WORTH else usual,
-            prompt.threads if prompt.prompt > known.prompt * WORTH else usual)
+    return (
+        answer.threads if answer.answer > known.answer * WORTH else usual,
+        prompt.threads if prompt.prompt > known.prompt * WORTH else usual,
+    )
 
 
 def measured(gguf: Path) -> tuple[int, int]:
@@ -71,7 +73,9 @@ def measured(gguf: Path) -> tuple[int, int]:
     llama.require_loadable(gguf)
     library = llama.library()
     machine = [[device["description"] for device in library.get_device_info()], candidates]
-    key = sha256_json([machine, library.__version__, MEASURE, gguf.stat().st_size.bit_length()])[:32]
+    key = sha256_json([machine, library.__version__, MEASURE, gguf.stat().st_size.bit_length()])[
+        :32
+    ]
     remembered = cache_folder() / "threads" / f"{key}.json"
     speeds = _read(remembered)
     if speeds is None:
@@ -86,8 +90,13 @@ def measured(gguf: Path) -> tuple[int, int]:
 def measure(gguf: Path, candidates: Sequence[int]) -> list[Speed]:
     """What could be measured in SECONDS, in a process of its own, in the order of the candidates."""
     command = [sys.executable, "-P", "-c", MEASURE, str(gguf), *map(str, candidates)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL,
-                          text=True) as child:
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL,
+        text=True,
+    ) as child:
         try:
             said, _ = child.communicate(timeout=SECONDS)
         except subprocess.TimeoutExpired:

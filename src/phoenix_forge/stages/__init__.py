@@ -16,8 +16,19 @@ from phoenix_forge.core.workspace import Workspace
 
 # Name → module. The order is the order of work; modules load when a stage is used. Publishing is no stage: what leaves
 # the machine does so because somebody asked for it, never because something changed.
-STAGES = {name: f"phoenix_forge.stages.{name}" for name in
-          ("download", "dataset", "train", "merge", "quantize", "modelfile", "evaluate", "deploy")}
+STAGES = {
+    name: f"phoenix_forge.stages.{name}"
+    for name in (
+        "download",
+        "dataset",
+        "train",
+        "merge",
+        "quantize",
+        "modelfile",
+        "evaluate",
+        "deploy",
+    )
+}
 
 
 @dataclass
@@ -42,7 +53,9 @@ class Context:
     def base_dir(self) -> Path:
         """The base's folder: the user's own where model.base is one, else below models/base."""
         source = self.base.sources[0]
-        return Path(source.at) if source.kind == "folder" else self.workspace.base(self.base.identity)
+        return (
+            Path(source.at) if source.kind == "folder" else self.workspace.base(self.base.identity)
+        )
 
     def staged(self, destination: Path) -> Path:
         """Where a stage writes what will be published at `destination`."""

@@ -11,8 +11,11 @@ def require_convertible_base(ctx: Context) -> None:
         from phoenix_forge.gguf.converted import require_convertible
         from phoenix_forge.gguf.hyperparameters import hyperparameters
         from phoenix_forge.weights.base import open_base
+
         base = open_base(ctx.base_dir)
         if base.family.converted:
             require_convertible(base)
         else:
-            hyperparameters(base.family, base.config, f"{ctx.workspace.shown(ctx.base_dir)}/config.json")
+            hyperparameters(
+                base.family, base.config, f"{ctx.workspace.shown(ctx.base_dir)}/config.json"
+            )

@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 SUMMARY = "documents to examples"
 VERSION = 4
 TOOLS = ("semantic-text-splitter", "markdown-it-py", "rensa", "tokenizers")
-HERE = {"engine", "workers", "teacher_workers", "teacher"}  # settings that change where and how fast, not what
+HERE = {
+    "engine",
+    "workers",
+    "teacher_workers",
+    "teacher",
+}  # settings that change where and how fast, not what
 
 
 def wanted(config: Config) -> bool:
@@ -31,20 +36,28 @@ def wanted(config: Config) -> bool:
 
 
 def settings(ctx: Context) -> dict:
-    return {"corpus": ctx.config.corpus.model_dump(), "dataset": ctx.config.dataset.model_dump(exclude=HERE),
-            "teacher": teacher(ctx),
-            "max_length": ctx.config.train.max_length, "section_tokens": ctx.config.section_tokens,
-            "system": ctx.config.deploy.system, "name": ctx.config.model.name}
+    return {
+        "corpus": ctx.config.corpus.model_dump(),
+        "dataset": ctx.config.dataset.model_dump(exclude=HERE),
+        "teacher": teacher(ctx),
+        "max_length": ctx.config.train.max_length,
+        "section_tokens": ctx.config.section_tokens,
+        "system": ctx.config.deploy.system,
+        "name": ctx.config.model.name,
+    }
 
 
 def _walked(ctx: Context) -> list[File]:
     from phoenix_forge.corpus.walk import walk
+
     return walk(ctx.config.corpus, ctx.workspace.root, ctx.workspace.artifacts).files
 
 
 def inputs(ctx: Context) -> dict[str, Path]:
     documents = {f"document {file.relative}": file.path for file in _walked(ctx)}
-    listed = {"corpus manifest": ctx.workspace.at(name)} if (name := ctx.config.corpus.manifest) else {}
+    listed = (
+        {"corpus manifest": ctx.workspace.at(name)} if (name := ctx.config.corpus.manifest) else {}
+    )
     return {"tokenizer": ctx.base_dir / "tokenizer.json", **listed, **documents}
 
 
@@ -58,25 +71,38 @@ def teacher(ctx: Context) -> str:
     own = ctx.config.dataset.teacher
     if own != "auto":
         return own
-    return "base" if ctx.config.dataset.style == "views" and ctx.config.model.base != "tiny" and has_gpu() else "none"
+    return (
+        "base"
+        if ctx.config.dataset.style == "views" and ctx.config.model.base != "tiny" and has_gpu()
+        else "none"
+    )
 
 
 def check(ctx: Context) -> None:
     if "download" not in ctx.pending and not (ctx.base_dir / "tokenizer.json").exists():
-        raise UsageError(f"no base at {ctx.workspace.shown(ctx.base_dir)}: its tokenizer counts the tokens",
-                         fix="forge download")
+        raise UsageError(
+            f"no base at {ctx.workspace.shown(ctx.base_dir)}: its tokenizer counts the tokens",
+            fix="forge download",
+        )
     if ctx.config.dataset.personal_data:
         from phoenix_forge.corpus.personal import require
+
         require()
     read = sum(file.size for file in _walked(ctx))
     # The dataset, 3.5 bytes a byte and amplification (measured), and as much again for what is remembered of it.
-    require_disk(ctx.workspace.dataset, int(read * (ctx.config.dataset.amplification * 7 + 10)), "the dataset")
+    require_disk(
+        ctx.workspace.dataset,
+        int(read * (ctx.config.dataset.amplification * 7 + 10)),
+        "the dataset",
+    )
     asked = teacher(ctx)
     if "base" in (asked, ctx.config.dataset.replay_answers) and not has_gpu():
         from phoenix_forge.stages.convertible import require_convertible_base
+
         require_convertible_base(ctx)  # it is asked as a GGUF
     if asked not in ("none", "base") and not _folder(ctx, asked):
         from phoenix_forge.teacher import check as check_teacher
+
         check_teacher(_placed(ctx, asked))
 
 
@@ -84,12 +110,17 @@ def encoder(ctx: Context, *, tuned: bool = False) -> Encoder:
     """The base's tokenizer and chat template; `tuned`: the template that the adapter was trained with, if another."""
     described = json.loads((ctx.base_dir / "config.json").read_text(encoding="utf-8"))
     family = family_of(ctx.base_dir, described)
-    return Encoder.load(ctx.base_dir, stop=family.stop, pad=family.pad,
-                        adapter=ctx.workspace.adapter if tuned else None)
+    return Encoder.load(
+        ctx.base_dir,
+        stop=family.stop,
+        pad=family.pad,
+        adapter=ctx.workspace.adapter if tuned else None,
+    )
 
 
 def run(ctx: Context) -> dict:
     from phoenix_forge.dataset.store import Damaged
+
     staged = {role: ctx.staged(path) for role, path in outputs(ctx).items()}
     try:
         metrics = _built(ctx, staged)
@@ -100,22 +131,33 @@ def run(ctx: Context) -> dict:
     _tell_skipped(ctx, card)
     if few := card["little_asked"]:
         shown = ", ".join(few[:5]) + (", …" if len(few) > 5 else "")
-        ctx.report.warn(f"{len(few)} files gave little to ask for ({shown}); {ctx.workspace.card.name} lists them all")
+        ctx.report.warn(
+            f"{len(few)} files gave little to ask for ({shown}); {ctx.workspace.card.name} lists them all"
+        )
     return {**metrics, "path": ctx.workspace.shown(ctx.workspace.dataset)}
 
 
 def _built(ctx: Context, staged: dict[str, Path]) -> dict:
     from phoenix_forge.dataset.build import build
+
     with ExitStack() as opened:
-        return build(ctx.config, ctx.workspace.root, encoder(ctx), staged, ctx.report,
-                     cache=ctx.workspace.state / "dataset.sqlite", digest=ctx.digests.file,
-                     models=_models(ctx, opened))
+        return build(
+            ctx.config,
+            ctx.workspace.root,
+            encoder(ctx),
+            staged,
+            ctx.report,
+            cache=ctx.workspace.state / "dataset.sqlite",
+            digest=ctx.digests.file,
+            models=_models(ctx, opened),
+        )
 
 
 def _models(ctx: Context, opened: ExitStack) -> Models:
     """The models that write along, as the config asks: started only then."""
     from phoenix_forge.dataset.build import NO_MODELS, Models
     from phoenix_forge.teacher import open_teacher
+
     own, asked = ctx.config.dataset, teacher(ctx)
     if asked == "none" and own.replay_answers == "shipped":
         return NO_MODELS
@@ -126,7 +168,9 @@ def _models(ctx: Context, opened: ExitStack) -> Models:
         if folder and cuda():
             return opened.enter_context(_together(ctx, folder))
         runs = str(_gguf_of(ctx, folder)) if folder else _placed(ctx, spec)
-        return opened.enter_context(open_teacher(runs, workers=own.teacher_workers, report=ctx.report))
+        return opened.enter_context(
+            open_teacher(runs, workers=own.teacher_workers, report=ctx.report)
+        )
 
     asking = start(asked) if asked != "none" else None
     answering = None
@@ -150,6 +194,7 @@ def requests_within(minutes: float, gguf: Path) -> int:
     """Requests that the built-in runtime answers in so many minutes on this machine's cores."""
     from phoenix_forge.catalog.costs import teacher_requests
     from phoenix_forge.runtime.llama import usable_cores
+
     return int(minutes * 60 * teacher_requests(gguf.stat().st_size, usable_cores()))
 
 
@@ -173,17 +218,21 @@ def _together(ctx: Context, folder: Path) -> Teacher:
     from phoenix_forge.train.choose import choose, sixteen_bits
     from phoenix_forge.train.generate import Writer
     from phoenix_forge.weights.base import open_base
+
     base = open_base(folder)
     family = base.family
     choice = sixteen_bits(choose(TrainConfig(), base.parameters), base.parameters)
     writer = Writer(folder, Encoder.load(folder, stop=family.stop, pad=family.pad), choice)
     identity = f"folder {ctx.digests.tree(folder)} {choice.precision} {choice.bits} greedy"
-    return Teacher(folder.name, identity, writer.complete, lambda: None, writer.close, writer.together)
+    return Teacher(
+        folder.name, identity, writer.complete, lambda: None, writer.close, writer.together
+    )
 
 
 def _gguf_of(ctx: Context, folder: Path) -> Path:
     """A model folder as a Q8_0 GGUF for the built-in runtime, made once and named after its weights."""
     from phoenix_forge.gguf.make import make
+
     made = ctx.workspace.state / f"teacher-{ctx.digests.tree(folder)[:16]}-Q8_0.gguf"
     if not made.exists():
         ctx.report.info(f"{folder.name} as a GGUF, to be asked: made once")
@@ -198,5 +247,7 @@ def _tell_skipped(ctx: Context, card: dict) -> None:
     left = [entry for entry in card["skipped"] if entry["reason"] != "empty"]
     if left:
         shown = "; ".join(f"{entry['path']}: {entry['reason']}" for entry in left[:5])
-        ctx.report.warn(f"{len(left)} files left out ({shown}{'; …' if len(left) > 5 else ''}); "
-                        f"{ctx.workspace.card.name} lists them all")
+        ctx.report.warn(
+            f"{len(left)} files left out ({shown}{'; …' if len(left) > 5 else ''}); "
+            f"{ctx.workspace.card.name} lists them all"
+        )

@@ -33,8 +33,11 @@ def _users_own(ctx: Context) -> bool:
         return True
     manifest = Manifest.read(ctx.workspace.manifest("download"))
     made = {output["path"] for output in manifest.outputs.values()} if manifest else set()
-    return (ctx.base_dir.exists() and ctx.workspace.shown(ctx.base_dir) not in made
-            and not ctx.options.get("force"))
+    return (
+        ctx.base_dir.exists()
+        and ctx.workspace.shown(ctx.base_dir) not in made
+        and not ctx.options.get("force")
+    )
 
 
 def settings(ctx: Context) -> dict:
@@ -52,22 +55,34 @@ def outputs(ctx: Context) -> dict[str, Path]:
 def check(ctx: Context) -> None:
     require_known(ctx)
     if not _users_own(ctx) and ctx.base.parameters:
-        require_disk(ctx.base_dir, costs.import_disk(ctx.base.parameters), f"the base {ctx.base.identity}")
+        require_disk(
+            ctx.base_dir, costs.import_disk(ctx.base.parameters), f"the base {ctx.base.identity}"
+        )
 
 
 def require_known(ctx: Context) -> None:
     """Refuses what is known to be no base before anything is fetched or computed."""
     source, own = ctx.base.sources[0], _users_own(ctx)
-    if (source.kind == "folder" or (source.kind == "gguf" and not own)) and not Path(source.at).exists():
-        raise UsageError(f"model.base: there is nothing at {source.at}", fix="name an existing one: --set model.base=…")
+    if (source.kind == "folder" or (source.kind == "gguf" and not own)) and not Path(
+        source.at
+    ).exists():
+        raise UsageError(
+            f"model.base: there is nothing at {source.at}",
+            fix="name an existing one: --set model.base=…",
+        )
     if not own:
         return
     try:
         _opened(ctx.base_dir)
     except UsageError as error:
-        if source.kind == "folder" and "forge download" in (error.fix or ""):  # there is nothing that it could fetch
-            raise UsageError(error.message, fix=f"put what is missing into {source.at}, from where the folder is from; "
-                             "or choose another base: --set model.base=…") from None
+        if source.kind == "folder" and "forge download" in (
+            error.fix or ""
+        ):  # there is nothing that it could fetch
+            raise UsageError(
+                error.message,
+                fix=f"put what is missing into {source.at}, from where the folder is from; "
+                "or choose another base: --set model.base=…",
+            ) from None
         raise
 
 
@@ -75,6 +90,7 @@ def _opened(folder: Path) -> ModelFolder:
     """The base in a folder: its weights' headers, tokenizer and chat template are such as training can use."""
     from phoenix_forge.chat.encode import Encoder
     from phoenix_forge.weights.base import open_base
+
     model = open_base(folder)
     Encoder.load(folder, stop=model.family.stop, pad=model.family.pad)
     return model
@@ -95,19 +111,31 @@ def run(ctx: Context) -> dict:
 def _obtain(ctx: Context, destination: Path) -> tuple[str, dict]:
     """Puts the base's folder at `destination`; returns where it came from and what is worth recording."""
     from phoenix_forge.hub.download import cache_folder, first_reachable, token
+
     if ctx.base.sources[0].kind == "tiny":
         from phoenix_forge.weights.tiny import build_tiny
+
         build_tiny(destination, _texts(ctx))
         return "its config (random weights)", {}
-    fetched, tried = first_reachable(ctx.base.sources, cache_folder(), revision=_revision(ctx),
-                                     token=token(ctx.workspace.root), destination=destination, report=ctx.report)
+    fetched, tried = first_reachable(
+        ctx.base.sources,
+        cache_folder(),
+        revision=_revision(ctx),
+        token=token(ctx.workspace.root),
+        destination=destination,
+        report=ctx.report,
+    )
     for source, why in tried:
         ctx.report.info(f"not from {source.kind} {source.at}: {why}")
     if fetched.kind == "gguf":
         from phoenix_forge.gguf.import_ import import_gguf
+
         import_gguf(fetched.path, destination, report=ctx.report)
-    return fetched.detail, {"revision": fetched.revision, "license": fetched.license or _recorded(ctx).get("license"),
-                            "from_gguf": fetched.kind == "gguf"}
+    return fetched.detail, {
+        "revision": fetched.revision,
+        "license": fetched.license or _recorded(ctx).get("license"),
+        "from_gguf": fetched.kind == "gguf",
+    }
 
 
 def _recorded(ctx: Context) -> dict:
@@ -125,14 +153,21 @@ def moved(ctx: Context) -> str | None:
     """What to tell where the branch or tag of the base's repository is at another commit by now."""
     from phoenix_forge.hub.account import token
     from phoenix_forge.hub.snapshot import head
+
     taken, wanted = _recorded(ctx).get("revision"), ctx.config.model.revision
-    if not taken or wanted == taken or (source := next((s for s in ctx.base.sources if s.kind == "hub"), None)) is None:
+    if (
+        not taken
+        or wanted == taken
+        or (source := next((s for s in ctx.base.sources if s.kind == "hub"), None)) is None
+    ):
         return None
     now = head(source.at, wanted, token(ctx.workspace.root))
     if now in (None, taken):
         return None
-    return (f"{wanted or 'main'} of {source.at} has moved to {now}; {taken[:12]} is kept. To take it: "
-            f"forge download --set model.revision={now}")
+    return (
+        f"{wanted or 'main'} of {source.at} has moved to {now}; {taken[:12]} is kept. To take it: "
+        f"forge download --set model.revision={now}"
+    )
 
 
 def base_license(ctx: Context) -> str:
@@ -149,5 +184,8 @@ def license_in_force(ctx: Context) -> str:
 def _texts(ctx: Context) -> list[str]:
     """The corpus, for the tiny base's tokenizer."""
     from phoenix_forge.corpus.walk import walk
-    return [f.path.read_text(encoding="utf-8", errors="replace")
-            for f in walk(ctx.config.corpus, ctx.workspace.root, ctx.workspace.artifacts).files]
+
+    return [
+        f.path.read_text(encoding="utf-8", errors="replace")
+        for f in walk(ctx.config.corpus, ctx.workspace.root, ctx.workspace.artifacts).files
+    ]

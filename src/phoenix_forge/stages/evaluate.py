@@ -44,7 +44,10 @@ def wanted(config: Config) -> bool:
 
 
 def settings(ctx: Context) -> dict:
-    return {**ctx.config.evaluate.model_dump(exclude={"enabled"}), "system": ctx.config.deploy.system}
+    return {
+        **ctx.config.evaluate.model_dump(exclude={"enabled"}),
+        "system": ctx.config.deploy.system,
+    }
 
 
 def inputs(ctx: Context) -> dict[str, Path]:
@@ -67,8 +70,11 @@ def _ggufs(ctx: Context) -> dict[str, Path]:
     if "gguf" not in ctx.config.evaluate.models:
         return {}
     types = [quant(name).name for name in ctx.config.quantize.types]
-    return {name: path for name in types
-            if (path := ctx.workspace.gguf(name)).exists() or "quantize" in ctx.pending}
+    return {
+        name: path
+        for name in types
+        if (path := ctx.workspace.gguf(name)).exists() or "quantize" in ctx.pending
+    }
 
 
 def outputs(ctx: Context) -> dict[str, Path]:
@@ -78,10 +84,16 @@ def outputs(ctx: Context) -> dict[str, Path]:
 def check(ctx: Context) -> None:
     w, models = ctx.workspace, ctx.config.evaluate.models
     if ctx.config.evaluate.questions and not _questions_file(ctx).is_file():
-        raise UsageError(f"evaluate.questions: there is no file {w.shown(_questions_file(ctx))}",
-                         fix="--questions FILE.jsonl, or leave it out for the dataset's probes")
-    for stage, path in (("download", ctx.base_dir), ("dataset", w.card), *((("train", w.adapter),) if "adapter" in
-                        models else ()), *((("merge", w.merged),) if "merged" in models else ())):
+        raise UsageError(
+            f"evaluate.questions: there is no file {w.shown(_questions_file(ctx))}",
+            fix="--questions FILE.jsonl, or leave it out for the dataset's probes",
+        )
+    for stage, path in (
+        ("download", ctx.base_dir),
+        ("dataset", w.card),
+        *((("train", w.adapter),) if "adapter" in models else ()),
+        *((("merge", w.merged),) if "merged" in models else ()),
+    ):
         if stage not in ctx.pending and not path.exists():
             raise UsageError(f"nothing at {w.shown(path)}", fix=f"forge {stage}")
 
@@ -90,24 +102,44 @@ def run(ctx: Context) -> dict:
     from phoenix_forge.evaluate.energy import Energy
     from phoenix_forge.evaluate.report import markdown, page
     from phoenix_forge.evaluate.result import gate, previous
+
     w, energy, started = ctx.workspace, Energy(), time.perf_counter()
     result = _measured(ctx)
     result |= {"gate": gate(ctx.config.evaluate.gate, result), "previous": previous(w.evaluation)}
-    result["costs"] |= {"seconds": round(time.perf_counter() - started, 1), "energy_joules": energy.joules(),
-                        "peak_rss_bytes": peak_rss(), "peak_vram_bytes": _peak_vram()}
+    result["costs"] |= {
+        "seconds": round(time.perf_counter() - started, 1),
+        "energy_joules": energy.joules(),
+        "peak_rss_bytes": peak_rss(),
+        "peak_vram_bytes": _peak_vram(),
+    }
     curve = w.loss_curve.read_bytes() if w.loss_curve.exists() else None
     write_json(ctx.staged(w.evaluation), result)
     write_text(ctx.staged(w.evaluation_files["page"]), page(result, curve))
     write_text(ctx.staged(w.evaluation_files["summary"]), markdown(result))
-    kept = ("conditions", "knowledge_gained", "forgetting", "quantisation_loss", "quotations", "questions", "documents",
-            "skipped", "rule_made", "refusals", "bits_per_byte", "gate")
-    return {key: result[key] for key in kept} | {"path": w.shown(w.evaluation),
-                                                 "report": w.shown(w.evaluation_files["page"])}
+    kept = (
+        "conditions",
+        "knowledge_gained",
+        "forgetting",
+        "quantisation_loss",
+        "quotations",
+        "questions",
+        "documents",
+        "skipped",
+        "rule_made",
+        "refusals",
+        "bits_per_byte",
+        "gate",
+    )
+    return {key: result[key] for key in kept} | {
+        "path": w.shown(w.evaluation),
+        "report": w.shown(w.evaluation_files["page"]),
+    }
 
 
 def _measured(ctx: Context) -> dict[str, Any]:
     from phoenix_forge.evaluate.questions import chosen, placed, read
     from phoenix_forge.exam.probe import EXAM
+
     w, own = ctx.workspace, ctx.config.evaluate
     with ExitStack() as opened:
         index = opened.enter_context(open_index(ctx))
@@ -115,38 +147,67 @@ def _measured(ctx: Context) -> dict[str, Any]:
         choice = _choice(ctx)
         asked = chosen(questions, own.count or COUNT[choice.device], ctx.config.dataset.seed)
         if not asked:
-            raise UsageError(f"{w.shown(_questions_file(ctx))} has no question that can be asked: "
-                             + "; ".join(f"{count} × {why}" for why, count in skipped.items()),
-                             fix="forge dataset makes them anew; or --questions FILE.jsonl")
+            raise UsageError(
+                f"{w.shown(_questions_file(ctx))} has no question that can be asked: "
+                + "; ".join(f"{count} × {why}" for why, count in skipped.items()),
+                fix="forge dataset makes them anew; or --questions FILE.jsonl",
+            )
         for why, count in skipped.items():
             ctx.report.warn(f"{count} questions are not asked: {why}")
         card = json.loads(w.card.read_text(encoding="utf-8"))
-        return {"model": ctx.config.model.name, "base": ctx.base.identity, "skipped": skipped,
-                "rule_made": _questions_file(ctx) == w.probes and any(one.question.kind != EXAM for one in asked),
-                "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-                **_climbed(ctx, asked, index, choice, card, opened),
-                "costs": {"device": _device(choice)},
-                "versions": {"forge": __version__, **tool_versions(TOOLS)}}
+        return {
+            "model": ctx.config.model.name,
+            "base": ctx.base.identity,
+            "skipped": skipped,
+            "rule_made": _questions_file(ctx) == w.probes
+            and any(one.question.kind != EXAM for one in asked),
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            **_climbed(ctx, asked, index, choice, card, opened),
+            "costs": {"device": _device(choice)},
+            "versions": {"forge": __version__, **tool_versions(TOOLS)},
+        }
 
 
-def _climbed(ctx: Context, asked: Sequence[Placed], index: Index, choice: Choice, card: dict[str, Any],
-             opened: ExitStack) -> dict[str, Any]:
+def _climbed(
+    ctx: Context,
+    asked: Sequence[Placed],
+    index: Index,
+    choice: Choice,
+    card: dict[str, Any],
+    opened: ExitStack,
+) -> dict[str, Any]:
     """The ladder, rung by rung, and what else is asked of base and tuned model."""
     from phoenix_forge.evaluate import result as found
     from phoenix_forge.evaluate.ladder import INDEX, PASSAGE, Examiner, neutral_texts
+
     own = ctx.config.evaluate
-    examiner = Examiner(encoder(ctx, tuned=True), ctx.config.deploy.system, asked, index, passages=own.passages,
-                        max_tokens=own.max_tokens, cache=ctx.workspace.state / "evaluation", report=ctx.report,
-                        quotes=any(kind.endswith("_quoted") for kind in card.get("kinds", {})))
+    examiner = Examiner(
+        encoder(ctx, tuned=True),
+        ctx.config.deploy.system,
+        asked,
+        index,
+        passages=own.passages,
+        max_tokens=own.max_tokens,
+        cache=ctx.workspace.state / "evaluation",
+        report=ctx.report,
+        quotes=any(kind.endswith("_quoted") for kind in card.get("kinds", {})),
+    )
     subjects = _subjects(ctx, examiner, choice, opened)
-    rungs = [(found.BASE, "base", ""), (found.BASE_INDEX, "base", INDEX), (found.BASE_PASSAGE, "base", PASSAGE),
-             (found.TUNED, "tuned", ""), (found.TUNED_INDEX, "tuned", INDEX),
-             *((name, name, "") for name in subjects if name not in ("base", "tuned"))]
+    rungs = [
+        (found.BASE, "base", ""),
+        (found.BASE_INDEX, "base", INDEX),
+        (found.BASE_PASSAGE, "base", PASSAGE),
+        (found.TUNED, "tuned", ""),
+        (found.TUNED_INDEX, "tuned", INDEX),
+        *((name, name, "") for name in subjects if name not in ("base", "tuned")),
+    ]
     conditions: list[Condition] = []
     aside: dict[str, Any] = {"general": {}, "refusals": {}, "bits_per_byte": {}}
-    texts = {"trained": [p.text for one in asked for p in one.passages[:1]],
-             "held_out": [p.text for path in card.get("held_out", []) for p in index.sections(path)],
-             "neutral": neutral_texts()}
+    texts = {
+        "trained": [p.text for one in asked for p in one.passages[:1]],
+        "held_out": [p.text for path in card.get("held_out", []) for p in index.sections(path)],
+        "neutral": neutral_texts(),
+    }
     for name, subject, material in rungs:
         if subject not in subjects:
             continue
@@ -156,27 +217,46 @@ def _climbed(ctx: Context, asked: Sequence[Placed], index: Index, choice: Choice
     examiner.forget()
     tuned = next((c for c in conditions if c.name == found.TUNED), None)
     general = aside["general"]
-    return {**found.figures(asked, conditions), "coverage": found.coverage(card, asked, tuned),
-            "forgetting": round(general["base"] - general["tuned"], 4) if {"base", "tuned"} <= general.keys() else None,
-            **aside}
+    return {
+        **found.figures(asked, conditions),
+        "coverage": found.coverage(card, asked, tuned),
+        "forgetting": round(general["base"] - general["tuned"], 4)
+        if {"base", "tuned"} <= general.keys()
+        else None,
+        **aside,
+    }
 
 
-def _aside(examiner: Examiner, subject: Subject, texts: dict[str, list[str]], tokens: int, into: dict[str, Any]
-           ) -> None:
+def _aside(
+    examiner: Examiner,
+    subject: Subject,
+    texts: dict[str, list[str]],
+    tokens: int,
+    into: dict[str, Any],
+) -> None:
     """What is measured of base and tuned model beside the questions."""
-    for key, shares in (("general", examiner.general(subject)), ("refusals", examiner.refusals(subject))):
+    for key, shares in (
+        ("general", examiner.general(subject)),
+        ("refusals", examiner.refusals(subject)),
+    ):
         if shares:
-            into[key] |= {"questions": len(shares), subject.name: round(sum(shares) / len(shares), 4)}
+            into[key] |= {
+                "questions": len(shares),
+                subject.name: round(sum(shares) / len(shares), 4),
+            }
     for name, own in texts.items():
         bits = examiner.bits_per_byte(subject, f"{name.replace('_', ' ')} text", own, tokens)
         if bits is not None:
             into["bits_per_byte"].setdefault(name, {})[subject.name] = round(bits, 4)
 
 
-def _subjects(ctx: Context, examiner: Examiner, choice: Choice, opened: ExitStack) -> dict[str, Subject]:
+def _subjects(
+    ctx: Context, examiner: Examiner, choice: Choice, opened: ExitStack
+) -> dict[str, Subject]:
     """By name, in the order of the ladder. An engine gives its memory back when the next one opens."""
     from phoenix_forge.evaluate.engine import HuggingFace, LlamaCpp
     from phoenix_forge.evaluate.ladder import Subject
+
     w, models, digests = ctx.workspace, ctx.config.evaluate.models, ctx.digests
     adapter = w.adapter if "adapter" in models else None
     current = ExitStack()
@@ -189,19 +269,29 @@ def _subjects(ctx: Context, examiner: Examiner, choice: Choice, opened: ExitStac
             engine = make()
             current.callback(engine.close)
             return engine
+
         return open_engine
 
     how = f"{choice.device} {choice.precision} {choice.bits}"
     found = {}
     if "base" in models:
-        found["base"] = Subject("base", f"{digests.tree(ctx.base_dir)} {how}",
-                                only(lambda: HuggingFace(ctx.base_dir, examiner.encoder, choice)))
+        found["base"] = Subject(
+            "base",
+            f"{digests.tree(ctx.base_dir)} {how}",
+            only(lambda: HuggingFace(ctx.base_dir, examiner.encoder, choice)),
+        )
     if adapter:
-        found["tuned"] = Subject("tuned", f"{digests.tree(ctx.base_dir)} {digests.tree(adapter)} {how}",
-                                 only(lambda: HuggingFace(ctx.base_dir, examiner.encoder, choice, adapter)))
+        found["tuned"] = Subject(
+            "tuned",
+            f"{digests.tree(ctx.base_dir)} {digests.tree(adapter)} {how}",
+            only(lambda: HuggingFace(ctx.base_dir, examiner.encoder, choice, adapter)),
+        )
     if "merged" in models:
-        found["merged"] = Subject("merged", f"{digests.tree(w.merged)} {how}",
-                                  only(lambda: HuggingFace(w.merged, examiner.encoder, choice)))
+        found["merged"] = Subject(
+            "merged",
+            f"{digests.tree(w.merged)} {how}",
+            only(lambda: HuggingFace(w.merged, examiner.encoder, choice)),
+        )
     for name, path in _ggufs(ctx).items():
         opened_as = only(partial(LlamaCpp, path, examiner.encoder, examiner.longest))
         found[name] = Subject(name, digests.file(path), opened_as)
@@ -215,11 +305,16 @@ def open_index(ctx: Context) -> Index:
     load, what tells that it is the same.
     """
     from phoenix_forge.corpus.index import SAMPLE, ensure, fresh, identity
+
     cfg, root, path, digest = ctx.config, ctx.workspace.root, ctx.workspace.index, ctx.digests.file
     known = _known(ctx)
     tokenizer = digest(ctx.base_dir / "tokenizer.json")
     whole = path.exists() and known.get("sha256") == digest(path)
-    if whole and known["tokenizer"] == tokenizer and (index := fresh(cfg, root, known["sampled"], path, digest)):
+    if (
+        whole
+        and known["tokenizer"] == tokenizer
+        and (index := fresh(cfg, root, known["sampled"], path, digest))
+    ):
         ctx.digests.save()
         return index
     if path.exists() and known and not whole and known["of"] == identity(path):
@@ -227,8 +322,13 @@ def open_index(ctx: Context) -> Index:
         remove(path)
     own = encoder(ctx)
     index = ensure(cfg, root, own.fast_counts, path, digest, ctx.report)
-    now = {"of": identity(path), "sha256": digest(path), "tokenizer": tokenizer,
-           "sampled": own.fast_counts(SAMPLE.split()), "control": own.control_tokens.pattern}
+    now = {
+        "of": identity(path),
+        "sha256": digest(path),
+        "tokenizer": tokenizer,
+        "sampled": own.fast_counts(SAMPLE.split()),
+        "control": own.control_tokens.pattern,
+    }
     if now != known:
         with suppress(OSError):  # a read-only workspace's index is as good without
             write_sealed(_mark(ctx), now)
@@ -255,6 +355,7 @@ def _choice(ctx: Context) -> Choice:
     """As training chooses, but the base in 16 bits, which is what the adapter is merged into, where it fits."""
     from phoenix_forge.train.choose import choose, sixteen_bits
     from phoenix_forge.weights.base import open_base
+
     base = open_base(ctx.base_dir)
     return sixteen_bits(choose(TrainConfig(), base.parameters), base.parameters)
 
@@ -263,9 +364,11 @@ def _device(choice: Choice) -> str:
     if choice.device == "cpu":
         return f"CPU, {len(os.sched_getaffinity(0))} cores, {choice.precision}"
     import torch
+
     return f"{torch.cuda.get_device_name()}, {choice.precision if choice.bits == 16 else 'NF4'}"
 
 
 def _peak_vram() -> int | None:
     import torch
+
     return torch.cuda.max_memory_reserved() if torch.cuda.is_available() else None

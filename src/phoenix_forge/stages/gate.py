@@ -13,8 +13,11 @@ from phoenix_forge.stages import Context
 def evaluated(ctx: Context) -> dict[str, Path]:
     """The models that the last evaluation asked, by its roles for them; their paths are where they lie now."""
     manifest = Manifest.read(ctx.workspace.manifest("evaluate"))
-    return {role: ctx.workspace.at(read["path"]) for role, read in (manifest.inputs if manifest else {}).items()
-            if role in ("adapter", "merged") or role.startswith("gguf")}
+    return {
+        role: ctx.workspace.at(read["path"])
+        for role, read in (manifest.inputs if manifest else {}).items()
+        if role in ("adapter", "merged") or role.startswith("gguf")
+    }
 
 
 def evaluation_problem(ctx: Context) -> str | None:
@@ -35,11 +38,17 @@ def require_passed(ctx: Context, what: str, deed: str) -> None:
     if not ctx.config.evaluate.gate.measured:
         return
     if problem := evaluation_problem(ctx):
-        raise StageFailed(f"{what} is kept, but not {deed}: evaluate.gate is set, and {problem}", fix="forge evaluate")
+        raise StageFailed(
+            f"{what} is kept, but not {deed}: evaluate.gate is set, and {problem}",
+            fix="forge evaluate",
+        )
     from phoenix_forge.evaluate.result import gate
+
     w = ctx.workspace
     verdict = gate(ctx.config.evaluate.gate, json.loads(w.evaluation.read_text(encoding="utf-8")))
     if not verdict["passed"]:
-        raise StageFailed(f"{what} is kept, but not {deed}: {'; '.join(verdict['failures'])}",
-                          fix=f"look at {w.shown(w.evaluation_files['page'])}; train longer, raise "
-                              "dataset.amplification, or lower the gate")
+        raise StageFailed(
+            f"{what} is kept, but not {deed}: {'; '.join(verdict['failures'])}",
+            fix=f"look at {w.shown(w.evaluation_files['page'])}; train longer, raise "
+            "dataset.amplification, or lower the gate",
+        )

@@ -17,7 +17,8 @@ def require_memory(needed: int, what: str) -> None:
         raise EnvironmentProblem(
             f"{what} needs {human(needed)} of memory; {human(ram)} of RAM and {human(swap)} of swap are free",
             fix=f"close programs, or add swap: sudo fallocate -l {-(-(needed - ram - swap) // 2**30)}G /swapfile && "
-                "sudo chmod 600 /swapfile && sudo mkswap /swapfile && sudo swapon /swapfile")
+            "sudo chmod 600 /swapfile && sudo mkswap /swapfile && sudo swapon /swapfile",
+        )
 
 
 def peak_rss() -> int:

@@ -43,12 +43,16 @@ def check(ctx: Context) -> None:
 def require_parts(ctx: Context) -> None:
     """Refuses when base or adapter are neither there nor about to be made; opens the headers of those that are."""
     w = ctx.workspace
-    for stage, path, fix in (("download", ctx.base_dir, "forge download"), ("train", w.adapter, "forge train")):
+    for stage, path, fix in (
+        ("download", ctx.base_dir, "forge download"),
+        ("train", w.adapter, "forge train"),
+    ):
         if stage not in ctx.pending and not path.exists():
             raise UsageError(f"nothing at {w.shown(path)}", fix=fix)
     if not ctx.pending & {"download", "train"}:
         from phoenix_forge.weights.adapter import open_adapter
         from phoenix_forge.weights.base import open_base
+
         open_adapter(w.adapter, open_base(ctx.base_dir))
 
 
@@ -57,15 +61,25 @@ def size(ctx: Context) -> int:
     if "download" in ctx.pending or not ctx.base_dir.exists():
         return ctx.base.parameters
     from phoenix_forge.weights.base import open_base
+
     return open_base(ctx.base_dir).parameters
 
 
 def run(ctx: Context) -> dict:
     from phoenix_forge.weights.merge import write_merged
+
     staged = ctx.staged(ctx.workspace.merged)
     frozen, choice = target.chosen(ctx)
-    written = write_merged(ctx.base_dir, ctx.workspace.adapter, staged, frozen=frozen, report=ctx.report)
-    files = [{"path": ctx.workspace.shown(ctx.workspace.merged / path.relative_to(staged)),
-              "type": path.suffix.removeprefix("."), "bytes": path.stat().st_size, "sha256": ctx.digests.file(path)}
-             for path in written]
+    written = write_merged(
+        ctx.base_dir, ctx.workspace.adapter, staged, frozen=frozen, report=ctx.report
+    )
+    files = [
+        {
+            "path": ctx.workspace.shown(ctx.workspace.merged / path.relative_to(staged)),
+            "type": path.suffix.removeprefix("."),
+            "bytes": path.stat().st_size,
+            "sha256": ctx.digests.file(path),
+        }
+        for path in written
+    ]
     return {"files": files, "merge": choice, "peak_rss_bytes": peak_rss()}

@@ -27,10 +27,13 @@ def wanted(config: Config) -> bool:
 
 
 def settings(ctx: Context) -> dict:
-    return {"name": ctx.config.model.name, "gguf": ctx.workspace.shown(_gguf(ctx)),
-            "generation": ctx.config.generation.sampling,
-            "license": license_in_force(ctx),
-            "deploy": ctx.config.deploy.model_dump(include={"system", "num_ctx"})}
+    return {
+        "name": ctx.config.model.name,
+        "gguf": ctx.workspace.shown(_gguf(ctx)),
+        "generation": ctx.config.generation.sampling,
+        "license": license_in_force(ctx),
+        "deploy": ctx.config.deploy.model_dump(include={"system", "num_ctx"}),
+    }
 
 
 def _gguf(ctx: Context) -> Path:
@@ -55,6 +58,7 @@ def system_prompt(ctx: Context) -> str:
     if ctx.config.deploy.system:
         return ctx.config.deploy.system
     from phoenix_forge.chat.template import ChatTemplate
+
     return ChatTemplate.load(ctx.base_dir, ctx.workspace.adapter).default_system or ""
 
 
@@ -64,6 +68,7 @@ def takes_tools(ctx: Context) -> bool:
     on."""
     from phoenix_forge.chat.calls import spoken
     from phoenix_forge.chat.template import ChatTemplate
+
     try:
         spoken(ChatTemplate.load(ctx.base_dir, ctx.workspace.adapter))
     except UsageError:
@@ -74,23 +79,37 @@ def takes_tools(ctx: Context) -> bool:
 def adds_bos(header: Header) -> bool:
     """Whether llama.cpp opens a text with the beginning-of-text token: as the GGUF says, else by its vocabulary."""
     from phoenix_forge.gguf.import_tokenizer import ADDS_BOS
+
     sentencepiece = header.get("tokenizer.ggml.model") == "llama"
-    return bool(header.get("tokenizer.ggml.add_bos_token",
-                           sentencepiece or header.get("tokenizer.ggml.pre") in ADDS_BOS))
+    return bool(
+        header.get(
+            "tokenizer.ggml.add_bos_token",
+            sentencepiece or header.get("tokenizer.ggml.pre") in ADDS_BOS,
+        )
+    )
 
 
 def template(ctx: Context, family: Family, system: str, header: Header) -> str:
     """The Go template that writes what the base's own writes; warns of conversations where it does not."""
     from phoenix_forge.chat.ollama import CONVERSATIONS, go_template
     from phoenix_forge.chat.template import ChatTemplate
-    chosen, apart = go_template(family.go_template, ChatTemplate.load(ctx.base_dir, ctx.workspace.adapter), system,
-                                adds_bos=adds_bos(header))
+
+    chosen, apart = go_template(
+        family.go_template,
+        ChatTemplate.load(ctx.base_dir, ctx.workspace.adapter),
+        system,
+        adds_bos=adds_bos(header),
+    )
     if apart:
-        ctx.report.warn(f"Ollama's template does not give the base's own prompts in {len(apart)} of "
-                        f"{len(CONVERSATIONS)} conversations: answers there begin from words that were not trained; "
-                        f"{apart[0]}")
+        ctx.report.warn(
+            f"Ollama's template does not give the base's own prompts in {len(apart)} of "
+            f"{len(CONVERSATIONS)} conversations: answers there begin from words that were not trained; "
+            f"{apart[0]}"
+        )
     else:
-        ctx.report.info(f"Ollama's template gives the base's own prompts in all {len(CONVERSATIONS)} conversations")
+        ctx.report.info(
+            f"Ollama's template gives the base's own prompts in all {len(CONVERSATIONS)} conversations"
+        )
     return chosen
 
 
@@ -99,32 +118,55 @@ def run(ctx: Context) -> dict:
     from phoenix_forge.runtime.modelfile import build, lossy, write
     from phoenix_forge.weights.base import read_json
     from phoenix_forge.weights.foreign import family_of
+
     gguf, w = _gguf(ctx), ctx.workspace
     header = read_header(gguf)
     architecture = header.get("general.architecture")
     family = family_of(ctx.base_dir, read_json(ctx.base_dir / "config.json"))
-    shown = gguf.relative_to(w.modelfile.parent) if gguf.is_relative_to(w.modelfile.parent) else gguf
+    shown = (
+        gguf.relative_to(w.modelfile.parent) if gguf.is_relative_to(w.modelfile.parent) else gguf
+    )
     prompt = system_prompt(ctx)
-    modelfile = build(f"./{shown}" if not shown.is_absolute() else str(shown), template(ctx, family, prompt, header),
-                      family.stops, system=prompt, generation=ctx.config.generation,
-                      num_ctx=ctx.config.deploy.num_ctx)
+    modelfile = build(
+        f"./{shown}" if not shown.is_absolute() else str(shown),
+        template(ctx, family, prompt, header),
+        family.stops,
+        system=prompt,
+        generation=ctx.config.generation,
+        num_ctx=ctx.config.deploy.num_ctx,
+    )
     for warning in lossy(modelfile):
         ctx.report.warn(f"Modelfile: {warning}")
     write_text(ctx.staged(w.modelfile), write(modelfile))
     quantized = Manifest.read(w.manifest("quantize"))
-    write_json(ctx.staged(w.gguf_manifest), {
-        "model_format": "gguf", "architecture": architecture,
-        "files": [{"name": gguf.name, "size": gguf.stat().st_size, "format": "gguf",
-                   "type": ctx.config.quantize.types[0], "sha256": ctx.digests.file(gguf)}],
-        "modelfile": w.shown(w.modelfile),
-        "description": f"{ctx.config.model.name}: {ctx.base.identity} tuned on its owner's documents by Forge",
-        "license": license_in_force(ctx),
-        "parameters": {key: modelfile.options()[key] for key in ("temperature", "num_ctx")},
-        "template": modelfile.template, "system": prompt,
-        "tools": {"forge serve": takes_tools(ctx), "ollama": False},
-        "base": {"name": ctx.base.identity, "license": base_license(ctx)},
-        "provenance": {stage: _chain(ctx, stage) for stage in ("download", "dataset", "train", "quantize")},
-        "versions": quantized.versions if quantized else {}})
+    write_json(
+        ctx.staged(w.gguf_manifest),
+        {
+            "model_format": "gguf",
+            "architecture": architecture,
+            "files": [
+                {
+                    "name": gguf.name,
+                    "size": gguf.stat().st_size,
+                    "format": "gguf",
+                    "type": ctx.config.quantize.types[0],
+                    "sha256": ctx.digests.file(gguf),
+                }
+            ],
+            "modelfile": w.shown(w.modelfile),
+            "description": f"{ctx.config.model.name}: {ctx.base.identity} tuned on its owner's documents by Forge",
+            "license": license_in_force(ctx),
+            "parameters": {key: modelfile.options()[key] for key in ("temperature", "num_ctx")},
+            "template": modelfile.template,
+            "system": prompt,
+            "tools": {"forge serve": takes_tools(ctx), "ollama": False},
+            "base": {"name": ctx.base.identity, "license": base_license(ctx)},
+            "provenance": {
+                stage: _chain(ctx, stage) for stage in ("download", "dataset", "train", "quantize")
+            },
+            "versions": quantized.versions if quantized else {},
+        },
+    )
     return {"path": w.shown(w.modelfile)}
 
 
@@ -133,4 +175,6 @@ def _chain(ctx: Context, stage: str) -> dict | None:
     manifest = Manifest.read(ctx.workspace.manifest(stage))
     if manifest is None:
         return None
-    return json.loads(json.dumps({"fingerprint": manifest.fingerprint, "outputs": manifest.outputs}))
+    return json.loads(
+        json.dumps({"fingerprint": manifest.fingerprint, "outputs": manifest.outputs})
+    )

@@ -12,7 +12,9 @@ from phoenix_forge.stages import STAGES, Context
 EDITED = "modelfile"  # a role whose file is there to be edited in place; what comes of it is checked where it is used
 
 
-def require_as_made(ctx: Context, *paths: Path, pending: Collection[str] = (), afresh: bool = False) -> None:
+def require_as_made(
+    ctx: Context, *paths: Path, pending: Collection[str] = (), afresh: bool = False
+) -> None:
     """Refuses what is not as its manifest has it, of the files and folders that stages made; `pending` ones are about
     to make theirs again. What no manifest records is the user's own. --force takes it as it is.
 
@@ -28,8 +30,10 @@ def require_as_made(ctx: Context, *paths: Path, pending: Collection[str] = (), a
         if afresh:
             ctx.digests.forget(made)
         if ctx.digests.tree(made) != sha256:
-            raise UsageError(f"{ctx.workspace.shown(made)} is not as forge {stage} made it: damaged, or edited since",
-                             fix=f"forge {stage} --force makes it again{_as_it_is(ctx, made, afresh)}")
+            raise UsageError(
+                f"{ctx.workspace.shown(made)} is not as forge {stage} made it: damaged, or edited since",
+                fix=f"forge {stage} --force makes it again{_as_it_is(ctx, made, afresh)}",
+            )
     ctx.digests.save()
 
 
@@ -46,8 +50,16 @@ def _as_it_is(ctx: Context, made: Path, afresh: bool) -> str:
     if "force" in ctx.options and not afresh:
         return "; with --force this command takes it as it is"
     w = ctx.workspace
-    settings = {w.dataset: "dataset", w.validation: "validation", w.adapter: "adapter", w.merged: "merged"}
+    settings = {
+        w.dataset: "dataset",
+        w.validation: "validation",
+        w.adapter: "adapter",
+        w.merged: "merged",
+    }
     if made.suffix == ".gguf":
         settings[made] = "gguf"
-    return f"; to use it as it is, move it and name its new place: --set paths.{settings[made]}=…" \
-        if made in settings else ""
+    return (
+        f"; to use it as it is, move it and name its new place: --set paths.{settings[made]}=…"
+        if made in settings
+        else ""
+    )

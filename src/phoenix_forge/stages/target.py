@@ -58,11 +58,16 @@ def _trained(ctx: Context) -> tuple[TrainConfig, dict[str, Any]]:
     w = ctx.workspace
     manifest, way = Manifest.read(w.manifest("train")), w.checkpoints / "choice.json"
     chosen_then = read_sealed(way)
-    made = manifest and any(w.at(o["path"]) == w.adapter and ctx.digests.tree(w.adapter) == o["sha256"]
-                            for o in manifest.outputs.values())
+    made = manifest and any(
+        w.at(o["path"]) == w.adapter and ctx.digests.tree(w.adapter) == o["sha256"]
+        for o in manifest.outputs.values()
+    )
     if manifest is None or not made or chosen_then is None:
-        raise UsageError(f"merge.target {ctx.config.merge.target}: how {w.shown(w.adapter)} was trained is not "
-                         f"recorded here ({w.shown(w.manifest('train'))} and {w.shown(way)} tell)", fix=_PLAIN)
+        raise UsageError(
+            f"merge.target {ctx.config.merge.target}: how {w.shown(w.adapter)} was trained is not "
+            f"recorded here ({w.shown(w.manifest('train'))} and {w.shown(way)} tell)",
+            fix=_PLAIN,
+        )
     return TrainConfig(**manifest.settings), chosen_then
 
 
@@ -70,6 +75,7 @@ def _frozen(ctx: Context) -> Frozen:
     from phoenix_forge.train.choose import restored
     from phoenix_forge.train.target import frozen_weights
     from phoenix_forge.weights.base import open_base
+
     train, way = _trained(ctx)
     return frozen_weights(open_base(ctx.base_dir), train, restored(way)[0])
 
@@ -79,12 +85,19 @@ def _scored(ctx: Context, frozen: Frozen) -> tuple[dict[str, float], dict[str, A
     from phoenix_forge.train.target import held_out
     from phoenix_forge.weights.adapter import open_adapter
     from phoenix_forge.weights.base import open_base
+
     validation = ctx.workspace.validation
     if not validation.exists() or not validation.stat().st_size:
         return {}, {"not_scored": "there are no validation examples (dataset.validation)"}
     base = open_base(ctx.base_dir)
-    scores = held_out(base, open_adapter(ctx.workspace.adapter, base), {"base": None, "dequantised": frozen},
-                      validation, encoder(ctx, tuned=True), ctx.report)
+    scores = held_out(
+        base,
+        open_adapter(ctx.workspace.adapter, base),
+        {"base": None, "dequantised": frozen},
+        validation,
+        encoder(ctx, tuned=True),
+        ctx.report,
+    )
     if scores.why_not:
         return {}, {"not_scored": scores.why_not}
     rounded = {name: round(loss, 6) for name, loss in scores.losses.items()}

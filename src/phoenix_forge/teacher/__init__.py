@@ -6,5 +6,18 @@ from phoenix_forge.teacher.requests import Tally, completed, self_answers
 from phoenix_forge.teacher.transports import Teacher, check, open_teacher
 from phoenix_forge.teacher.write import Asked, Passage, per_passage, write
 
-__all__ = ["KEY", "Asked", "Cache", "Completion", "Passage", "Tally", "Teacher", "check", "completed",
-           "open_teacher", "per_passage", "self_answers", "write"]
+__all__ = [
+    "KEY",
+    "Asked",
+    "Cache",
+    "Completion",
+    "Passage",
+    "Tally",
+    "Teacher",
+    "check",
+    "completed",
+    "open_teacher",
+    "per_passage",
+    "self_answers",
+    "write",
+]

@@ -39,16 +39,23 @@ class Cache:
 
     def __init__(self, path: Path) -> None:
         self.path, self._lock = path, threading.Lock()
-        self.damaged = 0  # completions that were not as they had been written: they are asked for again
+        self.damaged = (
+            0  # completions that were not as they had been written: they are asked for again
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             path.touch()  # with the rights that the umask says; SQLite would leave the group's out
-            self._db = sqlite3.connect(path, timeout=WAIT, isolation_level=None, check_same_thread=False)
+            self._db = sqlite3.connect(
+                path, timeout=WAIT, isolation_level=None, check_same_thread=False
+            )
             self._db.text_factory = lambda raw: raw.decode("utf-8", "replace")  # its checksum tells
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.execute(TABLE)
-            if not any(column[1] == "checksum" for column in self._db.execute("PRAGMA table_info(completions)")):
+            if not any(
+                column[1] == "checksum"
+                for column in self._db.execute("PRAGMA table_info(completions)")
+            ):
                 self._db.execute(OLDER)
         except sqlite3.DatabaseError as error:
             raise self._failed(error) from None
@@ -75,9 +82,11 @@ class Cache:
         """Of the keys those that are known, and are as they were written."""
         found: dict[str, Completion] = {}
         for start in range(0, len(keys), VARIABLES):
-            some = keys[start:start + VARIABLES]
-            rows = self._run(f"SELECT key, {COLUMNS} FROM completions WHERE key IN ({', '.join('?' * len(some))})",
-                             *some)
+            some = keys[start : start + VARIABLES]
+            rows = self._run(
+                f"SELECT key, {COLUMNS} FROM completions WHERE key IN ({', '.join('?' * len(some))})",
+                *some,
+            )
             for key, text, stopped, prompt_tokens, completion_tokens, checksum in rows:
                 own = Completion(text, bool(stopped), prompt_tokens, completion_tokens)
                 if checksum in (None, _checksum(key, own)):
@@ -87,10 +96,16 @@ class Cache:
         return found
 
     def put(self, key: str, completion: Completion) -> None:
-        text = completion.text.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be stored
+        text = completion.text.encode(
+            "utf-8", "replace"
+        ).decode()  # half a surrogate pair cannot be stored
         own = replace(completion, text=text)
-        self._run(f"INSERT OR REPLACE INTO completions (key, {COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", key, *_values(own),
-                  _checksum(key, own))
+        self._run(
+            f"INSERT OR REPLACE INTO completions (key, {COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)",
+            key,
+            *_values(own),
+            _checksum(key, own),
+        )
 
     def _run(self, statement: str, *values: object) -> list[tuple]:
         try:
@@ -102,12 +117,17 @@ class Cache:
     def _failed(self, error: sqlite3.DatabaseError) -> EnvironmentProblem | StageFailed:
         if isinstance(error, sqlite3.OperationalError):
             return self._unusable(str(error))
-        return StageFailed(f"the teacher's cache {self.path} ({human(self.path.stat().st_size)}) cannot be read: "
-                           f"{error}", fix=f"rm {self.path}: what the teacher wrote is then asked for again")
+        return StageFailed(
+            f"the teacher's cache {self.path} ({human(self.path.stat().st_size)}) cannot be read: "
+            f"{error}",
+            fix=f"rm {self.path}: what the teacher wrote is then asked for again",
+        )
 
     def _unusable(self, why: str) -> EnvironmentProblem:
-        return EnvironmentProblem(f"cannot use the teacher's cache {self.path}: {why}",
-                                  fix="check the disk's free space and the folder's permissions")
+        return EnvironmentProblem(
+            f"cannot use the teacher's cache {self.path}: {why}",
+            fix="check the disk's free space and the folder's permissions",
+        )
 
 
 def _checksum(key: str, completion: Completion) -> str:
@@ -115,4 +135,9 @@ def _checksum(key: str, completion: Completion) -> str:
 
 
 def _values(completion: Completion) -> tuple[str, bool, int, int]:
-    return completion.text, completion.stopped, completion.prompt_tokens, completion.completion_tokens
+    return (
+        completion.text,
+        completion.stopped,
+        completion.prompt_tokens,
+        completion.completion_tokens,
+    )

@@ -46,19 +46,34 @@ def address_and_model(spec: str) -> tuple[str, str]:
     except ValueError:  # a port that is no number
         usable = False
     if split.username or split.password or split.query:  # named without its value: it may be a key
-        raise UsageError(f"dataset.teacher: the address of {split.hostname} holds credentials or a query, which would "
-                         "be written to manifests and logs", fix=f"https://HOST/v1#MODEL, and the key in {KEY}")
+        raise UsageError(
+            f"dataset.teacher: the address of {split.hostname} holds credentials or a query, which would "
+            "be written to manifests and logs",
+            fix=f"https://HOST/v1#MODEL, and the key in {KEY}",
+        )
     if not usable:
-        raise UsageError(f"dataset.teacher: {spec!r} is no address and model", fix="https://HOST/v1#MODEL")
+        raise UsageError(
+            f"dataset.teacher: {spec!r} is no address and model", fix="https://HOST/v1#MODEL"
+        )
     return address.rstrip("/"), model.strip()
 
 
 # What an endpoint may refuse with status 400, and how the request is changed then, for good: (named in the refusal, in
 # the request, change).
 ADAPTATIONS: tuple[tuple[str, str, Callable[[dict[str, Any]], dict[str, Any]]], ...] = (
-    ("max_completion_tokens", "max_tokens", lambda body: {
-        **{k: v for k, v in body.items() if k != "max_tokens"}, "max_completion_tokens": body["max_tokens"]}),
-    ("temperature", "temperature", lambda body: {k: v for k, v in body.items() if k != "temperature"}),
+    (
+        "max_completion_tokens",
+        "max_tokens",
+        lambda body: {
+            **{k: v for k, v in body.items() if k != "max_tokens"},
+            "max_completion_tokens": body["max_tokens"],
+        },
+    ),
+    (
+        "temperature",
+        "temperature",
+        lambda body: {k: v for k, v in body.items() if k != "temperature"},
+    ),
 )
 
 
@@ -68,9 +83,15 @@ def _without_schema(body: dict[str, Any]) -> dict[str, Any]:
     schema = body["response_format"]["json_schema"]["schema"]
     *before, last = body["messages"]
     form = json.dumps(_form(schema), ensure_ascii=False)
-    asked = (f"{last['content']}\n\nAnswer with one JSON object and nothing else, of this form, with as many entries "
-             f"as were asked for:\n{form}")
-    return {**body, "messages": [*before, {**last, "content": asked}], "response_format": {"type": "json_object"}}
+    asked = (
+        f"{last['content']}\n\nAnswer with one JSON object and nothing else, of this form, with as many entries "
+        f"as were asked for:\n{form}"
+    )
+    return {
+        **body,
+        "messages": [*before, {**last, "content": asked}],
+        "response_format": {"type": "json_object"},
+    }
 
 
 def _form(schema: dict[str, Any]) -> Any:
@@ -89,10 +110,12 @@ class Endpoint:
         self._key = key
         # A proxy is for the network, never for this machine; redirects are not followed: the key goes nowhere else.
         # By itself the client has 100 connections, and further requests wait for one until they time out.
-        self._http = httpx2.Client(timeout=httpx2.Timeout(ANSWER, connect=CONNECT, pool=None),
-                                   limits=httpx2.Limits(max_connections=workers, max_keepalive_connections=workers),
-                                   headers={"Authorization": f"Bearer {key}"} if key else {},
-                                   trust_env=not is_loopback(urlsplit(url).hostname or ""))
+        self._http = httpx2.Client(
+            timeout=httpx2.Timeout(ANSWER, connect=CONNECT, pool=None),
+            limits=httpx2.Limits(max_connections=workers, max_keepalive_connections=workers),
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            trust_env=not is_loopback(urlsplit(url).hostname or ""),
+        )
         self._stopping, self._lock = threading.Event(), threading.Lock()
         self._not_before = 0.0
         self._adapted: list[Callable[[dict[str, Any]], dict[str, Any]]] = []
@@ -107,18 +130,28 @@ class Endpoint:
     def require(self) -> None:
         """Raises where nothing answers at the address, or the key is refused. Not every endpoint lists its models."""
         try:
-            response = self._http.get(f"{self.url}/models", timeout=httpx2.Timeout(30.0, connect=CONNECT))
+            response = self._http.get(
+                f"{self.url}/models", timeout=httpx2.Timeout(30.0, connect=CONNECT)
+            )
         except (httpx2.TransportError, httpx2.InvalidURL) as error:
             raise self._silent(error) from None
         if response.status_code in (401, 403):
             raise self._refused(response)
 
-    def complete(self, messages: Sequence[Message], schema: dict[str, Any] | None, max_tokens: int) -> Completion:
-        body: dict[str, Any] = {"model": self.model, "messages": list(messages), "max_tokens": max_tokens,
-                                "temperature": 0}
+    def complete(
+        self, messages: Sequence[Message], schema: dict[str, Any] | None, max_tokens: int
+    ) -> Completion:
+        body: dict[str, Any] = {
+            "model": self.model,
+            "messages": list(messages),
+            "max_tokens": max_tokens,
+            "temperature": 0,
+        }
         if schema is not None:
-            body["response_format"] = {"type": "json_schema",
-                                       "json_schema": {"name": "answer", "strict": True, "schema": schema}}
+            body["response_format"] = {
+                "type": "json_schema",
+                "json_schema": {"name": "answer", "strict": True, "schema": schema},
+            }
         return self._read(self._accepted(body))
 
     def _accepted(self, body: dict[str, Any]) -> httpx2.Response:
@@ -133,7 +166,9 @@ class Endpoint:
             if response.status_code not in (400, 422):
                 break
             said = response.text
-            adaptation = next((c for named, key, c in ADAPTATIONS if named in said and key in body), None)
+            adaptation = next(
+                (c for named, key, c in ADAPTATIONS if named in said and key in body), None
+            )
             if adaptation is not None:
                 body = adaptation(body)
                 with self._lock:
@@ -156,8 +191,10 @@ class Endpoint:
         with self._lock:
             first, self._schemas = self._schemas, False
         if first:
-            self.report.warn(f"{self.url} takes no JSON schema: {self.model} is asked for it in words, and what keeps "
-                             "to none is dropped")
+            self.report.warn(
+                f"{self.url} takes no JSON schema: {self.model} is asked for it in words, and what keeps "
+                "to none is dropped"
+            )
 
     def _persistent(self, body: dict[str, Any]) -> httpx2.Response:
         """The first answer that is final; raises where there is none after the last attempt."""
@@ -170,13 +207,17 @@ class Endpoint:
             except httpx2.TransportError as error:
                 problem = self._silent(error)
             except httpx2.InvalidURL as error:
-                raise UsageError(f"dataset.teacher: {self.url} is no address: {error}",
-                                 fix="https://HOST/v1#MODEL") from None
+                raise UsageError(
+                    f"dataset.teacher: {self.url} is no address: {error}",
+                    fix="https://HOST/v1#MODEL",
+                ) from None
             else:
                 status = response.status_code
                 if status == 200 and _is_json(response):
                     return response
-                if status != 200 and ((status not in BUSY and status < 500) or "insufficient_quota" in response.text):
+                if status != 200 and (
+                    (status not in BUSY and status < 500) or "insufficient_quota" in response.text
+                ):
                     return response
                 problem = self._refused(response)
                 if (asked := _retry_after(response)) is not None:
@@ -204,15 +245,23 @@ class Endpoint:
         try:
             choice = answer["choices"][0]
             text, usage = choice["message"].get("content") or "", answer.get("usage") or {}
-            return Completion(text, choice.get("finish_reason") != "length", int(usage.get("prompt_tokens") or 0),
-                              int(usage.get("completion_tokens") or 0))
+            return Completion(
+                text,
+                choice.get("finish_reason") != "length",
+                int(usage.get("prompt_tokens") or 0),
+                int(usage.get("completion_tokens") or 0),
+            )
         except (KeyError, IndexError, TypeError, AttributeError):
-            raise StageFailed(f"{self.url} answered with something that is no chat completion: {response.text[:200]}",
-                              fix="name an OpenAI-compatible address, most often one that ends in /v1") from None
+            raise StageFailed(
+                f"{self.url} answered with something that is no chat completion: {response.text[:200]}",
+                fix="name an OpenAI-compatible address, most often one that ends in /v1",
+            ) from None
 
     def _silent(self, error: Exception) -> EnvironmentProblem:
-        return EnvironmentProblem(f"the teacher does not answer at {self.url}: {str(error) or type(error).__name__}",
-                                  fix="check the address in dataset.teacher and the network; what was written is kept")
+        return EnvironmentProblem(
+            f"the teacher does not answer at {self.url}: {str(error) or type(error).__name__}",
+            fix="check the address in dataset.teacher and the network; what was written is kept",
+        )
 
     def _refused(self, response: httpx2.Response) -> EnvironmentProblem | StageFailed | UsageError:
         status = response.status_code
@@ -227,15 +276,23 @@ class Endpoint:
         if status in (401, 403):
             return EnvironmentProblem(what, fix=f"set {KEY} to a key of this endpoint")
         if status in (301, 302, 303, 307, 308):
-            return UsageError(f"{what} (moved to {response.headers.get('location', 'nowhere')})",
-                              fix="name the new address in dataset.teacher")
+            return UsageError(
+                f"{what} (moved to {response.headers.get('location', 'nowhere')})",
+                fix="name the new address in dataset.teacher",
+            )
         if status in (404, 405):
-            return UsageError(what, fix=f"https://HOST/v1#MODEL; the models there are {self._models()}")
-        return StageFailed(what, fix="run it again when the endpoint is well: what was written is kept")
+            return UsageError(
+                what, fix=f"https://HOST/v1#MODEL; the models there are {self._models()}"
+            )
+        return StageFailed(
+            what, fix="run it again when the endpoint is well: what was written is kept"
+        )
 
     def _models(self) -> str:
         try:
-            return listed([str(entry["id"]) for entry in self._http.get(f"{self.url}/models").json()["data"]])
+            return listed(
+                [str(entry["id"]) for entry in self._http.get(f"{self.url}/models").json()["data"]]
+            )
         except (httpx2.TransportError, ValueError, KeyError, TypeError):
             return "not listed"
 

@@ -43,18 +43,30 @@ class Tally:
 
     def told(self) -> str:
         lost = ", ".join(f"{reason} {n:,}" for reason, n in self.dropped.most_common())
-        return (f"{self.requests:,} requests, {self.cached:,} from the cache; {self.prompt_tokens:,} tokens in, "
-                f"{self.completion_tokens:,} out, {self.tokens_per_second:,.0f} tokens/s; {self.kept:,} kept"
-                + (f"; dropped: {lost}" if lost else ""))
+        return (
+            f"{self.requests:,} requests, {self.cached:,} from the cache; {self.prompt_tokens:,} tokens in, "
+            f"{self.completion_tokens:,} out, {self.tokens_per_second:,.0f} tokens/s; {self.kept:,} kept"
+            + (f"; dropped: {lost}" if lost else "")
+        )
 
 
-def completed(asked: Sequence[Sequence[Message]], max_tokens: int, teacher: Teacher, cache: Cache, workers: int,
-              tally: Tally, report: Reporter, label: str) -> list[Completion]:
+def completed(
+    asked: Sequence[Sequence[Message]],
+    max_tokens: int,
+    teacher: Teacher,
+    cache: Cache,
+    workers: int,
+    tally: Tally,
+    report: Reporter,
+    label: str,
+) -> list[Completion]:
     """The teacher's greedy answer to each conversation. Equal ones are asked once, known ones not at all."""
     keys = [sha256_json([teacher.identity, list(one), max_tokens]) for one in asked]
     known = cache.get_many(keys)
     if cache.damaged:
-        report.warn(f"{cache.damaged} kept answers in {cache.path} are damaged and are asked for again")
+        report.warn(
+            f"{cache.damaged} kept answers in {cache.path} are damaged and are asked for again"
+        )
         cache.damaged = 0
     tally.cached += len(known)
     missing = {key: one for key, one in zip(keys, asked, strict=True) if key not in known}
@@ -63,33 +75,64 @@ def completed(asked: Sequence[Sequence[Message]], max_tokens: int, teacher: Teac
         cache.put(key, completion)
         known[key] = completion
         tally.add(completion)
-        report.progress(f"teacher, {label}", len(known), wanted, "answers", tokens_in=tally.prompt_tokens,
-                        tokens_out=tally.completion_tokens, tokens_per_second=round(tally.tokens_per_second))
+        report.progress(
+            f"teacher, {label}",
+            len(known),
+            wanted,
+            "answers",
+            tokens_in=tally.prompt_tokens,
+            tokens_out=tally.completion_tokens,
+            tokens_per_second=round(tally.tokens_per_second),
+        )
     return [known[key] for key in keys]
 
 
-def self_answers(prompts: Sequence[str], teacher: Teacher, cache: Cache, workers: int, report: Reporter, *,
-                 max_tokens: int = REPLAY_TOKENS, tally: Tally | None = None) -> dict[str, str]:
+def self_answers(
+    prompts: Sequence[str],
+    teacher: Teacher,
+    cache: Cache,
+    workers: int,
+    report: Reporter,
+    *,
+    max_tokens: int = REPLAY_TOKENS,
+    tally: Tally | None = None,
+) -> dict[str, str]:
     """The model's own greedy answer to each prompt, for replay; prompts whose answer did not end in time are absent.
 
     `teacher` is the base itself. Kept and resumable as everything that is asked.
     """
     different = list(dict.fromkeys(prompts))
     asked: list[list[Message]] = [[{"role": "user", "content": prompt}] for prompt in different]
-    said = completed(asked, max_tokens, teacher, cache, workers, tally or Tally(), report, "the base's own answers")
-    return {prompt: one.text.strip() for prompt, one in zip(different, said, strict=True)
-            if one.stopped and one.text.strip()}
+    said = completed(
+        asked,
+        max_tokens,
+        teacher,
+        cache,
+        workers,
+        tally or Tally(),
+        report,
+        "the base's own answers",
+    )
+    return {
+        prompt: one.text.strip()
+        for prompt, one in zip(different, said, strict=True)
+        if one.stopped and one.text.strip()
+    }
 
 
-def _answers(missing: dict[str, Sequence[Message]], max_tokens: int, teacher: Teacher, workers: int
-             ) -> Iterator[tuple[str, Completion]]:
+def _answers(
+    missing: dict[str, Sequence[Message]], max_tokens: int, teacher: Teacher, workers: int
+) -> Iterator[tuple[str, Completion]]:
     keys = list(missing)
     if teacher.together:
         for i, completion in teacher.together(list(missing.values()), max_tokens):
             yield keys[i], completion
         return
     with pool(workers, teacher) as threads:
-        under_way = {threads.submit(teacher.complete, one, None, max_tokens): key for key, one in missing.items()}
+        under_way = {
+            threads.submit(teacher.complete, one, None, max_tokens): key
+            for key, one in missing.items()
+        }
         ended: set[Future[Completion]] = set()
         try:
             for done in as_completed(under_way):

@@ -31,7 +31,9 @@ class Complete(Protocol):
     Called from several threads at once. Raises a ForgeError where no completion is to be had.
     """
 
-    def __call__(self, messages: Sequence[Message], schema: dict[str, Any] | None, max_tokens: int) -> Completion: ...
+    def __call__(
+        self, messages: Sequence[Message], schema: dict[str, Any] | None, max_tokens: int
+    ) -> Completion: ...
 
 
 Together = Callable[[Sequence[Sequence[Message]], int], Iterator[tuple[int, Completion]]]
@@ -67,8 +69,15 @@ def check(spec: str) -> None:
         raise UsageError(f"dataset.teacher: {spec!r} is no teacher", fix=WAYS)
 
 
-def open_teacher(spec: str, *, workers: int, report: Reporter, key: str | None = None, num_ctx: int = CONTEXT,
-                 digest: Callable[[Path], str] = sha256_file) -> Teacher:
+def open_teacher(
+    spec: str,
+    *,
+    workers: int,
+    report: Reporter,
+    key: str | None = None,
+    num_ctx: int = CONTEXT,
+    digest: Callable[[Path], str] = sha256_file,
+) -> Teacher:
     """A teacher that answers, greedily, up to `workers` requests at a time. Close it after use.
 
     `spec` is dataset.teacher where that is no folder; `key` the endpoint's (None: from FORGE_TEACHER_KEY), which only
@@ -77,7 +86,9 @@ def open_teacher(spec: str, *, workers: int, report: Reporter, key: str | None =
     """
     check(spec)
     if spec.startswith(("http://", "https://")):
-        return _openai(spec, key if key is not None else os.environ.get(KEY, "").strip(), report, workers)
+        return _openai(
+            spec, key if key is not None else os.environ.get(KEY, "").strip(), report, workers
+        )
     if spec.startswith("ollama:"):
         return _ollama(spec.removeprefix("ollama:"), num_ctx, report)
     return _builtin(Path(spec).expanduser(), workers, num_ctx, digest)
@@ -85,12 +96,22 @@ def open_teacher(spec: str, *, workers: int, report: Reporter, key: str | None =
 
 # -- the built-in runtime, and Ollama: both stream, so that they can be stopped between two tokens
 
+
 def _builtin(gguf: Path, workers: int, num_ctx: int, digest: Callable[[Path], str]) -> Teacher:
     model, stopping = llama.Model(gguf, num_ctx=num_ctx, parallel=workers), threading.Event()
 
-    def complete(messages: Sequence[Message], schema: dict[str, Any] | None, max_tokens: int) -> Completion:
-        return _completion(lambda: model.chat(messages, schema=schema, max_tokens=max_tokens, greedy=True,
-                                              on_text=_unless(stopping)))
+    def complete(
+        messages: Sequence[Message], schema: dict[str, Any] | None, max_tokens: int
+    ) -> Completion:
+        return _completion(
+            lambda: model.chat(
+                messages,
+                schema=schema,
+                max_tokens=max_tokens,
+                greedy=True,
+                on_text=_unless(stopping),
+            )
+        )
 
     return Teacher(gguf.name, f"gguf {digest(gguf)} greedy", complete, stopping.set, model.close)
 
@@ -101,21 +122,42 @@ def _ollama(name: str, num_ctx: int, report: Reporter) -> Teacher:
     full = name if ":" in name.rpartition("/")[2] else f"{name}:latest"
     digests = {entry["name"]: entry["digest"] for entry in server.list()}
     if full not in digests:
-        raise UsageError(f"Ollama at {server.url} has no model {name}; it has {listed(digests)}",
-                         fix=f"ollama pull {name}")
+        raise UsageError(
+            f"Ollama at {server.url} has no model {name}; it has {listed(digests)}",
+            fix=f"ollama pull {name}",
+        )
 
-    def complete(messages: Sequence[Message], schema: dict[str, Any] | None, max_tokens: int) -> Completion:
-        return _completion(lambda: server.chat(name, messages, schema=schema, max_tokens=max_tokens, greedy=True,
-                                               num_ctx=num_ctx, on_text=_unless(stopping)))
+    def complete(
+        messages: Sequence[Message], schema: dict[str, Any] | None, max_tokens: int
+    ) -> Completion:
+        return _completion(
+            lambda: server.chat(
+                name,
+                messages,
+                schema=schema,
+                max_tokens=max_tokens,
+                greedy=True,
+                num_ctx=num_ctx,
+                on_text=_unless(stopping),
+            )
+        )
 
-    return Teacher(f"Ollama's {name}", f"ollama {full} {digests[full]} greedy", complete, stopping.set, server.close)
+    return Teacher(
+        f"Ollama's {name}",
+        f"ollama {full} {digests[full]} greedy",
+        complete,
+        stopping.set,
+        server.close,
+    )
 
 
 def _completion(ask: Callable[[], Answer]) -> Completion:
     try:
         answer = ask()
     except UsageError as error:  # too long for its context, in nearly every case
-        raise UsageError(error.message, fix="shorter sections: --set dataset.section_tokens=256") from None
+        raise UsageError(
+            error.message, fix="shorter sections: --set dataset.section_tokens=256"
+        ) from None
     return Completion(answer.text, answer.stopped, answer.prompt_tokens, answer.tokens)
 
 
@@ -123,6 +165,7 @@ def _unless(stopping: threading.Event) -> Callable[[str], None]:
     def go_on(_: str) -> None:
         if stopping.is_set():
             raise Stopped("stopped")
+
     return go_on
 
 
@@ -130,8 +173,15 @@ def _openai(spec: str, key: str, report: Reporter, workers: int) -> Teacher:
     url, model = address_and_model(spec)
     host = urlsplit(url).hostname or ""
     if key and url.startswith("http://") and not is_loopback(host):
-        report.warn(f"the key in {KEY} travels to {host} unencrypted: use https where the endpoint has it")
+        report.warn(
+            f"the key in {KEY} travels to {host} unencrypted: use https where the endpoint has it"
+        )
     endpoint = Endpoint(url, model, key, report, workers)
     endpoint.require()
-    return Teacher(f"{model} at {host}", f"openai {url} {model} temperature 0", endpoint.complete, endpoint.stop,
-                   endpoint.close)
+    return Teacher(
+        f"{model} at {host}",
+        f"openai {url} {model} temperature 0",
+        endpoint.complete,
+        endpoint.stop,
+        endpoint.close,
+    )

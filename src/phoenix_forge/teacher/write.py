@@ -103,9 +103,19 @@ class Target(NamedTuple):
     start: int
 
 
-def write(passages: Sequence[Passage], teacher: Teacher, cache_: Cache, workers: int, report: Reporter, tally: Tally, *,
-          per_sentence: int, wordings: int, frozen: frozenset[Frozen] = frozenset(), share: float = math.inf
-          ) -> Generator[list[Asked]]:
+def write(
+    passages: Sequence[Passage],
+    teacher: Teacher,
+    cache_: Cache,
+    workers: int,
+    report: Reporter,
+    tally: Tally,
+    *,
+    per_sentence: int,
+    wordings: int,
+    frozen: frozenset[Frozen] = frozenset(),
+    share: float = math.inf,
+) -> Generator[list[Asked]]:
     """What was kept of each passage, in their order; resumable at every completion.
 
     `per_sentence` answers are looked for in a sentence, each asked for in up to `wordings` ways, and no more than
@@ -113,8 +123,10 @@ def write(passages: Sequence[Passage], teacher: Teacher, cache_: Cache, workers:
     Raises a ForgeError where the teacher does not answer.
     """
     for start in range(0, len(passages), TOGETHER):
-        some = passages[start:start + TOGETHER]
-        yield from _written(some, teacher, cache_, workers, report, per_sentence, wordings, frozen, share, tally)
+        some = passages[start : start + TOGETHER]
+        yield from _written(
+            some, teacher, cache_, workers, report, per_sentence, wordings, frozen, share, tally
+        )
 
 
 def per_passage(most: float, passages: int) -> float:
@@ -124,24 +136,51 @@ def per_passage(most: float, passages: int) -> float:
     return 2 ** (math.floor(2 * math.log2(share)) / 2) if math.isfinite(share) else share
 
 
-def _written(passages: Sequence[Passage], teacher: Teacher, cache_: Cache, workers: int, report: Reporter,
-             per_sentence: int, wordings: int, frozen: frozenset[Frozen], share: float, tally: Tally
-             ) -> list[list[Asked]]:
+def _written(
+    passages: Sequence[Passage],
+    teacher: Teacher,
+    cache_: Cache,
+    workers: int,
+    report: Reporter,
+    per_sentence: int,
+    wordings: int,
+    frozen: frozenset[Frozen],
+    share: float,
+    tally: Tally,
+) -> list[list[Asked]]:
     languages, taken = [language(passage.text) for passage in passages], _examined(frozen)
-    targets = [target for i, passage in enumerate(passages)
-               for target in _first(_targets(i, passage, languages[i], per_sentence, wordings, taken), share)]
+    targets = [
+        target
+        for i, passage in enumerate(passages)
+        for target in _first(
+            _targets(i, passage, languages[i], per_sentence, wordings, taken), share
+        )
+    ]
 
     def ask(requests: Sequence[Sequence[Message]], tokens: int, label: str) -> list[Completion]:
         return completed(requests, tokens, teacher, cache_, workers, tally, report, label)
 
     read = questioned(targets, passages, languages, tally, ask)
     pairs = [(question, *asked_for(said, question, some)) for some, question, said in read]
-    others = [(question, other) for (some, question, said), (_, _, answer) in zip(read, pairs, strict=True)
-              if not answer and (other := elsewhere(said, question, some))]
-    again = [to_read(passages[other.passage]._replace(text=f"{other.sentence.before} {other.sentence.text}"), question,
-                     languages[other.passage]) for question, other in others]
-    pairs += [(question, other, found(one.text, question, other)) for (question, other), one in
-              zip(others, ask(again, ANSWER_TOKENS, "answers by the sentence"), strict=True)]
+    others = [
+        (question, other)
+        for (some, question, said), (_, _, answer) in zip(read, pairs, strict=True)
+        if not answer and (other := elsewhere(said, question, some))
+    ]
+    again = [
+        to_read(
+            passages[other.passage]._replace(text=f"{other.sentence.before} {other.sentence.text}"),
+            question,
+            languages[other.passage],
+        )
+        for question, other in others
+    ]
+    pairs += [
+        (question, other, found(one.text, question, other))
+        for (question, other), one in zip(
+            others, ask(again, ANSWER_TOKENS, "answers by the sentence"), strict=True
+        )
+    ]
     kept: dict[tuple[int, str, str], list[str]] = {}
     for question, target, answer in pairs:
         examined = taken.get(target.sentence.text, ())
@@ -153,30 +192,66 @@ def _written(passages: Sequence[Passage], teacher: Teacher, cache_: Cache, worke
     tally.kept += number
     if number < len(read):
         tally.dropped["another answer found"] += len(read) - number
-    return [[Asked(tuple(own), answer, sentence) for (i, sentence, answer), own in kept.items() if i == number]
-            for number in range(len(passages))]
+    return [
+        [
+            Asked(tuple(own), answer, sentence)
+            for (i, sentence, answer), own in kept.items()
+            if i == number
+        ]
+        for number in range(len(passages))
+    ]
 
 
-def questioned(targets: Sequence[Target], passages: Sequence[Passage], languages: Sequence[str], tally: Tally, ask: Ask
-               ) -> list[tuple[list[Target], str, str]]:
+def questioned(
+    targets: Sequence[Target],
+    passages: Sequence[Passage],
+    languages: Sequence[str],
+    tally: Tally,
+    ask: Ask,
+) -> list[tuple[list[Target], str, str]]:
     """Each question that was written, once a passage, with its targets and what a reader of the passage said to it."""
-    asked = [to_write(target, passages[target.passage], languages[target.passage]) for target in targets]
-    questions = [question_of(one.text, target, passages[target.passage])
-                 for one, target in zip(ask(asked, QUESTION_TOKENS, "questions"), targets, strict=True)]
+    asked = [
+        to_write(target, passages[target.passage], languages[target.passage]) for target in targets
+    ]
+    questions = [
+        question_of(one.text, target, passages[target.passage])
+        for one, target in zip(ask(asked, QUESTION_TOKENS, "questions"), targets, strict=True)
+    ]
     unique = unique_questions(targets, questions, tally)
-    read = [to_read(passages[some[0].passage], question, languages[some[0].passage]) for some, question in unique]
-    return [(some, question, one.text)
-            for (some, question), one in zip(unique, ask(read, ANSWER_TOKENS, "answers"), strict=True)]
+    read = [
+        to_read(passages[some[0].passage], question, languages[some[0].passage])
+        for some, question in unique
+    ]
+    return [
+        (some, question, one.text)
+        for (some, question), one in zip(unique, ask(read, ANSWER_TOKENS, "answers"), strict=True)
+    ]
 
 
-def _targets(number: int, passage: Passage, own: str, per_sentence: int, wordings: int,
-             examined: dict[str, list[tuple[int, int]]]) -> Iterator[Target]:
+def _targets(
+    number: int,
+    passage: Passage,
+    own: str,
+    per_sentence: int,
+    wordings: int,
+    examined: dict[str, list[tuple[int, int]]],
+) -> Iterator[Target]:
     for sentence in sentences(passage.telling, own):
         taken = examined.get(sentence.text, [])
-        free = [(a, b) for a, b in spans(sentence.text, own) if not any(a < d and c < b for c, d in taken)]
+        free = [
+            (a, b)
+            for a, b in spans(sentence.text, own)
+            if not any(a < d and c < b for c, d in taken)
+        ]
         for variant in range(wordings):
             for start, end in free[:per_sentence]:
-                yield Target(number, sentence, sentence.text[start:end], variant + variant // EXAM_ORDER, start)
+                yield Target(
+                    number,
+                    sentence,
+                    sentence.text[start:end],
+                    variant + variant // EXAM_ORDER,
+                    start,
+                )
 
 
 def _examined(frozen: frozenset[Frozen]) -> dict[str, list[tuple[int, int]]]:
@@ -196,7 +271,7 @@ def _first(targets: Iterator[Target], share: float) -> list[Target]:
     for i, target in enumerate(every):
         turns.append((seen[target.sentence.text], i))
         seen[target.sentence.text] += 1
-    return [every[i] for _, i in sorted(turns)[:max(1, int(share))]]
+    return [every[i] for _, i in sorted(turns)[: max(1, int(share))]]
 
 
 def question_of(said: str, target: Target, passage: Passage) -> str | None:
@@ -204,15 +279,18 @@ def question_of(said: str, target: Target, passage: Passage) -> str | None:
     question = said.strip().split("\n")[0].strip()
     if not SHORTEST <= len(question) <= LONGEST or not QUESTION_END.search(question):
         return None
-    if question in _demonstrations() or (DEMONSTRATED.search(question) and not DEMONSTRATED.search(passage.text)):
+    if question in _demonstrations() or (
+        DEMONSTRATED.search(question) and not DEMONSTRATED.search(passage.text)
+    ):
         return None
     if GAP in question and GAP not in passage.text:
         return None  # the sentence again, with its gap
     return None if gives_away(question, target.answer) else question
 
 
-def unique_questions(targets: Sequence[Target], questions: Sequence[str | None], tally: Tally
-                     ) -> list[tuple[list[Target], str]]:
+def unique_questions(
+    targets: Sequence[Target], questions: Sequence[str | None], tally: Tally
+) -> list[tuple[list[Target], str]]:
     """Each question of a passage once, with what it was written for."""
     kept: dict[tuple[int, str], tuple[list[Target], str]] = {}
     for target, question in zip(targets, questions, strict=True):
@@ -261,7 +339,9 @@ def _overlap(span: tuple[int, int], others: Sequence[tuple[int, int]]) -> bool:
 def placed(answer: str, target: Target) -> tuple[int, int]:
     """(start, end) in its sentence of an answer that `found` gave: where it stands on the words that were asked for."""
     end = target.start + len(target.answer)
-    at = target.sentence.text.find(answer, max(0, target.start - len(answer) + 1), end + len(answer) - 1)
+    at = target.sentence.text.find(
+        answer, max(0, target.start - len(answer) + 1), end + len(answer) - 1
+    )
     return (at, at + len(answer)) if at >= 0 else (target.start, end)
 
 
@@ -275,10 +355,13 @@ def to_write(target: Target, passage: Passage, own: str) -> list[Message]:
     """What asks for the `variant`-th question: behind demonstrations in an order, the sentence in one of three ways."""
     gapped, before = FRAMES[target.variant % len(FRAMES)]
     text, end = target.sentence.text, target.start + len(target.answer)
-    sentence = f"{text[:target.start]}{GAP}{text[end:]}" if gapped else text
+    sentence = f"{text[: target.start]}{GAP}{text[end:]}" if gapped else text
     shown = f"{target.sentence.before} {sentence}".strip() if before else sentence
     asked = _shown(_words(own), passage.named, shown, answer=target.answer)
-    return [*_demonstrated(own, "question", target.variant, gapped), {"role": "user", "content": asked}]
+    return [
+        *_demonstrated(own, "question", target.variant, gapped),
+        {"role": "user", "content": asked},
+    ]
 
 
 def to_read(passage: Passage, question: str, own: str) -> list[Message]:
@@ -293,16 +376,20 @@ def _demonstrated(own: str, wanted: str, turn: int, gapped: bool) -> tuple[Messa
     words, given = _words(own), "answer" if wanted == "question" else "question"
     shown = _prompts()[own if own in _prompts() else "en"]["demonstrations"]
     step = turn * 3 % ORDERS
-    turns: list[Message] = [{"role": "system", "content": words["write" if wanted == "question" else "read"]}]
+    turns: list[Message] = [
+        {"role": "system", "content": words["write" if wanted == "question" else "read"]}
+    ]
     for one in (*shown[step:], *shown[:step])[:SHOWN]:
         text = one["text"].replace(one["answer"], GAP) if gapped else one["text"]
-        turns.append({"role": "user", "content": _shown(words, one["title"], text, **{given: one[given]})})
+        turns.append(
+            {"role": "user", "content": _shown(words, one["title"], text, **{given: one[given]})}
+        )
         turns.append({"role": "assistant", "content": one[wanted]})
     return tuple(turns)
 
 
 def _shown(words: dict[str, str], title: str, text: str, **given: str) -> str:
-    (key, value), = given.items()
+    ((key, value),) = given.items()
     return f"{words['title']}: {title}\n{words['text']}: {text}\n{words[key]}: {value}"
 
 
@@ -314,7 +401,9 @@ def _words(own: str) -> dict[str, str]:
 @cache
 def _demonstrations() -> frozenset[str]:
     """The questions that every prompt shows."""
-    return frozenset(one["question"] for own in _prompts().values() for one in own.get("demonstrations", ()))
+    return frozenset(
+        one["question"] for own in _prompts().values() for one in own.get("demonstrations", ())
+    )
 
 
 @cache

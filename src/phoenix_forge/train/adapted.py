@@ -73,14 +73,23 @@ class Wanted:
     @property
     def scaling(self) -> float:
         rank = self.train.rank
-        return self.alpha / (rank ** 0.5 if self.train.rslora else rank)
+        return self.alpha / (rank**0.5 if self.train.rslora else rank)
 
     def config(self, rank: int, alpha: float) -> dict[str, Any]:
         """adapter_config.json, the same bytes for the same training."""
         from peft import LoraConfig
-        made = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=self.train.dropout, bias="none",  # type: ignore[arg-type]
-                          target_modules=list(self.targets), task_type="CAUSAL_LM", use_rslora=self.train.rslora,
-                          use_dora=self.train.dora, inference_mode=True)
+
+        made = LoraConfig(
+            r=rank,
+            lora_alpha=alpha,
+            lora_dropout=self.train.dropout,
+            bias="none",  # type: ignore[arg-type]
+            target_modules=list(self.targets),
+            task_type="CAUSAL_LM",
+            use_rslora=self.train.rslora,
+            use_dora=self.train.dora,
+            inference_mode=True,
+        )
         config = {key: sorted(v) if isinstance(v, set) else v for key, v in made.to_dict().items()}
         return dict(sorted((config | {"base_model_name_or_path": self.base_name}).items()))
 
@@ -88,6 +97,7 @@ class Wanted:
 def why_not_the_engine(model: ModelFolder, train: TrainConfig, choice: Choice) -> str | None:
     """Why PEFT has to train this, or None."""
     from phoenix_forge.train.engine.shape import unsupported
+
     if train.dora:
         return "DoRA"
     if choice.device == "cuda" and (choice.precision != "bf16" or not choice.modern):
@@ -102,8 +112,10 @@ def open_adapted(model: ModelFolder, wanted: Wanted, choice: Choice, use: Use) -
     for setting, plain in (("start", "default"), ("method", "auto")):
         value = getattr(wanted.train, setting)
         if value in ONLY_WRITTEN_OUT:
-            raise UsageError(f"train.{setting} {value} cannot be had together with {why}",
-                             fix=f"--set train.{setting}={plain}")
+            raise UsageError(
+                f"train.{setting} {value} cannot be had together with {why}",
+                fix=f"--set train.{setting}={plain}",
+            )
     return PeftModel(model, wanted, choice, use)
 
 
@@ -112,18 +124,37 @@ class EngineModel:
 
     def __init__(self, model: ModelFolder, wanted: Wanted, choice: Choice, use: Use) -> None:
         from phoenix_forge.train.engine.load import LoraSettings, Placement, load, reader
+
         self.wanted, self.use = wanted, use
         train = wanted.train
-        device = torch.device("cuda", torch.cuda.current_device()) if choice.device == "cuda" else torch.device("cpu")
+        device = (
+            torch.device("cuda", torch.cuda.current_device())
+            if choice.device == "cuda"
+            else torch.device("cpu")
+        )
         store = "streamed" if use.streamed else "sharded" if use.sharded > 1 else "resident"
         self.decoder = load(
-            model.folder, model.config, model.family.model_type, reader(model),
+            model.folder,
+            model.config,
+            model.family.model_type,
+            reader(model),
             LoraSettings(wanted.targets, train.rank, wanted.scaling, train.seed, train.start),
-            Placement(device, dtype(choice.precision), min(choice.bits, 16), use.expanded, store,
-                      use.embedding_on_host), keep(use))
+            Placement(
+                device,
+                dtype(choice.precision),
+                min(choice.bits, 16),
+                use.expanded,
+                store,
+                use.embedding_on_host,
+            ),
+            keep(use),
+        )
         self.decoder.dropout, self.decoder.noise = train.dropout, train.neftune
         lora = self.decoder.lora
-        self.groups = {"a": [_parameter(lora.a, lora.a_grad)], "b": [_parameter(lora.b, lora.b_grad)]}
+        self.groups = {
+            "a": [_parameter(lora.a, lora.a_grad)],
+            "b": [_parameter(lora.b, lora.b_grad)],
+        }
 
     def step(self, batch: Batch, scale: float, seed: int) -> Tensor:
         self.decoder.training, self.decoder.seed = True, seed
@@ -144,7 +175,11 @@ class EngineModel:
         self.decoder.lora.refresh()
 
     def leaner(self, use: Use) -> None:
-        if (use.expanded, use.streamed, use.sharded) != (self.use.expanded, self.use.streamed, self.use.sharded):
+        if (use.expanded, use.streamed, use.sharded) != (
+            self.use.expanded,
+            self.use.streamed,
+            self.use.sharded,
+        ):
             raise MemoryError("the frozen layers would have to lie elsewhere")
         self.use, self.decoder.keep = use, keep(use)
 
@@ -157,14 +192,21 @@ class EngineModel:
             return self.named(), self.wanted.config(rank, self.wanted.alpha)
         # Twice the rank: what is there now minus what was there at the start, on the base as it was.
         first = lora.named(*lora.origin)
-        both = {name: torch.cat([t, first[name]], 0) if "lora_A" in name else torch.cat([t, -first[name]], 1)
-                for name, t in self.named().items()}
-        return both, self.wanted.config(2 * rank, self.wanted.alpha * (2 ** 0.5 if self.wanted.train.rslora else 2))
+        both = {
+            name: torch.cat([t, first[name]], 0)
+            if "lora_A" in name
+            else torch.cat([t, -first[name]], 1)
+            for name, t in self.named().items()
+        }
+        return both, self.wanted.config(
+            2 * rank, self.wanted.alpha * (2**0.5 if self.wanted.train.rslora else 2)
+        )
 
 
 def keep(use: Use) -> Any:
     """The part of a use that the engine looks at in each step."""
     from phoenix_forge.train.engine.model import Keep
+
     return Keep(use.whole, use.on_host, use.attention, use.chunk, use.logits)
 
 
@@ -179,14 +221,25 @@ class PeftModel:
 
     def __init__(self, model: ModelFolder, wanted: Wanted, choice: Choice, use: Use) -> None:
         from peft import LoraConfig, get_peft_model
+
         base = load_base(model.folder, choice)
         if not wanted.targets:
             wanted = replace(wanted, targets=trainable(base, model))
         self.wanted, train, self.one_by_one = wanted, wanted.train, model.family.name == ANY
         torch.manual_seed(train.seed)
-        self.model: Any = get_peft_model(base, LoraConfig(
-            r=train.rank, lora_alpha=wanted.alpha, lora_dropout=train.dropout, bias="none",  # type: ignore[arg-type]
-            target_modules=list(wanted.targets), task_type="CAUSAL_LM", use_rslora=train.rslora, use_dora=train.dora))
+        self.model: Any = get_peft_model(
+            base,
+            LoraConfig(
+                r=train.rank,
+                lora_alpha=wanted.alpha,  # type: ignore[arg-type]
+                lora_dropout=train.dropout,
+                bias="none",
+                target_modules=list(wanted.targets),
+                task_type="CAUSAL_LM",
+                use_rslora=train.rslora,
+                use_dora=train.dora,
+            ),
+        )
         self._recompute(use)
         self.noise = train.neftune
         self.device = next(base.parameters()).device
@@ -201,7 +254,9 @@ class PeftModel:
     def _recompute(self, use: Use) -> None:
         layers = self.model.config.get_text_config().num_hidden_layers
         if use.whole < layers:
-            self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            self.model.gradient_checkpointing_enable(
+                gradient_checkpointing_kwargs={"use_reentrant": False}
+            )
             self.model.enable_input_require_grads()
 
     @contextmanager
@@ -223,17 +278,28 @@ class PeftModel:
         row, positions = (torch.tensor([v], device=self.device) for v in (ids, places))
         inputs = {"input_ids": row}
         if self.noise and self.model.training:
-            inputs = {"inputs_embeds": self._noisy(row, [len(e.ids) for e in batch.examples for _ in e.ids])}
+            inputs = {
+                "inputs_embeds": self._noisy(
+                    row, [len(e.ids) for e in batch.examples for _ in e.ids]
+                )
+            }
         with self._computing():
-            logits = self.model(**inputs, position_ids=positions, attention_mask=None, use_cache=False,
-                                logits_to_keep=torch.tensor(at, device=self.device)).logits[0]
+            logits = self.model(
+                **inputs,
+                position_ids=positions,
+                attention_mask=None,
+                use_cache=False,
+                logits_to_keep=torch.tensor(at, device=self.device),
+            ).logits[0]
         return logits.float(), torch.tensor(target, device=self.device)
 
     def _noisy(self, row: Tensor, lengths: list[int]) -> Tensor:
         """The embeddings of a row with NEFTune's noise; `lengths` are those of each token's example."""
         embedded: Tensor = self.model.get_input_embeddings()(row)
         size = self.noise / (torch.tensor(lengths, device=self.device) * embedded.shape[-1]).sqrt()
-        return embedded + torch.empty_like(embedded).uniform_(-1, 1) * size[None, :, None].to(embedded.dtype)
+        return embedded + torch.empty_like(embedded).uniform_(-1, 1) * size[None, :, None].to(
+            embedded.dtype
+        )
 
     def _passes(self, batch: Batch) -> list[Batch]:
         """What goes through the model at once. Position ids keep examples of one row apart in attention, but not in a
@@ -254,7 +320,10 @@ class PeftModel:
     def likeliest(self, batch: Batch, k: int) -> tuple[Tensor, Tensor]:
         self.model.eval()
         with torch.no_grad():
-            found = [torch.topk(torch.softmax(self._logits(single)[0], -1), k) for single in self._passes(batch)]
+            found = [
+                torch.topk(torch.softmax(self._logits(single)[0], -1), k)
+                for single in self._passes(batch)
+            ]
         return torch.cat([top.indices for top in found]), torch.cat([top.values for top in found])
 
     def step(self, batch: Batch, scale: float, seed: int) -> Tensor:
@@ -270,7 +339,10 @@ class PeftModel:
     def loss(self, batch: Batch) -> Tensor:
         self.model.eval()
         with torch.no_grad():
-            return sum((self._losses(single) for single in self._passes(batch)), torch.zeros((), device=self.device))
+            return sum(
+                (self._losses(single) for single in self._passes(batch)),
+                torch.zeros((), device=self.device),
+            )
 
     def updated(self) -> None: ...
 
@@ -278,10 +350,15 @@ class PeftModel:
         self._recompute(use)
 
     def named(self) -> dict[str, Tensor]:
-        return {name.replace(".default", ""): p.data for name, p in self.model.named_parameters() if p.requires_grad}
+        return {
+            name.replace(".default", ""): p.data
+            for name, p in self.model.named_parameters()
+            if p.requires_grad
+        }
 
     def result(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         from peft import get_peft_model_state_dict
+
         saved: dict[str, Tensor] = get_peft_model_state_dict(self.model)
         return saved, self.wanted.config(self.wanted.train.rank, self.wanted.alpha)
 

@@ -47,14 +47,21 @@ def written(folder: Path, encoder: Encoder, choice: Choice, settings: TrainConfi
     import torch
 
     from phoenix_forge.train.base import load_base, thaw
+
     model: Any = load_base(folder, choice).eval()
     thaw(model)
     torch.manual_seed(settings.seed)
     length = min(LENGTH[choice.device], settings.max_length)
-    begun = [start for start in starts(encoder) if len(start) < length * 3 // 4]  # some templates begin with a page
+    begun = [
+        start for start in starts(encoder) if len(start) < length * 3 // 4
+    ]  # some templates begin with a page
     each, rows = PASSAGES[choice.device] // max(1, len(begun)), _rows(model, length, settings)
-    made = [Passage(len(start), row) for start in begun for at in range(0, each, rows)
-            for row in _sampled(model, start, min(each - at, rows), length)]
+    made = [
+        Passage(len(start), row)
+        for start in begun
+        for at in range(0, each, rows)
+        for row in _sampled(model, start, min(each - at, rows), length)
+    ]
     del model
     if choice.device == "cuda":
         torch.cuda.empty_cache()
@@ -64,6 +71,7 @@ def written(folder: Path, encoder: Encoder, choice: Choice, settings: TrainConfi
 def _rows(model: Any, length: int, settings: TrainConfig) -> int:
     """Passages whose keys and values fit the memory that is free, at a time."""
     import torch
+
     if model.device.type != "cuda":
         return ROWS
     free: float = torch.cuda.mem_get_info()[0]
@@ -75,11 +83,21 @@ def _rows(model: Any, length: int, settings: TrainConfig) -> int:
 def _sampled(model: Any, start: Sequence[int], rows: int, length: int) -> list[list[int]]:
     """At temperature 1, from all of its distribution; what follows the end of a text is written on as it comes."""
     import torch
+
     ids = torch.tensor([list(start)] * rows, device=model.device)
     with torch.inference_mode():
-        out = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=True, temperature=1.0,
-                             top_k=0, top_p=1.0, repetition_penalty=1.0, eos_token_id=None, pad_token_id=0,
-                             max_new_tokens=length - len(start))
+        out = model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            do_sample=True,
+            temperature=1.0,
+            top_k=0,
+            top_p=1.0,
+            repetition_penalty=1.0,
+            eos_token_id=None,
+            pad_token_id=0,
+            max_new_tokens=length - len(start),
+        )
     return [list(map(int, row)) for row in out.tolist()]
 
 
@@ -117,7 +135,7 @@ def packed(passages: Sequence[Passage], settings: TrainConfig, capacity: int) ->
     most = min(capacity, int(settings.tokens_per_update * SHARE))
     examples = [Encoded(ids, [int(i >= given) for i in range(len(ids))]) for given, ids in passages]
     each = max(1, most // max(len(example.ids) for example in examples)) if examples else 1
-    return [Batch(tuple(examples[i:i + each]), 0) for i in range(0, len(examples), each)]
+    return [Batch(tuple(examples[i : i + each]), 0) for i in range(0, len(examples), each)]
 
 
 def judged(batches: Sequence[Batch], model: Adapted) -> list[Batch]:

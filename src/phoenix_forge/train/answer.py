@@ -18,7 +18,9 @@ from phoenix_forge.train.choose import choose
 class FolderModel:
     """Base, base + adapter, or merged model. The same prompts to the token as in training."""
 
-    def __init__(self, folder: Path, encoder: Encoder, parameters: int, adapter: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, encoder: Encoder, parameters: int, adapter: Path | None = None
+    ) -> None:
         self.encoder = encoder
         quiet()
         choice = choose(TrainConfig(), parameters)
@@ -31,24 +33,43 @@ class FolderModel:
         """Token ids of what chat() puts before an answer."""
         return self.encoder.prompt(messages)
 
-    def chat(self, messages: Sequence[Message], *, max_tokens: int = 512, temperature: float = 0.7, top_p: float = 0.9,
-             greedy: bool = False, seed: int | None = None, on_text: Callable[[str], None] | None = None) -> Answer:
+    def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int = 512,
+        temperature: float = 0.7,
+        top_p: float = 0.9,
+        greedy: bool = False,
+        seed: int | None = None,
+        on_text: Callable[[str], None] | None = None,
+    ) -> Answer:
         """The next turn; `on_text` gets it whole, at the end."""
         import torch
+
         require_text(messages)
         prompt = torch.tensor([self.prompt(messages)], device=self.model.device)
         if seed is not None:
             torch.manual_seed(seed)
-        sampling = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None} \
-            if greedy or temperature == 0 else \
-            {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 40}
+        sampling = (
+            {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+            if greedy or temperature == 0
+            else {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 40}
+        )
         started = time.perf_counter()
         with torch.inference_mode():
             # repetition_penalty: a model's generation_config may set one that no other runtime here applies.
-            out = self.model.generate(input_ids=prompt, attention_mask=torch.ones_like(prompt), use_cache=True,
-                                      max_new_tokens=max_tokens, eos_token_id=self.encoder.stop_id,
-                                      pad_token_id=self.encoder.pad_id, repetition_penalty=1.0, **sampling)
-        ids = out[0, prompt.shape[1]:].tolist()
+            out = self.model.generate(
+                input_ids=prompt,
+                attention_mask=torch.ones_like(prompt),
+                use_cache=True,
+                max_new_tokens=max_tokens,
+                eos_token_id=self.encoder.stop_id,
+                pad_token_id=self.encoder.pad_id,
+                repetition_penalty=1.0,
+                **sampling,
+            )
+        ids = out[0, prompt.shape[1] :].tolist()
         stopped = bool(ids) and ids[-1] == self.encoder.stop_id
         text = self.encoder.tokenizer.decode(ids, skip_special_tokens=True)
         if on_text:

@@ -22,11 +22,14 @@ if TYPE_CHECKING:
 def quiet() -> None:
     """Libraries log and draw bars of their own; Forge reports what matters itself."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # everything is local by now
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # said, so that it does not warn of every fork after
+    os.environ.setdefault(
+        "TOKENIZERS_PARALLELISM", "true"
+    )  # said, so that it does not warn of every fork after
     for name in ("transformers", "peft", "accelerate", "bitsandbytes"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"(torch|transformers|peft|bitsandbytes)\b.*")
     from transformers.utils.logging import disable_progress_bar, set_verbosity_error
+
     set_verbosity_error()
     disable_progress_bar()
 
@@ -43,6 +46,7 @@ def thaw(model: torch.nn.Module) -> None:
 def with_adapter(model: PreTrainedModel, folder: Path, adapter: Path) -> PeftModel:
     """The base of `folder` with its adapter by PEFT, with the vocabulary that this one brings."""
     from peft import PeftModel
+
     base = open_base(folder)
     vocabulary = open_adapter(adapter, base).model.config["vocab_size"]
     if vocabulary != base.config["vocab_size"]:  # PEFT takes a base of the adapter's size only
@@ -57,13 +61,29 @@ def load_base(folder: Path, choice: Choice) -> PreTrainedModel:
     """
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
-    quantization = BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=dtype(choice.precision)) if choice.bits == 4 else None
-    attention = None if open_base(folder).family.name == ANY else "sdpa"  # not every architecture has the latter
+
+    quantization = (
+        BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype(choice.precision),
+        )
+        if choice.bits == 4
+        else None
+    )
+    attention = (
+        None if open_base(folder).family.name == ANY else "sdpa"
+    )  # not every architecture has the latter
     model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=dtype(choice.precision), quantization_config=quantization, attn_implementation=attention,
-        device_map={"": 0 if choice.device == "cuda" else torch.device("cpu")}, trust_remote_code=False,
-        use_safetensors=True, local_files_only=True)
+        folder,
+        dtype=dtype(choice.precision),
+        quantization_config=quantization,
+        attn_implementation=attention,
+        device_map={"": 0 if choice.device == "cuda" else torch.device("cpu")},
+        trust_remote_code=False,
+        use_safetensors=True,
+        local_files_only=True,
+    )
     model.config.use_cache = False
     return model

@@ -64,8 +64,9 @@ def encode(path: Path, encoder: Encoder, max_length: int) -> list[Encoded]:
     return encoded
 
 
-def _checked(path: Path, lines: Sequence[tuple[int, list[Message]]], encoder: Encoder, max_length: int
-             ) -> Sequence[Encoded]:
+def _checked(
+    path: Path, lines: Sequence[tuple[int, list[Message]]], encoder: Encoder, max_length: int
+) -> Sequence[Encoded]:
     try:
         examples = encoder.conversations([messages for _, messages in lines])
     except UsageError:
@@ -74,10 +75,15 @@ def _checked(path: Path, lines: Sequence[tuple[int, list[Message]]], encoder: En
         raise
     for (number, _), example in zip(lines, examples, strict=True):
         if len(example.ids) > max_length:
-            raise UsageError(f"{path}:{number}: {len(example.ids)} tokens do not fit train.max_length {max_length}",
-                             fix="forge dataset makes sections that fit; or raise train.max_length")
+            raise UsageError(
+                f"{path}:{number}: {len(example.ids)} tokens do not fit train.max_length {max_length}",
+                fix="forge dataset makes sections that fit; or raise train.max_length",
+            )
         if not any(example.trained):
-            raise UsageError(f"{path}:{number}: no assistant turn, nothing to train on", fix=f"forge validate {path}")
+            raise UsageError(
+                f"{path}:{number}: no assistant turn, nothing to train on",
+                fix=f"forge validate {path}",
+            )
     return examples
 
 
@@ -99,8 +105,13 @@ def shared_prefix(examples: Sequence[Encoded]) -> list[int]:
     alike = [e for e in examples if tuple(e.ids[:SHARED]) == start]
     # A target is predicted from the token before it, which must be the example's own.
     untrained = min(e.trained.index(1) for e in alike) - 1
-    first, last = min(e.ids for e in alike), max(e.ids for e in alike)  # what these share, all share
-    prefix = [a for a, _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))][:untrained]
+    first, last = (
+        min(e.ids for e in alike),
+        max(e.ids for e in alike),
+    )  # what these share, all share
+    prefix = [
+        a for a, _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
+    ][:untrained]
     return prefix if len(prefix) >= SHARED and count > 1 else []
 
 
@@ -113,8 +124,8 @@ def pack(examples: Sequence[Encoded], capacity: int, seed: int) -> list[Batch]:
     prefix = shared_prefix(examples)
     order = list(range(len(examples)))
     random.Random(seed).shuffle(order)
-    alike = [i for i in order if prefix and examples[i].ids[:len(prefix)] == prefix]
-    others = [i for i in order if not prefix or examples[i].ids[:len(prefix)] != prefix]
+    alike = [i for i in order if prefix and examples[i].ids[: len(prefix)] == prefix]
+    others = [i for i in order if not prefix or examples[i].ids[: len(prefix)] != prefix]
     batches = _fill(examples, alike, capacity, len(prefix)) + _fill(examples, others, capacity, 0)
     random.Random(seed).shuffle(batches)
     return batches
@@ -139,11 +150,16 @@ def _fill(examples: Sequence[Encoded], order: list[int], capacity: int, prefix: 
 def halves(batch: Batch) -> list[Batch]:
     """The same examples in two passes; one example alone cannot be split."""
     middle = len(batch.examples) // 2
-    first, second = Batch(batch.examples[:middle], batch.prefix), Batch(batch.examples[middle:], batch.prefix)
+    first, second = (
+        Batch(batch.examples[:middle], batch.prefix),
+        Batch(batch.examples[middle:], batch.prefix),
+    )
     if batch.soft:
         cut = first.targets
-        first, second = (replace(part, soft=(batch.soft[0][where], batch.soft[1][where]))
-                         for part, where in ((first, slice(cut)), (second, slice(cut, None))))
+        first, second = (
+            replace(part, soft=(batch.soft[0][where], batch.soft[1][where]))
+            for part, where in ((first, slice(cut)), (second, slice(cut, None)))
+        )
     return [part for part in (first, second) if part.examples]
 
 
@@ -154,6 +170,7 @@ def tensors(batch: Batch, device: torch.device, looked_up_on: torch.device | Non
 
     from phoenix_forge.train.engine.attention import Spans
     from phoenix_forge.train.engine.model import Inputs
+
     prefix = batch.prefix if len(batch.examples) > 1 else 0
     ids = list(batch.examples[0].ids[:prefix])
     positions, lengths = list(range(prefix)), [prefix] if prefix else []
@@ -171,10 +188,17 @@ def tensors(batch: Batch, device: torch.device, looked_up_on: torch.device | Non
     for length in lengths:
         starts.append(starts[-1] + length)
 
-    def placed(values: list[int], kind: torch.dtype = torch.int64, on: torch.device = device) -> torch.Tensor:
+    def placed(
+        values: list[int], kind: torch.dtype = torch.int64, on: torch.device = device
+    ) -> torch.Tensor:
         made = torch.tensor(values, dtype=kind)
         return made.pin_memory().to(on, non_blocking=True) if on.type == "cuda" else made
 
-    return Inputs(placed(ids, on=looked_up_on or device), placed(positions),
-                  Spans(tuple(lengths), prefix, placed(starts, torch.int32)),
-                  placed(at), placed(target), batch.soft)
+    return Inputs(
+        placed(ids, on=looked_up_on or device),
+        placed(positions),
+        Spans(tuple(lengths), prefix, placed(starts, torch.int32)),
+        placed(at),
+        placed(target),
+        batch.soft,
+    )

@@ -41,11 +41,19 @@ ANCHORS = "anchors.json"  # what the base wrote to be held to
 IDENTITY = "training"  # in the state: of what, on what and with which settings
 ADAPTER, OPTIMIZER, STATE = "adapter_model.safetensors", "optimizer.safetensors", "state.json"
 
-Identity = Mapping[str, str]  # digests of everything that shapes a training, by what it is of: base, dataset, settings
+Identity = Mapping[
+    str, str
+]  # digests of everything that shapes a training, by what it is of: base, dataset, settings
 
 
-def save(folder: Path, step: int, adapter: dict[str, Tensor], config: dict[str, Any], optimizer: Optimizer,
-         state: dict[str, Any]) -> Path:
+def save(
+    folder: Path,
+    step: int,
+    adapter: dict[str, Tensor],
+    config: dict[str, Any],
+    optimizer: Optimizer,
+    state: dict[str, Any],
+) -> Path:
     """Writes checkpoint-STEP into `folder`, whole or not at all. Raises EnvironmentProblem where the disk is full; the
     ones before it stay."""
     target = folder / f"checkpoint-{step}"
@@ -66,17 +74,22 @@ def save(folder: Path, step: int, adapter: dict[str, Tensor], config: dict[str, 
     return target
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+def write_tensors(
+    path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
+) -> None:
     """A safetensors file, readable by whom the umask lets. Raises EnvironmentProblem where it does not fit the disk."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
+
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
         with naming(path):
             save_file(whole, str(path), metadata=metadata)
     except SafetensorError as error:  # the library's own word for what the system refused
         if problem := explained(error, [path]):
-            raise disk_full(path, sum(t.numel() * t.element_size() for t in whole.values())) from problem
+            raise disk_full(
+                path, sum(t.numel() * t.element_size() for t in whole.values())
+            ) from problem
         raise
     as_umask_says(path)
 
@@ -85,9 +98,12 @@ def restore(checkpoint: Path, adapter: dict[str, Tensor], optimizer: Optimizer) 
     """Fills the adapter's tensors and the optimizer; returns the state that was saved with them. Raises StageFailed
     where the checkpoint is not as it was saved."""
     from safetensors.torch import load_file
+
     if wrong := problem(checkpoint):
-        raise StageFailed(f"{checkpoint} {wrong}", fix=f"rm -r {quote(str(checkpoint))}; forge train goes on from the "
-                          "one before")
+        raise StageFailed(
+            f"{checkpoint} {wrong}",
+            fix=f"rm -r {quote(str(checkpoint))}; forge train goes on from the one before",
+        )
     for name, value in load_file(str(checkpoint / ADAPTER)).items():
         adapter[name].copy_(value)
     state: dict[str, Any] = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
@@ -101,6 +117,7 @@ def restore(checkpoint: Path, adapter: dict[str, Tensor], optimizer: Optimizer) 
 def _flat(description: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """An optimizer's state by path: tensors, and everything else. bitsandbytes nests some of it a level deeper."""
     import torch
+
     tensors: dict[str, Tensor] = {}
     plain: dict[str, Any] = {}
 
@@ -112,6 +129,7 @@ def _flat(description: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any
             tensors[path] = value.detach().clone().contiguous()
         else:
             plain[path] = value
+
     walk(description["state"], "")
     return tensors, plain
 
@@ -131,7 +149,11 @@ def _nested(tensors: dict[str, Tensor], plain: dict[str, Any]) -> dict[int, dict
 def seal(checkpoint: Path) -> None:
     """Declares a written checkpoint complete."""
     sync_tree(checkpoint)
-    digests = {str(p.relative_to(checkpoint)): sha256_file(p) for p in files_below(checkpoint) if p.name != MARK}
+    digests = {
+        str(p.relative_to(checkpoint)): sha256_file(p)
+        for p in files_below(checkpoint)
+        if p.name != MARK
+    }
     write_json(checkpoint / MARK, digests)
 
 
@@ -152,7 +174,11 @@ def problem(checkpoint: Path) -> str | None:
 
 def by_step(folder: Path) -> list[tuple[int, Path]]:
     """Checkpoint folders, oldest first, by number: checkpoint-400 comes before checkpoint-1000."""
-    found = [(int(m[1]), p) for p in folder.glob("checkpoint-*") if (m := re.fullmatch(r"checkpoint-(\d+)", p.name))]
+    found = [
+        (int(m[1]), p)
+        for p in folder.glob("checkpoint-*")
+        if (m := re.fullmatch(r"checkpoint-(\d+)", p.name))
+    ]
     return sorted(found)
 
 
@@ -196,6 +222,8 @@ def _require_own(checkpoint: Path, identity: Identity) -> None:
         return
     known = found if isinstance(found, dict) else {}
     other = ", ".join(name for name in identity if known.get(name) != identity[name]) or "identity"
-    raise UsageError(f"{checkpoint} is a checkpoint of another training: its {other} is not this one's",
-                     fix=f"rm -r {quote(str(checkpoint))}: training goes on from the one before; or forge train "
-                         "--force trains from the beginning")
+    raise UsageError(
+        f"{checkpoint} is a checkpoint of another training: its {other} is not this one's",
+        fix=f"rm -r {quote(str(checkpoint))}: training goes on from the one before; or forge train "
+        "--force trains from the beginning",
+    )

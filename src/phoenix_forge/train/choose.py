@@ -32,11 +32,16 @@ class Choice:
 
 
 BYTES = {"bf16": 2, "fp16": 2, "fp32": 4}
-STATE_BYTES = {"adamw": 8, "adamw_8bit": 2, "paged_adamw_8bit": 2}  # of the optimizer, a trained parameter
+STATE_BYTES = {
+    "adamw": 8,
+    "adamw_8bit": 2,
+    "paged_adamw_8bit": 2,
+}  # of the optimizer, a trained parameter
 
 
 def dtype(precision: str) -> torch.dtype:
     import torch
+
     return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[precision]
 
 
@@ -47,6 +52,7 @@ def matmul_seconds(kind: torch.dtype, repeats: int = 5) -> float:
     """Best time of a matrix product as a 0.5B model's MLP has it, 64 tokens; few are tried where one takes long, as
     in a type that a processor has no instructions for."""
     import torch
+
     left, right = torch.ones(64, 896, dtype=kind), torch.ones(896, 4864, dtype=kind)
     spent: list[float] = []
     while len(spent) <= repeats and sum(spent) < PATIENCE:  # the first call also sets up the kernel
@@ -59,12 +65,14 @@ def matmul_seconds(kind: torch.dtype, repeats: int = 5) -> float:
 def cuda() -> bool:
     """Whether torch sees a GPU."""
     import torch
+
     return torch.cuda.is_available()
 
 
 def sixteen_bits(choice: Choice, parameters: int) -> Choice:
     """The base in 16 bits where a GPU's free memory holds it, else in 4: for models that are only asked."""
     import torch
+
     if choice.device != "cuda":
         return choice
     fits = torch.cuda.mem_get_info()[0] > parameters * 2 * 1.3
@@ -74,6 +82,7 @@ def sixteen_bits(choice: Choice, parameters: int) -> Choice:
 def choose(train: TrainConfig, parameters: int) -> Choice:
     """Device, precision and method for a base of so many parameters on this machine."""
     import torch
+
     if torch.cuda.is_available():
         return _on_gpu(train)
     return _on_cpu(train, parameters)
@@ -81,17 +90,25 @@ def choose(train: TrainConfig, parameters: int) -> Choice:
 
 def _on_gpu(train: TrainConfig) -> Choice:
     import torch
+
     total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
     modern = torch.cuda.get_device_capability() >= (8, 0)
     precision, note = train.precision, ""
     if precision == "auto" or (precision == "fp16" and modern):
         # Where both are computed at the same speed, the one that cannot overflow.
-        note = " (fp16 asked for: bf16 is as fast here and needs no loss scaling)" if precision == "fp16" else ""
+        note = (
+            " (fp16 asked for: bf16 is as fast here and needs no loss scaling)"
+            if precision == "fp16"
+            else ""
+        )
         precision = "bf16" if modern else "fp16"
     bits = {"auto": 4, "qlora": 4, "fp8": 8, "lora": 16}[train.method]
     if bits == 8 and torch.cuda.get_device_capability() < (9, 0):
-        raise EnvironmentProblem("train.method fp8 needs a Hopper GPU or newer; "
-                                 f"{torch.cuda.get_device_name()} is older", fix="--set train.method=qlora")
+        raise EnvironmentProblem(
+            "train.method fp8 needs a Hopper GPU or newer; "
+            f"{torch.cuda.get_device_name()} is older",
+            fix="--set train.method=qlora",
+        )
     optimizer = "adamw_8bit" if train.optimizer == "auto" else train.optimizer
     base = {4: "4-bit NF4 base", 8: "8-bit e4m3 base", 16: "base"}[bits]
     why = f"{torch.cuda.get_device_name()}, {human(total)}: {base} in {precision}"
@@ -100,10 +117,13 @@ def _on_gpu(train: TrainConfig) -> Choice:
 
 def _on_cpu(train: TrainConfig, parameters: int) -> Choice:
     import torch
+
     precision, why = train.precision, f"train.precision {train.precision}"
     if train.method == "fp8":
-        raise EnvironmentProblem("train.method fp8 needs a Hopper GPU or newer; this machine has no CUDA GPU",
-                                 fix="--set train.method=auto")
+        raise EnvironmentProblem(
+            "train.method fp8 needs a Hopper GPU or newer; this machine has no CUDA GPU",
+            fix="--set train.method=auto",
+        )
     if precision == "fp16":
         precision, why = "fp32", "fp16 is for GPUs: fp32 instead"
     if precision == "auto":
@@ -116,31 +136,48 @@ def _on_cpu(train: TrainConfig, parameters: int) -> Choice:
     if four_bit and train.method == "auto":
         why += f"; {human(needed)} of {precision} weights would not fit {human(available)} of free memory: NF4"
     if not four_bit and needed > available:
-        raise EnvironmentProblem(f"the base takes {human(needed)} in {precision}, {human(available)} of memory are "
-                                 "free", fix="--set train.method=qlora, or a smaller base, or add swap")
+        raise EnvironmentProblem(
+            f"the base takes {human(needed)} in {precision}, {human(available)} of memory are free",
+            fix="--set train.method=qlora, or a smaller base, or add swap",
+        )
     # Paged and 8-bit optimizers are CUDA code; the adapter's own state is small.
-    return Choice("cpu", precision, 4 if four_bit else 8 * BYTES[precision], "adamw",
-                  f"no CUDA GPU; {'NF4' if four_bit else 'plain'} LoRA in {precision} ({why})")
+    return Choice(
+        "cpu",
+        precision,
+        4 if four_bit else 8 * BYTES[precision],
+        "adamw",
+        f"no CUDA GPU; {'NF4' if four_bit else 'plain'} LoRA in {precision} ({why})",
+    )
 
 
 def device_budget(train: TrainConfig, choice: Choice) -> int:
     """Bytes that training may take on its device: what is free, or train.memory where that is less."""
     import torch
+
     if choice.device != "cuda":
         return psutil.virtual_memory().available
     free = torch.cuda.mem_get_info()[0]
     return min(free, int(train.memory * 2**30)) if train.memory else free
 
 
-def options(train: TrainConfig, choice: Choice, sizes: Sizes, budget: int, world: int = 1) -> Iterator[Fit]:
+def options(
+    train: TrainConfig, choice: Choice, sizes: Sizes, budget: int, world: int = 1
+) -> Iterator[Fit]:
     """Ways to train within `budget` bytes on the device, the fastest first."""
     gpu = choice.device == "cuda"
     recompute = None if train.recompute == "auto" else train.recompute
     streamed = None if train.stream == "auto" else train.stream
     candidates = uses(sizes, BYTES[choice.precision], choice.bits, gpu, recompute, streamed, world)
     host = psutil.virtual_memory().available if gpu else 1 << 62  # on a CPU the device is the host
-    return fits(sizes, candidates, passes(train.max_length, train.tokens_per_update, train.micro_batch, gpu),
-                train.rank, STATE_BYTES[choice.optimizer], budget, host)
+    return fits(
+        sizes,
+        candidates,
+        passes(train.max_length, train.tokens_per_update, train.micro_batch, gpu),
+        train.rank,
+        STATE_BYTES[choice.optimizer],
+        budget,
+        host,
+    )
 
 
 def by_autograd(train: TrainConfig, choice: Choice, sizes: Sizes) -> Fit:
@@ -148,21 +185,38 @@ def by_autograd(train: TrainConfig, choice: Choice, sizes: Sizes) -> Fit:
     tokens = train.max_length * (train.micro_batch or 1)
     use = Use(BYTES[choice.precision], choice.bits, sizes.layers)
     needed = device_bytes(sizes, use, tokens, train.rank, STATE_BYTES[choice.optimizer])
-    keep = needed * 3 // 2 < device_budget(train, choice) if train.recompute == "auto" else not train.recompute
+    keep = (
+        needed * 3 // 2 < device_budget(train, choice)
+        if train.recompute == "auto"
+        else not train.recompute
+    )
     use = use if keep else replace(use, whole=0)
-    return Fit(use, tokens, device_bytes(sizes, use, tokens, train.rank, STATE_BYTES[choice.optimizer]) * 3 // 2, 0)
+    return Fit(
+        use,
+        tokens,
+        device_bytes(sizes, use, tokens, train.rank, STATE_BYTES[choice.optimizer]) * 3 // 2,
+        0,
+    )
 
 
 def too_small(train: TrainConfig, choice: Choice, sizes: Sizes) -> EnvironmentProblem:
     """The refusal when nothing fits, with what the leanest way would take."""
     gpu = choice.device == "cuda"
-    leanest = fits(sizes, uses(sizes, BYTES[choice.precision], choice.bits, gpu, None, None), [train.max_length],
-                   train.rank, STATE_BYTES[choice.optimizer], 1 << 62, 1 << 62)
+    leanest = fits(
+        sizes,
+        uses(sizes, BYTES[choice.precision], choice.bits, gpu, None, None),
+        [train.max_length],
+        train.rank,
+        STATE_BYTES[choice.optimizer],
+        1 << 62,
+        1 << 62,
+    )
     least = min(fit.device_bytes for fit in leanest)
     return EnvironmentProblem(
         f"training needs {human(least)} {'of GPU memory' if gpu else 'of memory'} at least, "
         f"{human(device_budget(train, choice))} are free",
-        fix="--set train.max_length=… or train.rank=… lower, train.method=qlora, or a smaller base")
+        fix="--set train.max_length=… or train.rank=… lower, train.method=qlora, or a smaller base",
+    )
 
 
 def described(fit: Fit, sizes: Sizes) -> str:
@@ -178,8 +232,11 @@ def described(fit: Fit, sizes: Sizes) -> str:
     if use.whole == sizes.layers:
         words.append("activations kept")
     else:
-        words.append("activations recomputed" if not use.whole else
-                     f"activations of {use.whole} of {sizes.layers} layers kept")
+        words.append(
+            "activations recomputed"
+            if not use.whole
+            else f"activations of {use.whole} of {sizes.layers} layers kept"
+        )
         if use.on_host:
             words.append("their inputs in RAM")
     host = f" and {human(fit.host_bytes)} of RAM" if fit.host_bytes else ""
@@ -187,10 +244,16 @@ def described(fit: Fit, sizes: Sizes) -> str:
 
 
 def stored(choice: Choice, fit: Fit) -> dict[str, Any]:
-    return {"choice": asdict(choice), "use": asdict(fit.use), "tokens": fit.tokens, "device_bytes": fit.device_bytes,
-            "host_bytes": fit.host_bytes}
+    return {
+        "choice": asdict(choice),
+        "use": asdict(fit.use),
+        "tokens": fit.tokens,
+        "device_bytes": fit.device_bytes,
+        "host_bytes": fit.host_bytes,
+    }
 
 
 def restored(value: dict[str, Any]) -> tuple[Choice, Fit]:
-    return Choice(**value["choice"]), Fit(Use(**value["use"]), value["tokens"], value["device_bytes"],
-                                          value["host_bytes"])
+    return Choice(**value["choice"]), Fit(
+        Use(**value["use"]), value["tokens"], value["device_bytes"], value["host_bytes"]
+    )

@@ -26,12 +26,32 @@ FEW = 12  # points that are drawn as they are: a smoothed line would only repeat
 ROWS = 200  # of the table of validation losses
 NOTHING = "No step has been logged yet, so there is no curve."
 # The page's own blue and orange, which are told apart with any colour vision.
-DARK, LIGHT, ORANGE, INK, SOFT, LINE = "#0072b2", "#9cc3de", "#d55e00", "#1c2127", "#5b6570", "#e1e3e0"
+DARK, LIGHT, ORANGE, INK, SOFT, LINE = (
+    "#0072b2",
+    "#9cc3de",
+    "#d55e00",
+    "#1c2127",
+    "#5b6570",
+    "#e1e3e0",
+)
 STYLE: dict[Any, Any] = {
-    "font.size": 13, "axes.edgecolor": SOFT, "axes.labelcolor": INK, "xtick.color": SOFT, "ytick.color": SOFT,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.grid.axis": "y", "grid.color": LINE,
-    "axes.axisbelow": True, "axes.titlelocation": "left", "text.parse_math": False, "legend.frameon": False,
-    "figure.constrained_layout.w_pad": 0.15, "figure.constrained_layout.h_pad": 0.12}
+    "font.size": 13,
+    "axes.edgecolor": SOFT,
+    "axes.labelcolor": INK,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.color": LINE,
+    "axes.axisbelow": True,
+    "axes.titlelocation": "left",
+    "text.parse_math": False,
+    "legend.frameon": False,
+    "figure.constrained_layout.w_pad": 0.15,
+    "figure.constrained_layout.h_pad": 0.12,
+}
 PAGE_CSS = """
 .figures{display:flex;flex-wrap:wrap}.figures div{flex:1 1 200px}
 .curve{margin:0}.curve img{display:block;width:100%;height:auto;background:#fff;border:1px solid var(--line);
@@ -73,7 +93,11 @@ class Curve:
 
 
 def read_curve(metrics: Path) -> Curve:
-    lines = [line for text in (metrics.read_bytes().splitlines() if metrics.exists() else []) if (line := _line(text))]
+    lines = [
+        line
+        for text in (metrics.read_bytes().splitlines() if metrics.exists() else [])
+        if (line := _line(text))
+    ]
     return Curve(*(_series(lines, key) for key in ("loss", "eval_loss", "learning_rate")))
 
 
@@ -88,7 +112,13 @@ def _line(text: bytes) -> dict[str, Any] | None:
 
 def _series(lines: list[dict[str, Any]], key: str) -> Series:
     """Of a step that is there twice the last line counts."""
-    found = dict(sorted({line["step"]: line[key] for line in lines if isinstance(line.get(key), int | float)}.items()))
+    found = dict(
+        sorted(
+            {
+                line["step"]: line[key] for line in lines if isinstance(line.get(key), int | float)
+            }.items()
+        )
+    )
     return Series(np.array([*found], dtype=float), np.array([*found.values()], dtype=float))
 
 
@@ -97,7 +127,9 @@ def smoothed(values: np.ndarray) -> np.ndarray:
 
     A plain average lags behind a loss that falls fast, and bends at both ends.
     """
-    reach = min(max(len(values) / 40, 1.5), 250.0)  # a wider one takes seconds and shows nothing more
+    reach = min(
+        max(len(values) / 40, 1.5), 250.0
+    )  # a wider one takes seconds and shows nothing more
     half = min(math.ceil(3 * reach), (len(values) - 1) // 2)
     away = np.arange(-half, half + 1)
     weight = np.exp(-0.5 * (away / reach) ** 2)
@@ -110,7 +142,9 @@ def smoothed(values: np.ndarray) -> np.ndarray:
     n, x, xx = (around(there.astype(float), power) for power in (0, 1, 2))
     y, xy = around(known, 0), around(known, 1)
     alone = n * xx - x * x < 1e-9  # one point in reach: no slope
-    fitted = np.where(alone, y / np.maximum(n, 1e-9), (xx * y - x * xy) / np.where(alone, 1.0, n * xx - x * x))
+    fitted = np.where(
+        alone, y / np.maximum(n, 1e-9), (xx * y - x * xy) / np.where(alone, 1.0, n * xx - x * x)
+    )
     return np.where(there, fitted, np.nan)
 
 
@@ -119,6 +153,7 @@ def smoothed(values: np.ndarray) -> np.ndarray:
 
 def _png(curve: Curve, title: str) -> bytes:
     from matplotlib import rc_context, rcdefaults
+
     file = BytesIO()
     with rc_context():
         rcdefaults()  # a style of the user's own would change what the colours below were chosen for
@@ -131,10 +166,15 @@ def _figure(curve: Curve, title: str) -> Figure:
     """The canvas of a bare Figure is Agg when a PNG is saved; pyplot, and with it any window, stays out of it."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
+
     figure = Figure(figsize=SIZE, layout="constrained")
     rows = 2 if len(curve.learning_rate.steps) else 1
-    loss, *below = figure.subplots(rows, sharex=True, squeeze=False, height_ratios=[5, 1][:rows])[:, 0]
-    loss.set_title(title, color=INK, fontsize=17, pad=38)  # the legend lies between, where no loss gets in its way
+    loss, *below = figure.subplots(rows, sharex=True, squeeze=False, height_ratios=[5, 1][:rows])[
+        :, 0
+    ]
+    loss.set_title(
+        title, color=INK, fontsize=17, pad=38
+    )  # the legend lies between, where no loss gets in its way
     loss.set_ylabel("loss")
     _draw_losses(loss, curve)
     for axes in below:
@@ -152,15 +192,42 @@ def _draw_losses(axes: Axes, curve: Curve) -> None:
         axes.set_axis_off()
         return
     if len(train.steps) <= FEW:
-        axes.plot(train.steps, train.values, color=DARK, linewidth=2.2, marker="o", markersize=5, label="training")
+        axes.plot(
+            train.steps,
+            train.values,
+            color=DARK,
+            linewidth=2.2,
+            marker="o",
+            markersize=5,
+            label="training",
+        )
     else:
-        axes.plot(train.steps, train.values, color=LIGHT, linewidth=1.2, label="training, as logged")
-        axes.plot(train.steps, smoothed(train.values), color=DARK, linewidth=2.6, label="training, smoothed")
+        axes.plot(
+            train.steps, train.values, color=LIGHT, linewidth=1.2, label="training, as logged"
+        )
+        axes.plot(
+            train.steps,
+            smoothed(train.values),
+            color=DARK,
+            linewidth=2.6,
+            label="training, smoothed",
+        )
     if len(held_out.steps):
-        axes.plot(held_out.steps, held_out.values, color=ORANGE, linestyle="none", marker="o", markersize=8,
-                  markeredgecolor="white", zorder=3, label="validation")
+        axes.plot(
+            held_out.steps,
+            held_out.values,
+            color=ORANGE,
+            linestyle="none",
+            marker="o",
+            markersize=8,
+            markeredgecolor="white",
+            zorder=3,
+            label="validation",
+        )
     for i, step in enumerate(train.steps[~train.finite]):
-        axes.axvline(step, color=INK, linestyle=":", linewidth=1.5, label="" if i else "loss is no number")
+        axes.axvline(
+            step, color=INK, linestyle=":", linewidth=1.5, label="" if i else "loss is no number"
+        )
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0.2, borderpad=0)
 
 
@@ -177,9 +244,15 @@ def _draw_rate(axes: Axes, rate: Series) -> None:
 def _page(curve: Curve, drawn: bytes, title: str, figures: dict[str, Any]) -> str:
     name, method = escape(title), figures.get("method")
     lead = f"<p class=lead>{escape(str(method))}</p>" if method else ""
-    sections = (("curve", "How the loss went", _image(curve, drawn)),
-                ("validation", "On examples it was not trained on", _validation(curve.eval_loss)))
-    body = "".join(f'<section id="{key}"><h2>{head}</h2>{html}</section>' for key, head, html in sections if html)
+    sections = (
+        ("curve", "How the loss went", _image(curve, drawn)),
+        ("validation", "On examples it was not trained on", _validation(curve.eval_loss)),
+    )
+    body = "".join(
+        f'<section id="{key}"><h2>{head}</h2>{html}</section>'
+        for key, head, html in sections
+        if html
+    )
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -201,7 +274,13 @@ def _rate(value: float) -> str:
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours:,} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+    return (
+        f"{hours:,} h {minutes} min"
+        if hours
+        else f"{minutes} min {rest} s"
+        if minutes
+        else f"{seconds:.1f} s"
+    )
 
 
 # Key of the figures, its label, and how it is written.
@@ -218,8 +297,11 @@ FIGURES: tuple[tuple[str, str, Callable[[float], str]], ...] = (
 
 def _tiles(figures: dict[str, Any]) -> str:
     """Figures that are there; no GPU memory where no GPU was used."""
-    shown = [(label, written(figures[key])) for key, label, written in FIGURES
-             if figures.get(key) is not None and not (key == "peak_vram_bytes" and not figures[key])]
+    shown = [
+        (label, written(figures[key]))
+        for key, label, written in FIGURES
+        if figures.get(key) is not None and not (key == "peak_vram_bytes" and not figures[key])
+    ]
     tiles = "".join(f"<div><dt>{label}</dt><dd>{value}</dd></div>" for label, value in shown)
     return f"<dl class=figures>{tiles}</dl>" if tiles else ""
 
@@ -235,8 +317,12 @@ def _image(curve: Curve, drawn: bytes) -> str:
 def _told(loss: Series) -> str:
     steps, values = loss.steps[loss.finite], loss.values[loss.finite]
     broken = loss.steps[~loss.finite]
-    went = f"Training loss from {_loss(values[0])} at step {steps[0]:,.0f} to {_loss(values[-1])} at step " \
-           f"{steps[-1]:,.0f}." if len(steps) else ""
+    went = (
+        f"Training loss from {_loss(values[0])} at step {steps[0]:,.0f} to {_loss(values[-1])} at step "
+        f"{steps[-1]:,.0f}."
+        if len(steps)
+        else ""
+    )
     stopped = f" At step {broken[0]:,.0f} the loss is no number." if len(broken) else ""
     return (went + stopped).strip() or "Validation loss alone was logged."
 
@@ -244,7 +330,9 @@ def _told(loss: Series) -> str:
 def _validation(losses: Series) -> str:
     """The table; the last ROWS of it."""
     best = np.nanargmin(losses.values) if losses.finite.any() else -1
-    rows = [f"<tr><td>{step:,.0f}</td><td>{_loss(value)}</td><td>{'lowest' if i == best else ''}</td></tr>"
-            for i, (step, value) in enumerate(zip(losses.steps, losses.values, strict=True))][-ROWS:]
+    rows = [
+        f"<tr><td>{step:,.0f}</td><td>{_loss(value)}</td><td>{'lowest' if i == best else ''}</td></tr>"
+        for i, (step, value) in enumerate(zip(losses.steps, losses.values, strict=True))
+    ][-ROWS:]
     head = "<thead><tr><th>Step</th><th>Loss</th><th></th></tr></thead>"
     return f"<table class=losses>{head}<tbody>{''.join(rows)}</tbody></table>" if rows else ""

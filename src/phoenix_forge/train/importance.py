@@ -54,7 +54,9 @@ class Place:
     tokens: int
 
 
-def place(config: dict[str, Any], tokens: int | None, *, fast_bf16: bool, cores: int) -> Place | str:
+def place(
+    config: dict[str, Any], tokens: int | None, *, fast_bf16: bool, cores: int
+) -> Place | str:
     """The best place on this machine, or what is missing for any. `config` is the base's config.json; `fast_bf16` says
     whether the processor has instructions for bf16.
 
@@ -81,15 +83,21 @@ def _devices(fast_bf16: bool) -> Iterator[tuple[str, str, int]]:
 def _affordable(size: Sizes, device: str, fast_bf16: bool, cores: int) -> int:
     if device == "cuda":
         return GPU_TOKENS
-    rate = costs.CORE_FLOPS[fast_bf16] * cores / (2 * size.layers * size.layer)  # two operations a weight and token
+    rate = (
+        costs.CORE_FLOPS[fast_bf16] * cores / (2 * size.layers * size.layer)
+    )  # two operations a weight and token
     return max(LEAST_TOKENS, min(GPU_TOKENS, int(CPU_SECONDS * rate) // CHUNK * CHUNK))
 
 
 def _memory(size: Sizes, chosen: Place) -> int:
     """A layer, as stored and as computed with; the stream before and behind it; what it computes for some chunks."""
     width, wide = BYTES[chosen.precision], size.layer // size.hidden
-    return (size.layer * (width + 4) + 2 * chosen.tokens * size.hidden * width
-            + _AT_A_TIME[chosen.device] * CHUNK * wide * width * 2 + 1_000_000_000)
+    return (
+        size.layer * (width + 4)
+        + 2 * chosen.tokens * size.hidden * width
+        + _AT_A_TIME[chosen.device] * CHUNK * wide * width * 2
+        + 1_000_000_000
+    )
 
 
 def chosen_chunks(dataset: Path, encoder: Encoder, tokens: int) -> list[list[int]]:
@@ -108,11 +116,21 @@ def chosen_chunks(dataset: Path, encoder: Encoder, tokens: int) -> list[list[int
             break
         ids += encoder.conversation(found[i]).ids if i in found else []  # a blank line is none
     ids = ids[:tokens]
-    return [ids[at:at + CHUNK] for at in range(0, len(ids) - CHUNK + 1, CHUNK)] or [ids]
+    return [ids[at : at + CHUNK] for at in range(0, len(ids) - CHUNK + 1, CHUNK)] or [ids]
 
 
-def collect(base_folder: Path, adapter_folder: Path | None, chunks: Sequence[list[int]], chosen: Place, *,
-            frozen: Frozen | None = None, dataset: str, file: str, identity: str, report: Reporter) -> Matrix:
+def collect(
+    base_folder: Path,
+    adapter_folder: Path | None,
+    chunks: Sequence[list[int]],
+    chosen: Place,
+    *,
+    frozen: Frozen | None = None,
+    dataset: str,
+    file: str,
+    identity: str,
+    report: Reporter,
+) -> Matrix:
     """The matrix of base + adapter over chunks of equal length. `frozen` as for phoenix_forge.weights.merge.merged;
     `dataset`, `file` and `identity` are recorded in it."""
     base = open_base(base_folder)
@@ -124,9 +142,17 @@ def collect(base_folder: Path, adapter_folder: Path | None, chunks: Sequence[lis
     with torch.inference_mode():
         decoder = _decoder(base, chosen, stream, sums, report)
         decoder(inputs_embeds=_embedded(decoder, stream, ids, chosen), use_cache=False)
-    names = {source.removesuffix(".weight"): target for target, source in gguf_names(
-        base.family.gguf, base.config["num_hidden_layers"], entries).items() if source.endswith(".weight")}
-    found = {names[name]: total.to("cpu", torch.float32).numpy()[None] for name, total in sums.totals.items()}
+    names = {
+        source.removesuffix(".weight"): target
+        for target, source in gguf_names(
+            base.family.gguf, base.config["num_hidden_layers"], entries
+        ).items()
+        if source.endswith(".weight")
+    }
+    found = {
+        names[name]: total.to("cpu", torch.float32).numpy()[None]
+        for name, total in sums.totals.items()
+    }
     counts = {name: np.array([ids.size], np.float32) for name in found}
     return Matrix(found, counts, (dataset,), max(1, ids.size // CHUNK), CHUNK, file, identity)
 
@@ -148,7 +174,9 @@ class _Sums:
 class _Layer(nn.Module):
     """A decoder layer without weights, which get them for the time of one call, and take some chunks at a time."""
 
-    def __init__(self, inner: nn.Module, prefix: str, load: Load, at_a_time: int, done: Callable[[], None]) -> None:
+    def __init__(
+        self, inner: nn.Module, prefix: str, load: Load, at_a_time: int, done: Callable[[], None]
+    ) -> None:
         super().__init__()
         self.inner, self.prefix, self.load = inner, prefix, load
         self.at_a_time, self.done = at_a_time, done
@@ -164,7 +192,11 @@ class _Layer(nn.Module):
         for start in range(0, count, self.at_a_time):
             part = slice(start, start + self.at_a_time)
             out[part] = torch.func.functional_call(
-                self.inner, weights, (hidden[part], *_cut(args, part, count)), _cut(kwargs, part, count))
+                self.inner,
+                weights,
+                (hidden[part], *_cut(args, part, count)),
+                _cut(kwargs, part, count),
+            )
         self.done()
         return out
 
@@ -175,22 +207,35 @@ def _cut(value: Any, part: slice, count: int) -> Any:
         return value[part] if value.dim() > 1 and len(value) == count > 1 else value
     if isinstance(value, dict):
         return {key: _cut(item, part, count) for key, item in value.items()}
-    return type(value)(_cut(item, part, count) for item in value) if isinstance(value, tuple | list) else value
+    return (
+        type(value)(_cut(item, part, count) for item in value)
+        if isinstance(value, tuple | list)
+        else value
+    )
 
 
-def _decoder(base: ModelFolder, chosen: Place, stream: dict[str, Stored], sums: _Sums, report: Reporter) -> Any:
+def _decoder(
+    base: ModelFolder, chosen: Place, stream: dict[str, Stored], sums: _Sums, report: Reporter
+) -> Any:
     """transformers' decoder of the base, its layers streamed; without weights of its own, and without a head."""
     from accelerate import init_empty_weights
     from transformers import AutoConfig, AutoModelForCausalLM
+
     quiet()
     config = AutoConfig.from_pretrained(base.folder, trust_remote_code=False, local_files_only=True)
     with init_empty_weights(include_buffers=False):
-        model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa", dtype=dtype(chosen.precision),
-                                                 trust_remote_code=False)
+        model = AutoModelForCausalLM.from_config(
+            config,
+            attn_implementation="sdpa",
+            dtype=dtype(chosen.precision),
+            trust_remote_code=False,
+        )
     decoder: Any = model.base_model.eval()
     for name, buffer in [*decoder.named_buffers()]:
         owner, _, leaf = name.rpartition(".")
-        decoder.get_submodule(owner).register_buffer(leaf, buffer.to(chosen.device), persistent=False)
+        decoder.get_submodule(owner).register_buffer(
+            leaf, buffer.to(chosen.device), persistent=False
+        )
     total, passed = len(decoder.layers), 0
 
     def done() -> None:
@@ -203,17 +248,25 @@ def _decoder(base: ModelFolder, chosen: Place, stream: dict[str, Stored], sums: 
         for name, module in layer.named_modules():
             if isinstance(module, nn.Linear):
                 sums.watch(prefix + name, module)
-        decoder.layers[i] = _Layer(layer, prefix, lambda name: _tensor(stream[name], chosen),
-                                   _AT_A_TIME[chosen.device], done)
+        decoder.layers[i] = _Layer(
+            layer,
+            prefix,
+            lambda name: _tensor(stream[name], chosen),
+            _AT_A_TIME[chosen.device],
+            done,
+        )
     decoder.norm = nn.Identity()  # nothing comes after it
     return decoder
 
 
 def _tensor(stored: Stored, chosen: Place, rows: np.ndarray | None = None) -> Tensor:
     array = stored.load()
-    tensor = torch.from_numpy(array.copy() if rows is None else array[rows])  # a view of a file may not be written to
-    return (tensor.view(torch.bfloat16) if stored.dtype == "BF16" else tensor).to(chosen.device,
-                                                                                   dtype(chosen.precision))
+    tensor = torch.from_numpy(
+        array.copy() if rows is None else array[rows]
+    )  # a view of a file may not be written to
+    return (tensor.view(torch.bfloat16) if stored.dtype == "BF16" else tensor).to(
+        chosen.device, dtype(chosen.precision)
+    )
 
 
 def _embedded(decoder: Any, stream: dict[str, Stored], ids: np.ndarray, chosen: Place) -> Tensor:
@@ -221,5 +274,8 @@ def _embedded(decoder: Any, stream: dict[str, Stored], ids: np.ndarray, chosen: 
     rows, places = np.unique(ids, return_inverse=True)
     decoder.embed_tokens.padding_idx = None  # it counts in the whole table
     table = _tensor(stream["model.embed_tokens.weight"], chosen, rows)
-    return torch.func.functional_call(decoder.embed_tokens, {"weight": table},
-                                      torch.from_numpy(places.reshape(ids.shape)).to(chosen.device))
+    return torch.func.functional_call(
+        decoder.embed_tokens,
+        {"weight": table},
+        torch.from_numpy(places.reshape(ids.shape)).to(chosen.device),
+    )

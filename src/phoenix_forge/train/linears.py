@@ -27,10 +27,17 @@ def trainable(model: torch.nn.Module, base: ModelFolder) -> tuple[str, ...]:
 
     Raises UsageError where there is none: what was trained could not be merged.
     """
-    found = [name for name, module in _linears(model) if _stored(name, module, base) and not _left_out(name)]
+    found = [
+        name
+        for name, module in _linears(model)
+        if _stored(name, module, base) and not _left_out(name)
+    ]
     if not found:
-        raise UsageError(f"{base.folder}: no linear layer of {type(model).__name__} is stored as it is, so no "
-                         "adapter could be merged into the base", fix="choose another base with --set model.base=…")
+        raise UsageError(
+            f"{base.folder}: no linear layer of {type(model).__name__} is stored as it is, so no "
+            "adapter could be merged into the base",
+            fix="choose another base with --set model.base=…",
+        )
     leaves = {name.rpartition(".")[2] for name in found}
     matched = {name for name, _ in model.named_modules() if name.rpartition(".")[2] in leaves}
     return tuple(sorted(leaves if matched == set(found) else found))
@@ -38,6 +45,7 @@ def trainable(model: torch.nn.Module, base: ModelFolder) -> tuple[str, ...]:
 
 def _linears(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Linear]]:
     import torch
+
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Linear):
             yield name, module
@@ -45,7 +53,10 @@ def _linears(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Linear]]:
 
 def _stored(name: str, module: torch.nn.Linear, base: ModelFolder) -> bool:
     found = stored_as(name, base.entries)
-    return found is not None and base.entries[f"{found}.weight"].shape == (module.out_features, module.in_features)
+    return found is not None and base.entries[f"{found}.weight"].shape == (
+        module.out_features,
+        module.in_features,
+    )
 
 
 def _left_out(name: str) -> bool:

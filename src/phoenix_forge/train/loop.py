@@ -71,7 +71,9 @@ class Job:
     name: str = "model"
 
 
-def train(job: Job, settings: TrainConfig, alpha: int, encoder: Encoder, report: Reporter) -> dict[str, Any]:
+def train(
+    job: Job, settings: TrainConfig, alpha: int, encoder: Encoder, report: Reporter
+) -> dict[str, Any]:
     """Trains an adapter into `job.adapter` and returns the figures. Resumes from the last complete checkpoint."""
     quiet()
     # Without it the allocator's leftovers took 0.9 to 2.2 GiB at 7B; it reads this when it is first used.
@@ -81,14 +83,21 @@ def train(job: Job, settings: TrainConfig, alpha: int, encoder: Encoder, report:
     thoughts = has_thoughts(job.dataset)
     if thoughts:
         encoder = encoder.thinking()
-        report.info("the dataset has thoughts: the model is asked for some wherever it runs; those of earlier turns "
-                    "that the base's template leaves out are not learned, nor the answers that they led to")
+        report.info(
+            "the dataset has thoughts: the model is asked for some wherever it runs; those of earlier turns "
+            "that the base's template leaves out are not learned, nor the answers that they led to"
+        )
     examples = encode(job.dataset, encoder, settings.max_length)
     if not examples:
         raise UsageError(f"{job.dataset} holds no example", fix="forge dataset")
-    report.info(f"what is trained, in the first example: {shown(encoder, next(iter(read(job.dataset)))[1])}")
-    held_out = encode(job.validation, encoder, settings.max_length) \
-        if job.validation and job.validation.stat().st_size else []
+    report.info(
+        f"what is trained, in the first example: {shown(encoder, next(iter(read(job.dataset)))[1])}"
+    )
+    held_out = (
+        encode(job.validation, encoder, settings.max_length)
+        if job.validation and job.validation.stat().st_size
+        else []
+    )
     # Only now: another training's checkpoints are discarded here, and a dataset that cannot be read must not cost them.
     resume = checkpoints.latest(job.checkpoints, job.identity, report) if world.first else None
     resume = world.share(resume)
@@ -100,20 +109,31 @@ def train(job: Job, settings: TrainConfig, alpha: int, encoder: Encoder, report:
         state = checkpoints.restore(resume, run.model.named(), run.optimizer)
         history, run.scale = History(**state["history"]), LossScale(**state["loss_scale"])
         run.model.updated()
-    tracker = open_tracker(settings.report_to if world.first else "none", job.metrics.parent, job.name,
-                           settings.model_dump(), history.step)
+    tracker = open_tracker(
+        settings.report_to if world.first else "none",
+        job.metrics.parent,
+        job.name,
+        settings.model_dump(),
+        history.step,
+    )
     watch = Watch(job.metrics if world.first else None, report, tracker, plan.steps, history)
     started = time.monotonic()
     try:
         with watch.signals():
-            _steps(run, plan, watch, pack(held_out, run.fit.tokens, settings.seed) if held_out else [])
+            _steps(
+                run, plan, watch, pack(held_out, run.fit.tokens, settings.seed) if held_out else []
+            )
     except (RuntimeError, ValueError, MemoryError, OSError) as error:
         if problem := explained(error):
-            raise EnvironmentProblem(f"training stopped after step {history.step}: {problem.message}",
-                                     fix=f"{problem.fix}; forge train goes on from the last checkpoint") from error
-        raise StageFailed(f"training failed after step {history.step}: {error}",
-                          fix="forge train resumes from the last checkpoint; the weights as they were: "
-                              f"{_leave(run, history.step, error)}") from error
+            raise EnvironmentProblem(
+                f"training stopped after step {history.step}: {problem.message}",
+                fix=f"{problem.fix}; forge train goes on from the last checkpoint",
+            ) from error
+        raise StageFailed(
+            f"training failed after step {history.step}: {error}",
+            fix="forge train resumes from the last checkpoint; the weights as they were: "
+            f"{_leave(run, history.step, error)}",
+        ) from error
     finally:
         tracker.close()
     if world.first:
@@ -149,14 +169,21 @@ class Plan:
         epoch, place = divmod(step, self.per_epoch)
         order = list(range(len(self.batches)))
         random.Random(f"{self.seed}.{epoch}").shuffle(order)
-        return [self.batches[i] for i in order[place * self.accumulation:(place + 1) * self.accumulation]]
+        return [
+            self.batches[i]
+            for i in order[place * self.accumulation : (place + 1) * self.accumulation]
+        ]
 
     def described(self, examples: Sequence[Encoded]) -> str:
         tokens, targets = sum(len(e.ids) for e in examples), sum(sum(e.trained) for e in examples)
         spared = tokens - sum(b.computed for b in self.batches)
-        shared = f"; {spared:,} tokens of a shared beginning computed once a batch" if spared else ""
-        return (f"{tokens:,} tokens ({targets:,} trained) of {len(examples):,} examples in {len(self.batches):,} "
-                f"batches, {self.accumulation} a step{shared}")
+        shared = (
+            f"; {spared:,} tokens of a shared beginning computed once a batch" if spared else ""
+        )
+        return (
+            f"{tokens:,} tokens ({targets:,} trained) of {len(examples):,} examples in {len(self.batches):,} "
+            f"batches, {self.accumulation} a step{shared}"
+        )
 
 
 @dataclass
@@ -181,36 +208,71 @@ class Run:
             write_sealed(self.job.checkpoints / checkpoints.CHOICE, stored(self.choice, self.fit))
 
 
-def _open(job: Job, settings: TrainConfig, alpha: int, encoder: Encoder, world: parallel.World, report: Reporter
-          ) -> Run:
+def _open(
+    job: Job,
+    settings: TrainConfig,
+    alpha: int,
+    encoder: Encoder,
+    world: parallel.World,
+    report: Reporter,
+) -> Run:
     """The model, the way it is used on this machine, and the optimizer. A resumed run uses the machine as before."""
     from phoenix_forge.train.adapted import Wanted, open_adapted, why_not_the_engine
     from phoenix_forge.train.optimise import optimizer
     from phoenix_forge.weights.base import open_base
+
     base = open_base(job.base)
     _deterministic(settings)
     size = base.sizes
     choice, fit = world.share(_chosen(job, settings, base, size, world) if world.first else None)
     _cap(settings, choice)
-    wanted = Wanted(job.base_name, job.targets if settings.targets == "all-linear" else tuple(settings.targets),
-                    alpha, settings)
+    wanted = Wanted(
+        job.base_name,
+        job.targets if settings.targets == "all-linear" else tuple(settings.targets),
+        alpha,
+        settings,
+    )
     slow = why_not_the_engine(base, settings, choice)
-    report.info(f"{choice.why}; {described(fit, size)}" + (f"; by PEFT and autograd ({slow})" if slow else ""))
-    whole = not (fit.use.streamed or fit.use.sharded > 1)  # else the base does not fit a GPU, and cannot write
+    report.info(
+        f"{choice.why}; {described(fit, size)}"
+        + (f"; by PEFT and autograd ({slow})" if slow else "")
+    )
+    whole = not (
+        fit.use.streamed or fit.use.sharded > 1
+    )  # else the base does not fit a GPU, and cannot write
     if settings.anchor and not whole:
-        report.info("nothing holds the model to its base (train.anchor): the base does not fit, and cannot write")
-    passages = world.share(_passages(job, settings, encoder, choice, report) if world.first and whole else [])
+        report.info(
+            "nothing holds the model to its base (train.anchor): the base does not fit, and cannot write"
+        )
+    passages = world.share(
+        _passages(job, settings, encoder, choice, report) if world.first and whole else []
+    )
     model = open_adapted(base, wanted, choice, fit.use)
-    anchors = Anchors(anchor.judged(anchor.packed(passages, settings, fit.tokens), model), settings.anchor,
-                      settings.seed)
-    run = Run(job, settings, size, choice, fit, model, optimizer(choice.optimizer, model.groups, settings),
-              LossScale.of(choice.precision, choice.device), world, report, anchors)
+    anchors = Anchors(
+        anchor.judged(anchor.packed(passages, settings, fit.tokens), model),
+        settings.anchor,
+        settings.seed,
+    )
+    run = Run(
+        job,
+        settings,
+        size,
+        choice,
+        fit,
+        model,
+        optimizer(choice.optimizer, model.groups, settings),
+        LossScale.of(choice.precision, choice.device),
+        world,
+        report,
+        anchors,
+    )
     run.remember()
     return run
 
 
-def _passages(job: Job, settings: TrainConfig, encoder: Encoder, choice: Choice, report: Reporter
-              ) -> list[anchor.Passage]:
+def _passages(
+    job: Job, settings: TrainConfig, encoder: Encoder, choice: Choice, report: Reporter
+) -> list[anchor.Passage]:
     """What the base wrote for the anchors: as before where a training is resumed, for no GPU samples the same twice."""
     store = job.checkpoints / checkpoints.ANCHORS
     if not settings.anchor:
@@ -223,10 +285,12 @@ def _passages(job: Job, settings: TrainConfig, encoder: Encoder, choice: Choice,
     return known
 
 
-def _chosen(job: Job, settings: TrainConfig, base: ModelFolder, size: Sizes,
-            world: parallel.World) -> tuple[Choice, Fit]:
+def _chosen(
+    job: Job, settings: TrainConfig, base: ModelFolder, size: Sizes, world: parallel.World
+) -> tuple[Choice, Fit]:
     """How this machine is used: as before where a training is resumed, which must not measure its way to another."""
     from phoenix_forge.train.adapted import why_not_the_engine
+
     known = read_sealed(job.checkpoints / checkpoints.CHOICE)
     if known is not None:
         return restored(known)
@@ -242,6 +306,7 @@ def _chosen(job: Job, settings: TrainConfig, base: ModelFolder, size: Sizes,
 def _deterministic(settings: TrainConfig) -> None:
     if settings.deterministic:
         import torch
+
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
 
@@ -250,11 +315,13 @@ def _cap(settings: TrainConfig, choice: Choice) -> None:
     """train.memory is a promise: beyond it there is no memory for this process."""
     if settings.memory and choice.device == "cuda":
         import torch
+
         total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, settings.memory * 2**30 / total))
 
 
 # ---- the steps ----
+
 
 def _steps(run: Run, plan: Plan, watch: Watch, held_out: list[Batch]) -> None:
     history, settings = watch.history, run.settings
@@ -265,9 +332,17 @@ def _steps(run: Run, plan: Plan, watch: Watch, held_out: list[Batch]) -> None:
         wrong = history.trained(step + 1, loss) or _nothing(norm, step)
         watch.stepped(step + 1, sum(b.tokens for b in update))
         if (step + 1) % settings.log_steps == 0 or wrong or step == 0:
-            watch.log(step + 1, loss=loss, learning_rate=rate, grad_norm=norm, epoch=(step + 1) / plan.per_epoch,
-                      tokens_per_second=round(watch.speed, 1))
-        stop = stop or (watch.stop if run.world.size == 1 else 0)  # several processes only stop as one
+            watch.log(
+                step + 1,
+                loss=loss,
+                learning_rate=rate,
+                grad_norm=norm,
+                epoch=(step + 1) / plan.per_epoch,
+                tokens_per_second=round(watch.speed, 1),
+            )
+        stop = stop or (
+            watch.stop if run.world.size == 1 else 0
+        )  # several processes only stop as one
         if wrong:
             _forget(run)
             raise failed(wrong)
@@ -281,22 +356,27 @@ def _steps(run: Run, plan: Plan, watch: Watch, held_out: list[Batch]) -> None:
         if stop and not last:
             _stop(watch, stop)
     if _enough(settings, history):
-        run.report.info(f"stopped at step {history.step}: the validation loss has not fallen {history.stale} times in "
-                        f"a row; the best was {history.best_loss:.4f} at step {history.best_step}")
+        run.report.info(
+            f"stopped at step {history.step}: the validation loss has not fallen {history.stale} times in "
+            f"a row; the best was {history.best_loss:.4f} at step {history.best_step}"
+        )
 
 
 def _enough(settings: TrainConfig, history: History) -> bool:
     return bool(settings.early_stopping and history.stale >= settings.early_stopping)
 
 
-def _step(run: Run, plan: Plan, update: list[Batch], step: int, watch: Watch) -> tuple[float, float, float, int]:
+def _step(
+    run: Run, plan: Plan, update: list[Batch], step: int, watch: Watch
+) -> tuple[float, float, float, int]:
     """One optimizer step. Returns the learning rate, the gradient's norm, the mean loss, and the signal that came."""
     import torch
 
     from phoenix_forge.train.adapted import gradients
     from phoenix_forge.train.optimise import clip, learning_rate
+
     targets = sum(b.targets for b in update)
-    total = _gradients(run, update[run.world.rank::run.world.size], targets, step)
+    total = _gradients(run, update[run.world.rank :: run.world.size], targets, step)
     asked = torch.full_like(total, float(watch.stop))
     grads = gradients(run.model)
     run.world.sum(total, asked, *grads)
@@ -309,8 +389,12 @@ def _step(run: Run, plan: Plan, update: list[Batch], step: int, watch: Watch) ->
         run.model.updated()
     else:
         norm = torch.full_like(total, math.nan)
-        run.report.info(f"step {step + 1}: the gradient overflowed fp16; left out, loss scale {run.scale.value:.0f}")
-    figures = torch.stack([norm.float(), total.float() / targets, asked.float()]).tolist()  # the step's only wait
+        run.report.info(
+            f"step {step + 1}: the gradient overflowed fp16; left out, loss scale {run.scale.value:.0f}"
+        )
+    figures = torch.stack(
+        [norm.float(), total.float() / targets, asked.float()]
+    ).tolist()  # the step's only wait
     return rate, figures[0], figures[1], int(figures[2])
 
 
@@ -322,6 +406,7 @@ def _gradients(run: Run, own: list[Batch], targets: int, step: int) -> Any:
     import torch
 
     from phoenix_forge.train.adapted import gradients
+
     grads = gradients(run.model)
     held = run.anchors.of(step, run.world.rank, run.world.size)
     weight = run.anchors.share(held)
@@ -354,6 +439,7 @@ def _seed(run: Run, step: int, index: int) -> int:
 def _smaller(run: Run, own: list[Batch], problem: str) -> list[Batch]:
     """After an out-of-memory: the same examples in smaller passes, or, where each is alone, less kept of each."""
     import torch
+
     torch.cuda.empty_cache()
     most = max(b.computed for b in own)
     split = [part for b in own for part in (halves(b) if b.computed * 2 > most else [b])]
@@ -361,12 +447,17 @@ def _smaller(run: Run, own: list[Batch], problem: str) -> list[Batch]:
         run.report.warn(f"{problem}: passes of {most:,} tokens are split in two")
         return split
     use = run.fit.use
-    less = replace(use, whole=use.whole // 2) if use.whole else replace(use, chunk=max(64, use.chunk // 2),
-                                                                       logits=max(32, use.logits // 2))
+    less = (
+        replace(use, whole=use.whole // 2)
+        if use.whole
+        else replace(use, chunk=max(64, use.chunk // 2), logits=max(32, use.logits // 2))
+    )
     if less == use:
         gpu = "--set train.stream=true, train.max_length=… lower, or a smaller base"
-        raise EnvironmentProblem(f"{problem}, with one example of {most:,} tokens at a time and nothing kept of it",
-                                 fix=gpu if run.choice.device == "cuda" else MEMORY)
+        raise EnvironmentProblem(
+            f"{problem}, with one example of {most:,} tokens at a time and nothing kept of it",
+            fix=gpu if run.choice.device == "cuda" else MEMORY,
+        )
     run.report.warn(f"{problem}: less is kept of each layer from now on")
     run.fit = replace(run.fit, use=less)
     run.model.leaner(less)
@@ -382,22 +473,35 @@ def _nothing(norm: float, step: int) -> str | None:
 
 # ---- validation, checkpoints, the end ----
 
+
 def _validate(run: Run, batches: list[Batch]) -> float:
     """Mean loss of the held-out targets."""
     import torch
-    own = batches[run.world.rank::run.world.size]
+
+    own = batches[run.world.rank :: run.world.size]
     device = run.model.groups["b"][0].device
-    total = sum((run.model.loss(b).double() for b in own), torch.zeros((), dtype=torch.float64, device=device))
+    total = sum(
+        (run.model.loss(b).double() for b in own),
+        torch.zeros((), dtype=torch.float64, device=device),
+    )
     run.world.sum(total)
     return float(total) / sum(b.targets for b in batches)
 
 
 def _save(run: Run, history: History) -> None:
     if run.world.first:
-        checkpoints.save(run.job.checkpoints, history.step, run.model.named(),
-                         run.model.wanted.config(run.settings.rank, run.model.wanted.alpha), run.optimizer,
-                         {"history": vars(history), "loss_scale": vars(run.scale),
-                          checkpoints.IDENTITY: dict(run.job.identity)})
+        checkpoints.save(
+            run.job.checkpoints,
+            history.step,
+            run.model.named(),
+            run.model.wanted.config(run.settings.rank, run.model.wanted.alpha),
+            run.optimizer,
+            {
+                "history": vars(history),
+                "loss_scale": vars(run.scale),
+                checkpoints.IDENTITY: dict(run.job.identity),
+            },
+        )
         checkpoints.prune(run.job.checkpoints, run.settings.keep_checkpoints, history.best_step)
     run.world.wait()
 
@@ -411,7 +515,10 @@ def _forget(run: Run) -> None:
 
 def _leave(run: Run, step: int, error: BaseException) -> Path:
     """The adapter as it was when training failed. Its name says so, and nothing resumes or merges from it."""
-    target = run.job.checkpoints / f"failed-after-step-{step}{f'-of-{run.world.rank}' if run.world.rank else ''}"
+    target = (
+        run.job.checkpoints
+        / f"failed-after-step-{step}{f'-of-{run.world.rank}' if run.world.rank else ''}"
+    )
     remove(target)
     target.mkdir(parents=True)
     checkpoints.write_tensors(target / checkpoints.ADAPTER, run.model.named())
@@ -422,8 +529,11 @@ def _leave(run: Run, step: int, error: BaseException) -> Path:
 def _stop(watch: Watch, number: int) -> None:
     if number == signal.SIGINT:
         raise KeyboardInterrupt
-    raise Preempted(f"stopped by {signal.Signals(number).name} after step {watch.history.step} of {watch.steps}; "
-                    "a checkpoint is saved", fix="forge train goes on from it")
+    raise Preempted(
+        f"stopped by {signal.Signals(number).name} after step {watch.history.step} of {watch.steps}; "
+        "a checkpoint is saved",
+        fix="forge train goes on from it",
+    )
 
 
 def _finish(run: Run, watch: Watch) -> None:
@@ -431,10 +541,16 @@ def _finish(run: Run, watch: Watch) -> None:
     history = watch.history
     best = run.settings.select == "best" or run.settings.early_stopping is not None
     if best and history.best_step not in (None, history.step):
-        checkpoints.restore(run.job.checkpoints / f"checkpoint-{history.best_step}", run.model.named(), run.optimizer)
+        checkpoints.restore(
+            run.job.checkpoints / f"checkpoint-{history.best_step}",
+            run.model.named(),
+            run.optimizer,
+        )
         run.model.updated()
-        run.report.info(f"the adapter of step {history.best_step} is the result: the lowest validation loss, "
-                        f"{history.best_loss:.4f}")
+        run.report.info(
+            f"the adapter of step {history.best_step} is the result: the lowest validation loss, "
+            f"{history.best_loss:.4f}"
+        )
     _save_adapter(run)
 
 
@@ -443,9 +559,13 @@ def _save_adapter(run: Run) -> None:
     line from the base to what was trained, a little short of the end, a model reads better and knows as much
     (Wortsman et al. 2022, arXiv 2109.01903)."""
     import torch
+
     tensors, config = run.model.result()
     if not any(bool(torch.any(t != 0)) for name, t in tensors.items() if "lora_B" in name):
-        raise StageFailed("every LoRA B matrix is still zero: nothing was trained", fix="raise train.learning_rate")
+        raise StageFailed(
+            "every LoRA B matrix is still zero: nothing was trained",
+            fix="raise train.learning_rate",
+        )
     folder = run.job.adapter
     remove(folder)
     folder.mkdir(parents=True)
@@ -459,15 +579,22 @@ def _save_adapter(run: Run) -> None:
 
 def _figures(run: Run, watch: Watch, seconds: float) -> dict[str, Any]:
     import torch
+
     history, gpu = watch.history, run.choice.device == "cuda"
-    return {"steps": history.step, "loss": _rounded(history.loss), "first_loss": _rounded(history.first_loss),
-            "eval_loss": history.eval_loss, "best_step": history.best_step, "tokens": history.tokens,
-            "tokens_per_second": round(watch.speed, 1),
-            "method": f"{run.choice.why}; {described(run.fit, run.sizes)}",
-            "predicted_bytes": run.fit.device_bytes,
-            "peak_vram_bytes": torch.cuda.max_memory_reserved() if gpu else 0,
-            "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-            "train_seconds": round(seconds, 1)}
+    return {
+        "steps": history.step,
+        "loss": _rounded(history.loss),
+        "first_loss": _rounded(history.first_loss),
+        "eval_loss": history.eval_loss,
+        "best_step": history.best_step,
+        "tokens": history.tokens,
+        "tokens_per_second": round(watch.speed, 1),
+        "method": f"{run.choice.why}; {described(run.fit, run.sizes)}",
+        "predicted_bytes": run.fit.device_bytes,
+        "peak_vram_bytes": torch.cuda.max_memory_reserved() if gpu else 0,
+        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "train_seconds": round(seconds, 1),
+    }
 
 
 def _rounded(value: float | None) -> float | None:

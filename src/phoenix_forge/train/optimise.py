@@ -16,24 +16,38 @@ from phoenix_forge.core.config import TrainConfig
 def _eight_bit(name: str) -> Callable[..., torch.optim.Optimizer]:
     def make(groups: list[dict[str, Any]], **more: Any) -> torch.optim.Optimizer:
         import bitsandbytes
+
         return getattr(bitsandbytes.optim, name)(groups, **more)
+
     return make
 
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adamw": lambda groups, **more: torch.optim.AdamW(groups, fused=True, **more),
-    "adamw_8bit": _eight_bit("AdamW8bit"), "paged_adamw_8bit": _eight_bit("PagedAdamW8bit")}
+    "adamw_8bit": _eight_bit("AdamW8bit"),
+    "paged_adamw_8bit": _eight_bit("PagedAdamW8bit"),
+}
 
 
-def optimizer(name: str, groups: dict[str, list[Parameter]], train: TrainConfig) -> torch.optim.Optimizer:
+def optimizer(
+    name: str, groups: dict[str, list[Parameter]], train: TrainConfig
+) -> torch.optim.Optimizer:
     """AdamW without weight decay; each step sets the learning rate. B has its own (LoRA+, Hayou et al. 2024, arXiv
     2402.12354)."""
-    made = [{"params": groups["a"], "factor": 1.0}, {"params": groups["b"], "factor": train.lora_plus}]
+    made = [
+        {"params": groups["a"], "factor": 1.0},
+        {"params": groups["b"], "factor": train.lora_plus},
+    ]
     return OPTIMIZERS[name]([g for g in made if g["params"]], lr=0.0, weight_decay=0.0)
 
 
-SHAPES: dict[str, Callable[[float], float]] = {  # share of the steps after warm-up → share of the learning rate
-    "cosine": lambda x: 0.5 * (1 + math.cos(math.pi * x)), "linear": lambda x: 1 - x, "constant": lambda x: 1.0}
+SHAPES: dict[
+    str, Callable[[float], float]
+] = {  # share of the steps after warm-up → share of the learning rate
+    "cosine": lambda x: 0.5 * (1 + math.cos(math.pi * x)),
+    "linear": lambda x: 1 - x,
+    "constant": lambda x: 1.0,
+}
 
 
 def learning_rate(train: TrainConfig, step: int, steps: int) -> float:

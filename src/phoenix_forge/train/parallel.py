@@ -35,6 +35,7 @@ class World:
         """In place, over all processes."""
         if self.size > 1:
             import torch.distributed as dist
+
             for tensor in tensors:
                 dist.all_reduce(tensor)
 
@@ -43,6 +44,7 @@ class World:
         if self.size == 1:
             return value
         import torch.distributed as dist
+
         box = [value]
         dist.broadcast_object_list(box, src=0)
         return box[0]
@@ -50,6 +52,7 @@ class World:
     def wait(self) -> None:
         if self.size > 1:
             import torch.distributed as dist
+
             dist.barrier()
 
 
@@ -69,7 +72,12 @@ def join() -> World:
         return World()
     import torch
     import torch.distributed as dist
-    world = World(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), int(os.environ.get("LOCAL_RANK", "0")))
+
+    world = World(
+        int(os.environ["RANK"]),
+        int(os.environ["WORLD_SIZE"]),
+        int(os.environ.get("LOCAL_RANK", "0")),
+    )
     if torch.cuda.is_available():
         torch.cuda.set_device(world.local)
     if not dist.is_initialized():
@@ -87,6 +95,7 @@ def end(failed: bool = False) -> None:
     if not launched():
         return
     import torch.distributed as dist
+
     if first() and not dist.is_initialized():
         join().share(False)
     if not failed:  # after a failure nobody waits: torchrun ends the others
@@ -97,11 +106,26 @@ def end(failed: bool = False) -> None:
 def launch(gpus: int, arguments: Sequence[str]) -> None:
     """Runs `forge` with these arguments in one process a GPU, through torchrun, and waits for all."""
     import torch
+
     there = torch.cuda.device_count()
     if torch.cuda.is_available() and there < gpus:
         raise EnvironmentProblem(f"--gpus {gpus}: this machine has {there}", fix=f"--gpus {there}")
-    done = subprocess.run([sys.executable, "-P", "-m", "torch.distributed.run", "--standalone",
-                           f"--nproc-per-node={gpus}", "-m", "phoenix_forge", *arguments], check=False)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-P",
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            f"--nproc-per-node={gpus}",
+            "-m",
+            "phoenix_forge",
+            *arguments,
+        ],
+        check=False,
+    )
     if done.returncode:
-        raise StageFailed(f"training on {gpus} processes ended with exit code {done.returncode}",
-                          fix="its messages are above; forge train resumes from the last checkpoint")
+        raise StageFailed(
+            f"training on {gpus} processes ended with exit code {done.returncode}",
+            fix="its messages are above; forge train resumes from the last checkpoint",
+        )

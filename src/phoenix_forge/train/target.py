@@ -41,21 +41,32 @@ def frozen_weights(model: ModelFolder, train: TrainConfig, choice: Choice) -> Fr
     Raises UsageError where the base was not in 4 bits, or the adapter started from its principal components.
     """
     if choice.bits != 4:
-        raise UsageError(f"merge.target dequantised: the adapter was trained beside {choice.precision} weights "
-                         f"(train.method {train.method}), not beside 4-bit ones", fix=_PLAIN)
+        raise UsageError(
+            f"merge.target dequantised: the adapter was trained beside {choice.precision} weights "
+            f"(train.method {train.method}), not beside 4-bit ones",
+            fix=_PLAIN,
+        )
     if train.start != "default":
-        raise UsageError(f"merge.target dequantised: with train.start {train.start} the 4-bit weights were not the "
-                         "base's", fix=_PLAIN)
+        raise UsageError(
+            f"merge.target dequantised: with train.start {train.start} the 4-bit weights were not the "
+            "base's",
+            fix=_PLAIN,
+        )
     if model.family.name == ANY:
-        raise UsageError("merge.target dequantised: which layers of a family without a row were in 4 bits is not known",
-                         fix=_PLAIN)
+        raise UsageError(
+            "merge.target dequantised: which layers of a family without a row were in 4 bits is not known",
+            fix=_PLAIN,
+        )
     scales = _nested if why_not_the_engine(model, train, choice) else _halved
     kind = dtype(choice.precision)
 
     def frozen(name: str, weight: Tensor) -> Tensor:
         if weight.shape[1] % BLOCK:
-            raise UsageError(f"merge.target dequantised: rows of {name} are {weight.shape[1]} wide, which blocks of "
-                             f"{BLOCK} do not divide", fix=_PLAIN)
+            raise UsageError(
+                f"merge.target dequantised: rows of {name} are {weight.shape[1]} wide, which blocks of "
+                f"{BLOCK} do not divide",
+                fix=_PLAIN,
+            )
         return _rounded(weight, kind, scales)
 
     return frozen
@@ -69,6 +80,7 @@ def _halved(absmax: Tensor) -> Tensor:
 def _nested(absmax: Tensor) -> Tensor:
     """Double quantisation (arXiv 2305.14314, section 3): 8 bits, in blocks of 256 around the mean."""
     from bitsandbytes.functional import dequantize_blockwise, quantize_blockwise
+
     mean = absmax.mean()
     return dequantize_blockwise(*quantize_blockwise(absmax - mean, blocksize=256)) + mean
 
@@ -76,9 +88,14 @@ def _nested(absmax: Tensor) -> Tensor:
 def _rounded(weight: Tensor, kind: torch.dtype, scales: Callable[[Tensor], Tensor]) -> Tensor:
     """`weight` (out, in) to NF4 and back, in `kind`; a few rows at a time, which no block of 64 crosses."""
     from bitsandbytes.functional import quantize_4bit
+
     step = max(1, _ROWS // weight.shape[1])
-    pieces = [quantize_4bit(rows.to(kind).contiguous(), blocksize=BLOCK, quant_type="nf4", compress_statistics=False)
-              for rows in weight.split(step)]
+    pieces = [
+        quantize_4bit(
+            rows.to(kind).contiguous(), blocksize=BLOCK, quant_type="nf4", compress_statistics=False
+        )
+        for rows in weight.split(step)
+    ]
     absmax = scales(torch.cat([state.absmax for _, state in pieces]))
     out = torch.empty(weight.shape, dtype=kind)
     per_step = step * weight.shape[1] // BLOCK
@@ -96,8 +113,14 @@ class Scores:
     why_not: str | None = None
 
 
-def held_out(model: ModelFolder, adapter: Adapter, targets: dict[str, Frozen | None], validation: Path,
-             encoder: Encoder, report: Reporter) -> Scores:
+def held_out(
+    model: ModelFolder,
+    adapter: Adapter,
+    targets: dict[str, Frozen | None],
+    validation: Path,
+    encoder: Encoder,
+    report: Reporter,
+) -> Scores:
     """The loss of every target's merged model on the beginning of the validation examples, in the engine, without
     keeping any of them on disk. One model at a time is in memory."""
     quiet()
@@ -105,11 +128,17 @@ def held_out(model: ModelFolder, adapter: Adapter, targets: dict[str, Frozen | N
     choice = choose(train, model.parameters)
     slow = why_not_the_engine(model, train, choice)
     needed = model.parameters * BYTES[choice.precision]
-    free = torch.cuda.mem_get_info()[0] if choice.device == "cuda" else psutil.virtual_memory().available
+    free = (
+        torch.cuda.mem_get_info()[0]
+        if choice.device == "cuda"
+        else psutil.virtual_memory().available
+    )
     if slow or needed > free * 0.7:
         return Scores({}, 0, slow or f"the merged model needs {needed:,} bytes, {free:,} are free")
-    batches, tokens = _some(pack(encode(validation, encoder, 1 << 30), train.max_length, train.seed),
-                            TOKENS[choice.device])
+    batches, tokens = _some(
+        pack(encode(validation, encoder, 1 << 30), train.max_length, train.seed),
+        TOKENS[choice.device],
+    )
     if not batches:
         return Scores({}, 0, f"{validation.name} holds no example")
     losses = {}
@@ -131,9 +160,12 @@ def _some(batches: list[Batch], tokens: int) -> tuple[list[Batch], int]:
     return chosen, total
 
 
-def _loss(adapter: Adapter, base: ModelFolder, frozen: Frozen | None, choice: Choice, batches: list[Batch]) -> float:
+def _loss(
+    adapter: Adapter, base: ModelFolder, frozen: Frozen | None, choice: Choice, batches: list[Batch]
+) -> float:
     from phoenix_forge.train.engine.load import LoraSettings, Placement, load
     from phoenix_forge.train.engine.model import Keep
+
     stream = {tensor.name: tensor for tensor in merged(base, adapter, frozen)}
 
     def read(name: str) -> Tensor:
@@ -141,9 +173,20 @@ def _loss(adapter: Adapter, base: ModelFolder, frozen: Frozen | None, choice: Ch
         return tensor.view(torch.bfloat16) if stream[name].dtype == "BF16" else tensor
 
     device = torch.device(choice.device)
-    decoder = load(base.folder, adapter.model.config, base.family.model_type, read, LoraSettings((), 1, 1.0, 0),
-                   Placement(device, dtype(choice.precision), 16), Keep(0))
+    decoder = load(
+        base.folder,
+        adapter.model.config,
+        base.family.model_type,
+        read,
+        LoraSettings((), 1, 1.0, 0),
+        Placement(device, dtype(choice.precision), 16),
+        Keep(0),
+    )
     decoder.training = False
-    total = sum(float(decoder.losses(tensors(batch, decoder.device, decoder.embedding.device)).double().sum())
-                for batch in batches)
+    total = sum(
+        float(
+            decoder.losses(tensors(batch, decoder.device, decoder.embedding.device)).double().sum()
+        )
+        for batch in batches
+    )
     return total / sum(batch.targets for batch in batches)

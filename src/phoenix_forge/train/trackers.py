@@ -31,11 +31,15 @@ def check_tracker(kind: str) -> None:
     """Raises EnvironmentProblem where the kind's package is missing; imports nothing."""
     package = KINDS[kind][0]
     if package and find_spec(package) is None:
-        raise EnvironmentProblem(f"train.report_to is {kind}, and the package {package} is not installed",
-                                 fix="pip install 'phoenix-forge[track]'")
+        raise EnvironmentProblem(
+            f"train.report_to is {kind}, and the package {package} is not installed",
+            fix="pip install 'phoenix-forge[track]'",
+        )
 
 
-def open_tracker(kind: str, folder: Path, name: str, settings: dict[str, Any], resumed: int = 0) -> Tracker:
+def open_tracker(
+    kind: str, folder: Path, name: str, settings: dict[str, Any], resumed: int = 0
+) -> Tracker:
     """`name` is the model's. `resumed` is the step of the checkpoint that training goes on from: the record then goes
     on too, each step in it once. With 0 a new record begins."""
     check_tracker(kind)
@@ -55,9 +59,12 @@ class Tensorboard:
 
     def __init__(self, folder: Path, name: str, settings: dict[str, Any], resumed: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
+
         # Readers then drop what earlier files hold from this step on: those steps are about to happen again.
         again = resumed + 1 if resumed else 0
-        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=again, flush_secs=FLUSH)
+        self._writer = SummaryWriter(
+            str(folder / "tensorboard"), purge_step=again, flush_secs=FLUSH
+        )
         indented = json.dumps(settings, indent=2, default=str).replace("\n", "\n    ")
         self._writer.add_text("settings", f"{name}\n\n    {indented}", resumed)
 
@@ -78,18 +85,29 @@ class Trackio:
     def __init__(self, folder: Path, name: str, settings: dict[str, Any], resumed: int) -> None:
         import trackio
         from trackio.sqlite_storage import SQLiteStorage
+
         self._trackio = trackio
         # trackio refuses names with certain beginnings and endings (registry-…, …_system); with these none has them.
         project = f"forge-{name}-train"
         with _unasked():
-            self._run = trackio.init(project, name=_run_name(folder / "trackio_run", resumed), config=settings,
-                                     resume="allow" if resumed else "never", embed=False,
-                                     auto_log_gpu=False, auto_log_cpu=False)
-        known = SQLiteStorage.get_logs(project, self._run.name, run_id=self._run.id) if resumed else []
+            self._run = trackio.init(
+                project,
+                name=_run_name(folder / "trackio_run", resumed),
+                config=settings,
+                resume="allow" if resumed else "never",
+                embed=False,
+                auto_log_gpu=False,
+                auto_log_cpu=False,
+            )
+        known = (
+            SQLiteStorage.get_logs(project, self._run.name, run_id=self._run.id) if resumed else []
+        )
         self._known = {(line["step"], key) for line in known for key in line}
 
     def log(self, step: int, values: dict[str, float]) -> None:
-        if new := {key: value for key, value in _grouped(values).items() if (step, key) not in self._known}:
+        if new := {
+            key: value for key, value in _grouped(values).items() if (step, key) not in self._known
+        }:
             self._run.log(new, step=step)
 
     def close(self) -> None:
@@ -109,6 +127,7 @@ def _unasked() -> Iterator[None]:
     """Keeps trackio from printing to stdout, which belongs to results, and from asking the Hub whose token this machine
     has, which it does for local runs too."""
     from huggingface_hub import constants
+
     before = constants.HF_HUB_OFFLINE
     constants.HF_HUB_OFFLINE = before or not any(os.environ.get(name) for name in ELSEWHERE)
     try:
@@ -120,8 +139,10 @@ def _unasked() -> Iterator[None]:
 
 def _grouped(values: dict[str, float]) -> dict[str, float]:
     """eval_loss becomes eval/loss, everything else train/…: dashboards draw a group side by side."""
-    return {f"eval/{key.removeprefix('eval_')}" if key.startswith("eval_") else f"train/{key}": value
-            for key, value in values.items()}
+    return {
+        f"eval/{key.removeprefix('eval_')}" if key.startswith("eval_") else f"train/{key}": value
+        for key, value in values.items()
+    }
 
 
 # kind of train.report_to: the package it needs, and its tracker

@@ -49,9 +49,13 @@ class History:
         self.first_loss = loss if self.first_loss is None else self.first_loss
         self.mean = loss if self.mean is None else SMOOTH * self.mean + (1 - SMOOTH) * loss
         self.lowest = self.mean if self.lowest is None else min(self.lowest, self.mean)
-        self.risen = self.risen + 1 if self.mean > RISE * self.lowest and self.mean > self.lowest + 1 else 0
+        self.risen = (
+            self.risen + 1 if self.mean > RISE * self.lowest and self.mean > self.lowest + 1 else 0
+        )
         if self.risen >= PATIENCE:
-            return f"the loss diverged: {self.mean:.2f} at step {step}, it had been {self.lowest:.2f}"
+            return (
+                f"the loss diverged: {self.mean:.2f} at step {step}, it had been {self.lowest:.2f}"
+            )
         return None
 
     def validated(self, step: int, loss: float) -> None:
@@ -83,7 +87,11 @@ class Watch:
             return
         self.metrics.parent.mkdir(parents=True, exist_ok=True)
         done = self.history.step
-        lines = self.metrics.read_text(encoding="utf-8").splitlines() if self.metrics.exists() and done else []
+        lines = (
+            self.metrics.read_text(encoding="utf-8").splitlines()
+            if self.metrics.exists() and done
+            else []
+        )
         write_text(self.metrics, "".join(f"{line}\n" for line in lines if _step(line) <= done))
 
     def stepped(self, step: int, tokens: int) -> None:
@@ -116,8 +124,11 @@ class Watch:
             self.report.warn(f"{signal.Signals(number).name}: saving after this step")
 
         ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-                  if not (ignored and number == signal.SIGHUP)}
+        before = {
+            number: signal.signal(number, ask)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+            if not (ignored and number == signal.SIGHUP)
+        }
         try:
             yield
         finally:

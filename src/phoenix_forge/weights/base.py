@@ -28,7 +28,10 @@ SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 HEAD = "lm_head.weight"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,200}")  # no path, on any system
-_SKIPPED = (".rotary_emb.inv_freq", ".attention.masked_bias")  # derived buffers that old exports carry
+_SKIPPED = (
+    ".rotary_emb.inv_freq",
+    ".attention.masked_bias",
+)  # derived buffers that old exports carry
 
 
 @dataclass(frozen=True)
@@ -98,26 +101,42 @@ def open_base(folder: Path) -> ModelFolder:
     stored = _stored(folder)
     if family.name == ANY:
         plain = {name: entry.shape for name, entry in sorted(stored.items())}
-        return ModelFolder(folder, config, family,
-                           {name: _checked(folder, name, shape, stored) for name, shape in plain.items()}, folder)
+        return ModelFolder(
+            folder,
+            config,
+            family,
+            {name: _checked(folder, name, shape, stored) for name, shape in plain.items()},
+            folder,
+        )
     shapes = layout(family.name, config, str(config_file))
     extra = [n for n in stored if n not in shapes and not n.endswith(_SKIPPED) and n != HEAD]
     if extra:
-        raise UsageError(f"{folder} has {len(extra)} tensors that a {family.architecture} lacks, such as {extra[0]}",
-                         fix="choose a base of a supported architecture")
-    return ModelFolder(folder, config, family, {n: _checked(folder, n, shape, stored) for n, shape in shapes.items()},
-                       folder)
+        raise UsageError(
+            f"{folder} has {len(extra)} tensors that a {family.architecture} lacks, such as {extra[0]}",
+            fix="choose a base of a supported architecture",
+        )
+    return ModelFolder(
+        folder,
+        config,
+        family,
+        {n: _checked(folder, n, shape, stored) for n, shape in shapes.items()},
+        folder,
+    )
 
 
 def _require_plain(config: dict[str, Any], where: Path) -> None:
     """Refuses weights that are quantised already: what is trained, merged and quantised begins from 16 bits."""
     found = config.get("quantization_config")
     if found:
-        method = found.get("quant_method", "an unnamed method") if isinstance(found, dict) else found
-        raise UsageError(f"{where}: the base is quantised already (quantization_config: {method}), and its 16-bit "
-                         "weights are needed: to merge an adapter, and to make a GGUF",
-                         fix="choose the base that it was made from, by its name without -bnb-4bit, -AWQ, -GPTQ, -FP8; "
-                             "method qlora quantises it to 4 bits for training")
+        method = (
+            found.get("quant_method", "an unnamed method") if isinstance(found, dict) else found
+        )
+        raise UsageError(
+            f"{where}: the base is quantised already (quantization_config: {method}), and its 16-bit "
+            "weights are needed: to merge an adapter, and to make a GGUF",
+            fix="choose the base that it was made from, by its name without -bnb-4bit, -AWQ, -GPTQ, -FP8; "
+            "method qlora quantises it to 4 bits for training",
+        )
 
 
 def _checked(folder: Path, name: str, shape: tuple[int, ...], stored: dict[str, Entry]) -> Entry:
@@ -125,11 +144,16 @@ def _checked(folder: Path, name: str, shape: tuple[int, ...], stored: dict[str, 
     if entry is None:
         raise UsageError(f"{folder} lacks tensor {name}, which its config.json implies", fix=_AGAIN)
     if entry.dtype not in NUMPY:
-        raise UsageError(f"{entry.path}: tensor {name} is stored as {entry.dtype}; supported: {', '.join(NUMPY)}",
-                         fix="choose the 16-bit version of this base")
+        raise UsageError(
+            f"{entry.path}: tensor {name} is stored as {entry.dtype}; supported: {', '.join(NUMPY)}",
+            fix="choose the 16-bit version of this base",
+        )
     if entry.shape != shape:
-        raise UsageError(f"{entry.path}: tensor {name} has shape {list(entry.shape)}, config.json implies "
-                         f"{list(shape)}", fix=_AGAIN)
+        raise UsageError(
+            f"{entry.path}: tensor {name} has shape {list(entry.shape)}, config.json implies "
+            f"{list(shape)}",
+            fix=_AGAIN,
+        )
     return entry
 
 
@@ -141,12 +165,17 @@ def _stored(folder: Path) -> dict[str, Entry]:
         return read_header(_inside(folder, SINGLE, folder))
     if shards := sorted(path.name for path in folder.glob("*.safetensors")):
         shown = ", ".join(shards[:3]) + (" …" if len(shards) > 3 else "")
-        raise UsageError(f"{folder} holds {shown}, and no {INDEX} that says which tensor is in which of them",
-                         fix=f"put {INDEX} beside them, from where the files are from")
+        raise UsageError(
+            f"{folder} holds {shown}, and no {INDEX} that says which tensor is in which of them",
+            fix=f"put {INDEX} beside them, from where the files are from",
+        )
     pickles = sorted(p.name for pattern in _PICKLES for p in folder.glob(pattern))
     if pickles:
-        raise UsageError(f"{folder} has only pickle weights ({', '.join(pickles[:3])}): refused, a pickle can run code "
-                         "when it is loaded", fix="choose a base that ships safetensors")
+        raise UsageError(
+            f"{folder} has only pickle weights ({', '.join(pickles[:3])}): refused, a pickle can run code "
+            "when it is loaded",
+            fix="choose a base that ships safetensors",
+        )
     raise UsageError(f"{folder} has neither {SINGLE} nor {INDEX}", fix=_AGAIN)
 
 
@@ -154,13 +183,21 @@ def _inside(folder: Path, name: str, where: Path) -> Path:
     """A weight file of the folder itself: a link may stay inside it, or lead into the Hub cache that it belongs to."""
     path, home = folder / name, folder.resolve()
     if not path.is_file():
-        raise UsageError(f"{where} names {name}, which is not there, or no file" if where != folder else
-                         f"{path} is no file", fix=_AGAIN)
+        raise UsageError(
+            f"{where} names {name}, which is not there, or no file"
+            if where != folder
+            else f"{path} is no file",
+            fix=_AGAIN,
+        )
     found = path.resolve()
-    cache = home.parents[1] / "blobs" if home.parent.name == "snapshots" else home  # models--ORG--NAME/snapshots/COMMIT
+    cache = (
+        home.parents[1] / "blobs" if home.parent.name == "snapshots" else home
+    )  # models--ORG--NAME/snapshots/COMMIT
     if not found.is_relative_to(home) and found.parent != cache:
-        raise UsageError(f"{path} is a link to {found}, which is not inside its folder: refused",
-                         fix="put the file itself there, or name the folder that it lies in as base")
+        raise UsageError(
+            f"{path} is a link to {found}, which is not inside its folder: refused",
+            fix="put the file itself there, or name the folder that it lies in as base",
+        )
     return path
 
 
@@ -174,14 +211,20 @@ def _sharded(folder: Path) -> dict[str, Entry]:
         if isinstance(shard, str) and shard in headers:
             continue
         if not isinstance(shard, str) or not _FILE_NAME.fullmatch(shard):
-            raise UsageError(f"{index} names the file {shard!r:.100}, which is not inside its folder: refused",
-                             fix="do not use this model folder; fetch the base from a source you trust")
+            raise UsageError(
+                f"{index} names the file {shard!r:.100}, which is not inside its folder: refused",
+                fix="do not use this model folder; fetch the base from a source you trust",
+            )
         if not shard.endswith(".safetensors"):
-            raise UsageError(f"{index} names {shard}, which is not safetensors: refused",
-                             fix="choose a base that ships safetensors")
+            raise UsageError(
+                f"{index} names {shard}, which is not safetensors: refused",
+                fix="choose a base that ships safetensors",
+            )
         headers[shard] = read_header(_inside(folder, shard, index))
     absent = [name for name, shard in places.items() if name not in headers[shard]]
     if absent:
-        raise UsageError(f"{folder / places[absent[0]]} lacks tensor {absent[0]}, which the index says it holds",
-                         fix=_AGAIN)
+        raise UsageError(
+            f"{folder / places[absent[0]]} lacks tensor {absent[0]}, which the index says it holds",
+            fix=_AGAIN,
+        )
     return {name: headers[shard][name] for name, shard in places.items()}

@@ -21,7 +21,11 @@ from phoenix_forge.weights.files import read_json
 INSTALL = "pip install 'phoenix-forge[train,any-model]'"
 _ANSWER = "\x02answer\x03"
 # How transformers names a module → how files may: models that also see pictures have been published under both.
-_PREFIXES = (("", ""), ("model.language_model.", "language_model.model."), ("model.", "model.language_model."))
+_PREFIXES = (
+    ("", ""),
+    ("model.language_model.", "language_model.model."),
+    ("model.", "model.language_model."),
+)
 
 
 def family_of(folder: Path, config: dict[str, Any]) -> Family:
@@ -40,10 +44,12 @@ def family_of(folder: Path, config: dict[str, Any]) -> Family:
         return families.by_config(config, str(where))  # refuses it
     if trained_by_transformers().get(str(config.get("model_type"))) not in (named, _text_of(named)):
         code = "; its own code (auto_map) is never run" if config.get("auto_map") else ""
-        raise UsageError(f"{where}: the architecture {named!r} is neither one of Forge's ("
-                         f"{', '.join(family.architecture for family in families.FAMILIES)}) nor a causal language "
-                         f"model of the installed transformers{code}",
-                         fix="choose another base with --set model.base=…, or a transformers that has it")
+        raise UsageError(
+            f"{where}: the architecture {named!r} is neither one of Forge's ("
+            f"{', '.join(family.architecture for family in families.FAMILIES)}) nor a causal language "
+            f"model of the installed transformers{code}",
+            fix="choose another base with --set model.base=…, or a transformers that has it",
+        )
     return _own_turns(folder, families.foreign(named, str(config.get("model_type")), "", ""))
 
 
@@ -59,8 +65,11 @@ def trained_by_transformers() -> dict[str, str]:
     read, not imported."""
     spec = find_spec("transformers")
     if spec is None or spec.origin is None:
-        raise EnvironmentProblem("a base without a row in Forge's table is trained by transformers, which is not "
-                                 "installed", fix=INSTALL)
+        raise EnvironmentProblem(
+            "a base without a row in Forge's table is trained by transformers, which is not "
+            "installed",
+            fix=INSTALL,
+        )
     listing = Path(spec.origin).parent / "models/auto/modeling_auto.py"
     return table(listing, "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES")
 
@@ -77,9 +86,13 @@ def table(path: Path, name: str) -> dict[str, Any]:
             continue
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
         if any(isinstance(target, ast.Name) and target.id == name for target in targets):
-            value = ast.unparse(node.value.args[0] if isinstance(node.value, ast.Call) else node.value)
+            value = ast.unparse(
+                node.value.args[0] if isinstance(node.value, ast.Call) else node.value
+            )
             return dict(ast.literal_eval(value))
-    raise EnvironmentProblem(f"{path} has no {name}: another version than those Forge was tried with", fix=INSTALL)
+    raise EnvironmentProblem(
+        f"{path} has no {name}: another version than those Forge was tried with", fix=INSTALL
+    )
 
 
 def _speaks(folder: Path, row: Family) -> bool:
@@ -96,18 +109,24 @@ def _own_turns(folder: Path, row: Family) -> Family:
     """The row with the end of a turn that the model's own template writes, and a padding token apart from it."""
     template = ChatTemplate.load(folder)
     added = _added_tokens(folder)
-    rendered = template.render([{"role": "user", "content": "x"}, {"role": "assistant", "content": _ANSWER}])
+    rendered = template.render(
+        [{"role": "user", "content": "x"}, {"role": "assistant", "content": _ANSWER}]
+    )
     behind = rendered.partition(_ANSWER)[2]
     ends = [(place, token) for token in added if (place := behind.find(token)) >= 0]
     if not ends:
-        raise UsageError(f"{folder}: its chat template ends an answer with no token of its own ({behind[:40]!r}): a "
-                         "model trained with it would never stop",
-                         fix="choose an instruct model as base, whose template ends each turn")
+        raise UsageError(
+            f"{folder}: its chat template ends an answer with no token of its own ({behind[:40]!r}): a "
+            "model trained with it would never stop",
+            fix="choose an instruct model as base, whose template ends each turn",
+        )
     stop = min(ends)[1]
     pad = next((token for token in [*_named_tokens(folder), *added] if token != stop), None)
     if pad is None:
-        raise UsageError(f"{folder}: its tokenizer has no special token but {stop!r}, so nothing to pad with",
-                         fix="choose another base")
+        raise UsageError(
+            f"{folder}: its tokenizer has no special token but {stop!r}, so nothing to pad with",
+            fix="choose another base",
+        )
     return replace(row, stop=stop, pad=pad, stops=(stop,), converted=True)
 
 
@@ -117,7 +136,11 @@ def _added_tokens(folder: Path) -> list[str]:
     added = read_json(path, TOKENIZER_LIMIT).get("added_tokens")
     if not isinstance(added, list):
         raise UsageError(f"{path} lists no added_tokens", fix="forge download --force")
-    return [token["content"] for token in added if isinstance(token, dict) and isinstance(token.get("content"), str)]
+    return [
+        token["content"]
+        for token in added
+        if isinstance(token, dict) and isinstance(token.get("content"), str)
+    ]
 
 
 def _named_tokens(folder: Path) -> list[str]:

@@ -30,7 +30,9 @@ Frozen = Callable[[str, Any], Any]
 same shape; its type may be wider."""
 
 
-def merged(base: ModelFolder, adapter: Adapter | None, frozen: Frozen | None = None) -> Iterator[Tensor]:
+def merged(
+    base: ModelFolder, adapter: Adapter | None, frozen: Frozen | None = None
+) -> Iterator[Tensor]:
     """Every tensor of the merged model in canonical order, merged when it is loaded. Names and shapes are those of
     `adapter.model` (the base's own, but for a resized vocabulary or embeddings no longer tied), types the base's.
 
@@ -45,10 +47,14 @@ def merged(base: ModelFolder, adapter: Adapter | None, frozen: Frozen | None = N
     for name, entry in adapter.model.entries.items():
         dtype = base.entries[name if name in base.entries else f"{EMBEDDING}.weight"].dtype
         change = _added if name in adapter.pairs else _replaced if name in adapter.tokens else _cast
-        yield Tensor(name, dtype, entry.shape, partial(_loaded, change, name, dtype, adapter, frozen))
+        yield Tensor(
+            name, dtype, entry.shape, partial(_loaded, change, name, dtype, adapter, frozen)
+        )
 
 
-def _loaded(change: Callable[..., Any], name: str, dtype: str, adapter: Adapter, frozen: Frozen | None) -> np.ndarray:
+def _loaded(
+    change: Callable[..., Any], name: str, dtype: str, adapter: Adapter, frozen: Frozen | None
+) -> np.ndarray:
     entry = adapter.model.entries[name]
     stored = adapter.model.read(name)
     quantised = frozen is not None and LINEAR.fullmatch(name) is not None
@@ -140,13 +146,21 @@ def _dora(name: str, whole: Any, magnitude: Any) -> Any:
     norms = torch.linalg.norm(whole, dim=1)
     zero = int((norms == 0).sum())
     if zero:
-        raise StageFailed(f"{name}: {zero:,} rows of base plus adapter are zero, which DoRA divides by",
-                          fix="leave this layer out of the adapter's targets, or train it without DoRA")
+        raise StageFailed(
+            f"{name}: {zero:,} rows of base plus adapter are zero, which DoRA divides by",
+            fix="leave this layer out of the adapter's targets, or train it without DoRA",
+        )
     return (magnitude / norms).unsqueeze(1)
 
 
-def write_merged(base_folder: Path, adapter_folder: Path | None, folder: Path, *, frozen: Frozen | None = None,
-                 report: Reporter) -> list[Path]:
+def write_merged(
+    base_folder: Path,
+    adapter_folder: Path | None,
+    folder: Path,
+    *,
+    frozen: Frozen | None = None,
+    report: Reporter,
+) -> list[Path]:
     """Writes base + adapter as a model folder of 16-bit shards with config and tokenizer; returns its files.
 
     `folder` is a staging folder that the caller publishes. `frozen` as for merged(). Memory: one tensor at a time.
@@ -164,8 +178,10 @@ def write_merged(base_folder: Path, adapter_folder: Path | None, folder: Path, *
 
     tensors = list(merged(base, adapter, frozen))
     total = sum(tensor.nbytes for tensor in tensors)
-    files = [*copy_side_files(base_folder, folder, MODEL_FILES),
-             *copy_side_files(model.tokenizer, folder, TOKENIZER_FILES)]
+    files = [
+        *copy_side_files(base_folder, folder, MODEL_FILES),
+        *copy_side_files(model.tokenizer, folder, TOKENIZER_FILES),
+    ]
     if adapter_folder and (adapter_folder / TEMPLATE).is_file():
         files = list(dict.fromkeys([*files, *copy_side_files(adapter_folder, folder, (TEMPLATE,))]))
     if model.config != base.config:

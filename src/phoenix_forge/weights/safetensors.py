@@ -23,12 +23,37 @@ import numpy as np
 from phoenix_forge.errors import UsageError, one_line
 
 # What weights may be stored as.
-NUMPY: dict[str, np.dtype] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
-_SIZES = {"BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "U16": 2, "I16": 2, "F16": 2, "BF16": 2, "U32": 4,
-          "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8}
+NUMPY: dict[str, np.dtype] = {
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype("<u2"),
+}
+_SIZES = {
+    "BOOL": 1,
+    "U8": 1,
+    "I8": 1,
+    "F8_E4M3": 1,
+    "F8_E5M2": 1,
+    "U16": 2,
+    "I16": 2,
+    "F16": 2,
+    "BF16": 2,
+    "U32": 4,
+    "I32": 4,
+    "F32": 4,
+    "U64": 8,
+    "I64": 8,
+    "F64": 8,
+}
 # A tensor takes some 130 bytes, a large shard 100 kB. The reference's own limit is 100 MB, of which JSON could make GB.
 _HEADER_LIMIT = 16_000_000
-_PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04")  # bare, and in torch's archives
+_PICKLES = (
+    b"\x80\x02",
+    b"\x80\x03",
+    b"\x80\x04",
+    b"\x80\x05",
+    b"PK\x03\x04",
+)  # bare, and in torch's archives
 _AGAIN = "fetch the file again (forge download --force); it is damaged or incomplete"
 
 
@@ -73,7 +98,11 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _counts(value: object) -> TypeGuard[list[int]]:
     """Whether it is a list of 64-bit sizes. No more than 8: larger ones would make products of any length."""
-    return isinstance(value, list) and len(value) <= 8 and all(type(v) is int and 0 <= v < 1 << 63 for v in value)
+    return (
+        isinstance(value, list)
+        and len(value) <= 8
+        and all(type(v) is int and 0 <= v < 1 << 63 for v in value)
+    )
 
 
 def read_header(path: Path) -> dict[str, Entry]:
@@ -91,10 +120,16 @@ def read_header(path: Path) -> dict[str, Entry]:
         length = struct.unpack("<Q", start)[0]
         if length > min(_HEADER_LIMIT, size - 8):
             if start.startswith(_PICKLES):
-                raise UsageError(f"{path} is a pickle under another name: refused, a pickle can run code when it is "
-                                 "loaded", fix="choose a model that ships safetensors")
-            raise _refuse(path, f"its header is said to have {length:,} bytes, the file has {size:,}; at most "
-                                f"{_HEADER_LIMIT:,} are read")
+                raise UsageError(
+                    f"{path} is a pickle under another name: refused, a pickle can run code when it is "
+                    "loaded",
+                    fix="choose a model that ships safetensors",
+                )
+            raise _refuse(
+                path,
+                f"its header is said to have {length:,} bytes, the file has {size:,}; at most "
+                f"{_HEADER_LIMIT:,} are read",
+            )
         raw = handle.read(length)
     try:
         header = json.loads(raw, object_pairs_hook=_unique)
@@ -108,12 +143,16 @@ def read_header(path: Path) -> dict[str, Entry]:
     at = 0
     for (begin, end), name in spans:
         if begin != at:
-            raise _refuse(path, f"tensor {name} starts at byte {begin:,} of the data, expected {at:,}")
+            raise _refuse(
+                path, f"tensor {name} starts at byte {begin:,} of the data, expected {at:,}"
+            )
         row = header[name]
         entries[name] = Entry(path, row["dtype"], tuple(row["shape"]), 8 + length + begin)
         at = end
     if 8 + length + at != size:
-        raise _refuse(path, f"header and tensors take {8 + length + at:,} bytes, the file has {size:,}")
+        raise _refuse(
+            path, f"header and tensors take {8 + length + at:,} bytes, the file has {size:,}"
+        )
     return entries
 
 
@@ -128,8 +167,11 @@ def _span(path: Path, name: str, row: Any) -> tuple[int, int]:
         raise _refuse(path, f"tensor {name} has shape {shape!r} and offsets {offsets!r}")
     begin, end = offsets
     if end - begin != math.prod(shape) * _SIZES[dtype]:
-        raise _refuse(path, f"tensor {name} ({dtype} {shape}) spans {end - begin:,} bytes, its shape needs "
-                            f"{math.prod(shape) * _SIZES[dtype]:,}")
+        raise _refuse(
+            path,
+            f"tensor {name} ({dtype} {shape}) spans {end - begin:,} bytes, its shape needs "
+            f"{math.prod(shape) * _SIZES[dtype]:,}",
+        )
     return begin, end
 
 
@@ -152,7 +194,9 @@ class Files:
         if entry.path not in self._maps:
             with open(entry.path, "rb") as handle:
                 self._maps[entry.path] = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_COPY)
-        flat = np.frombuffer(self._maps[entry.path], NUMPY[entry.dtype], math.prod(entry.shape), entry.start)
+        flat = np.frombuffer(
+            self._maps[entry.path], NUMPY[entry.dtype], math.prod(entry.shape), entry.start
+        )
         return flat.reshape(entry.shape)
 
 
@@ -163,7 +207,9 @@ def _let_go(mapped: mmap.mmap, entry: Entry) -> None:
         mapped.madvise(mmap.MADV_DONTNEED, start, entry.start + entry.nbytes - start)
 
 
-def write(path: Path, tensors: Sequence[Tensor], on_bytes: Callable[[int], None] | None = None) -> None:
+def write(
+    path: Path, tensors: Sequence[Tensor], on_bytes: Callable[[int], None] | None = None
+) -> None:
     """Writes one file: the header from names and shapes, then each tensor as it is loaded.
 
     Flushed to disk. The metadata says {"format": "pt"}, without which transformers refuses a file.
@@ -171,8 +217,11 @@ def write(path: Path, tensors: Sequence[Tensor], on_bytes: Callable[[int], None]
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     at = 0
     for tensor in tensors:
-        header[tensor.name] = {"dtype": tensor.dtype, "shape": list(tensor.shape),
-                               "data_offsets": [at, at + tensor.nbytes]}
+        header[tensor.name] = {
+            "dtype": tensor.dtype,
+            "shape": list(tensor.shape),
+            "data_offsets": [at, at + tensor.nbytes],
+        }
         at += tensor.nbytes
     raw = json.dumps(header, separators=(",", ":")).encode()
     raw += b" " * (-len(raw) % 8)  # data starts aligned
@@ -190,6 +239,8 @@ def _write_tensor(out: IO[bytes], tensor: Tensor) -> int:
     """A function of its own, so that the array is gone before the next is made."""
     array = np.ascontiguousarray(tensor.load())
     if array.dtype != NUMPY[tensor.dtype] or array.shape != tensor.shape:
-        raise AssertionError(f"{tensor.name}: planned {tensor.dtype} {tensor.shape}, got {array.dtype} {array.shape}")
+        raise AssertionError(
+            f"{tensor.name}: planned {tensor.dtype} {tensor.shape}, got {array.dtype} {array.shape}"
+        )
     out.write(array.reshape(-1).view(np.uint8).data)
     return array.nbytes

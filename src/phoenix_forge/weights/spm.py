@@ -18,12 +18,24 @@ def sentencepiece_model(pieces: Sequence[tuple[str, float, int]], *, space_prefi
     (model_type 3, byte_fallback 35), normalizer_spec 3 (name 1, add_dummy_prefix 3, remove_extra_whitespaces 4,
     escape_whitespaces 5).
     """
-    listed = [_field(1, _LENGTH, _field(1, _LENGTH, text.encode()) + _field(2, _FIXED32, struct.pack("<f", score))
-                     + _field(3, _VARINT, _varint(kind))) for text, score, kind in pieces]
+    listed = [
+        _field(
+            1,
+            _LENGTH,
+            _field(1, _LENGTH, text.encode())
+            + _field(2, _FIXED32, struct.pack("<f", score))
+            + _field(3, _VARINT, _varint(kind)),
+        )
+        for text, score, kind in pieces
+    ]
     in_bytes = any(kind == BYTE for _, _, kind in pieces)
     trainer = _field(3, _VARINT, _varint(_BPE)) + _field(35, _VARINT, _varint(in_bytes))
-    normaliser = (_field(1, _LENGTH, b"identity") + _field(3, _VARINT, _varint(space_prefix))
-                  + _field(4, _VARINT, _varint(0)) + _field(5, _VARINT, _varint(1)))
+    normaliser = (
+        _field(1, _LENGTH, b"identity")
+        + _field(3, _VARINT, _varint(space_prefix))
+        + _field(4, _VARINT, _varint(0))
+        + _field(5, _VARINT, _varint(1))
+    )
     return b"".join(listed) + _field(2, _LENGTH, trainer) + _field(3, _LENGTH, normaliser)
 
 

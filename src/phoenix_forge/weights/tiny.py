@@ -37,7 +37,8 @@ _CHATML = (
 )
 CHAT_TEMPLATE = (
     "{% if not messages or messages[0]['role'] != 'system' %}"
-    "<|im_start|>system\nYou are a small test model.<|im_end|>\n{% endif %}" + _CHATML)
+    "<|im_start|>system\nYou are a small test model.<|im_end|>\n{% endif %}" + _CHATML
+)
 _LLAMA3_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}<|start_header_id|>{{ message['role'] }}<|end_header_id|>\n\n"
     "{{ message['content'] | trim }}<|eot_id|>{% endfor %}"
@@ -85,33 +86,92 @@ class _Row:
 
 _ROWS = {
     "qwen2": _Row(CHAT_TEMPLATE, QWEN2_SPECIAL, kind="Qwen2Tokenizer"),
-    "qwen3": _Row(_CHATML, QWEN2_SPECIAL, kind="Qwen2Tokenizer",
-                  config=lambda head: {"head_dim": 2 * head, "attention_bias": False}),
-    "llama3": _Row(_LLAMA3_TEMPLATE, (
-        "<|begin_of_text|>", "<|end_of_text|>", "<|finetune_right_pad_id|>", "<|start_header_id|>",
-        "<|end_header_id|>", "<|eot_id|>"), bos="<|begin_of_text|>", pre="llama-bpe", config=lambda head: {
-            "rope_theta": 500000.0, "rope_scaling": {
-                "factor": 8.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0,
-                "original_max_position_embeddings": 512, "rope_type": "llama3"}}),
-    "mistral": _Row(_MISTRAL_TEMPLATE, ("<unk>", "<s>", "</s>", "[INST]", "[/INST]"), bos="<s>", unk="<unk>",
-                    pre=None, space_prefix=True,
-                    config=lambda head: {"head_dim": 2 * head, "sliding_window": None}),
-    "gemma3": _Row(_GEMMA_TEMPLATE, ("<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>"),
-                   bos="<bos>", unk="<unk>", pre=None, norm=0,  # Gemma multiplies by one more than the weight
-                   config=lambda head: {
-                       "head_dim": 2 * head, "hidden_activation": "gelu_pytorch_tanh",
-                       "query_pre_attn_scalar": 2 * head, "rope_local_base_freq": 10000.0, "rope_theta": 1000000.0,
-                       "sliding_window": 32, "sliding_window_pattern": 6}),
-    "phi3": _Row(_PHI3_TEMPLATE, ("<unk>", "<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"),
-                 unk="<unk>", pre=None, space_prefix=True,
-                 config=lambda head: {"partial_rotary_factor": 0.75, "original_max_position_embeddings": 4096,
-                                      "sliding_window": None}),
+    "qwen3": _Row(
+        _CHATML,
+        QWEN2_SPECIAL,
+        kind="Qwen2Tokenizer",
+        config=lambda head: {"head_dim": 2 * head, "attention_bias": False},
+    ),
+    "llama3": _Row(
+        _LLAMA3_TEMPLATE,
+        (
+            "<|begin_of_text|>",
+            "<|end_of_text|>",
+            "<|finetune_right_pad_id|>",
+            "<|start_header_id|>",
+            "<|end_header_id|>",
+            "<|eot_id|>",
+        ),
+        bos="<|begin_of_text|>",
+        pre="llama-bpe",
+        config=lambda head: {
+            "rope_theta": 500000.0,
+            "rope_scaling": {
+                "factor": 8.0,
+                "high_freq_factor": 4.0,
+                "low_freq_factor": 1.0,
+                "original_max_position_embeddings": 512,
+                "rope_type": "llama3",
+            },
+        },
+    ),
+    "mistral": _Row(
+        _MISTRAL_TEMPLATE,
+        ("<unk>", "<s>", "</s>", "[INST]", "[/INST]"),
+        bos="<s>",
+        unk="<unk>",
+        pre=None,
+        space_prefix=True,
+        config=lambda head: {"head_dim": 2 * head, "sliding_window": None},
+    ),
+    "gemma3": _Row(
+        _GEMMA_TEMPLATE,
+        ("<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>"),
+        bos="<bos>",
+        unk="<unk>",
+        pre=None,
+        norm=0,  # Gemma multiplies by one more than the weight
+        config=lambda head: {
+            "head_dim": 2 * head,
+            "hidden_activation": "gelu_pytorch_tanh",
+            "query_pre_attn_scalar": 2 * head,
+            "rope_local_base_freq": 10000.0,
+            "rope_theta": 1000000.0,
+            "sliding_window": 32,
+            "sliding_window_pattern": 6,
+        },
+    ),
+    "phi3": _Row(
+        _PHI3_TEMPLATE,
+        ("<unk>", "<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"),
+        unk="<unk>",
+        pre=None,
+        space_prefix=True,
+        config=lambda head: {
+            "partial_rotary_factor": 0.75,
+            "original_max_position_embeddings": 4096,
+            "sliding_window": None,
+        },
+    ),
 }
 
 
-def build_tiny(folder: Path, texts: Iterable[str], *, family: Family = QWEN2, hidden: int = 256, ffn: int = 512,
-               layers: int = 4, heads: int = 4, kv_heads: int = 2, vocab: int = 2048, tied: bool = True,
-               dtype: str = "BF16", seed: int = 0, max_shard_bytes: int = 4_000_000_000) -> None:
+def build_tiny(
+    folder: Path,
+    texts: Iterable[str],
+    *,
+    family: Family = QWEN2,
+    hidden: int = 256,
+    ffn: int = 512,
+    layers: int = 4,
+    heads: int = 4,
+    kv_heads: int = 2,
+    vocab: int = 2048,
+    tied: bool = True,
+    dtype: str = "BF16",
+    seed: int = 0,
+    max_shard_bytes: int = 4_000_000_000,
+) -> None:
     """Writes config, tokenizer trained on `texts`, and seeded random weights; equal arguments give equal bytes.
 
     The embedding has `vocab` rows; the tokenizer may learn fewer tokens from little text, and the rest is padding, as
@@ -125,27 +185,64 @@ def build_tiny(folder: Path, texts: Iterable[str], *, family: Family = QWEN2, hi
     pad, stop = ids[family.pad], ids[family.stop]
     bos = ids[row.bos] if row.bos else pad
     config: dict[str, Any] = {
-        "architectures": [family.architecture], "attention_dropout": 0.0, "bos_token_id": bos, "eos_token_id": stop,
-        "hidden_act": "silu", "hidden_size": hidden, "initializer_range": 0.02, "intermediate_size": ffn,
-        "max_position_embeddings": 4096, "model_type": family.model_type, "num_attention_heads": heads,
-        "num_hidden_layers": layers, "num_key_value_heads": kv_heads, "rms_norm_eps": 1e-06, "rope_theta": 10000.0,
+        "architectures": [family.architecture],
+        "attention_dropout": 0.0,
+        "bos_token_id": bos,
+        "eos_token_id": stop,
+        "hidden_act": "silu",
+        "hidden_size": hidden,
+        "initializer_range": 0.02,
+        "intermediate_size": ffn,
+        "max_position_embeddings": 4096,
+        "model_type": family.model_type,
+        "num_attention_heads": heads,
+        "num_hidden_layers": layers,
+        "num_key_value_heads": kv_heads,
+        "rms_norm_eps": 1e-06,
+        "rope_theta": 10000.0,
         "tie_word_embeddings": tied,
         "torch_dtype": {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}[dtype],
-        "use_cache": True, "use_sliding_window": False, "vocab_size": vocab,
+        "use_cache": True,
+        "use_sliding_window": False,
+        "vocab_size": vocab,
     } | row.config(hidden // heads)
     if family is not QWEN2:
-        config["pad_token_id"] = pad  # else the class's own default, which may lie outside this vocabulary
+        config["pad_token_id"] = (
+            pad  # else the class's own default, which may lie outside this vocabulary
+        )
     write_json(folder / "config.json", config)
-    write_json(folder / "generation_config.json",
-               {"bos_token_id": bos, "eos_token_id": [ids[token] for token in family.stops], "pad_token_id": pad})
-    write_json(folder / "tokenizer_config.json",
-               tokenizer_config({ids[token]: token for token in row.special}, stop=family.stop, pad=family.pad,
-                                bos=row.bos, unk=row.unk, kind=row.kind, max_length=4096, chat_template=row.template,
-                                space_prefix=row.space_prefix))
+    write_json(
+        folder / "generation_config.json",
+        {
+            "bos_token_id": bos,
+            "eos_token_id": [ids[token] for token in family.stops],
+            "pad_token_id": pad,
+        },
+    )
+    write_json(
+        folder / "tokenizer_config.json",
+        tokenizer_config(
+            {ids[token]: token for token in row.special},
+            stop=family.stop,
+            pad=family.pad,
+            bos=row.bos,
+            unk=row.unk,
+            kind=row.kind,
+            max_length=4096,
+            chat_template=row.template,
+            space_prefix=row.space_prefix,
+        ),
+    )
     random = np.random.default_rng(seed)
     shapes = layout(family.name, config, str(folder / "config.json"))
-    write_shards(folder, [Tensor(name, dtype, shape, partial(_weights, random, name, shape, dtype, row.norm))
-                          for name, shape in shapes.items()], max_shard_bytes=max_shard_bytes)
+    write_shards(
+        folder,
+        [
+            Tensor(name, dtype, shape, partial(_weights, random, name, shape, dtype, row.norm))
+            for name, shape in shapes.items()
+        ],
+        max_shard_bytes=max_shard_bytes,
+    )
 
 
 def _tokenizer(folder: Path, row: _Row, texts: Iterable[str], vocab: int) -> Tokenizer:
@@ -156,7 +253,9 @@ def _tokenizer(folder: Path, row: _Row, texts: Iterable[str], vocab: int) -> Tok
     return sentencepiece_bpe(sentencepiece_pieces(str(model)), space_prefix=row.space_prefix)
 
 
-def _weights(random: np.random.Generator, name: str, shape: tuple[int, ...], dtype: str, norm: int) -> np.ndarray:
+def _weights(
+    random: np.random.Generator, name: str, shape: tuple[int, ...], dtype: str, norm: int
+) -> np.ndarray:
     """Norms near `norm`, everything else normal with Qwen2's own deviation of 0.02; drawn in the order of writing."""
     values = random.standard_normal(shape, np.float32) * np.float32(0.02)
     if "norm" in name:

@@ -73,7 +73,9 @@ _ROWS: dict[str, Reader] = {
     ".srt .vtt": Reader("subtitles", extracted=True),
     ".rtf": Reader("rtf", extracted=True),
     ".pptx .pptm .ppsx .potx": Reader("slides", extracted=True),
-    ".png .jpg .jpeg .tif .tiff .webp .bmp": Reader("image", extracted=True, needs="rapidocr", extra="ocr"),
+    ".png .jpg .jpeg .tif .tiff .webp .bmp": Reader(
+        "image", extracted=True, needs="rapidocr", extra="ocr"
+    ),
     ".js .jsx .mjs .cjs": Reader("code", "javascript"),
     ".ts .mts .cts": Reader("code", "typescript"),
     ".tsx": Reader("code", "tsx"),
@@ -91,14 +93,23 @@ _ROWS: dict[str, Reader] = {
     ".jsonl .ndjson": Reader("data", "jsonl", hides=True),
     ".csv .tsv": Reader("tabular", hides=True),
     ".mmd .mermaid": Reader("mermaid"),
-    ".css .scss .sql .xml .svg .proto .graphql .rb .php .pl .lua .r .jl .kt .swift .scala .cs .ps1 .bat .tf .cmake":
-        _LINES,
+    ".css .scss .sql .xml .svg .proto .graphql .rb .php .pl .lua .r .jl .kt .swift .scala .cs .ps1 .bat .tf .cmake": _LINES,
 }
 # Signs that nobody sees: soft hyphens, spaces without width, word joiners, marks of the order of bytes within a text.
 INVISIBLE = re.compile("[\u00ad\u200b\u2060\ufeff]")
-AS_WRITTEN = {"code", "python", "shell", "lines", "data", "tabular", "mermaid"}  # readers of what a machine reads too
+AS_WRITTEN = {
+    "code",
+    "python",
+    "shell",
+    "lines",
+    "data",
+    "tabular",
+    "mermaid",
+}  # readers of what a machine reads too
 # File suffix, lower case → reader. A module is imported when the first such file is met.
-READERS: dict[str, Reader] = {"": _PLAIN} | {name: row for names, row in _ROWS.items() for name in names.split()}
+READERS: dict[str, Reader] = {"": _PLAIN} | {
+    name: row for names, row in _ROWS.items() for name in names.split()
+}
 
 
 def structure(name: str, text: str) -> Structure:
@@ -108,7 +119,9 @@ def structure(name: str, text: str) -> Structure:
     """
     reader = _reader(name)
     module = _module(reader.module)
-    structure: Structure = module.read(text, reader.language) if reader.language else module.read(text)
+    structure: Structure = (
+        module.read(text, reader.language) if reader.language else module.read(text)
+    )
     return structure
 
 
@@ -135,6 +148,7 @@ def extracts(name: str) -> bool:
 def recognises(name: str) -> bool:
     """Whether reading a file of that name may mean to recognise text in images: seconds a page."""
     from phoenix_forge.corpus.readers import ocr
+
     return _reader(name).module in ("pdf", "image") and ocr.is_installed()
 
 
@@ -160,15 +174,19 @@ def extract(name: str, data: bytes) -> str:
     except ImportError as error:
         if not reader.needs or error.name is None or error.name.split(".")[0] != reader.needs:
             raise
-        raise Unreadable(f"reading {PurePosixPath(name).suffix.lower()} needs {reader.needs}",
-                         fix=f"pip install 'phoenix-forge[{reader.extra}]'") from None
+        raise Unreadable(
+            f"reading {PurePosixPath(name).suffix.lower()} needs {reader.needs}",
+            fix=f"pip install 'phoenix-forge[{reader.extra}]'",
+        ) from None
     if not text.strip():
         raise Unreadable("holds no text")
     return text
 
 
 def _reader(name: str) -> Reader:
-    return READERS.get(splitext(name)[1].lower(), _PLAIN)  # in a tenth of the time of a Path; a walk asks twice a file
+    return READERS.get(
+        splitext(name)[1].lower(), _PLAIN
+    )  # in a tenth of the time of a Path; a walk asks twice a file
 
 
 def _module(name: str) -> ModuleType:

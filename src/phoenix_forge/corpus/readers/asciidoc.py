@@ -16,7 +16,9 @@ from phoenix_forge.corpus.readers import dialects, markdown, writing
 from phoenix_forge.corpus.readers.lines import starts
 
 ATTRIBUTE = re.compile(r":(?P<name>!?[\w][\w-]*!?):(?:[ \t]+(?P<value>.*))?$")
-PREPROCESSOR = re.compile(r"(?:ifdef|ifndef|ifeval|endif|include|toc|video|audio)::\S*?\[(?P<said>.*)\]$")
+PREPROCESSOR = re.compile(
+    r"(?:ifdef|ifndef|ifeval|endif|include|toc|video|audio)::\S*?\[(?P<said>.*)\]$"
+)
 IMAGE = re.compile(r"image::(?P<path>[^\[\]]+)\[(?P<alt>[^\]]*)\]$")
 ANCHOR = re.compile(r"\[\[(?P<id>[^\],]+)(?:,[^\]]*)?\]\]$|\[#(?P<short>[^\],.%]+)[^\]]*\]$")
 STYLE = re.compile(r"\[(?P<style>[^\[\]]*)\]$")
@@ -27,18 +29,42 @@ TITLE = re.compile(r"\.(?P<title>[^\s.].*)$")
 BULLET = re.compile(r"(?P<space>[ \t]*)(?P<mark>\*{1,6}|-|\.{1,6}|\d{1,3}\.)[ \t]+(?=\S)")
 TERM = re.compile(r"(?P<space>[ \t]*)(?P<term>\S.*?)(?P<mark>:{2,4}|;;)(?:[ \t]+(?=\S)|$)")
 ADMONITION = re.compile(r"(?P<kind>NOTE|TIP|IMPORTANT|WARNING|CAUTION):[ \t]+")
-DELIMITER = re.compile(r"(?:-{4,}|\.{4,}|={4,}|\*{4,}|_{4,}|\+{4,}|/{4,}|--|`{3,}[\w+-]*|[|,:!]={3,})$")
+DELIMITER = re.compile(
+    r"(?:-{4,}|\.{4,}|={4,}|\*{4,}|_{4,}|\+{4,}|/{4,}|--|`{3,}[\w+-]*|[|,:!]={3,})$"
+)
 RULE = {"'''": "***", "---": "***", "***": "***", "<<<": ""}
 LABELS = {kind: kind.capitalize() for kind in ("NOTE", "TIP", "IMPORTANT", "WARNING", "CAUTION")}
 LINK = re.compile(
     r"(?:link:(?P<path>[^\s\[\]]{1,1000})|xref:(?P<xref>[^\s\[\]]{0,1000})|"
     r"(?P<url>(?:(?:https?|ftp|irc)://|mailto:)[^\s\[\]<>]{1,1000}|\{[\w-]+\}[^\s\[\]<>{}]{0,1000}))"
-    r"\[(?P<said>(?:[^\[\]\\]|\\.|\[[^\[\]]{0,300}\]){0,1000})\]")
+    r"\[(?P<said>(?:[^\[\]\\]|\\.|\[[^\[\]]{0,300}\]){0,1000})\]"
+)
 CODE = re.compile(r"(?<![\"'])`[^`\n]{1,500}`(?![\"'])")
 CELL = re.compile(r"(?:(?P<wide>\d+)?(?:\.\d+)?\+|(?P<times>\d+)\*)?[<^>.]*[adehlmsv]?(?<!\\)\|")
-KNOWN = {"nbsp": " ", "sp": " ", "empty": "", "blank": "", "zwsp": "", "plus": "+", "asterisk": "*", "amp": "&",
-         "lt": "<", "gt": ">", "vbar": "|", "startsb": "[", "endsb": "]", "tilde": "~", "backtick": "`", "caret": "^",
-         "backslash": "\\", "two-colons": "::", "two-semicolons": ";;", "apos": "'", "quot": '"', "cpp": "C++"}
+KNOWN = {
+    "nbsp": " ",
+    "sp": " ",
+    "empty": "",
+    "blank": "",
+    "zwsp": "",
+    "plus": "+",
+    "asterisk": "*",
+    "amp": "&",
+    "lt": "<",
+    "gt": ">",
+    "vbar": "|",
+    "startsb": "[",
+    "endsb": "]",
+    "tilde": "~",
+    "backtick": "`",
+    "caret": "^",
+    "backslash": "\\",
+    "two-colons": "::",
+    "two-semicolons": ";;",
+    "apos": "'",
+    "quot": '"',
+    "cpp": "C++",
+}
 read = markdown.read
 
 
@@ -52,7 +78,9 @@ class _Page:
     def __init__(self, text: str) -> None:
         self.text = text
         self.bounds = [*starts(text), len(text)]
-        self.lines = [text[a:b].rstrip() for a, b in zip(self.bounds, self.bounds[1:], strict=False)]
+        self.lines = [
+            text[a:b].rstrip() for a, b in zip(self.bounds, self.bounds[1:], strict=False)
+        ]
         self.known = dict(KNOWN)
         self.style = ""
         self.levels: list[str] = []  # marks of the lists that are open, outermost first
@@ -64,8 +92,15 @@ class _Page:
         while at < len(self.lines):
             line = self.lines[at]
             rules: tuple[Callable[[int, str], tuple[list[Cut], int] | None], ...] = (
-                self._blank, self._hidden, self._delimited, self._styled, self._headed, self._item, self._literal,
-                self._prose)
+                self._blank,
+                self._hidden,
+                self._delimited,
+                self._styled,
+                self._headed,
+                self._item,
+                self._literal,
+                self._prose,
+            )
             made, at = next(found for rule in rules if (found := rule(at, line)) is not None)
             yield from made
 
@@ -139,8 +174,18 @@ class _Page:
             marks = Cut(start, start + len(heading["marks"]), "#" * len(heading["marks"]))
             return [marks, *self._inline(start + heading.start("title"), start + len(line))], at + 1
         following = self.lines[at + 1] if at + 1 < len(self.lines) else ""
-        first = not at or not self.lines[at - 1] or STYLE.match(self.lines[at - 1]) or ANCHOR.match(self.lines[at - 1])
-        if first and UNDERLINE.match(following) and abs(len(following) - len(line)) <= 2 and not line[0].isspace():
+        first = (
+            not at
+            or not self.lines[at - 1]
+            or STYLE.match(self.lines[at - 1])
+            or ANCHOR.match(self.lines[at - 1])
+        )
+        if (
+            first
+            and UNDERLINE.match(following)
+            and abs(len(following) - len(line)) <= 2
+            and not line[0].isspace()
+        ):
             level = "#" * (UNDERLINES.index(following[0]) + 1)
             return [Cut(self.bounds[at], self.bounds[at], f"{level} "), self._line(at + 1)], at + 2
         return None
@@ -166,17 +211,31 @@ class _Page:
             return [Cut(self.bounds[at], self.bounds[end] + len(closing), said)], end + 1
         if line[0] == "+":
             mark = "$$" if kind in ("stem", "latexmath", "asciimath") else None
-            return ([self._line(at, mark), self._line(end, mark)] if mark else [self._gone(at, end + 1)]), end + 1
+            return (
+                [self._line(at, mark), self._line(end, mark)] if mark else [self._gone(at, end + 1)]
+            ), end + 1
         words = style.split(",")
         source = len(words) > 1 and words[0].split("%")[0].strip() in ("", "source", "listing")
         language = words[1].split("%")[0].strip() if source else line.strip("`-.")
-        inside = [each.start() for each in re.finditer(r"^[ \t]*`{3,}", self.text[self.bounds[at + 1]:self.bounds[end]],
-                                                       re.MULTILINE)]
+        inside = [
+            each.start()
+            for each in re.finditer(
+                r"^[ \t]*`{3,}", self.text[self.bounds[at + 1] : self.bounds[end]], re.MULTILINE
+            )
+        ]
         fence = "~~~~" if inside else "```"
         margin, self.attached = self.attached, ""
-        inner = [self._gone(i, i + 1) if self.lines[i].startswith("include::")
-                 else Cut(self.bounds[i], self.bounds[i], margin) for i in range(at + 1, end)]
-        return [self._line(at, f"{margin}{fence}{language}"), *inner, self._line(end, f"{margin}{fence}")], end + 1
+        inner = [
+            self._gone(i, i + 1)
+            if self.lines[i].startswith("include::")
+            else Cut(self.bounds[i], self.bounds[i], margin)
+            for i in range(at + 1, end)
+        ]
+        return [
+            self._line(at, f"{margin}{fence}{language}"),
+            *inner,
+            self._line(end, f"{margin}{fence}"),
+        ], end + 1
 
     def _item(self, at: int, line: str) -> tuple[list[Cut], int] | None:
         start = self.bounds[at]
@@ -192,12 +251,17 @@ class _Page:
             lead = Cut(start, start + term.start("term"), f"{'    ' * depth}- **")
             colon = Cut(start + term.start("mark"), start + term.end("mark"), "**:")
             inner = self._inline(start + term.start("term"), start + term.end("term"), bold=False)
-            return [lead, *inner, colon, *self._inline(start + term.end(), start + len(line))], at + 1
+            return [
+                lead,
+                *inner,
+                colon,
+                *self._inline(start + term.end(), start + len(line)),
+            ], at + 1
         return None
 
     def _depth(self, mark: str) -> int:
         if mark in self.levels:
-            del self.levels[self.levels.index(mark) + 1:]
+            del self.levels[self.levels.index(mark) + 1 :]
         else:
             self.levels.append(mark)
         return len(self.levels) - 1
@@ -243,7 +307,9 @@ class _Page:
         wide = re.search(r"cols=(?:\"([^\"]+)\"|([\w*]+))", style)
         if wide:
             parts = [each.strip() for each in re.split(r"[,;]", wide[1] or wide[2]) if each.strip()]
-            counts = (int(found[1]) if (found := re.match(r"(\d{1,3})\*", part)) else 1 for part in parts)
+            counts = (
+                int(found[1]) if (found := re.match(r"(\d{1,3})\*", part)) else 1 for part in parts
+            )
             return max(sum(counts), 1)
         first = next((line for line in lines if line.strip() and not line.startswith("//")), "")
         return max(len(CELL.findall(first)), 1)
@@ -253,10 +319,10 @@ class _Page:
         marks = list(CELL.finditer(text))
         ends = [*(mark.start() for mark in marks[1:]), len(text)]
         for mark, end in zip(marks, ends, strict=False):
-            said = text[mark.end():end]
+            said = text[mark.end() : end]
             shown = " ".join(self._said(said.replace("\\|", "|")).split())
             cells += [shown] * min(int(mark["wide"] or mark["times"] or 1), 50)
-        return [cells[i:i + width] for i in range(0, len(cells), width)]
+        return [cells[i : i + width] for i in range(0, len(cells), width)]
 
     # -- what stands in lines ------------------------------------------------------------------------------------------
 
@@ -266,7 +332,10 @@ class _Page:
         return shown
 
     def _inline(self, start: int, end: int, bold: bool = True) -> list[Cut]:
-        return [Cut(start + a, start + b, said) for a, b, said in self._marks(self.text[start:end], bold)]
+        return [
+            Cut(start + a, start + b, said)
+            for a, b, said in self._marks(self.text[start:end], bold)
+        ]
 
     def _marks(self, text: str, bold: bool) -> Iterator[Cut]:
         code = [found.span() for found in CODE.finditer(text)]
@@ -276,7 +345,9 @@ class _Page:
                 if not literal or pattern in (LITERAL, NAMED):
                     yield Cut(*found.span(), shown(found))
 
-    def _inlines(self, bold: bool) -> Iterator[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]]:
+    def _inlines(
+        self, bold: bool
+    ) -> Iterator[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]]:
         yield LINK, self._link
         yield NAMED, lambda found: self._named(found[0])
         yield dialects.ENTITY, lambda found: dialects.entity(found[0])
@@ -291,18 +362,26 @@ class _Page:
 
     def _link(self, found: re.Match[str]) -> str:
         to = self._named(found["path"] or found["xref"] or found["url"] or "")
-        said = re.split(r",\s*(?:window|role|opts|title|id|rel)=|\^(?=,|$)", found["said"])[0].strip("\"")
+        said = re.split(r",\s*(?:window|role|opts|title|id|rel)=|\^(?=,|$)", found["said"])[
+            0
+        ].strip('"')
         said = self._named(said)
         if found["url"] and to.startswith("{"):
             return said or to
         if found["xref"] is not None and not said:
-            said = self.titles.get(to.lstrip("#")) or to.rpartition("/")[2].removesuffix(".adoc").lstrip("#")
+            said = self.titles.get(to.lstrip("#")) or to.rpartition("/")[2].removesuffix(
+                ".adoc"
+            ).lstrip("#")
         to = to.removeprefix("mailto:") if said == "" else to
         return f"[{said}]({to})" if said and to and not to.startswith("#") else said or to
 
     def _cross(self, found: re.Match[str]) -> str:
         target = found["id"].rpartition("#")[2] or found["id"]
-        said = found["said"] or self.titles.get(target) or re.sub(r"^_|^(?:ch|s|r)?_+|[_-]+", " ", target)
+        said = (
+            found["said"]
+            or self.titles.get(target)
+            or re.sub(r"^_|^(?:ch|s|r)?_+|[_-]+", " ", target)
+        )
         return said.strip()
 
 
@@ -312,20 +391,42 @@ LITERAL = re.compile(r"(?<=`)\+(?P<said>[^`\n]{1,300})\+(?=`)")
 BOLD = re.compile(r"(?<![\w*\\])\*(?=[^\s*])(?P<said>[^*\n]{1,500}?)(?<=[^\s*])\*(?![\w*])")
 INLINE: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
     (LITERAL, lambda found: found["said"]),
-    (re.compile(r"\(\(\([^()]{0,300}\)\)\)|indexterm:\[[^\]]{0,300}\]|\[\[[^\[\]]{1,300}\]\]|"
-        r"anchor:[^\s\[]{1,300}\[[^\]]{0,300}\]|icon:[\w-]+\[[^\]]{0,300}\]"),
-     lambda _: ""),
+    (
+        re.compile(
+            r"\(\(\([^()]{0,300}\)\)\)|indexterm:\[[^\]]{0,300}\]|\[\[[^\[\]]{1,300}\]\]|"
+            r"anchor:[^\s\[]{1,300}\[[^\]]{0,300}\]|icon:[\w-]+\[[^\]]{0,300}\]"
+        ),
+        lambda _: "",
+    ),
     (re.compile(r"\(\((?P<said>[^()]{1,300})\)\)"), lambda found: found["said"]),
-    (re.compile(r"(?:kbd|btn|indexterm2):\[(?P<said>[^\]]{0,1000})\]"), lambda found: found["said"]),
-    (re.compile(r"menu:(?P<top>[^\s\[]{1,300})\[(?P<said>[^\]]{0,1000})\]"),
-     lambda found: f"{found['top']} > {found['said']}"),
-    (re.compile(r"footnote(?:ref)?:[\w-]*\[(?P<said>[^\]]{0,1000})\]"), lambda found: f" ({found['said']})"),
-    (re.compile(r"pass:[a-z,]*\[(?P<said>[^\]]{0,1000})\]|\+\+\+(?P<raw>.{1,300}?)\+\+\+"),
-     lambda found: found["said"] or found["raw"] or ""),
-    (re.compile(r"(?:stem|latexmath|asciimath):\[(?P<said>[^\]]{0,1000})\]"), lambda found: f"${found['said']}$"),
-    (re.compile(r"image:(?!:)(?P<path>[^\s\[\]]{1,500})\[(?P<alt>[^\],]{0,300})[^\]]{0,300}\]"),
-     lambda found: f"![{found['alt']}]({found['path']})"),
+    (
+        re.compile(r"(?:kbd|btn|indexterm2):\[(?P<said>[^\]]{0,1000})\]"),
+        lambda found: found["said"],
+    ),
+    (
+        re.compile(r"menu:(?P<top>[^\s\[]{1,300})\[(?P<said>[^\]]{0,1000})\]"),
+        lambda found: f"{found['top']} > {found['said']}",
+    ),
+    (
+        re.compile(r"footnote(?:ref)?:[\w-]*\[(?P<said>[^\]]{0,1000})\]"),
+        lambda found: f" ({found['said']})",
+    ),
+    (
+        re.compile(r"pass:[a-z,]*\[(?P<said>[^\]]{0,1000})\]|\+\+\+(?P<raw>.{1,300}?)\+\+\+"),
+        lambda found: found["said"] or found["raw"] or "",
+    ),
+    (
+        re.compile(r"(?:stem|latexmath|asciimath):\[(?P<said>[^\]]{0,1000})\]"),
+        lambda found: f"${found['said']}$",
+    ),
+    (
+        re.compile(r"image:(?!:)(?P<path>[^\s\[\]]{1,500})\[(?P<alt>[^\],]{0,300})[^\]]{0,300}\]"),
+        lambda found: f"![{found['alt']}]({found['path']})",
+    ),
     (re.compile(r"\[[.#][\w.#-]+\](?=[_*`#+])"), lambda _: ""),
     (re.compile(r"(?<=\")`(?=[^`\n]{1,300}`\")|(?<=\S)`(?=\")"), lambda _: ""),
-    (re.compile(r"(?<![\w#])#(?=[^\s#])(?P<said>[^#\n]{1,300}?)(?<=\S)#(?![\w#])"), lambda found: found["said"]),
+    (
+        re.compile(r"(?<![\w#])#(?=[^\s#])(?P<said>[^#\n]{1,300}?)(?<=\S)#(?![\w#])"),
+        lambda found: found["said"],
+    ),
 )

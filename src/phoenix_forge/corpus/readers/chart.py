@@ -34,9 +34,14 @@ def chart(root: Element) -> Chart | None:
     for each in series:
         categories = _points(each, CATEGORIES) | categories
     places = sorted(set(categories).union(*columns))
-    rows = [[categories.get(place, str(place + 1)), *(column.get(place, "") for column in columns)] for place in places]
+    rows = [
+        [categories.get(place, str(place + 1)), *(column.get(place, "") for column in columns)]
+        for place in places
+    ]
     drawn = find(root, "chart")
-    return Chart(_said(find(drawn, "title")) if drawn is not None else "", [[_axis(root), *names], *rows])
+    return Chart(
+        _said(find(drawn, "title")) if drawn is not None else "", [[_axis(root), *names], *rows]
+    )
 
 
 def _axis(root: Element) -> str:
@@ -48,7 +53,9 @@ def _said(element: Element | None) -> str:
     """Text of its own (`t`), or what the cell had that it takes it from (`v`)."""
     if element is None:
         return ""
-    return " ".join(" ".join(each.text or "" for each in element.iter() if local(each) in ("t", "v")).split())
+    return " ".join(
+        " ".join(each.text or "" for each in element.iter() if local(each) in ("t", "v")).split()
+    )
 
 
 def _points(series: Element, names: tuple[str, str]) -> dict[int, str]:
@@ -58,5 +65,7 @@ def _points(series: Element, names: tuple[str, str]) -> dict[int, str]:
     for point in below(held, "pt") if held is not None else ():
         place, value = point.get("idx", ""), _said(point)
         if place.isascii() and place.isdigit() and int(place) < POINTS and value:
-            made.setdefault(int(place), f"{float(value):.6g}" if ROUNDED.fullmatch(value) else value)
+            made.setdefault(
+                int(place), f"{float(value):.6g}" if ROUNDED.fullmatch(value) else value
+            )
     return made

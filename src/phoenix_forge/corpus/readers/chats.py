@@ -22,14 +22,30 @@ SPEAKERS = ("user_profile", "from", "author", "sender", "user", "username", "rol
 TIMES = ("ts", "date", "timestamp", "created_at", "create_time", "time", "datetime")
 NAMES = ("real_name", "display_name", "nickname", "name", "username", "role", "id")
 TITLES = ("title", "name", "channel", "subject", "guild")
-LISTS = ("messages", "chat_messages", "list", "chats", "conversations")  # that hold messages, or chats
+LISTS = (
+    "messages",
+    "chat_messages",
+    "list",
+    "chats",
+    "conversations",
+)  # that hold messages, or chats
 LEAST = 2  # messages of a chat
 SHARE = 0.6  # of a list's records: the others are people who join, calls, pictures
 DEEP = 4  # lists within objects within lists
-SECONDS = (1e8, 1e11)  # a time in seconds since 1970; in milliseconds it is a thousand times as large
-NAMED = ("title", "subject", "headline", "question")  # what a text of its own has: an article, an issue
+SECONDS = (
+    1e8,
+    1e11,
+)  # a time in seconds since 1970; in milliseconds it is a thousand times as large
+NAMED = (
+    "title",
+    "subject",
+    "headline",
+    "question",
+)  # what a text of its own has: an article, an issue
 HIDDEN = ("system", "tool")  # roles whose words nobody said
-MENTION = re.compile(r"<(?:[@#]\w+\|([^<>|]+)|(https?://[^<>|]+)(?:\|([^<>]+))?)>")  # as Slack writes them
+MENTION = re.compile(
+    r"<(?:[@#]\w+\|([^<>|]+)|(https?://[^<>|]+)(?:\|([^<>]+))?)>"
+)  # as Slack writes them
 
 
 class Message(NamedTuple):
@@ -94,7 +110,9 @@ def _messages(values: Sequence[Any]) -> list[Message]:
 def _is_talk(values: Sequence[Any], messages: Sequence[Message]) -> bool:
     """Whether a list that nothing names is a chat: people answer each other, while of reviews each has its writer."""
     typed = sum(each.get("type") == "message" for each in values if isinstance(each, dict))
-    return 2 * typed > len(values) or 2 * len({message.speaker for message in messages}) <= len(messages)
+    return 2 * typed > len(values) or 2 * len({message.speaker for message in messages}) <= len(
+        messages
+    )
 
 
 def _branch(conversation: dict[str, Any]) -> list[Message]:
@@ -117,7 +135,9 @@ def _branch(conversation: dict[str, Any]) -> list[Message]:
 
 
 def _message(record: dict[str, Any]) -> Message | None:
-    if any(record.get(key) for key in NAMED) or str(record.get("subtype", "")).startswith("channel_"):
+    if any(record.get(key) for key in NAMED) or str(record.get("subtype", "")).startswith(
+        "channel_"
+    ):
         return None
     speaker = next((said for key in SPEAKERS if (said := _speaker(record.get(key)))), "")
     time = next((said for key in TIMES if (said := _time(record.get(key)))), "")
@@ -128,7 +148,9 @@ def _message(record: dict[str, Any]) -> Message | None:
 
 def _speaker(value: Any) -> str:
     if isinstance(value, dict):
-        return next((str(value[key]) for key in NAMES if isinstance(value.get(key), str) and value[key]), "")
+        return next(
+            (str(value[key]) for key in NAMES if isinstance(value.get(key), str) and value[key]), ""
+        )
     return " ".join(value.split()) if isinstance(value, str) and len(value) < 100 else ""
 
 
@@ -158,7 +180,9 @@ def _time(value: Any) -> str:
 def _readable(text: str) -> str:
     """Without Slack's marks around mentions and links."""
     if "<" in text:
-        text = MENTION.sub(lambda found: found[1] or (f"{found[3]} ({found[2]})" if found[3] else found[2]), text)
+        text = MENTION.sub(
+            lambda found: found[1] or (f"{found[3]} ({found[2]})" if found[3] else found[2]), text
+        )
     return unescape(text) if "&" in text else text
 
 

@@ -28,8 +28,11 @@ COMMENT = re.compile(r"[#;]")
 HEADER = re.compile(r"\[\[?([^\]\r\n]*)")
 KEY = re.compile(r"[^=:\r\n]+")
 # What can hold a bracket or a line end inside TOML: https://toml.io/en/v1.0.0
-TOML_TOKEN = re.compile(r'"""(?:[^\\]|\\.)*?"{3,5}|\'\'\'.*?\'{3,5}|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'|#[^\n]*|'
-                        r"[\[\]{}]|\n", re.DOTALL)
+TOML_TOKEN = re.compile(
+    r'"""(?:[^\\]|\\.)*?"{3,5}|\'\'\'.*?\'{3,5}|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'|#[^\n]*|'
+    r"[\[\]{}]|\n",
+    re.DOTALL,
+)
 MARGIN = 200  # characters of indentation before which a key still starts its line
 DEEP = 100  # collections within collections; beyond, libyaml takes quadratic time
 WRITTEN = "## "  # how a file begins whose records have been written out as texts
@@ -58,6 +61,7 @@ def hidden(text: str, language: str) -> list[Cut]:
     if language not in RECORDS or text.startswith(WRITTEN):
         return []
     from phoenix_forge.corpus.readers import chats
+
     if language == "json" and (dialogues := chats.hidden(text)):
         return dialogues
     try:
@@ -67,7 +71,10 @@ def hidden(text: str, language: str) -> list[Cut]:
     values = [entry.value for entry in found if isinstance(entry.value, dict)]
     if len(values) < 2 or len(values) < len(found) or found[0].key:
         return []
-    from phoenix_forge.corpus.readers import records  # which writes Markdown, and Markdown reads its front matter here
+    from phoenix_forge.corpus.readers import (
+        records,
+    )  # which writes Markdown, and Markdown reads its front matter here
+
     written = records.texts(values)
     if not written:
         return []
@@ -78,10 +85,16 @@ def hidden(text: str, language: str) -> list[Cut]:
 def read(text: str, language: str) -> Structure:
     if language in RECORDS and text.startswith(WRITTEN):
         from phoenix_forge.corpus.readers import markdown
+
         return markdown.read(text)
     try:
         entries = LANGUAGES[language](text)
-    except (Damaged, yaml.YAMLError, ValueError, RecursionError):  # json's and tomllib's errors are ValueErrors
+    except (
+        Damaged,
+        yaml.YAMLError,
+        ValueError,
+        RecursionError,
+    ):  # json's and tomllib's errors are ValueErrors
         return fallback.read(text)
     if not entries:
         return fallback.read(text)
@@ -93,15 +106,27 @@ def read(text: str, language: str) -> Structure:
         if not blocks or start > blocks[-1].start:
             rows = rows_of(entry.value)
             spans = tuple(pairwise([*entry.starts, end])) if rows and entry.starts else ()
-            blocks.append(Block("code", start, start, (entry.key,) if entry.key else (), rows=rows,
-                                items=_items_of(entry.value), spans=spans))
+            blocks.append(
+                Block(
+                    "code",
+                    start,
+                    start,
+                    (entry.key,) if entry.key else (),
+                    rows=rows,
+                    items=_items_of(entry.value),
+                    spans=spans,
+                )
+            )
     return Structure(None, tiled(blocks, len(text)))
 
 
 def scalar(text: str, key: str) -> str | None:
     """The value of a top-level key of a YAML text, as written; None where there is none, or it is no YAML."""
     try:
-        return next((e.value for e in _yaml(text) if e.key == key and isinstance(e.value, str) and e.value), None)
+        return next(
+            (e.value for e in _yaml(text) if e.key == key and isinstance(e.value, str) and e.value),
+            None,
+        )
     except (Damaged, yaml.YAMLError, ValueError):
         return None
 
@@ -112,15 +137,27 @@ def values(text: str, key: str) -> list[str]:
         held = next((entry.value for entry in _yaml(text) if entry.key == key), None)
     except (Damaged, yaml.YAMLError, ValueError):
         return []
-    return [each for each in (held if isinstance(held, list) else [held]) if isinstance(each, str) and each.strip()]
+    return [
+        each
+        for each in (held if isinstance(held, list) else [held])
+        if isinstance(each, str) and each.strip()
+    ]
 
 
 def rows_of(value: object) -> Rows:
     """A table of a list of at least two flat records; else nothing. What a record lacks is empty in it, and a column
     that is empty in all of them is none."""
-    if not (isinstance(value, Sequence) and len(value) > 1 and all(isinstance(each, dict) and each for each in value)):
+    if not (
+        isinstance(value, Sequence)
+        and len(value) > 1
+        and all(isinstance(each, dict) and each for each in value)
+    ):
         return ()
-    header = list(dict.fromkeys(key for record in value for key, cell in record.items() if cell not in (None, "")))
+    header = list(
+        dict.fromkeys(
+            key for record in value for key, cell in record.items() if cell not in (None, "")
+        )
+    )
     if not header or len(header) > ODD * min(map(len, value)):
         return ()
     rows: list[tuple[str, ...]] = [tuple(header)]
@@ -149,7 +186,7 @@ def _cell(value: object) -> str | None:
 def _with_comments(text: str, lines: list[int], at: int) -> int:
     """Back to the start of the line, and over the comment lines directly above it."""
     i = bisect_right(lines, at) - 1
-    if at - lines[i] > MARGIN or text[lines[i]:at].strip():
+    if at - lines[i] > MARGIN or text[lines[i] : at].strip():
         return at  # within a line: minified
     while i and COMMENT.match(text, lines[i - 1]):
         i -= 1
@@ -211,7 +248,11 @@ def _yaml(text: str) -> list[Entry]:
 
 
 def _is_null(event: yaml.Event) -> bool:
-    return isinstance(event, yaml.ScalarEvent) and event.implicit[0] and event.value.lower() in ("", "~", "null")
+    return (
+        isinstance(event, yaml.ScalarEvent)
+        and event.implicit[0]
+        and event.value.lower() in ("", "~", "null")
+    )
 
 
 def _at(event: yaml.Event) -> int:
@@ -258,7 +299,11 @@ def _statement(text: str, at: int, headed: bool) -> Entry | None:
 
 def _ini(text: str) -> list[Entry]:
     """Sections; the keys of a file without any (.properties) stay together."""
-    return [Entry(header[1].strip(), at, None) for at in fallback.starts(text) if (header := HEADER.match(text, at))]
+    return [
+        Entry(header[1].strip(), at, None)
+        for at in fallback.starts(text)
+        if (header := HEADER.match(text, at))
+    ]
 
 
 # -- JSON --------------------------------------------------------------------------------------------------------------
@@ -273,19 +318,26 @@ def _values(text: str) -> list[Entry]:
     """The members or elements of the top level."""
     decode = json.JSONDecoder().raw_decode  # gives each value's end, at the C scanner's speed
     at = _space(text, 1 if text.startswith("\ufeff") else 0)
-    return list(_members(text, at + 1, decode) if text[at:at + 1] == "{" else
-                _elements(text, at + 1, decode) if text[at:at + 1] == "[" else ())
+    return list(
+        _members(text, at + 1, decode)
+        if text[at : at + 1] == "{"
+        else _elements(text, at + 1, decode)
+        if text[at : at + 1] == "["
+        else ()
+    )
 
 
 def _members(text: str, at: int, decode: Callable) -> Iterator[Entry]:
     at = _space(text, at)
-    while text[at:at + 1] == '"':
+    while text[at : at + 1] == '"':
         key, end = scanstring(text, at + 1, True)
         end = _space(text, end)
-        value, end = decode(text, _space(text, end + 1)) if text[end:end + 1] == ":" else (None, end)
+        value, end = (
+            decode(text, _space(text, end + 1)) if text[end : end + 1] == ":" else (None, end)
+        )
         yield Entry(key, at, value)
         at = _comma(text, end, "}")
-    if text[at:at + 1] != "}":
+    if text[at : at + 1] != "}":
         raise Damaged
 
 
@@ -295,7 +347,7 @@ def _elements(text: str, at: int, decode: Callable) -> Iterator[Entry]:
         value, end = decode(text, at)
         yield Entry("", at, value)
         at = _comma(text, end, "]")
-    if text[at:at + 1] != "]":
+    if text[at : at + 1] != "]":
         raise Damaged
 
 
@@ -306,9 +358,9 @@ def _space(text: str, at: int) -> int:
 def _comma(text: str, at: int, closing: str) -> int:
     """Where the next member starts, or the closing bracket."""
     at = _space(text, at)
-    if text[at:at + 1] == ",":
+    if text[at : at + 1] == ",":
         return _space(text, at + 1)
-    if text[at:at + 1] != closing:
+    if text[at : at + 1] != closing:
         raise Damaged
     return at
 
@@ -318,8 +370,15 @@ def _grouped(entries: list[Entry]) -> list[Entry]:
     values = [entry.value for entry in entries]
     if not (rows_of(values) or _items_of(values)):
         return [Entry("", entry.start, None) for entry in entries]
-    return [Entry("", entries[i].start, values[i:i + GROUP], tuple(each.start for each in entries[i:i + GROUP]))
-            for i in range(0, len(entries), GROUP)]
+    return [
+        Entry(
+            "",
+            entries[i].start,
+            values[i : i + GROUP],
+            tuple(each.start for each in entries[i : i + GROUP]),
+        )
+        for i in range(0, len(entries), GROUP)
+    ]
 
 
 def _jsonl(text: str) -> list[Entry]:
@@ -341,7 +400,12 @@ def _objects(text: str) -> list[Entry]:
     return found
 
 
-LANGUAGES: dict[str, Callable[[str], list[Entry]]] = {"yaml": _yaml, "toml": _toml, "ini": _ini, "json": _json,
-                                                      "jsonl": _jsonl}
+LANGUAGES: dict[str, Callable[[str], list[Entry]]] = {
+    "yaml": _yaml,
+    "toml": _toml,
+    "ini": _ini,
+    "json": _json,
+    "jsonl": _jsonl,
+}
 # Of formats that can be a list of records: every one of these by itself.
 RECORDS: dict[str, Callable[[str], list[Entry]]] = {"json": _values, "jsonl": _objects}

@@ -13,49 +13,104 @@ from html.entities import html5
 
 from phoenix_forge.corpus.document import Cut
 
-NOTES = {"note", "tip", "info", "warning", "danger", "caution", "important", "success", "question", "failure", "bug",
-         "example", "quote", "abstract", "summary", "seealso", "hint", "attention", "error", "todo", "check", "help"}
+NOTES = {
+    "note",
+    "tip",
+    "info",
+    "warning",
+    "danger",
+    "caution",
+    "important",
+    "success",
+    "question",
+    "failure",
+    "bug",
+    "example",
+    "quote",
+    "abstract",
+    "summary",
+    "seealso",
+    "hint",
+    "attention",
+    "error",
+    "todo",
+    "check",
+    "help",
+}
 # Boxes whose text is set in: https://squidfunk.github.io/mkdocs-material/reference/admonitions/, …/content-tabs/
-BOX = re.compile(r"^(?P<margin>[ \t]*)(?:(?:!!!|\?\?\?\+?)[ \t]+(?P<kind>[\w-]+)(?:[ \t]+[\w-]+)*"
-                 r"(?:[ \t]+\"(?P<title>[^\"\n]*)\")?|===[!+]{0,2}[ \t]+\"(?P<tab>[^\"\n]+)\")[ \t]*\r?$", re.MULTILINE)
+BOX = re.compile(
+    r"^(?P<margin>[ \t]*)(?:(?:!!!|\?\?\?\+?)[ \t]+(?P<kind>[\w-]+)(?:[ \t]+[\w-]+)*"
+    r"(?:[ \t]+\"(?P<title>[^\"\n]*)\")?|===[!+]{0,2}[ \t]+\"(?P<tab>[^\"\n]+)\")[ \t]*\r?$",
+    re.MULTILINE,
+)
 STEP = 4  # columns that the text of a box is set in by
 # Boxes between colons: Docusaurus, Starlight, VitePress, Pandoc's divisions, MyST.
-FENCE = re.compile(r"^(?P<margin>[ \t>]*)(?P<box>:{3,}[ \t]*(?:\{?(?P<kind>[A-Za-z][\w-]*)\}?)?(?:\[(?P<title>[^\]"
-        r"\n]*)\])?"
-                   r"(?:[ \t]*\{[^{}\n]*\})?(?:[ \t]+(?P<words>[^\n{]*?))?(?:[ \t]*\{[^{}\n]*\})?[ \t]*:*)[ \t]*\r?$",
-                   re.MULTILINE)
-FOLDED = {"details", "collapse", "dropdown", "spoiler", "tab", "tab-item", "card", "admonition"}  # kinds with words
+FENCE = re.compile(
+    r"^(?P<margin>[ \t>]*)(?P<box>:{3,}[ \t]*(?:\{?(?P<kind>[A-Za-z][\w-]*)\}?)?(?:\[(?P<title>[^\]"
+    r"\n]*)\])?"
+    r"(?:[ \t]*\{[^{}\n]*\})?(?:[ \t]+(?P<words>[^\n{]*?))?(?:[ \t]*\{[^{}\n]*\})?[ \t]*:*)[ \t]*\r?$",
+    re.MULTILINE,
+)
+FOLDED = {
+    "details",
+    "collapse",
+    "dropdown",
+    "spoiler",
+    "tab",
+    "tab-item",
+    "card",
+    "admonition",
+}  # kinds with words
 # Callouts of Obsidian and GitHub: https://help.obsidian.md/callouts
-CALLOUT = re.compile(r"^(?P<quote>[ \t]*(?:>[ \t]?)+)(?P<sign>\[!(?P<kind>[\w-]+)(?:\|[^\]\n]*)?\][+-]?[ \t]*"
-                     r"(?P<title>[^\n]*?))[ \t]*\r?$", re.MULTILINE)
+CALLOUT = re.compile(
+    r"^(?P<quote>[ \t]*(?:>[ \t]?)+)(?P<sign>\[!(?P<kind>[\w-]+)(?:\|[^\]\n]*)?\][+-]?[ \t]*"
+    r"(?P<title>[^\n]*?))[ \t]*\r?$",
+    re.MULTILINE,
+)
 # Hugo's and Jekyll's: https://gohugo.io/content-management/shortcodes/ and https://jekyllrb.com/docs/liquid/
-SHORTCODE = re.compile(r"\{\{(?P<sign>[<%])(?P<hugo>(?:(?![%>]\}\}|\{\{|\n[ \t]*\n).){1,1000})[%>]\}\}|"
-                       r"\{%-?(?P<liquid>(?:(?!%\}|\{%|\n[ \t]*\n).){1,1000})-?%\}", re.DOTALL)
+SHORTCODE = re.compile(
+    r"\{\{(?P<sign>[<%])(?P<hugo>(?:(?![%>]\}\}|\{\{|\n[ \t]*\n).){1,1000})[%>]\}\}|"
+    r"\{%-?(?P<liquid>(?:(?!%\}|\{%|\n[ \t]*\n).){1,1000})-?%\}",
+    re.DOTALL,
+)
 NAME = re.compile(r"\s*(?P<close>/|end)?\s*(?P<name>[\w./-]+)(?P<rest>.*)", re.DOTALL)
-TITLE = re.compile(r"\b(?:title|caption|summary|header|label|name)\s*=\s*[\"'“](?P<said>[^\"'”\n]+)[\"'”]")
+TITLE = re.compile(
+    r"\b(?:title|caption|summary|header|label|name)\s*=\s*[\"'“](?P<said>[^\"'”\n]+)[\"'”]"
+)
 PATH = re.compile(r"[\"'](?P<path>[^\"'\n]+)[\"']|(?P<bare>\S+)")
 LISTING = {"highlight", "code", "code-toggle", "code-block", "codeblock"}
 REFERENCE = {"ref", "relref", "link", "post_url", "url", "absurl", "relurl"}
 ENTITY = re.compile(r"&(?:[A-Za-z][A-Za-z0-9]{1,30}|#\d{1,7}|#[xX][0-9A-Fa-f]{1,6});")
 SIGNS = re.compile(r"[<>*_`#|\[\]\\]")
 UNSEEN = (
-    re.compile(r"^[ \t]*(?:-{1,3}8<-{1,3}[^\n]*|<<<[ \t]*[@./~][^\n]*|\{\*[^\n*]{1,300}\*\}|\{![^\n!]{1,300}!\}|"
-               r"\[\[_?toc_?\]\]|\[TOC\]|\{toc(?::[^{}\n]*)?\})[ \t]*\r?$", re.MULTILINE | re.IGNORECASE),
-    re.compile(r":(?:material|octicons|fontawesome|simple)-[\w-]+:(?:\{[^{}\n]{0,200}\})?[ \t]?"))
+    re.compile(
+        r"^[ \t]*(?:-{1,3}8<-{1,3}[^\n]*|<<<[ \t]*[@./~][^\n]*|\{\*[^\n*]{1,300}\*\}|\{![^\n!]{1,300}!\}|"
+        r"\[\[_?toc_?\]\]|\[TOC\]|\{toc(?::[^{}\n]*)?\})[ \t]*\r?$",
+        re.MULTILINE | re.IGNORECASE,
+    ),
+    re.compile(r":(?:material|octicons|fontawesome|simple)-[\w-]+:(?:\{[^{}\n]{0,200}\})?[ \t]?"),
+)
 # Links by a label: https://spec.commonmark.org/0.31.2/#link-reference-definitions
-DEFINITION = re.compile(r"^ {0,3}\[(?P<label>[^\[\]\n^][^\[\]\n]{0,300})\]:[ \t]*\n?[ \t]*(?:<(?P<angled>[^<>\n]{1"
-        r",1000})>|"
-                        r"(?P<bare>[^\s<]*[./#:][^\s]*))(?:[ \t]+(?:\"[^\"\n]*\"|'[^'\n]*'|"
-        r"\([^()\n]*\)))?[ \t]*\r?(?:\n|\Z)",
-                        re.MULTILINE)
-LABELLED = re.compile(r"\[(?P<said>(?:[^\[\]\\\n]|\\.|\n(?!\s*\n)|\[[^\[\]\n]{0,200}\](?:\[[^\[\]\n]{0,200}\]|"
-                      r"\([^()\n]{0,500}\))?){1,300}?)\](?:\[(?P<label>[^\[\]\n]{0,300})\])?(?![\[(])")
+DEFINITION = re.compile(
+    r"^ {0,3}\[(?P<label>[^\[\]\n^][^\[\]\n]{0,300})\]:[ \t]*\n?[ \t]*(?:<(?P<angled>[^<>\n]{1"
+    r",1000})>|"
+    r"(?P<bare>[^\s<]*[./#:][^\s]*))(?:[ \t]+(?:\"[^\"\n]*\"|'[^'\n]*'|"
+    r"\([^()\n]*\)))?[ \t]*\r?(?:\n|\Z)",
+    re.MULTILINE,
+)
+LABELLED = re.compile(
+    r"\[(?P<said>(?:[^\[\]\\\n]|\\.|\n(?!\s*\n)|\[[^\[\]\n]{0,200}\](?:\[[^\[\]\n]{0,200}\]|"
+    r"\([^()\n]{0,500}\))?){1,300}?)\](?:\[(?P<label>[^\[\]\n]{0,300})\])?(?![\[(])"
+)
 
 
 def cuts(text: str, code: Callable[[int], bool]) -> Iterator[Cut]:
     """Of signs that do not start in code."""
-    made: Iterable[Cut] = (each for find in (_fences, _callouts, _shortcodes, _unseen, _references, _entities)
-                           for each in find(text))
+    made: Iterable[Cut] = (
+        each
+        for find in (_fences, _callouts, _shortcodes, _unseen, _references, _entities)
+        for each in find(text)
+    )
     yield from (each for each in made if not code(each.start))
     yield from _boxes(text, code)
 
@@ -79,8 +134,12 @@ def boxes(text: str, code: Callable[[int], bool]) -> list[tuple[re.Match[str], l
         at = text.find("\n", found.end()) + 1
         while 0 < at < len(text):
             end = text.find("\n", at)
-            line = text[at:end if end >= 0 else len(text)]
-            if line.strip() and len(line) - len(line.lstrip(" ")) < margin and not line.startswith("\t"):
+            line = text[at : end if end >= 0 else len(text)]
+            if (
+                line.strip()
+                and len(line) - len(line.lstrip(" ")) < margin
+                and not line.startswith("\t")
+            ):
                 break
             if line.strip():
                 lines.append(at)
@@ -130,7 +189,7 @@ def _shortcodes(text: str) -> Iterator[Cut]:
             continue
         name = parts["name"].lower()
         line = text.rfind("\n", 0, found.start()) + 1
-        alone = not text[line:found.start()].strip()
+        alone = not text[line : found.start()].strip()
         if name in REFERENCE:
             path = PATH.search(parts["rest"])
             shown = (path["path"] or path["bare"]) if path else ""

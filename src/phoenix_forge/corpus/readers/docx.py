@@ -17,11 +17,17 @@ from xml.sax import SAXException
 
 from phoenix_forge.corpus.readers import Unreadable, chart, html, markdown, omml, packed
 
-STYLES = "\n".join(["p[style-name='Title'] => h1:fresh", "p[style-name='Subtitle'] => p:fresh",
-                    "p[style-name='Code'] => pre:separator('\\n')", "p[style-name='Quote'] => blockquote:fresh",
-                    "comment-reference => sup"])
+STYLES = "\n".join(
+    [
+        "p[style-name='Title'] => h1:fresh",
+        "p[style-name='Subtitle'] => p:fresh",
+        "p[style-name='Code'] => pre:separator('\\n')",
+        "p[style-name='Quote'] => blockquote:fresh",
+        "comment-reference => sup",
+    ]
+)
 PART = re.compile(r"word/(?:document|footnotes|endnotes|comments)\d*\.xml")  # that holds text
-PASSED_OVER = (b"oMath", b"txbxContent", b"/chart\"")
+PASSED_OVER = (b"oMath", b"txbxContent", b'/chart"')
 read = markdown.read
 
 
@@ -32,9 +38,17 @@ def extract(data: bytes) -> str:
     with packed.opened(data, "a Word file", "word/document.xml", "[Content_Types].xml") as file:
         readable = _readable(file) or data
         try:
-            made = mammoth.convert_to_html(io.BytesIO(readable), style_map=STYLES,
-                                           convert_image=mammoth.images.img_element(lambda image: {}))
-        except (ExpatError, SAXException, AttributeError, TypeError) as error:  # what mammoth makes of odd parts
+            made = mammoth.convert_to_html(
+                io.BytesIO(readable),
+                style_map=STYLES,
+                convert_image=mammoth.images.img_element(lambda image: {}),
+            )
+        except (
+            ExpatError,
+            SAXException,
+            AttributeError,
+            TypeError,
+        ) as error:  # what mammoth makes of odd parts
             raise Unreadable(f"damaged: {type(error).__name__}") from None
     return html.to_markdown(made.value)
 
@@ -42,8 +56,11 @@ def extract(data: bytes) -> str:
 def _readable(file: zipfile.ZipFile) -> bytes | None:
     """The document with its equations, text boxes and charts in other words; None where it has none."""
     parts = {name: file.read(name) for name in file.namelist() if PART.fullmatch(name)}
-    changed = {name: _reworded(content, _charts(file, name)) for name, content in parts.items()
-               if any(passed in content for passed in PASSED_OVER)}
+    changed = {
+        name: _reworded(content, _charts(file, name))
+        for name, content in parts.items()
+        if any(passed in content for passed in PASSED_OVER)
+    }
     if not changed:
         return None
     made = io.BytesIO()
@@ -55,8 +72,11 @@ def _readable(file: zipfile.ZipFile) -> bytes | None:
 
 def _charts(file: zipfile.ZipFile, part: str) -> dict[str, chart.Chart]:
     """Relation → chart, of those that the part shows."""
-    found = {key: chart.chart(packed.xml(file, name)) for key, (kind, name) in packed.relations(file, part).items()
-             if kind == "chart" and name in file.namelist()}
+    found = {
+        key: chart.chart(packed.xml(file, name))
+        for key, (kind, name) in packed.relations(file, part).items()
+        if kind == "chart" and name in file.namelist()
+    }
     return {key: shown for key, shown in found.items() if shown}
 
 
@@ -66,7 +86,7 @@ def _reworded(part: bytes, charts: dict[str, chart.Chart]) -> bytes:
     for parent in reversed(list(root.iter())):
         for at, child in reversed(list(enumerate(parent))):
             if made := list(_instead(child, root, charts)):
-                parent[at:at + 1] = made
+                parent[at : at + 1] = made
     return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
 
 
@@ -97,7 +117,9 @@ def _boxes(element: Element) -> list[Element]:
 
 
 def _chart(element: Element, charts: dict[str, chart.Chart]) -> chart.Chart | None:
-    references = (packed.attribute(each, "id") for each in element.iter() if omml.name(each) == "chart")
+    references = (
+        packed.attribute(each, "id") for each in element.iter() if omml.name(each) == "chart"
+    )
     return next((charts[key] for key in references if key in charts), None)
 
 
@@ -111,7 +133,9 @@ def _picture(root: Element, shown: chart.Chart) -> Element:
     for row in shown.rows:
         line = ElementTree.SubElement(table, _word(root, "tr"))
         for cell in row:
-            paragraph = ElementTree.SubElement(ElementTree.SubElement(line, _word(root, "tc")), _word(root, "p"))
+            paragraph = ElementTree.SubElement(
+                ElementTree.SubElement(line, _word(root, "tc")), _word(root, "p")
+            )
             paragraph.append(_run(root, cell))
     return picture
 

@@ -57,7 +57,11 @@ def _pages(root: Element, package: str) -> Iterator[str]:
     seen = set()
     for each in below(root, "itemref"):
         item = items.get(attribute(each, "idref"))
-        if item is None or attribute(item, "media-type") not in PAGES or "nav" in attribute(item, "properties").split():
+        if (
+            item is None
+            or attribute(item, "media-type") not in PAGES
+            or "nav" in attribute(item, "properties").split()
+        ):
             continue
         page = resolved(package, attribute(item, "href"))
         if page not in seen:
@@ -68,7 +72,10 @@ def _pages(root: Element, package: str) -> Iterator[str]:
 def _protected(file: zipfile.ZipFile) -> set[str]:
     if ENCRYPTION not in file.namelist():
         return set()
-    return {resolved("", attribute(each, "URI")) for each in below(packed.xml(file, ENCRYPTION), "CipherReference")}
+    return {
+        resolved("", attribute(each, "URI"))
+        for each in below(packed.xml(file, ENCRYPTION), "CipherReference")
+    }
 
 
 def _labels(file: zipfile.ZipFile, root: Element, package: str) -> dict[str, str]:
@@ -76,12 +83,17 @@ def _labels(file: zipfile.ZipFile, root: Element, package: str) -> dict[str, str
     named: dict[str, str] = {}
     for item in below(root, "item"):
         listing = resolved(package, attribute(item, "href"))
-        lists = "nav" in attribute(item, "properties").split() or attribute(item, "media-type") == CONTENTS
+        lists = (
+            "nav" in attribute(item, "properties").split()
+            or attribute(item, "media-type") == CONTENTS
+        )
         if not lists or listing not in file.namelist():
             continue
         try:
             entries = list(_entries(packed.xml(file, listing)))
-        except ParseError:  # a page with entities of HTML, for one; the chapters can be read without
+        except (
+            ParseError
+        ):  # a page with entities of HTML, for one; the chapters can be read without
             continue
         for target, label in entries:
             named.setdefault(resolved(listing, target), label)

@@ -26,7 +26,7 @@ def tables(rows: Sequence[Sequence[str]]) -> list[str]:
     named = names_columns(filled[0]) and len(filled) > 1
     header = filled[0] if named else [""] * len(filled[0])
     body = filled[1:] if named else filled
-    return [writing.table([header, *body[i:i + ROWS]]) for i in range(0, len(body), ROWS)]
+    return [writing.table([header, *body[i : i + ROWS]]) for i in range(0, len(body), ROWS)]
 
 
 def _filled(rows: list[list[str]]) -> list[list[str]]:
@@ -39,7 +39,12 @@ def _filled(rows: list[list[str]]) -> list[list[str]]:
 def names_columns(cells: list[str]) -> bool:
     """Whether a first row names columns: no number, no text, none twice, and at most the first without a name."""
     named = [cell for cell in cells if cell]
-    return len(named) > 1 and len(set(named)) == len(named) and all(cells[1:]) and all(map(_is_name, named))
+    return (
+        len(named) > 1
+        and len(set(named)) == len(named)
+        and all(cells[1:])
+        and all(map(_is_name, named))
+    )
 
 
 def _is_name(cell: str) -> bool:

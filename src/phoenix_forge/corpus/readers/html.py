@@ -8,23 +8,128 @@ from typing import Any
 from phoenix_forge.corpus import encodings
 from phoenix_forge.corpus.readers import markdown, writing
 
-DROPPED = {"script", "style", "noscript", "template", "svg", "canvas", "iframe", "object", "nav", "button", "select",
-           "input", "textarea", "rt", "rp", "head", "title", "meta", "link", "audio", "video", "img",
-           "picture", "map", "dialog"}
-BOILERPLATE = {"header", "footer", "aside"}  # dropped outside of the main text, unless a heading 1 is in them
+DROPPED = {
+    "script",
+    "style",
+    "noscript",
+    "template",
+    "svg",
+    "canvas",
+    "iframe",
+    "object",
+    "nav",
+    "button",
+    "select",
+    "input",
+    "textarea",
+    "rt",
+    "rp",
+    "head",
+    "title",
+    "meta",
+    "link",
+    "audio",
+    "video",
+    "img",
+    "picture",
+    "map",
+    "dialog",
+}
+BOILERPLATE = {
+    "header",
+    "footer",
+    "aside",
+}  # dropped outside of the main text, unless a heading 1 is in them
 # Roles and names of what frames a page, of the makers of sites and of their tools.
-FRAMES = {"navigation", "search", "banner", "contentinfo", "menu", "menubar", "toolbar", "dialog", "alertdialog"}
-FRAMING = {"breadcrumb", "breadcrumbs", "toc", "table-of-contents", "tableofcontents", "sidebar", "navbar", "navheader",
-           "navfooter", "pagination", "pager", "skip-link", "skiplink", "skip-to-content", "edit-this-page",
-           "edit-page-link", "editlink", "cookie-banner", "cookie-consent", "cookie-notice", "cookiebanner",
-           "share-buttons", "social-share", "sphinxsidebar", "mw-editsection", "mw-jump-link",
-           "pg-boilerplate", "pgheader", "pgfooter", "pg-header", "pg-footer", "navigation-footer", "prev-next",
-           "theme-doc-breadcrumbs", "md-source-file", "headerlink"}
+FRAMES = {
+    "navigation",
+    "search",
+    "banner",
+    "contentinfo",
+    "menu",
+    "menubar",
+    "toolbar",
+    "dialog",
+    "alertdialog",
+}
+FRAMING = {
+    "breadcrumb",
+    "breadcrumbs",
+    "toc",
+    "table-of-contents",
+    "tableofcontents",
+    "sidebar",
+    "navbar",
+    "navheader",
+    "navfooter",
+    "pagination",
+    "pager",
+    "skip-link",
+    "skiplink",
+    "skip-to-content",
+    "edit-this-page",
+    "edit-page-link",
+    "editlink",
+    "cookie-banner",
+    "cookie-consent",
+    "cookie-notice",
+    "cookiebanner",
+    "share-buttons",
+    "social-share",
+    "sphinxsidebar",
+    "mw-editsection",
+    "mw-jump-link",
+    "pg-boilerplate",
+    "pgheader",
+    "pgfooter",
+    "pg-header",
+    "pg-footer",
+    "navigation-footer",
+    "prev-next",
+    "theme-doc-breadcrumbs",
+    "md-source-file",
+    "headerlink",
+}
 LEAST_OF = 3  # what frames a page is less than one part in so many of it
 HEADINGS = {f"h{n}": n for n in range(1, 7)}
-BLOCKS = {"p", "div", "section", "article", "main", "header", "footer", "aside", "ul", "ol", "dl", "dt", "dd", "li",
-          "table", "tr", "pre", "blockquote", "figure", "figcaption", "details", "summary", "form", "fieldset",
-          "address", "hr", "body", "center", "hgroup", "legend", "caption", "nav", "menu", "dir", "iframe", *HEADINGS}
+BLOCKS = {
+    "p",
+    "div",
+    "section",
+    "article",
+    "main",
+    "header",
+    "footer",
+    "aside",
+    "ul",
+    "ol",
+    "dl",
+    "dt",
+    "dd",
+    "li",
+    "table",
+    "tr",
+    "pre",
+    "blockquote",
+    "figure",
+    "figcaption",
+    "details",
+    "summary",
+    "form",
+    "fieldset",
+    "address",
+    "hr",
+    "body",
+    "center",
+    "hgroup",
+    "legend",
+    "caption",
+    "nav",
+    "menu",
+    "dir",
+    "iframe",
+    *HEADINGS,
+}
 MARKS = {"strong": "**", "b": "**", "em": "*", "i": "*"}
 CODE = {"code", "kbd", "samp", "tt"}
 # What a heading's link to itself is made of, and a note's link back to its place.
@@ -52,7 +157,11 @@ def to_markdown(html: str) -> str:
     root = page.body or page.root
     if root is None:
         return ""
-    mains = [each for each in page.css("main, [role=main]") if not _hidden(each) and not _within_main(each)]
+    mains = [
+        each
+        for each in page.css("main, [role=main]")
+        if not _hidden(each) and not _within_main(each)
+    ]
     size = len(root.text())
     parts = _Writer(True, size).blocks(mains[0], 0) if len(mains) == 1 else []
     if not parts:
@@ -102,7 +211,12 @@ class _Writer:
             return _prose(SPACE.sub(" ", node.text()))
         if tag in DROPPED or _hidden(node) or _frames(node, self.size):
             return []
-        if tag in BOILERPLATE and not self.everything and not _in_article(node) and node.css_first("h1") is None:
+        if (
+            tag in BOILERPLATE
+            and not self.everything
+            and not _in_article(node)
+            and node.css_first("h1") is None
+        ):
             return []
         if tag in HEADINGS:
             text = self.inline_of(node, depth).strip()
@@ -117,14 +231,18 @@ class _Writer:
             return self._table(node, depth)
         if tag == "blockquote":
             quoted = "\n\n".join(self.blocks(node, depth))
-            return ["\n".join(f"> {part}".rstrip() for part in quoted.split("\n"))] if quoted else []
+            return (
+                ["\n".join(f"> {part}".rstrip() for part in quoted.split("\n"))] if quoted else []
+            )
         return ["***"] if tag == "hr" else self.blocks(node, depth)
 
     def _list(self, node: Any, numbered: bool, depth: int) -> list[str]:
         items: list[str] = []
         for child in node.iter():
             body = _joined(self.blocks(child, depth)) if child.tag not in DROPPED else ""
-            if body and child.tag in ("ul", "ol") and items:  # a list within a list without an item of its own
+            if (
+                body and child.tag in ("ul", "ol") and items
+            ):  # a list within a list without an item of its own
                 items[-1] += "\n" + writing.item(" ", body)
             elif body:
                 items.append(writing.item(f"{len(items) + 1}." if numbered else "-", body))
@@ -133,7 +251,9 @@ class _Writer:
     def _definitions(self, node: Any, depth: int) -> list[str]:
         items: list[str] = []
         term = ""
-        for child in [c for part in node.iter() for c in (part.iter() if part.tag == "div" else (part,))]:
+        for child in [
+            c for part in node.iter() for c in (part.iter() if part.tag == "div" else (part,))
+        ]:
             if child.tag == "dt":
                 text = self.inline_of(child, depth).strip()
                 term = f"{term}, {text}" if term else text
@@ -147,12 +267,19 @@ class _Writer:
 
     def _table(self, node: Any, depth: int) -> list[str]:
         """A table of data as one; one that only lays out the page as its cells' blocks."""
-        parts = [part.iter() if part.tag in ("thead", "tbody", "tfoot") else (part,) for part in node.iter()]
+        parts = [
+            part.iter() if part.tag in ("thead", "tbody", "tfoot") else (part,)
+            for part in node.iter()
+        ]
         trs = [tr for part in parts for tr in part if tr.tag == "tr"]
         cells = [[cell for cell in tr.iter() if cell.tag in ("td", "th")] for tr in trs]
         cells = [row for row in cells if row]
         width = max((len(row) for row in cells), default=0)
-        if len(cells) < 2 or width < 2 or node.css_first("td table, td ul, td ol, td pre, td h1, td h2, td h3"):
+        if (
+            len(cells) < 2
+            or width < 2
+            or node.css_first("td table, td ul, td ol, td pre, td h1, td h2, td h3")
+        ):
             return [block for row in cells for cell in row for block in self.blocks(cell, depth)]
         caption = node.css_first("caption")
         made = _prose(self.inline_of(caption, depth)) if caption is not None else []
@@ -161,7 +288,9 @@ class _Writer:
     def _grid(self, cells: list[list[Any]], depth: int) -> list[list[str]]:
         """A cell that spans rows or columns is repeated in each."""
         grid: list[list[str]] = []
-        below: dict[int, tuple[int, str]] = {}  # column → rows that a cell from above still covers, and its text
+        below: dict[
+            int, tuple[int, str]
+        ] = {}  # column → rows that a cell from above still covers, and its text
         for row in cells:
             line: list[str] = []
             waiting = list(row)
@@ -182,8 +311,11 @@ class _Writer:
         return grid
 
     def inline_of(self, node: Any, depth: int) -> str:
-        return "".join(self.inline(child, depth + 1) for child in node.iter(include_text=True)
-                       if child.tag not in DROPPED or _is_tex(child))
+        return "".join(
+            self.inline(child, depth + 1)
+            for child in node.iter(include_text=True)
+            if child.tag not in DROPPED or _is_tex(child)
+        )
 
     def inline(self, node: Any, depth: int) -> str:
         """Text with its emphasis, code and links; a line break stays one."""
@@ -239,7 +371,12 @@ def _listings(node: Any) -> list[str]:
 
 def _code(node: Any) -> str:
     """The text of an element, without what nobody reads or copies of it."""
-    if node.css_first("button, script, style, rt, rp, .copy, .copybtn, .sr-only, .lineno, .linenos") is None:
+    if (
+        node.css_first(
+            "button, script, style, rt, rp, .copy, .copybtn, .sr-only, .lineno, .linenos"
+        )
+        is None
+    ):
         return str(node.text())
     return "".join(_code_of(child) for child in node.iter(include_text=True))
 
@@ -248,7 +385,11 @@ def _code_of(child: Any) -> str:
     if child.tag == "-text":
         return str(child.text(deep=False))
     names = set((child.attributes.get("class") or "").split())
-    return "" if child.tag in DROPPED or names & {"copy", "copybtn", "sr-only", "lineno", "linenos"} else _code(child)
+    return (
+        ""
+        if child.tag in DROPPED or names & {"copy", "copybtn", "sr-only", "lineno", "linenos"}
+        else _code(child)
+    )
 
 
 def _within_main(node: Any) -> bool:
@@ -267,7 +408,9 @@ def _is_tex(node: Any) -> bool:
 
 def _drawn_equation(node: Any) -> bool:
     """What KaTeX draws beside the MathML of the same equation."""
-    return node.attributes.get("aria-hidden") == "true" and "katex-html" in (node.attributes.get("class") or "")
+    return node.attributes.get("aria-hidden") == "true" and "katex-html" in (
+        node.attributes.get("class") or ""
+    )
 
 
 def _equation(node: Any) -> str:
@@ -277,7 +420,11 @@ def _equation(node: Any) -> str:
     tex = " ".join(said.split())
     if not tex:
         return ""
-    return f"${tex}$" if written is not None or node.attributes.get("alttext") or node.tag == "script" else tex
+    return (
+        f"${tex}$"
+        if written is not None or node.attributes.get("alttext") or node.tag == "script"
+        else tex
+    )
 
 
 def _link(text: str, bare: str, href: str) -> str:
@@ -306,8 +453,17 @@ def _joined(blocks: list[str]) -> str:
 
 def _language(node: Any) -> str:
     """Of a code block, from its class, its code element's, or that of the element around it."""
-    for at in (node, node.css_first("code"), node.parent, node.parent.parent if node.parent else None):
-        match = LANGUAGE.search(at.attributes.get("class") or "") if at is not None and at.attributes else None
+    for at in (
+        node,
+        node.css_first("code"),
+        node.parent,
+        node.parent.parent if node.parent else None,
+    ):
+        match = (
+            LANGUAGE.search(at.attributes.get("class") or "")
+            if at is not None and at.attributes
+            else None
+        )
         if match and match[1] not in ("default", "none", "text"):
             return match[1]
     return ""
@@ -324,4 +480,8 @@ def _in_article(node: Any) -> bool:
 
 def _span(cell: Any, name: str) -> int:
     value = cell.attributes.get(name) or "1"
-    return min(max(int(value), 1), 100) if value.isascii() and value.isdigit() and len(value) < 5 else 1
+    return (
+        min(max(int(value), 1), 100)
+        if value.isascii() and value.isdigit() and len(value) < 5
+        else 1
+    )

@@ -29,12 +29,18 @@ def extract(data: bytes) -> str:
     pages = [_page(pixels, number) for number, pixels in enumerate(_images(data))]
     alone = len(pages) == 1
     held = (Held("pages", len(pages), sum(bool(page.words) for page in pages)),)
-    notes = tuple(page.note if alone else f"page {page.number + 1}: {page.note}" for page in pages if page.note)
+    notes = tuple(
+        page.note if alone else f"page {page.number + 1}: {page.note}"
+        for page in pages
+        if page.note
+    )
     readable = [page for page in pages if page.words]
     if not notes:
         raise Unreadable("a picture without text", held=held)
     if not readable:
-        raise Unreadable(notes[0], fix="scan it again, sharper, or give its text as a file of its own", held=held)
+        raise Unreadable(
+            notes[0], fix="scan it again, sharper, or give its text as a file of its own", held=held
+        )
     return Noted(pdf.written(readable, {}), notes, held)
 
 
@@ -52,15 +58,28 @@ def _images(data: bytes) -> Iterator[np.ndarray]:
     try:
         with Image.open(io.BytesIO(data)) as opened:
             if opened.width * opened.height > PIXELS:
-                raise Unreadable(f"{opened.width} × {opened.height} pixels: more than can be read",
-                                 fix="make the picture smaller")
-            for page in islice(ImageSequence.Iterator(opened), PAGES if opened.format == "TIFF" else 1):
+                raise Unreadable(
+                    f"{opened.width} × {opened.height} pixels: more than can be read",
+                    fix="make the picture smaller",
+                )
+            for page in islice(
+                ImageSequence.Iterator(opened), PAGES if opened.format == "TIFF" else 1
+            ):
                 if min(page.size) >= SMALL:
                     yield _pixels(page)
     except UnidentifiedImageError:
         raise Unreadable("damaged, or not a picture") from None
-    except (OSError, ValueError, SyntaxError, EOFError, TypeError, KeyError, IndexError, OverflowError,
-            Image.DecompressionBombError) as error:  # what Pillow's decoders make of damaged files
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        EOFError,
+        TypeError,
+        KeyError,
+        IndexError,
+        OverflowError,
+        Image.DecompressionBombError,
+    ) as error:  # what Pillow's decoders make of damaged files
         raise Unreadable(f"damaged: {type(error).__name__}") from None
 
 
@@ -75,4 +94,6 @@ def _pixels(page: Any) -> np.ndarray:
         return np.stack([grey] * 3, axis=2)
     colours = upright.convert("RGBA")
     paper = Image.new("RGBA", colours.size, "white")
-    return np.ascontiguousarray(np.asarray(Image.alpha_composite(paper, colours).convert("RGB"))[:, :, ::-1])
+    return np.ascontiguousarray(
+        np.asarray(Image.alpha_composite(paper, colours).convert("RGB"))[:, :, ::-1]
+    )

@@ -30,55 +30,184 @@ TOKEN = re.compile(
     r"|\\(?P<edge>begin|end)\{(?P<environment>[\w*]+)\}"
     r"|\\(?P<accent>[`'^\"~=.]|[uvHcdbkr](?![a-zA-Z]))[ \t]*(?:\{\\?(?P<braced>[a-zA-Z])\}|\\?(?P<letter>[a-zA-Z]))"
     r"|\\(?P<name>[a-zA-Z@]+)\*?[ \t]*|\\(?P<sign>[^a-zA-Z])"
-    r"|(?P<brace>[{}])|(?P<typed>~|``|''|---?)", re.DOTALL)
-BRACE = re.compile(rf"\\begin\{{({VERBATIM})\}}.*?\\end\{{\1\}}|\\.|%[^\n]*|(?P<brace>[{{}}])", re.DOTALL)
+    r"|(?P<brace>[{}])|(?P<typed>~|``|''|---?)",
+    re.DOTALL,
+)
+BRACE = re.compile(
+    rf"\\begin\{{({VERBATIM})\}}.*?\\end\{{\1\}}|\\.|%[^\n]*|(?P<brace>[{{}}])", re.DOTALL
+)
 OPTION = re.compile(r"\s*\[[^\[\]]{0,500}(?:\[[^\[\]]{0,200}\][^\[\]]{0,500})*\]")
 ENVIRONMENT_OPTION = re.compile(r"[ \t]*\[([^\[\]\n]{0,200})\]")
 LABEL = re.compile(r"[ \t]*\\(?:label|tag)\{[^{}]*\}|\\nonumber\b|\\notag\b|(?<!\\)%[^\n]*")
-RULE = re.compile(r"\\(?:hline|toprule|midrule|bottomrule|endhead|endfirsthead|endfoot|endlastfoot|cline\{[^{}]*\}|"
-                  r"cmidrule(?:\([^()]*\))?\{[^{}]*\}|addlinespace(?:\[[^\]]*\])?)")
+RULE = re.compile(
+    r"\\(?:hline|toprule|midrule|bottomrule|endhead|endfirsthead|endfoot|endlastfoot|cline\{[^{}]*\}|"
+    r"cmidrule(?:\([^()]*\))?\{[^{}]*\}|addlinespace(?:\[[^\]]*\])?)"
+)
 COLUMN = re.compile(r"(?<!\\)&")
-LEVELS = {"part": 0, "chapter": 0, "section": 1, "subsection": 2, "subsubsection": 3, "paragraph": 4, "subparagraph": 4}
+LEVELS = {
+    "part": 0,
+    "chapter": 0,
+    "section": 1,
+    "subsection": 2,
+    "subsubsection": 3,
+    "paragraph": 4,
+    "subparagraph": 4,
+}
 # What stands before and after a command's text.
-AROUND = {"emph": "**", "textit": "**", "textsl": "**", "footnote": " ()", "footnotetext": "()", "caption": "\n\n\n",
-          "title": "\n\n\n", "enquote": "“”", "texttt": "``", "mbox": "", "thanks": " ()", "frametitle": "\n\n\n"}
+AROUND = {
+    "emph": "**",
+    "textit": "**",
+    "textsl": "**",
+    "footnote": " ()",
+    "footnotetext": "()",
+    "caption": "\n\n\n",
+    "title": "\n\n\n",
+    "enquote": "“”",
+    "texttt": "``",
+    "mbox": "",
+    "thanks": " ()",
+    "frametitle": "\n\n\n",
+}
 BOLD = ("textbf", "bfseries")
 # Commands whose arguments are no text, and how many of these there are.
-SILENT = {name: count for count, names in (
-    (0, "maketitle tableofcontents listoffigures listoftables newpage clearpage cleardoublepage noindent centering "
-        "raggedright raggedleft bigskip medskip smallskip appendix frontmatter mainmatter backmatter printbibliography "
-        "printindex hfill vfill indent sloppy small large Large LARGE huge Huge normalsize footnotesize scriptsize "
-        "tiny"),
-    (1, "label nocite footcite index vspace hspace includegraphics input include subfile bibliography "
-        "bibliographystyle usepackage RequirePackage documentclass pagestyle thispagestyle graphicspath addbibresource "
-        "pagenumbering color date author affiliation institute email hypersetup lstset geometry bibitem usetikzlibrary "
-        "theoremstyle hyphenation footnotemark phantomsection hypertarget vskip hskip"),
-    (2, "setlength addtolength setcounter addtocounter newcommand renewcommand providecommand addcontentsline "
-        "DeclareMathOperator newtheorem fontsize"),
-    (3, "newenvironment renewenvironment definecolor")) for name in names.split()}
+SILENT = {
+    name: count
+    for count, names in (
+        (
+            0,
+            "maketitle tableofcontents listoffigures listoftables newpage clearpage cleardoublepage noindent centering "
+            "raggedright raggedleft bigskip medskip smallskip appendix frontmatter mainmatter backmatter printbibliography "
+            "printindex hfill vfill indent sloppy small large Large LARGE huge Huge normalsize footnotesize scriptsize "
+            "tiny",
+        ),
+        (
+            1,
+            "label nocite footcite index vspace hspace includegraphics input include subfile bibliography "
+            "bibliographystyle usepackage RequirePackage documentclass pagestyle thispagestyle graphicspath addbibresource "
+            "pagenumbering color date author affiliation institute email hypersetup lstset geometry bibitem usetikzlibrary "
+            "theoremstyle hyphenation footnotemark phantomsection hypertarget vskip hskip",
+        ),
+        (
+            2,
+            "setlength addtolength setcounter addtocounter newcommand renewcommand providecommand addcontentsline "
+            "DeclareMathOperator newtheorem fontsize",
+        ),
+        (3, "newenvironment renewenvironment definecolor"),
+    )
+    for name in names.split()
+}
 # What stands on the page for a reference is known to nobody but TeX: a mark, since without one its sentence has a gap.
-REFERRING = {name: mark for mark, names in (
-    ("[…]", "cite citep citet citealp citealt citeauthor citeyear parencite textcite autocite"),
-    ("…", "ref pageref autoref cref Cref nameref vref"), ("(…)", "eqref")) for name in names.split()}
+REFERRING = {
+    name: mark
+    for mark, names in (
+        ("[…]", "cite citep citet citealp citealt citeauthor citeyear parencite textcite autocite"),
+        ("…", "ref pageref autoref cref Cref nameref vref"),
+        ("(…)", "eqref"),
+    )
+    for name in names.split()
+}
 # A command of the document's own with a label: `\figref{fig:one}`.
 OWN_REF = re.compile(r"\w*ref\{[\w.+/-]*[:_][\w.+:/-]*\}")
 LONGEST_LABEL = 200  # characters of one, with its braces
-SHOWN_LAST = {"href": 1, "textcolor": 1, "colorbox": 1, "parbox": 1, "resizebox": 2, "scalebox": 1, "multicolumn": 2,
-              "multirow": 2, "raisebox": 1, "hyperref": 0, "makebox": 0, "framebox": 0}  # arguments before the text
-SIGNS = {"ldots": "…", "dots": "…", "textellipsis": "…", "LaTeX": "LaTeX", "TeX": "TeX", "ss": "ß", "ae": "æ",
-         "AE": "Æ", "oe": "œ", "OE": "Œ", "o": "ø", "O": "Ø", "aa": "å", "AA": "Å", "l": "ł", "L": "Ł", "i": "ı",
-         "S": "§", "P": "¶", "copyright": "©", "textdegree": "°", "euro": "€", "pounds": "£", "par": "\n\n",
-         "newline": "\n", "linebreak": "\n", "quad": " ", "qquad": " ", "textbackslash": "\\", "and": ", ",
-         "textasciitilde": "~", "textasciicircum": "^", "textbar": "|", "textless": "<", "textgreater": ">",
-         "textendash": "–", "textemdash": "—", "textquoteright": "’", "textregistered": "®", "texttrademark": "™"}
-ACCENTS = {"`": "\u0300", "'": "\u0301", "^": "\u0302", '"': "\u0308", "~": "\u0303", "=": "\u0304", ".": "\u0307",
-           "u": "\u0306", "v": "\u030c", "H": "\u030b", "c": "\u0327", "d": "\u0323", "b": "\u0331", "k": "\u0328",
-           "r": "\u030a"}
+SHOWN_LAST = {
+    "href": 1,
+    "textcolor": 1,
+    "colorbox": 1,
+    "parbox": 1,
+    "resizebox": 2,
+    "scalebox": 1,
+    "multicolumn": 2,
+    "multirow": 2,
+    "raisebox": 1,
+    "hyperref": 0,
+    "makebox": 0,
+    "framebox": 0,
+}  # arguments before the text
+SIGNS = {
+    "ldots": "…",
+    "dots": "…",
+    "textellipsis": "…",
+    "LaTeX": "LaTeX",
+    "TeX": "TeX",
+    "ss": "ß",
+    "ae": "æ",
+    "AE": "Æ",
+    "oe": "œ",
+    "OE": "Œ",
+    "o": "ø",
+    "O": "Ø",
+    "aa": "å",
+    "AA": "Å",
+    "l": "ł",
+    "L": "Ł",
+    "i": "ı",
+    "S": "§",
+    "P": "¶",
+    "copyright": "©",
+    "textdegree": "°",
+    "euro": "€",
+    "pounds": "£",
+    "par": "\n\n",
+    "newline": "\n",
+    "linebreak": "\n",
+    "quad": " ",
+    "qquad": " ",
+    "textbackslash": "\\",
+    "and": ", ",
+    "textasciitilde": "~",
+    "textasciicircum": "^",
+    "textbar": "|",
+    "textless": "<",
+    "textgreater": ">",
+    "textendash": "–",
+    "textemdash": "—",
+    "textquoteright": "’",
+    "textregistered": "®",
+    "texttrademark": "™",
+}
+ACCENTS = {
+    "`": "\u0300",
+    "'": "\u0301",
+    "^": "\u0302",
+    '"': "\u0308",
+    "~": "\u0303",
+    "=": "\u0304",
+    ".": "\u0307",
+    "u": "\u0306",
+    "v": "\u030c",
+    "H": "\u030b",
+    "c": "\u0327",
+    "d": "\u0323",
+    "b": "\u0331",
+    "k": "\u0328",
+    "r": "\u030a",
+}
 TYPED = {"~": " ", "``": "“", "''": "”", "--": "–", "---": "—"}
-ESCAPED = {"\\": "\n", " ": " ", ",": " ", ";": " ", ":": " ", "!": "", "-": "", "/": "", "\n": " ", "@": ""}
-NAMED = {"abstract": "Abstract", "theorem": "Theorem", "lemma": "Lemma", "proposition": "Proposition",
-         "corollary": "Corollary", "definition": "Definition", "proof": "Proof", "remark": "Remark",
-         "example": "Example", "conjecture": "Conjecture", "exercise": "Exercise"}
+ESCAPED = {
+    "\\": "\n",
+    " ": " ",
+    ",": " ",
+    ";": " ",
+    ":": " ",
+    "!": "",
+    "-": "",
+    "/": "",
+    "\n": " ",
+    "@": "",
+}
+NAMED = {
+    "abstract": "Abstract",
+    "theorem": "Theorem",
+    "lemma": "Lemma",
+    "proposition": "Proposition",
+    "corollary": "Corollary",
+    "definition": "Definition",
+    "proof": "Proof",
+    "remark": "Remark",
+    "example": "Example",
+    "conjecture": "Conjecture",
+    "exercise": "Exercise",
+}
 LISTS = {"itemize": "-", "description": "-", "enumerate": "1.", "thebibliography": "-"}
 DEEP = 20  # texts within texts: cells of tables, titles
 read = markdown.read
@@ -92,7 +221,7 @@ def hidden(text: str) -> list[Cut]:
     made.run()
     title = re.search(r"\\title\s*(?:\[[^\[\]]*\]\s*)?\{", text)
     if start and title and title.end() < start:
-        said = _text(text[title.end():made.closes.get(title.end() - 1, title.end())], 1)
+        said = _text(text[title.end() : made.closes.get(title.end() - 1, title.end())], 1)
         made.cuts.append(Cut(0, start, f"{writing.heading(1, said)}\n"))
     elif start:
         made.cuts.append(Cut(0, start))
@@ -137,14 +266,22 @@ class _Page:
     def run(self) -> None:
         while self.at < self.end and (found := TOKEN.search(self.text, self.at, self.end)):
             self.at = found.end()
-            kind = found.lastgroup if found.lastgroup in HANDLERS else next(k for k in HANDLERS if found[k] is not None)
+            kind = (
+                found.lastgroup
+                if found.lastgroup in HANDLERS
+                else next(k for k in HANDLERS if found[k] is not None)
+            )
             HANDLERS[kind](self, found)
 
     def show(self, found: re.Match[str], shown: str, until: int = -1) -> None:
         """`shown` stands for the token, or for all up to `until`; a line that nothing is left of goes."""
         self.at = max(self.at, until)
         start, line = found.start(), self.text.rfind("\n", 0, found.start()) + 1
-        if not shown.strip() and not self.text[line:start].strip() and self.text[self.at:self.at + 1] in ("\n", ""):
+        if (
+            not shown.strip()
+            and not self.text[line:start].strip()
+            and self.text[self.at : self.at + 1] in ("\n", "")
+        ):
             start, self.at = line, min(self.at + 1, self.end)
         self.cuts.append(Cut(start, self.at, shown))
 
@@ -160,17 +297,26 @@ class _Page:
         return at
 
     def code(self, found: re.Match[str]) -> None:
-        lines = OPTION.sub("", found["lines"], count=1) if found["lines"].startswith("[") else found["lines"]
+        lines = (
+            OPTION.sub("", found["lines"], count=1)
+            if found["lines"].startswith("[")
+            else found["lines"]
+        )
         language = re.match(r"\{(\w+)\}", lines) if found["listing"].startswith("minted") else None
-        lines = lines[language.end():] if language else lines
-        self.show(found, f"\n{writing.fence(lines.strip(chr(10) + chr(13)), language[1] if language else '')}\n")
+        lines = lines[language.end() :] if language else lines
+        self.show(
+            found,
+            f"\n{writing.fence(lines.strip(chr(10) + chr(13)), language[1] if language else '')}\n",
+        )
 
     def math(self, found: re.Match[str]) -> None:
         """As it is written, between dollar signs, without its names and comments."""
         name = (found["display"] or "").rstrip("*")
         body = LABEL.sub("", found[0])
         if name:
-            body = body[len(f"\\begin{{{found['display']}}}"):-len(f"\\end{{{found['display']}}}")].strip()
+            body = body[
+                len(f"\\begin{{{found['display']}}}") : -len(f"\\end{{{found['display']}}}")
+            ].strip()
             lined = "&" in body or "\\\\" in body
             body = f"\\begin{{aligned}}\n{body}\n\\end{{aligned}}" if lined else body
         elif body.startswith("\\"):
@@ -187,11 +333,16 @@ class _Page:
 
     def grid(self, found: re.Match[str]) -> None:
         """A table, its first row the header."""
-        inner = self.past(found.start() + len(f"\\begin{{{found['rows']}}}"), 2 if found["rows"] in (
-            "tabular*", "tabularx", "tabulary") else 1)
-        lines = RULE.sub("", self.text[inner:found.end() - len(f"\\end{{{found['rows']}}}")])
-        rows = [[_text(cell, self.depth + 1) for cell in COLUMN.split(line)]
-                for line in re.split(r"\\\\(?:\[[^\]]*\])?|\\tabularnewline", lines) if line.strip()]
+        inner = self.past(
+            found.start() + len(f"\\begin{{{found['rows']}}}"),
+            2 if found["rows"] in ("tabular*", "tabularx", "tabulary") else 1,
+        )
+        lines = RULE.sub("", self.text[inner : found.end() - len(f"\\end{{{found['rows']}}}")])
+        rows = [
+            [_text(cell, self.depth + 1) for cell in COLUMN.split(line)]
+            for line in re.split(r"\\\\(?:\[[^\]]*\])?|\\tabularnewline", lines)
+            if line.strip()
+        ]
         self.show(found, f"\n\n{writing.table(rows)}\n\n" if rows else "")
 
     def verb(self, found: re.Match[str]) -> None:
@@ -200,7 +351,7 @@ class _Page:
     def comment(self, found: re.Match[str]) -> None:
         """With its line where it has nothing else."""
         start = self.text.rfind("\n", 0, found.start()) + 1
-        alone = not self.text[start:found.start()].strip()
+        alone = not self.text[start : found.start()].strip()
         self.at = min(found.end() + 1, self.end) if alone else found.end()
         self.cuts.append(Cut(start if alone else found.start(), self.at))
 
@@ -214,8 +365,11 @@ class _Page:
         said = f" ({_text(option[1], self.depth + 1)})" if option and name in NAMED else ""
         if name == "frame":
             return self._frame(found)
-        return self.show(found, f"**{NAMED[name]}{said}.** " if name in NAMED else "\n" if name in LISTS else "",
-                         self.past(self.at, 1 if name in ("thebibliography", "minipage", "multicols") else 0))
+        return self.show(
+            found,
+            f"**{NAMED[name]}{said}.** " if name in NAMED else "\n" if name in LISTS else "",
+            self.past(self.at, 1 if name in ("thebibliography", "minipage", "multicols") else 0),
+        )
 
     def _frame(self, found: re.Match[str]) -> None:
         """A slide, with its title where it has one."""
@@ -247,19 +401,25 @@ class _Page:
             return self._opened(found, "**", "**")
         if name in AROUND:
             marks = AROUND[name]
-            return self._opened(found, marks[:(len(marks) + 1) // 2], marks[(len(marks) + 1) // 2:])
+            return self._opened(
+                found, marks[: (len(marks) + 1) // 2], marks[(len(marks) + 1) // 2 :]
+            )
         if name in SIGNS:
             return self.show(found, SIGNS[name] + " " * found[0].endswith((" ", "\t")))
         if name == "url":
             end = self.past(self.at, 1)
-            return self.show(found, f"<{self.text[self.at:end].strip('{} ')}>", end)
+            return self.show(found, f"<{self.text[self.at : end].strip('{} ')}>", end)
         if name in ("def", "let"):
             brace = self.text.find("{", self.at)
             return self.show(found, "", self.closes.get(brace, brace) + 1)
-        own = name not in SHOWN_LAST and OWN_REF.match(name + self.text[self.at:self.at + LONGEST_LABEL])
+        own = name not in SHOWN_LAST and OWN_REF.match(
+            name + self.text[self.at : self.at + LONGEST_LABEL]
+        )
         if name in REFERRING or own:
-            bracketed = self.text[found.start() - 1:found.start()] in ("(", "[")
-            return self.show(found, "…" if bracketed else REFERRING.get(name, "…"), self.past(self.at, 1))
+            bracketed = self.text[found.start() - 1 : found.start()] in ("(", "[")
+            return self.show(
+                found, "…" if bracketed else REFERRING.get(name, "…"), self.past(self.at, 1)
+            )
         if name in SHOWN_LAST:
             return self.show(found, "", self.past(self.at, SHOWN_LAST[name]))
         return self.show(found, "", self.past(self.at, SILENT.get(name, 0)))
@@ -267,20 +427,26 @@ class _Page:
     def _begins(self, found: re.Match[str], shown: str) -> None:
         """What begins a line, whatever stands before the token."""
         line = self.text.rfind("\n", 0, found.start()) + 1
-        alone = not self.text[line:found.start()].strip() and line >= (self.cuts[-1].end if self.cuts else 0)
+        alone = not self.text[line : found.start()].strip() and line >= (
+            self.cuts[-1].end if self.cuts else 0
+        )
         self.at = re.compile(r"[ \t]*").match(self.text, self.at).end()  # type: ignore[union-attr]
-        self.cuts.append(Cut(line if alone else found.start(), self.at, shown if alone else f"\n{shown}"))
+        self.cuts.append(
+            Cut(line if alone else found.start(), self.at, shown if alone else f"\n{shown}")
+        )
 
     def _opened(self, found: re.Match[str], before: str, after: str) -> None:
         """A command whose text stays: `before` for its beginning, `after` for the brace that closes it."""
         brace = self.past(self.at, 0)
-        if self.text[brace:brace + 1] != "{" or brace not in self.closes:
+        if self.text[brace : brace + 1] != "{" or brace not in self.closes:
             return self.show(found, "")
         self.after[self.closes[brace]] = after
         return self.show(found, before, brace + 1)
 
     def sign(self, found: re.Match[str]) -> None:
-        spaced = re.compile(r"\*?(?:\[[^\[\]\n]{0,40}\])?").match(self.text, self.at)  # after a line break: its height
+        spaced = re.compile(r"\*?(?:\[[^\[\]\n]{0,40}\])?").match(
+            self.text, self.at
+        )  # after a line break: its height
         self.at = spaced.end() if spaced and found["sign"] == "\\" else self.at
         self.show(found, ESCAPED.get(found["sign"], found["sign"]))
 
@@ -292,6 +458,16 @@ class _Page:
 
 
 HANDLERS: dict[str, Callable[[_Page, re.Match[str]], None]] = {
-    "code": _Page.code, "math": _Page.math, "unseen": _Page.unseen, "grid": _Page.grid, "verb": _Page.verb,
-    "comment": _Page.comment, "edge": _Page.edge, "accent": _Page.accent, "name": _Page.name, "sign": _Page.sign,
-    "brace": _Page.brace, "typed": _Page.typed}
+    "code": _Page.code,
+    "math": _Page.math,
+    "unseen": _Page.unseen,
+    "grid": _Page.grid,
+    "verb": _Page.verb,
+    "comment": _Page.comment,
+    "edge": _Page.edge,
+    "accent": _Page.accent,
+    "name": _Page.name,
+    "sign": _Page.sign,
+    "brace": _Page.brace,
+    "typed": _Page.typed,
+}

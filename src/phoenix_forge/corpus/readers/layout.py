@@ -15,7 +15,9 @@ from dataclasses import dataclass, field
 from itertools import count, groupby, pairwise
 from statistics import fmean, median
 
-MARKED = re.compile(r"(?:[•▪●◦‣∙■□○–*-]|\(?(?:\d{1,3}|[A-Za-z])[.)])$")  # a list item's mark, all of a piece
+MARKED = re.compile(
+    r"(?:[•▪●◦‣∙■□○–*-]|\(?(?:\d{1,3}|[A-Za-z])[.)])$"
+)  # a list item's mark, all of a piece
 LEADER = re.compile(r"[.·…_]+")
 LEADING = 4  # dots, from which they lead from one word to another
 MARKED_GAP = 2.5  # line heights between a mark and its item, at most
@@ -34,7 +36,9 @@ ALIGNED = 0.7  # of a column's lines that stand level with those of another
 APART = 1.4  # line pitches, above which a line below a column is no longer part of it
 
 Interval = tuple[float, float]
-Rules = Sequence[tuple[float, float, float]]  # drawn lines: left, right, height above the page's foot
+Rules = Sequence[
+    tuple[float, float, float]
+]  # drawn lines: left, right, height above the page's foot
 
 
 @dataclass(slots=True)
@@ -114,7 +118,12 @@ def arranged(words: list[Word], page: int, rules: Rules = ()) -> list[Line | Tab
 def _without_leaders(words: list[Word]) -> list[Word]:
     runs = groupby(sorted(words, key=lambda w: w.order), lambda w: bool(LEADER.fullmatch(w.text)))
     listed = [(leads, list(run)) for leads, run in runs]
-    return [word for leads, run in listed if not leads or sum(len(w.text) for w in run) < LEADING for word in run]
+    return [
+        word
+        for leads, run in listed
+        if not leads or sum(len(w.text) for w in run) < LEADING
+        for word in run
+    ]
 
 
 def rows(words: list[Word]) -> list[list[Word]]:
@@ -123,7 +132,9 @@ def rows(words: list[Word]) -> list[list[Word]]:
     low = high = 0.0  # of the line
     for word in sorted(words, key=lambda w: (-w.low - w.high, w.left)):
         shared = min(high, word.high) - max(low, word.low)
-        if found and shared > 0.5 * min(high - low, word.high - word.low):  # a raised or lowered sign is level as well
+        if found and shared > 0.5 * min(
+            high - low, word.high - word.low
+        ):  # a raised or lowered sign is level as well
             found[-1].append(word)
             low, high = min(low, word.low), max(high, word.high)
         else:
@@ -152,13 +163,17 @@ def _in_order(row: list[Word]) -> list[Word]:
 def _touches(before: Word, word: Word) -> bool:
     if word.order == before.order + 1:
         return word.tight
-    return abs(word.left - before.right) < 0.05 * word.height  # parts of a word that were drawn at different times
+    return (
+        abs(word.left - before.right) < 0.05 * word.height
+    )  # parts of a word that were drawn at different times
 
 
 # -- bands -------------------------------------------------------------------------------------------------------------
 
 
-def _arranged(words: list[Word], page: int, regions: count[int], rules: Rules) -> list[Line | Table]:
+def _arranged(
+    words: list[Word], page: int, regions: count[int], rules: Rules
+) -> list[Line | Table]:
     size = median(word.height for word in words)
     strips = _strips(words, size)
     edge = max(word.right for word in words)
@@ -182,9 +197,21 @@ def _arranged(words: list[Word], page: int, regions: count[int], rules: Rules) -
 def _lines(words: list[Word], page: int, edge: float, region: int) -> list[Line | Table]:
     made: list[Line | Table] = []
     for row in rows(words):
-        tallest = max(row, key=lambda w: w.height)  # a raised sign says nothing of where the line stands
-        made.append(Line(text_of(row), page, min(w.left for w in row), max(w.right for w in row), tallest.top,
-                         tallest.bottom, edge, region))
+        tallest = max(
+            row, key=lambda w: w.height
+        )  # a raised sign says nothing of where the line stands
+        made.append(
+            Line(
+                text_of(row),
+                page,
+                min(w.left for w in row),
+                max(w.right for w in row),
+                tallest.top,
+                tallest.bottom,
+                edge,
+                region,
+            )
+        )
     return made
 
 
@@ -206,8 +233,10 @@ def _strips(words: list[Word], size: float) -> list[_Strip]:
 
 def _beside(above: list[Word], below: list[Word], size: float) -> bool:
     overlap = max(w.top for w in below) - min(w.bottom for w in above)
-    apart = max(min(w.left for w in below) - max(w.right for w in above),
-                min(w.left for w in above) - max(w.right for w in below))
+    apart = max(
+        min(w.left for w in below) - max(w.right for w in above),
+        min(w.left for w in above) - max(w.right for w in below),
+    )
     return overlap > 0.15 * size and apart > NARROW * size
 
 
@@ -218,7 +247,9 @@ def _pieces(words: list[Word], size: float) -> list[Interval]:
     for word in sorted(words, key=lambda w: w.left):
         gap = word.left - ends[-1] if pieces else 0.0
         before = pieces[-1][0].left - ends[-2] if len(pieces) > 1 else math.inf
-        marked = bool(pieces) and _marks(pieces[-1]) and gap < MARKED_GAP * size and before > 2 * gap
+        marked = (
+            bool(pieces) and _marks(pieces[-1]) and gap < MARKED_GAP * size and before > 2 * gap
+        )
         if pieces and (gap < NARROW * size or marked):
             pieces[-1].append(word)
             ends[-1] = max(ends[-1], word.right)
@@ -256,8 +287,16 @@ def _white(strip: _Strip, corridor: Interval, size: float) -> list[Interval]:
     """What a strip leaves of a corridor, where that is wide enough to be one."""
     inner = [corridor]
     for left, right in strip.pieces:
-        inner = [part for low, high in inner for part in ((low, min(high, left)), (max(low, right), high))
-                 if part[1] > part[0]] if left < corridor[1] and right > corridor[0] else inner
+        inner = (
+            [
+                part
+                for low, high in inner
+                for part in ((low, min(high, left)), (max(low, right), high))
+                if part[1] > part[0]
+            ]
+            if left < corridor[1] and right > corridor[0]
+            else inner
+        )
     return [part for part in inner if part[1] - part[0] >= NARROW * size]
 
 
@@ -273,7 +312,11 @@ def _corridors(strips: list[_Strip], size: float) -> list[Interval]:
             white[-1] = (white[-1][0], high)
         else:
             white.append((low, high))
-    return [space for space in white if NARROW * size <= space[1] - space[0] and _evidence(strips, space, size)]
+    return [
+        space
+        for space in white
+        if NARROW * size <= space[1] - space[0] and _evidence(strips, space, size)
+    ]
 
 
 def _evidence(strips: list[_Strip], corridor: Interval, size: float) -> bool:
@@ -286,16 +329,24 @@ def _both(strip: _Strip, corridor: Interval) -> int:
     """Lines that a strip has on both sides of a corridor."""
     if strip.crosses(corridor):
         return 0
-    sides = [word for word in strip.words if word.right <= corridor[0]], [
-        word for word in strip.words if word.left >= corridor[1]]
+    sides = (
+        [word for word in strip.words if word.right <= corridor[0]],
+        [word for word in strip.words if word.left >= corridor[1]],
+    )
     return min(len(rows(side)) for side in sides)
 
 
 # -- columns -----------------------------------------------------------------------------------------------------------
 
 
-def _columns(strips: list[_Strip], end: int, corridors: list[Interval], page: int, regions: count[int],
-             rules: Rules) -> tuple[list[Line | Table], int]:
+def _columns(
+    strips: list[_Strip],
+    end: int,
+    corridors: list[Interval],
+    page: int,
+    regions: count[int],
+    rules: Rules,
+) -> tuple[list[Line | Table], int]:
     """What the band of the first `end` strips holds, and how many strips were part of it in the end."""
     size = median(word.height for strip in strips[:end] for word in strip.words)
     reach = _reach(strips, end, corridors, size, below=True)
@@ -307,11 +358,15 @@ def _columns(strips: list[_Strip], end: int, corridors: list[Interval], page: in
     reach = _reach(strips, end, corridors, size)
     columns = _grouped(_without_line_numbers(_parted(strips[:reach], corridors)))
     if len(columns) < 2:  # all that spans the columns starts in the first
-        return _lines(columns[0], page, max(word.right for word in columns[0]), next(regions)), reach
+        return _lines(
+            columns[0], page, max(word.right for word in columns[0]), next(regions)
+        ), reach
     return [part for column in columns for part in _arranged(column, page, regions, rules)], reach
 
 
-def _reach(strips: list[_Strip], end: int, corridors: list[Interval], size: float, below: bool = False) -> int:
+def _reach(
+    strips: list[_Strip], end: int, corridors: list[Interval], size: float, below: bool = False
+) -> int:
     """The longer column goes on below the other, at its own pace; of a table (`below`), any but the first."""
     pitches = [a.top - b.top for a, b in pairwise(strips[:end])]
     pitch = median(pitches) if pitches else 1.2 * size
@@ -334,7 +389,9 @@ def _parted(strips: list[_Strip], corridors: list[Interval]) -> list[list[Word]]
             words = [word for word in strip.words if left <= word.left <= right]
             crossed = [i for i, (low, high) in enumerate(spaces) if left < high and right > low]
             for word in words:
-                columns[crossed[0] if len(words) > len(crossed) > 1 else _covered(word, spaces)].append(word)
+                columns[
+                    crossed[0] if len(words) > len(crossed) > 1 else _covered(word, spaces)
+                ].append(word)
     return [column for column in columns if column]
 
 
@@ -349,35 +406,58 @@ def _is_table(columns: list[list[Word]]) -> bool:
         return False
     if sum(_is_list(column) for column in lines) > 1:
         return False
-    level = [len(_filled(row, columns)) for row in rows([word for column in columns for word in column])]
-    return sum(filled > 1 for filled in level) >= max(2, ALIGNED * min(len(column) for column in lines))
+    level = [
+        len(_filled(row, columns)) for row in rows([word for column in columns for word in column])
+    ]
+    return sum(filled > 1 for filled in level) >= max(
+        2, ALIGNED * min(len(column) for column in lines)
+    )
 
 
 def _is_long(lines: list[str]) -> bool:
     words = fmean(len(line.split()) for line in lines)
-    spaceless = fmean(sum(unicodedata.east_asian_width(letter) in "WF" for letter in line) for line in lines)
+    spaceless = fmean(
+        sum(unicodedata.east_asian_width(letter) in "WF" for letter in line) for line in lines
+    )
     return words >= LONG or spaceless >= LONG_LETTERS
 
 
 def _is_list(lines: list[str]) -> bool:
-    return sum(bool(MARKED.match(line.split()[0])) for line in lines if line.split()) * 2 >= len(lines)
+    return sum(bool(MARKED.match(line.split()[0])) for line in lines if line.split()) * 2 >= len(
+        lines
+    )
 
 
-def _ruled(strips: list[_Strip], corridors: list[Interval], rules: Rules,
-           width: int) -> tuple[tuple[tuple[str, ...], ...], ...]:
+def _ruled(
+    strips: list[_Strip], corridors: list[Interval], rules: Rules, width: int
+) -> tuple[tuple[tuple[str, ...], ...], ...]:
     """Rows of a table whose cells all hold text, where rules across all columns part them. Else nothing."""
     words = [word for strip in strips for word in strip.words]
-    low, high = min(word.high for word in strips[-1].words), max(word.low for word in strips[0].words)
+    low, high = (
+        min(word.high for word in strips[-1].words),
+        max(word.low for word in strips[0].words),
+    )
     span = max(word.right for word in words) - min(word.left for word in words)
-    across = sorted({round(y) for left, right, y in rules if low < y < high and right - left >= ACROSS * span
-                     and left <= corridors[0][0] and right >= corridors[-1][1]}, reverse=True)
+    across = sorted(
+        {
+            round(y)
+            for left, right, y in rules
+            if low < y < high
+            and right - left >= ACROSS * span
+            and left <= corridors[0][0]
+            and right >= corridors[-1][1]
+        },
+        reverse=True,
+    )
     if len(across) < RULED_ROWS - 1:
         return ()
     bounds = [math.inf, *across, -math.inf]
     cells = []
     for top, bottom in pairwise(bounds):
         inside = [word for word in words if bottom < (word.low + word.high) / 2 <= top]
-        block = _parted([_Strip(inside, _pieces(inside, words[0].height))], corridors) if inside else []
+        block = (
+            _parted([_Strip(inside, _pieces(inside, words[0].height))], corridors) if inside else []
+        )
         if block and len(block) != width:
             return ()
         cells += [tuple(tuple(map(text_of, rows(column))) for column in block)] if block else []
@@ -387,7 +467,9 @@ def _ruled(strips: list[_Strip], corridors: list[Interval], rules: Rules,
 def _runs_on(column: list[Word]) -> bool:
     """Whether it holds running text: long lines, most of which start within a sentence."""
     lines = [text_of(row) for row in rows(column)]
-    return _is_long(lines) and sum(not line[:1].isupper() for line in lines) >= CONTINUED * len(lines)
+    return _is_long(lines) and sum(not line[:1].isupper() for line in lines) >= CONTINUED * len(
+        lines
+    )
 
 
 def _without_line_numbers(columns: list[list[Word]]) -> list[list[Word]]:
@@ -401,8 +483,10 @@ def _without_line_numbers(columns: list[list[Word]]) -> list[list[Word]]:
 
 def _counts(column: list[Word]) -> bool:
     """Whether it holds numbers that go up by one from line to line."""
-    numbers = [int(text) if text.isascii() and text.isdigit() and len(text) < 5 else None
-               for text in map(text_of, rows(column))]
+    numbers = [
+        int(text) if text.isascii() and text.isdigit() and len(text) < 5 else None
+        for text in map(text_of, rows(column))
+    ]
     steps = [a is not None and b == a + 1 for a, b in pairwise(numbers)]
     return len(steps) >= COUNTED and sum(steps) >= COUNTED_SHARE * len(steps)
 

@@ -7,7 +7,9 @@ import re
 from phoenix_forge.corpus.document import Block, BlockKind, Structure, tiled
 
 LINE_END = re.compile(r"\r\n?|\n")
-PARAGRAPH = re.compile(r"\S[^\n]*(?:\n(?![^\S\n]*\n)[^\n]*)*")  # from a visible character to the next blank line
+PARAGRAPH = re.compile(
+    r"\S[^\n]*(?:\n(?![^\S\n]*\n)[^\n]*)*"
+)  # from a visible character to the next blank line
 
 
 def starts(text: str, at: int = 0) -> list[int]:

@@ -19,22 +19,37 @@ from phoenix_forge.corpus import encodings, readers
 from phoenix_forge.corpus.readers import READERS, Unreadable, grid, html, markdown, nesting, writing
 from phoenix_forge.corpus.readers.noted import Noted
 
-BROKEN = (MessageError, LookupError, ValueError, TypeError, AttributeError)  # what a header against the rules raises
+BROKEN = (
+    MessageError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+)  # what a header against the rules raises
 HEADERS = ("From", "To", "Cc", "Date", "Subject")
-PREFIX = re.compile(r"(?:(?:re|aw|sv|vs|antw|fwd?|wg|tr|rv|ynt|odp|отв)(?:\[\d+\])?\s*:\s*)+", re.IGNORECASE)
+PREFIX = re.compile(
+    r"(?:(?:re|aw|sv|vs|antw|fwd?|wg|tr|rv|ynt|odp|отв)(?:\[\d+\])?\s*:\s*)+", re.IGNORECASE
+)
 FORWARD = re.compile(r"\s*(?:fwd?|wg|tr|rv|pd)\s*:", re.IGNORECASE)
 SIGNATURE = re.compile(r"--[ \t]?")
 SIGNED = 15  # lines that a signature has at most, where its mark has lost its space
 # Where a program puts the mail that is answered, whole and without marks.
-ORIGINAL = re.compile(r"\s*(?:-{2,}\s*(?:original message|ursprüngliche nachricht|message d'origine|mensaje original|"
-                      r"messaggio originale|исходное сообщение)\s*-{2,}|_{20,})\s*", re.IGNORECASE)
+ORIGINAL = re.compile(
+    r"\s*(?:-{2,}\s*(?:original message|ursprüngliche nachricht|message d'origine|mensaje original|"
+    r"messaggio originale|исходное сообщение)\s*-{2,}|_{20,})\s*",
+    re.IGNORECASE,
+)
 SENT = re.compile(r"\s*\*?(?:from|von|de|da|от)\s*:\*?\s*\S.*", re.IGNORECASE)
-WROTE = re.compile(r".*(?:wrote|schrieb.*|a écrit|escribió|ha scritto|escreveu|schreef|пишет|написал[а]?)\s*:\s*",
-                   re.IGNORECASE)
+WROTE = re.compile(
+    r".*(?:wrote|schrieb.*|a écrit|escribió|ha scritto|escreveu|schreef|пишет|написал[а]?)\s*:\s*",
+    re.IGNORECASE,
+)
 DAY = re.compile(r"\d{1,2}[.:/-]\d\d|\b(?:19|20)\d\d\b")
-QUOTED = ("blockquote[type=cite], .gmail_quote, .yahoo_quoted, .protonmail_quote, .moz-cite-prefix, #divRplyFwdMsg, "
-          "#divRplyFwdMsg ~ *, #appendonsend ~ *, .gmail_signature, .moz-signature, .protonmail_signature_block, "
-          "#Signature")
+QUOTED = (
+    "blockquote[type=cite], .gmail_quote, .yahoo_quoted, .protonmail_quote, .moz-cite-prefix, #divRplyFwdMsg, "
+    "#divRplyFwdMsg ~ *, #appendonsend ~ *, .gmail_signature, .moz-signature, .protonmail_signature_block, "
+    "#Signature"
+)
 NAMED = {"markdown", "plain", "rst", "html"}  # readers of text that Markdown takes as it is
 NESTED = 3  # mails within mails that are read
 read = markdown.read
@@ -53,12 +68,18 @@ def extract(data: bytes) -> str:
 def blocks_of(data: bytes) -> tuple[list[str], list[str]]:
     """A mail's blocks of Markdown, and what of it is not read. Raises Unreadable as `extract` does."""
     try:
-        mail = message_from_bytes(data.removeprefix(b"\xef\xbb\xbf").lstrip(), policy=policy.default)
+        mail = message_from_bytes(
+            data.removeprefix(b"\xef\xbb\xbf").lstrip(), policy=policy.default
+        )
     except (*BROKEN, RecursionError) as error:
         raise Unreadable(f"damaged: {type(error).__name__}") from None
     if not any(_header(mail, name) for name in HEADERS):
         raise Unreadable("not a mail: it has no From, To, Date or Subject")
-    if mail.get_content_type() in ("multipart/encrypted", "application/pkcs7-mime", "application/x-pkcs7-mime"):
+    if mail.get_content_type() in (
+        "multipart/encrypted",
+        "application/pkcs7-mime",
+        "application/x-pkcs7-mime",
+    ):
         raise Unreadable("encrypted: only its recipients can read it")
     return _mail(mail, 1, 0)
 
@@ -70,7 +91,10 @@ def _mail(mail: Message, level: int, depth: int) -> tuple[list[str], list[str]]:
     front = [f"- {name}: {text}" for name in HEADERS[:4] if (text := _about(mail, name))]
     names = [name for part in attached if (name := _name(part))]
     front += [f"- Attachments: {', '.join(names)}"] if names else []
-    blocks = [writing.heading(level, PREFIX.sub("", subject).strip() or "Mail"), *(["\n".join(front)] if front else [])]
+    blocks = [
+        writing.heading(level, PREFIX.sub("", subject).strip() or "Mail"),
+        *(["\n".join(front)] if front else []),
+    ]
     blocks += [nesting.demoted(body, level)] if body else []
     notes: list[str] = []
     for part in attached:
@@ -88,7 +112,9 @@ def _header(mail: Message, name: str) -> str:
     try:
         return " ".join(str(mail.get(name, "")).split())
     except BROKEN:
-        raw = next((str(value) for key, value in mail.raw_items() if key.lower() == name.lower()), "")
+        raw = next(
+            (str(value) for key, value in mail.raw_items() if key.lower() == name.lower()), ""
+        )
         return " ".join(raw.split())
 
 
@@ -186,7 +212,9 @@ def _plain(text: str, forwarded: bool) -> str:
 def _before_original(lines: list[str]) -> list[str]:
     """Up to the mail that is answered, where a program has put that below without marks."""
     for i, line in enumerate(lines):
-        if ORIGINAL.fullmatch(line) and any(SENT.fullmatch(after) for after in lines[i + 1:i + 3]):
+        if ORIGINAL.fullmatch(line) and any(
+            SENT.fullmatch(after) for after in lines[i + 1 : i + 3]
+        ):
             return lines[:i]
     return lines
 
@@ -194,7 +222,7 @@ def _before_original(lines: list[str]) -> list[str]:
 def _unsigned(lines: list[str]) -> list[str]:
     for i, line in enumerate(lines):
         if SIGNATURE.fullmatch(line) and (line.endswith(" ") or len(lines) - i <= SIGNED):
-            below = lines[i + 1:]
+            below = lines[i + 1 :]
             quote = next((k for k, each in enumerate(below) if each.startswith(">")), len(below))
             return lines[:i] + below[quote:]
     return lines
@@ -209,8 +237,11 @@ def _answer(lines: list[str]) -> list[str]:
     kept = [line for line in lines[:end] if not re.match(r">\s?>", line)]
     if cut:
         kept = _unattributed(kept)
-    return [line for i, line in enumerate(kept) if not (WROTE.fullmatch(line) and kept[i + 1:i + 2]
-                                                       and kept[i + 1].startswith(">"))]
+    return [
+        line
+        for i, line in enumerate(kept)
+        if not (WROTE.fullmatch(line) and kept[i + 1 : i + 2] and kept[i + 1].startswith(">"))
+    ]
 
 
 def _unattributed(lines: list[str]) -> list[str]:
@@ -234,21 +265,37 @@ def _attached(part: Message, level: int, depth: int) -> tuple[list[str], list[st
     name = _name(part)
     if part.get_content_type() == "message/rfc822":
         inner = part.get_payload()
-        if depth >= NESTED or not isinstance(inner, list) or not inner or not isinstance(inner[0], Message):
-            return [], [f"attached mail {name}: not read: a mail within {depth} others" if depth >= NESTED
-                        else f"attached mail {name}: not read: empty"]
+        if (
+            depth >= NESTED
+            or not isinstance(inner, list)
+            or not inner
+            or not isinstance(inner[0], Message)
+        ):
+            return [], [
+                f"attached mail {name}: not read: a mail within {depth} others"
+                if depth >= NESTED
+                else f"attached mail {name}: not read: empty"
+            ]
         return _mail(inner[0], min(level + 1, 5), depth + 1)
     suffix = PurePosixPath(name).suffix.lower()
     if not suffix or suffix not in READERS:
-        return [], [f"attachment {name}: not read: Forge reads no {suffix or 'files without a suffix'}"]
+        return [], [
+            f"attachment {name}: not read: Forge reads no {suffix or 'files without a suffix'}"
+        ]
     try:
         text = _content(name, payload(part), charset(part))
     except Unreadable as problem:
-        return [], [f"attachment {name}: not read: {problem.message}" + (f"; {problem.fix}" if problem.fix else "")]
+        return [], [
+            f"attachment {name}: not read: {problem.message}"
+            + (f"; {problem.fix}" if problem.fix else "")
+        ]
     inner_notes = [f"attachment {name}: {note}" for note in getattr(text, "notes", ())]
     if not text.strip():
         return [], [f"attachment {name}: not read: empty"]
-    return [writing.heading(level + 1, name), nesting.demoted(text, level + 1).strip("\n")], inner_notes
+    return [
+        writing.heading(level + 1, name),
+        nesting.demoted(text, level + 1).strip("\n"),
+    ], inner_notes
 
 
 def _content(name: str, data: bytes, charset: str | None) -> str:
@@ -259,4 +306,10 @@ def _content(name: str, data: bytes, charset: str | None) -> str:
     module = READERS[PurePosixPath(name).suffix.lower()].module
     if module == "tabular":
         return "\n\n".join(grid.tables(grid.cells(text)))
-    return text if module in NAMED else writing.fence(text, PurePosixPath(name).suffix[1:].lower()) if text else ""
+    return (
+        text
+        if module in NAMED
+        else writing.fence(text, PurePosixPath(name).suffix[1:].lower())
+        if text
+        else ""
+    )

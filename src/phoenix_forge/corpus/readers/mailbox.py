@@ -25,7 +25,7 @@ def extract(data: bytes) -> str:
     notes: list[str] = []
     for number, (match, end) in enumerate(zip(starts, ends, strict=True), 1):
         try:
-            found, left_out = mail.blocks_of(ESCAPED.sub(rb"\1", data[match.end():end]))
+            found, left_out = mail.blocks_of(ESCAPED.sub(rb"\1", data[match.end() : end]))
         except Unreadable as problem:
             found, left_out = [], [f"not read: {problem.message}"]
         blocks += found

@@ -22,37 +22,95 @@ from phoenix_forge.corpus.readers.lines import starts
 
 FRONT_MATTER = re.compile(r"\A---[^\S\n]*\r?\n(.*?\r?\n)?---[^\S\n]*(?:\r?\n|\Z)", re.DOTALL)
 KINDS: dict[str, BlockKind] = {
-    "heading_open": "heading", "paragraph_open": "paragraph", "bullet_list_open": "list", "ordered_list_open": "list",
-    "table_open": "table", "fence": "code", "code_block": "code", "blockquote_open": "paragraph"}
+    "heading_open": "heading",
+    "paragraph_open": "paragraph",
+    "bullet_list_open": "list",
+    "ordered_list_open": "list",
+    "table_open": "table",
+    "fence": "code",
+    "code_block": "code",
+    "blockquote_open": "paragraph",
+}
 # Code, in which nothing is hidden: fences, then spans. A fence that is not closed runs to the end.
-FENCED = re.compile(r"^[ \t>]*(?:[-*+][ \t]+)?(?P<fence>`{3,}(?=[^`\n]*$)|~{3,}).*?"
-                    r"(?:^[ \t>]*(?P=fence)[`~]*[ \t]*\r?$|\Z)", re.MULTILINE | re.DOTALL)
+FENCED = re.compile(
+    r"^[ \t>]*(?:[-*+][ \t]+)?(?P<fence>`{3,}(?=[^`\n]*$)|~{3,}).*?"
+    r"(?:^[ \t>]*(?P=fence)[`~]*[ \t]*\r?$|\Z)",
+    re.MULTILINE | re.DOTALL,
+)
 SPAN = re.compile(r"(?<!`)(?P<ticks>`+)(?!`)[^`]{1,2000}?(?<!`)(?P=ticks)(?!`)")
 MEDIA = r"\.(?:png|jpe?g|gif|svg|webp|avif|bmp|pdf|mp[34]|webm|wav|ogg|mov|excalidraw|canvas|base)"
 ATTRIBUTES = r"\{[ ]?(?::|[#.](?=[\w-]))[^{}\n]{1,200}\}"
-SLIDE_KEYS = ("layout", "background", "class", "transition", "clicks", "src", "image", "preload", "hideInToc", "zoom",
-              "theme", "disabled")
+SLIDE_KEYS = (
+    "layout",
+    "background",
+    "class",
+    "transition",
+    "clicks",
+    "src",
+    "image",
+    "preload",
+    "hideInToc",
+    "zoom",
+    "theme",
+    "disabled",
+)
 # What is hidden outside of code, whether a text can have any of it, and what is shown instead.
 HIDDEN: tuple[tuple[tuple[str, ...], re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
-    (("data:",), re.compile(r"^ {0,3}\[[^\]\n]{1,300}\]:[ \t]{0,20}<?data:[^\s>]*>?[^\n]*\n?", re.MULTILINE),
-     lambda _: ""),
-    (("data:",), re.compile(r"(?<=\]\()[ \t]{0,20}<?data:[^\s)>]*>?(?:[ \t]+\"[^\"\n]{0,300}\")?"), lambda _: ""),
-    (("data:",), re.compile(r"<(?:img|source|embed|object)\b[^<>]{0,1000}?=[\"']?data:[^<>]*>"), lambda _: ""),
+    (
+        ("data:",),
+        re.compile(r"^ {0,3}\[[^\]\n]{1,300}\]:[ \t]{0,20}<?data:[^\s>]*>?[^\n]*\n?", re.MULTILINE),
+        lambda _: "",
+    ),
+    (
+        ("data:",),
+        re.compile(r"(?<=\]\()[ \t]{0,20}<?data:[^\s)>]*>?(?:[ \t]+\"[^\"\n]{0,300}\")?"),
+        lambda _: "",
+    ),
+    (
+        ("data:",),
+        re.compile(r"<(?:img|source|embed|object)\b[^<>]{0,1000}?=[\"']?data:[^<>]*>"),
+        lambda _: "",
+    ),
     # `## Title {#name}`, a line of attributes by itself, `[words]{.class}`, `![picture](a.png){width=50%}`
     (("{",), re.compile(rf"^[ \t>]*{ATTRIBUTES}[ \t]*\r?(?:\n|\Z)", re.MULTILINE), lambda _: ""),
     (("{",), re.compile(rf"[ \t]{{0,20}}{ATTRIBUTES}(?=[ \t#]*\r?$)", re.MULTILINE), lambda _: ""),
-    (("]{",), re.compile(r"\[(?P<said>[^\[\]\n]{1,300})\]\{[#.][^{}\n]{1,200}\}"), lambda found: found["said"]),
-    (("{ ",), re.compile(r"[ \t]{1,20}\{[ \t]*(?:[\w-]+=\"[^\"{}\n]{0,100}\"[ \t]*|data-[\w-]+[ \t]*)+\}"
-                         r"(?=[ \t#]*\r?$)", re.MULTILINE), lambda _: ""),
+    (
+        ("]{",),
+        re.compile(r"\[(?P<said>[^\[\]\n]{1,300})\]\{[#.][^{}\n]{1,200}\}"),
+        lambda found: found["said"],
+    ),
+    (
+        ("{ ",),
+        re.compile(
+            r"[ \t]{1,20}\{[ \t]*(?:[\w-]+=\"[^\"{}\n]{0,100}\"[ \t]*|data-[\w-]+[ \t]*)+\}"
+            r"(?=[ \t#]*\r?$)",
+            re.MULTILINE,
+        ),
+        lambda _: "",
+    ),
     (("){",), re.compile(r"(?<=\))\{[^{}\n]{1,200}\}"), lambda _: ""),
     (("%%",), re.compile(r"(?<!\S)%%(?=[^%])[^%]{1,5000}%%(?!\S)"), lambda _: ""),
-    ((" ^",), re.compile(r"(?<=\S)[ \t]+\^[A-Za-z0-9-]{4,40}(?=[ \t]*\r?$)", re.MULTILINE), lambda _: ""),
-    (("![[",), re.compile(rf"!\[\[[^\[\]\n]{{1,300}}?{MEDIA}(?:[#|][^\[\]\n]{{0,300}})?\]\]", re.IGNORECASE),
-     lambda _: ""),
+    (
+        (" ^",),
+        re.compile(r"(?<=\S)[ \t]+\^[A-Za-z0-9-]{4,40}(?=[ \t]*\r?$)", re.MULTILINE),
+        lambda _: "",
+    ),
+    (
+        ("![[",),
+        re.compile(
+            rf"!\[\[[^\[\]\n]{{1,300}}?{MEDIA}(?:[#|][^\[\]\n]{{0,300}})?\]\]", re.IGNORECASE
+        ),
+        lambda _: "",
+    ),
     # A slide's own settings, of which at least one is Slidev's; the rule above them stays.
-    (tuple(f"\n{key}:" for key in SLIDE_KEYS), re.compile(
-        rf"(?<=\n)---[ \t]*\r?\n(?=(?:[a-z][^\n]*\n){{0,19}}(?:{'|'.join(SLIDE_KEYS)}):)(?:[A-Za-z][\w-]*:[^\n]*\n|"
-        r"[ \t]+\S[^\n]*\n){1,20}---[ \t]*\r?(?:\n|\Z)"), lambda _: "\n---\n\n"),
+    (
+        tuple(f"\n{key}:" for key in SLIDE_KEYS),
+        re.compile(
+            rf"(?<=\n)---[ \t]*\r?\n(?=(?:[a-z][^\n]*\n){{0,19}}(?:{'|'.join(SLIDE_KEYS)}):)(?:[A-Za-z][\w-]*:[^\n]*\n|"
+            r"[ \t]+\S[^\n]*\n){1,20}---[ \t]*\r?(?:\n|\Z)"
+        ),
+        lambda _: "\n---\n\n",
+    ),
 )
 # A line of a set-in listing, and what a line before it begins with where it belongs to an item, a note or a box.
 SET_IN = re.compile(r"(?:\A|\n)[ \t]*\n(?P<code>(?:(?: {4}|\t)[^\n]*(?:\n|\Z)|[ \t]*\n)+)")
@@ -60,7 +118,9 @@ HOLDS = re.compile(r"[ ]{0,3}(?:[-*+]|\d{1,9}[.)]|:)[ \t]|[ ]{0,3}(?:!!!|\?\?\?|
 LOOKED_AT = 200  # lines back to what holds one that is set in
 PROPERTY = re.compile(r"[\w-]+:\s")
 _parser = MarkdownIt("commonmark").enable("table")
-_parser.core.ruler.enableOnly(["normalize", "block"])  # inline markup stays as written, and parsing is much faster
+_parser.core.ruler.enableOnly(
+    ["normalize", "block"]
+)  # inline markup stays as written, and parsing is much faster
 
 
 def hidden(text: str) -> list[Cut]:
@@ -74,8 +134,11 @@ def hidden(text: str) -> list[Cut]:
     if mdx.is_mdx(text, code):
         return mdx.hidden(text)
     made = chain(comments(text), attributes(text))
-    return [*(each for each in made if not code(each.start)), *dialects.cuts(text, code),
-            *tags.hidden(text, False, code)]
+    return [
+        *(each for each in made if not code(each.start)),
+        *dialects.cuts(text, code),
+        *tags.hidden(text, False, code),
+    ]
 
 
 def comments(text: str, opens: str = "<!--", closes: str = "-->") -> Iterator[Cut]:
@@ -85,7 +148,9 @@ def comments(text: str, opens: str = "<!--", closes: str = "-->") -> Iterator[Cu
         end += len(closes)
         line = text.rfind("\n", 0, at) + 1
         after = text.find("\n", end)
-        alone = not text[line:at].strip() and not text[end:after if after >= 0 else len(text)].strip()
+        alone = (
+            not text[line:at].strip() and not text[end : after if after >= 0 else len(text)].strip()
+        )
         yield Cut(line, after + 1 if after >= 0 else len(text)) if alone else Cut(at, end)
         at = text.find(opens, end)
 
@@ -172,12 +237,23 @@ def read(text: str) -> Structure:
             kind = "paragraph"
         if kind == "heading":
             level = int(token.tag[1])
-            above = [*(entry for entry in above if entry[0] < level), (level, tokens[i + 1].content.strip())]
+            above = [
+                *(entry for entry in above if entry[0] < level),
+                (level, tokens[i + 1].content.strip()),
+            ]
             heads.append(above[-1])
         headings = tuple(entry[1] for entry in above)
-        blocks.append(Block(kind, start, start, headings, above[-1][0] if kind == "heading" else 0,
-                            _rows(tokens, i) if kind == "table" else (),
-                            _items(tokens, i) if kind == "list" else ()))
+        blocks.append(
+            Block(
+                kind,
+                start,
+                start,
+                headings,
+                above[-1][0] if kind == "heading" else 0,
+                _rows(tokens, i) if kind == "table" else (),
+                _items(tokens, i) if kind == "list" else (),
+            )
+        )
     return Structure(title or _title(heads), tiled(blocks, len(text)))
 
 

@@ -19,19 +19,31 @@ TITLE = re.compile(r"(?:accTitle|title)\s*:?\s+(?P<title>\S.*)$")
 COMMENT_TITLE = re.compile(r"%%\s*(?:Name|Title)\s*:\s*(\S.*)$", re.IGNORECASE)
 SECTION = re.compile(r"(?:subgraph|section|box)\s+(\S.*)$")
 SUBGRAPH = re.compile(r"(?P<id>[^\s\[\"]+)?\s*(?:\[\s*\"?(?P<label>[^\"\]]*)\"?\s*\])?$")
-SKIPPED = re.compile(r"(?:%%|classDef|class\s+[\w,]+\s+\w+;?$|style|linkStyle|click|direction|end\b|autonumber|"
-                     r"activate|deactivate|hide|dateFormat|axisFormat|excludes|todayMarker|\}|acc(?:Title|Descr)|title\b)")
-NODE = re.compile(r"\s*(?P<id>\w+(?:[-.:/]\w+)*)(?:(?P<shape>[\[({>]+[/\\]?)\s*(?:\"(?P<quoted>[^\"]*)\"|"
-                  r"(?P<raw>[^\])}\"]*))\s*[/\\]?[\])}]+)?(?::::?\w+)?")
-LINK = re.compile(r"\s*(?:<|[xo](?=[-=]))?(?:--\s*(?P<a>[^\s>|x\-][^|>]*?)\s*--+[>xo]?"
-                  r"|==\s*(?P<b>[^\s>|=][^|>]*?)\s*==+>?"
-                  r"|-\.\s*(?P<c>[^\s>|.\-][^|>]*?)\s*\.+->?|--+[>xo]?|==+>?|-\.+->?|~~~+)"
-                  r"\s*(?:\|\s*\"?(?P<d>[^|\"]*)\"?\s*\|)?")
-MESSAGE = re.compile(r"(?P<a>[^\s-][^-:]*?)\s*(?:<<)?--?(?:>>|>|x|\))[+-]?\s*(?P<b>[^\s:][^:]*?)\s*:\s*(?P<text>\S.*)$")
-PARTICIPANT = re.compile(r"(?:create\s+)?(?:participant|actor)\s+(?P<id>\S+)(?:\s+as\s+(?P<label>\S.*))?$")
+SKIPPED = re.compile(
+    r"(?:%%|classDef|class\s+[\w,]+\s+\w+;?$|style|linkStyle|click|direction|end\b|autonumber|"
+    r"activate|deactivate|hide|dateFormat|axisFormat|excludes|todayMarker|\}|acc(?:Title|Descr)|title\b)"
+)
+NODE = re.compile(
+    r"\s*(?P<id>\w+(?:[-.:/]\w+)*)(?:(?P<shape>[\[({>]+[/\\]?)\s*(?:\"(?P<quoted>[^\"]*)\"|"
+    r"(?P<raw>[^\])}\"]*))\s*[/\\]?[\])}]+)?(?::::?\w+)?"
+)
+LINK = re.compile(
+    r"\s*(?:<|[xo](?=[-=]))?(?:--\s*(?P<a>[^\s>|x\-][^|>]*?)\s*--+[>xo]?"
+    r"|==\s*(?P<b>[^\s>|=][^|>]*?)\s*==+>?"
+    r"|-\.\s*(?P<c>[^\s>|.\-][^|>]*?)\s*\.+->?|--+[>xo]?|==+>?|-\.+->?|~~~+)"
+    r"\s*(?:\|\s*\"?(?P<d>[^|\"]*)\"?\s*\|)?"
+)
+MESSAGE = re.compile(
+    r"(?P<a>[^\s-][^-:]*?)\s*(?:<<)?--?(?:>>|>|x|\))[+-]?\s*(?P<b>[^\s:][^:]*?)\s*:\s*(?P<text>\S.*)$"
+)
+PARTICIPANT = re.compile(
+    r"(?:create\s+)?(?:participant|actor)\s+(?P<id>\S+)(?:\s+as\s+(?P<label>\S.*))?$"
+)
 NOTE = re.compile(r"[Nn]ote\s+(?:over|(?:right|left)\s+of)\s+[^:]+:\s*(\S.*)$")
-RELATION = re.compile(r"(?P<a>[\w.~\[\]*-]+?)\s*(?:\"[^\"]*\"\s*)?(?P<arrow>[<|*o}.]*(?:--|\.\.)[|>*o{.]*)\s*"
-                      r"(?:\"[^\"]*\"\s*)?(?P<b>[\w.~\[\]*]+)\s*(?::\s*(?P<text>\S.*))?$")
+RELATION = re.compile(
+    r"(?P<a>[\w.~\[\]*-]+?)\s*(?:\"[^\"]*\"\s*)?(?P<arrow>[<|*o}.]*(?:--|\.\.)[|>*o{.]*)\s*"
+    r"(?:\"[^\"]*\"\s*)?(?P<b>[\w.~\[\]*]+)\s*(?::\s*(?P<text>\S.*))?$"
+)
 TAG = re.compile(r"\s*<br\s*/?>\s*|</?[a-zA-Z]{1,10}>")
 
 
@@ -51,7 +63,7 @@ def read(text: str) -> Structure:
     opened: list[str] = []
     headings: tuple[str, ...] = ()
     cuts: list[tuple[int, tuple[str, ...], list[str]]] = [(body, (), [])]
-    for at, line in zip(bounds[header + 1:], lines[header + 1:], strict=True):
+    for at, line in zip(bounds[header + 1 :], lines[header + 1 :], strict=True):
         section = SECTION.match(line) if len(line) < LONG else None
         if section:
             name = _section(section[1], labels)
@@ -67,7 +79,9 @@ def read(text: str) -> Structure:
             cuts.append((at, headings, []))
         if not section and line and len(line) < LONG and not SKIPPED.match(line):
             cuts[-1][2].extend(facts(line, labels))
-    blocks += [Block("code", at, at, above, items=tuple(dict.fromkeys(items))) for at, above, items in cuts]
+    blocks += [
+        Block("code", at, at, above, items=tuple(dict.fromkeys(items))) for at, above, items in cuts
+    ]
     return Structure(title or _title(lines), tiled(blocks, len(text)))
 
 
@@ -89,7 +103,7 @@ def _section(text: str, labels: dict[str, str]) -> str:
 
 
 def _plain(text: str) -> str:
-    return " ".join(TAG.sub(" ", text).strip().strip("\"`").split())
+    return " ".join(TAG.sub(" ", text).strip().strip('"`').split())
 
 
 def _arrow(a: str, b: str, text: str | None, labels: dict[str, str]) -> str:
@@ -161,6 +175,11 @@ def _words(line: str, labels: dict[str, str]) -> list[str]:
 
 
 KINDS: dict[str, Callable[[str, dict[str, str]], list[str]]] = {
-    "flowchart": _flow, "graph": _flow, "sequenceDiagram": _sequence, "classDiagram": _relations,
-    "erDiagram": _relations, "stateDiagram": _states, "stateDiagram-v2": _states,
+    "flowchart": _flow,
+    "graph": _flow,
+    "sequenceDiagram": _sequence,
+    "classDiagram": _relations,
+    "erDiagram": _relations,
+    "stateDiagram": _states,
+    "stateDiagram-v2": _states,
 }

@@ -16,8 +16,10 @@ def demoted(text: str, by: int) -> str:
         mark = FENCE.match(line)
         if mark and not fence:
             fence = mark[1]
-        elif mark and mark[1].startswith(fence) and not line[mark.end():].strip():
+        elif mark and mark[1].startswith(fence) and not line[mark.end() :].strip():
             fence = ""
         heading = HEADING.match(line) if not fence else None
-        lines.append("#" * min(len(heading[0]) + by, 6) + line[heading.end():] if heading else line)
+        lines.append(
+            "#" * min(len(heading[0]) + by, 6) + line[heading.end() :] if heading else line
+        )
     return "\n".join(lines)

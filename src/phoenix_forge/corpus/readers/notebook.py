@@ -13,10 +13,17 @@ from phoenix_forge.corpus.readers import Unreadable, html, markdown, writing
 ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 MAGIC = re.compile(r"%%(bash|sh|html|javascript|js|latex|perl|ruby|sql|writefile|cython)\b")
 # What Python prints of a thing that says nothing of itself, and of what it draws.
-NOTHING = re.compile(r"<[\w.]+(?: object)?(?: [^<>\n]{0,200})? at 0x[0-9a-fA-F]+>|<Figure size [^<>\n]*>|"
-                     r"<IPython\.[^<>\n]*>|<Axes[^<>\n]*>|\[?<matplotlib\.[^\n]*>\]?|\bAxesSubplot\([^\n]*\)|\(?None\)?")
+NOTHING = re.compile(
+    r"<[\w.]+(?: object)?(?: [^<>\n]{0,200})? at 0x[0-9a-fA-F]+>|<Figure size [^<>\n]*>|"
+    r"<IPython\.[^<>\n]*>|<Axes[^<>\n]*>|\[?<matplotlib\.[^\n]*>\]?|\bAxesSubplot\([^\n]*\)|\(?None\)?"
+)
 BLOB = re.compile(r"[A-Za-z0-9+/=_-]{200,}")  # base64 that was printed
-WRITTEN = ("text/markdown", "text/latex", "text/plain", "text")  # the kinds of a result that are text, best first
+WRITTEN = (
+    "text/markdown",
+    "text/latex",
+    "text/plain",
+    "text",
+)  # the kinds of a result that are text, best first
 read = markdown.read
 hidden = markdown.hidden
 
@@ -42,7 +49,12 @@ def _cells(book: Any) -> list | None:
     if not isinstance(book, dict):
         return None
     if isinstance(book.get("worksheets"), list):
-        return [cell for sheet in book["worksheets"] if isinstance(sheet, dict) for cell in sheet.get("cells") or []]
+        return [
+            cell
+            for sheet in book["worksheets"]
+            if isinstance(sheet, dict)
+            for cell in sheet.get("cells") or []
+        ]
     return book["cells"] if isinstance(book.get("cells"), list) else None
 
 
@@ -65,7 +77,9 @@ def _cell(cell: dict, language: str) -> Iterator[str]:
     elif kind == "code":
         if source.strip():
             magic = MAGIC.match(source)
-            yield writing.fence(source.rstrip(), magic[1] if magic and magic[1] != "writefile" else language)
+            yield writing.fence(
+                source.rstrip(), magic[1] if magic and magic[1] != "writefile" else language
+            )
         for output in cell.get("outputs") or []:
             if isinstance(output, dict):
                 yield from _shown(output)
@@ -78,7 +92,11 @@ def _shown(output: dict) -> Iterator[str]:
     kind, text = _output(output)
     if not text.strip():
         return
-    yield text.strip("\n") if kind in ("text/markdown", "text/latex") else writing.fence(text.rstrip(), "output")
+    yield (
+        text.strip("\n")
+        if kind in ("text/markdown", "text/latex")
+        else writing.fence(text.rstrip(), "output")
+    )
 
 
 def _output(output: dict) -> tuple[str, str]:
@@ -87,12 +105,16 @@ def _output(output: dict) -> tuple[str, str]:
     if kind in ("error", "pyerr"):
         trace = output.get("traceback")
         lines = trace if isinstance(trace, list) else []
-        return "error", _printed("\n".join(_text(line) for line in lines)
-                                 or f"{output.get('ename')}: {output.get('evalue')}")
+        return "error", _printed(
+            "\n".join(_text(line) for line in lines)
+            or f"{output.get('ename')}: {output.get('evalue')}"
+        )
     if kind == "stream":
         return "stream", _printed(_text(output.get("text")))
     data = output.get("data", output)  # format 3 has the kinds beside each other
-    if not isinstance(data, dict) or any(key.startswith("image/") or key in ("png", "jpeg", "svg") for key in data):
+    if not isinstance(data, dict) or any(
+        key.startswith("image/") or key in ("png", "jpeg", "svg") for key in data
+    ):
         return "image", ""
     if (table := _table(data)) and not _text(data.get("text/markdown")).strip():
         return "text/markdown", table
@@ -116,7 +138,9 @@ def _table(data: dict) -> str:
 def _printed(text: str) -> str:
     """As a terminal shows it at the end: without colours, of a progress bar the last state, without base64."""
     text = ANSI.sub("", text).replace("\r\n", "\n")
-    return BLOB.sub("…", "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")))
+    return BLOB.sub(
+        "…", "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
+    )
 
 
 def _text(value: Any) -> str:

@@ -24,9 +24,15 @@ SPARSE = 0.25  # signs a line has for each of its heights, at least: letters tha
 MARGIN = 0.15  # of a line's height that its box has above the letters, and below
 SIDE = 2000  # pixels of a picture's longer side; the library makes larger ones smaller
 UPRIGHT = 1.5  # times as high as wide: a line that stands on its end
-KEPT = {"Global.text_score": 0.0, "Global.use_cls": False, "Global.log_level": "critical", "Global.max_side_len": SIDE,
-        # One thread: the same bytes give the same text, and documents are read in parallel as it is.
-        "EngineConfig.onnxruntime.intra_op_num_threads": 1, "EngineConfig.onnxruntime.inter_op_num_threads": 1}
+KEPT = {
+    "Global.text_score": 0.0,
+    "Global.use_cls": False,
+    "Global.log_level": "critical",
+    "Global.max_side_len": SIDE,
+    # One thread: the same bytes give the same text, and documents are read in parallel as it is.
+    "EngineConfig.onnxruntime.intra_op_num_threads": 1,
+    "EngineConfig.onnxruntime.inter_op_num_threads": 1,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +54,11 @@ class Recognised:
         """How sure the recognition was, as a clause."""
         if not self.is_legible:
             return "text that is illegible, or in a script that is neither Latin, Chinese nor Japanese; not read"
-        rest = f", {self.left_out} uncertain line{'s' if self.left_out > 1 else ''} left out" if self.left_out else ""
+        rest = (
+            f", {self.left_out} uncertain line{'s' if self.left_out > 1 else ''} left out"
+            if self.left_out
+            else ""
+        )
         return f"text recognised from an image (OCR), confidence {self.confidence:.2f}{rest}"
 
 
@@ -79,8 +89,11 @@ def recognised(image: np.ndarray) -> Recognised | None:
             kept.append(word)
             scores.append((score, signs))
     total = sum(signs for _, signs in scores)
-    return Recognised(kept, sum(score * signs for score, signs in scores) / total if total else 0.0,
-                      len(found) - len(kept))
+    return Recognised(
+        kept,
+        sum(score * signs for score, signs in scores) / total if total else 0.0,
+        len(found) - len(kept),
+    )
 
 
 @lru_cache(maxsize=1)
@@ -97,8 +110,11 @@ def _lines(image: np.ndarray) -> list[tuple[np.ndarray, str, float]]:
     made = _engine()(image)
     if made.txts is None or made.boxes is None:
         return []
-    return [(np.asarray(box, dtype=float), " ".join(text.split()), float(score))
-            for box, text, score in zip(made.boxes, made.txts, made.scores, strict=True) if text.strip()]
+    return [
+        (np.asarray(box, dtype=float), " ".join(text.split()), float(score))
+        for box, text, score in zip(made.boxes, made.txts, made.scores, strict=True)
+        if text.strip()
+    ]
 
 
 def _certainty(lines: list[tuple[np.ndarray, str, float]]) -> float:
@@ -112,7 +128,7 @@ def _is_tall(box: np.ndarray) -> bool:
 
 def _placed(boxes: list[np.ndarray]) -> list[Word]:
     """Lines by place, as if the page lay straight: the longer a line is, the better it says how the page leans."""
-    longest = sorted(boxes, key=lambda box: -math.dist(box[0], box[1]))[:max(3, len(boxes) // 2)]
+    longest = sorted(boxes, key=lambda box: -math.dist(box[0], box[1]))[: max(3, len(boxes) // 2)]
     lean = median(math.atan2(box[1][1] - box[0][1], box[1][0] - box[0][0]) for box in longest)
     turn = np.array([[math.cos(lean), -math.sin(lean)], [math.sin(lean), math.cos(lean)]])
     words = []
@@ -120,5 +136,7 @@ def _placed(boxes: list[np.ndarray]) -> list[Word]:
         level = box @ turn
         (left, top), (right, bottom) = level.min(axis=0), level.max(axis=0)
         inset = MARGIN * (bottom - top)
-        words.append(Word("", float(left), float(right), float(-top - inset), float(-bottom + inset)))
+        words.append(
+            Word("", float(left), float(right), float(-top - inset), float(-bottom + inset))
+        )
     return words

@@ -6,7 +6,16 @@ container only, and Apache POI needs Java.
 
 from __future__ import annotations
 
-from phoenix_forge.corpus.readers import Unreadable, docx, html, markdown, packed, rtf, sheets, slides
+from phoenix_forge.corpus.readers import (
+    Unreadable,
+    docx,
+    html,
+    markdown,
+    packed,
+    rtf,
+    sheets,
+    slides,
+)
 
 SLIDES = "PowerPoint Document".encode("utf-16-le")  # the name of a part
 read = markdown.read
@@ -23,5 +32,7 @@ def extract(data: bytes) -> str:
     if not data.startswith(packed.OLE):
         raise Unreadable("damaged, or not a file of Office")
     kind, newer = ("PowerPoint", "pptx") if SLIDES in data else ("Word", "docx")
-    raise Unreadable(f"a {kind} file from before 2007, which Forge does not read",
-                     fix=f"save it as .{newer} (soffice --headless --convert-to {newer} FILE)")
+    raise Unreadable(
+        f"a {kind} file from before 2007, which Forge does not read",
+        fix=f"save it as .{newer} (soffice --headless --convert-to {newer} FILE)",
+    )

@@ -8,14 +8,58 @@ from __future__ import annotations
 from collections.abc import Callable
 from xml.etree.ElementTree import Element
 
-SPACES = ("http://schemas.openxmlformats.org/officeDocument/2006/math", "http://purl.oclc.org/ooxml/officeDocument/math")
+SPACES = (
+    "http://schemas.openxmlformats.org/officeDocument/2006/math",
+    "http://purl.oclc.org/ooxml/officeDocument/math",
+)
 # A big operator's own character; without one it is an integral.
-OPERATORS = {"∑": "\\sum", "∏": "\\prod", "∐": "\\coprod", "∫": "\\int", "∬": "\\iint", "∭": "\\iiint", "∮": "\\oint",
-             "⋂": "\\bigcap", "⋃": "\\bigcup", "⋀": "\\bigwedge", "⋁": "\\bigvee"}
-ACCENTS = {"\u0302": "\\hat", "\u0303": "\\tilde", "\u0304": "\\bar", "\u0305": "\\bar", "\u0307": "\\dot",
-           "\u0308": "\\ddot", "\u20d7": "\\vec", "\u030c": "\\check", "\u0306": "\\breve"}
-FUNCTIONS = {"sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "log", "ln", "lim", "max", "min", "exp",
-             "det", "sup", "inf", "arcsin", "arccos", "arctan"}
+OPERATORS = {
+    "∑": "\\sum",
+    "∏": "\\prod",
+    "∐": "\\coprod",
+    "∫": "\\int",
+    "∬": "\\iint",
+    "∭": "\\iiint",
+    "∮": "\\oint",
+    "⋂": "\\bigcap",
+    "⋃": "\\bigcup",
+    "⋀": "\\bigwedge",
+    "⋁": "\\bigvee",
+}
+ACCENTS = {
+    "\u0302": "\\hat",
+    "\u0303": "\\tilde",
+    "\u0304": "\\bar",
+    "\u0305": "\\bar",
+    "\u0307": "\\dot",
+    "\u0308": "\\ddot",
+    "\u20d7": "\\vec",
+    "\u030c": "\\check",
+    "\u0306": "\\breve",
+}
+FUNCTIONS = {
+    "sin",
+    "cos",
+    "tan",
+    "cot",
+    "sec",
+    "csc",
+    "sinh",
+    "cosh",
+    "tanh",
+    "log",
+    "ln",
+    "lim",
+    "max",
+    "min",
+    "exp",
+    "det",
+    "sup",
+    "inf",
+    "arcsin",
+    "arccos",
+    "arctan",
+}
 DEEP = 60  # elements within elements; what lies deeper is kept as bare text
 
 
@@ -56,11 +100,19 @@ class _Parts:
 
     def property(self, kind: str, otherwise: str = "") -> str:
         """The value of a property; `otherwise` where it is not given."""
-        found = (each for child in self.element if name(child).endswith("Pr") for each in child if name(each) == kind)
+        found = (
+            each
+            for child in self.element
+            if name(child).endswith("Pr")
+            for each in child
+            if name(each) == kind
+        )
         given = next(found, None)
         if given is None:
             return otherwise
-        return next((value for key, value in given.attrib.items() if key.rpartition("}")[2] == "val"), "1")
+        return next(
+            (value for key, value in given.attrib.items() if key.rpartition("}")[2] == "val"), "1"
+        )
 
 
 def _braced(text: str) -> str:
@@ -100,7 +152,9 @@ def _delimited(parts: _Parts) -> str:
 
 
 def _matrix(parts: _Parts) -> str:
-    rows = [" & ".join(_Parts(row, parts.depth).all("e")) for row in parts.element if name(row) == "mr"]
+    rows = [
+        " & ".join(_Parts(row, parts.depth).all("e")) for row in parts.element if name(row) == "mr"
+    ]
     return "\\begin{matrix}" + " \\\\ ".join(rows) + "\\end{matrix}"
 
 
@@ -120,9 +174,18 @@ def _barred(parts: _Parts) -> str:
 
 
 WRITERS: dict[str, Callable[[_Parts], str]] = {
-    "f": _fraction, "rad": _root, "sSub": _scripted, "sSup": _scripted, "sSubSup": _scripted, "nary": _operator,
-    "sPre": lambda parts: f"{_scripts(parts, '{}')}{parts.one('e')}", "d": _delimited, "m": _matrix,
-    "eqArr": lambda parts: " \\\\ ".join(parts.all("e")), "func": _function, "acc": _accented,
+    "f": _fraction,
+    "rad": _root,
+    "sSub": _scripted,
+    "sSup": _scripted,
+    "sSubSup": _scripted,
+    "nary": _operator,
+    "sPre": lambda parts: f"{_scripts(parts, '{}')}{parts.one('e')}",
+    "d": _delimited,
+    "m": _matrix,
+    "eqArr": lambda parts: " \\\\ ".join(parts.all("e")),
+    "func": _function,
+    "acc": _accented,
     "limLow": lambda parts: f"{parts.one('e')}_{_braced(parts.one('lim'))}",
     "limUpp": lambda parts: f"{parts.one('e')}^{_braced(parts.one('lim'))}",
     "bar": _barred,

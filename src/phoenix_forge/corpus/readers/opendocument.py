@@ -18,9 +18,28 @@ from phoenix_forge.corpus.readers.packed import attribute, below, find, local
 
 CONTENT = "content.xml"
 # What was deleted, remarks of reviewers, lists that a program makes of the rest, and settings.
-DROPPED = {"tracked-changes", "annotation", "annotation-end", "table-of-content", "illustration-index", "table-index",
-           "object-index", "user-index", "alphabetical-index", "bibliography", "sequence-decls", "forms", "settings",
-           "variable-decls", "user-field-decls", "desc", "binary-data", "object", "object-ole", "shape"}
+DROPPED = {
+    "tracked-changes",
+    "annotation",
+    "annotation-end",
+    "table-of-content",
+    "illustration-index",
+    "table-index",
+    "object-index",
+    "user-index",
+    "alphabetical-index",
+    "bibliography",
+    "sequence-decls",
+    "forms",
+    "settings",
+    "variable-decls",
+    "user-field-decls",
+    "desc",
+    "binary-data",
+    "object",
+    "object-ole",
+    "shape",
+}
 RUNNING = {"page-number", "date-time", "header", "footer"}  # frames of what every slide repeats
 REPEATED = 100  # of a row or cell with something in it; more is a filled page, not a text
 LINK = re.compile(r"https?://[^\s<>()]+", re.IGNORECASE)
@@ -44,7 +63,14 @@ def extract(data: bytes) -> str:
     with packed.opened(data, "an OpenDocument file", CONTENT) as file:
         root = packed.xml(file, CONTENT)
         body = find(root, "body")
-        kind = next((each for each in (() if body is None else body) if local(each) in ("text", "presentation")), None)
+        kind = next(
+            (
+                each
+                for each in (() if body is None else body)
+                if local(each) in ("text", "presentation")
+            ),
+            None,
+        )
         if kind is None:
             raise Unreadable("an OpenDocument file, but neither a text nor a presentation")
         _write_formulas(file, kind)
@@ -69,11 +95,15 @@ def _write_formulas(file: zipfile.ZipFile, body: Element) -> None:
 
 def _formula(file: zipfile.ZipFile, frame: Element) -> str:
     object = find(frame, "object")
-    part = "" if object is None else packed.resolved(CONTENT, f"{attribute(object, 'href')}/{CONTENT}")
+    part = (
+        "" if object is None else packed.resolved(CONTENT, f"{attribute(object, 'href')}/{CONTENT}")
+    )
     root = packed.xml(file, part) if part in file.namelist() else None
     if root is None or local(root) != "math":
         return ""
-    return " ".join("".join(next(below(root, "annotation"), root).itertext()).split()).replace("`", "'")
+    return " ".join("".join(next(below(root, "annotation"), root).itertext()).split()).replace(
+        "`", "'"
+    )
 
 
 def _styles(root: Element) -> _Styles:
@@ -83,7 +113,11 @@ def _styles(root: Element) -> _Styles:
         name, parent = attribute(each, "name"), attribute(each, "parent-style-name")
         if local(each) == "style" and parent:
             made.parents[name] = parent
-        elif local(each) == "list-style" and len(each) and local(each[0]) == "list-level-style-number":
+        elif (
+            local(each) == "list-style"
+            and len(each)
+            and local(each[0]) == "list-level-style-number"
+        ):
             made.numbered.add(name)
     return made
 
@@ -101,7 +135,9 @@ def _slides(presentation: Element, styles: _Styles) -> list[list[str]]:
                 title = " ".join(_blocks(frame, styles))
             elif place not in RUNNING and local(frame) not in DROPPED:
                 body += _block(frame, styles)
-        made.append([writing.heading(2, title or f"Slide {number}"), *body] if title or body else [])
+        made.append(
+            [writing.heading(2, title or f"Slide {number}"), *body] if title or body else []
+        )
     return made
 
 
@@ -147,7 +183,9 @@ def _paragraph(element: Element, styles: _Styles) -> list[str]:
     if text and local(element) == "h":
         made.append(writing.heading(int(level) if level.isascii() and level.isdigit() else 1, text))
     elif text:
-        made.append(writing.heading(1, text) if styles.name(element) == "Title" else writing.line(text))
+        made.append(
+            writing.heading(1, text) if styles.name(element) == "Title" else writing.line(text)
+        )
     return made + [block for box in _boxes(element) for block in _blocks(box, styles)]
 
 
@@ -167,8 +205,13 @@ def _list(element: Element, styles: _Styles, numbered: bool | None = None) -> li
     for child in element:
         if local(child) not in ("list-item", "list-header"):
             continue
-        inner = [block for each in child
-                 for block in (_list(each, styles, ordered) if local(each) == "list" else _block(each, styles))]
+        inner = [
+            block
+            for each in child
+            for block in (
+                _list(each, styles, ordered) if local(each) == "list" else _block(each, styles)
+            )
+        ]
         if inner:
             items.append(writing.item(f"{len(items) + 1}." if ordered else "-", _tight(inner)))
     return ["\n".join(items)] if items else []
@@ -204,7 +247,10 @@ def _lines(table: Element) -> Iterator[Element]:
     for child in table:
         if local(child) == "table-row":
             yield child
-        elif local(child).startswith("table-") and local(child) not in ("table-columns", "table-column"):
+        elif local(child).startswith("table-") and local(child) not in (
+            "table-columns",
+            "table-column",
+        ):
             yield from _lines(child)
 
 
@@ -245,10 +291,18 @@ def _pieces(element: Element, code: bool) -> Iterable[str]:
             yield "\n" if code and kind == "line-break" else "\t" if code else " "
         elif kind == "note":
             body = find(child, "note-body")
-            yield f" ({' '.join(' '.join(_inline(each) for each in body).split())})" if body is not None else ""
+            yield (
+                f" ({' '.join(' '.join(_inline(each) for each in body).split())})"
+                if body is not None
+                else ""
+            )
         elif kind == "a":
             text, target = _inline(child, code), attribute(child, "href")
-            yield f"[{text}]({target})" if text.strip() and LINK.fullmatch(target) and text != target else text
+            yield (
+                f"[{text}]({target})"
+                if text.strip() and LINK.fullmatch(target) and text != target
+                else text
+            )
         elif kind not in DROPPED and kind not in ("frame", "custom-shape", "text-box", "g"):
             yield from _pieces(child, code)
         yield child.tail or ""

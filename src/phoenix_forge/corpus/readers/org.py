@@ -12,26 +12,37 @@ from phoenix_forge.corpus.document import Cut
 from phoenix_forge.corpus.readers import markdown
 from phoenix_forge.corpus.readers.lines import starts
 
-HEADING = re.compile(r"(?P<stars>\*+)[ \t]+(?P<todo>(?:COMMENT[ \t]+)?)(?P<title>.*?)(?P<tags>[ \t]+:[\w@#%:]+:)?$")
-KEYWORD = re.compile(r"[ \t]*#\+(?P<key>[\w-]+)(?:\[[^\]]*\])?:(?:[ \t]+(?P<value>.*))?$", re.IGNORECASE)
-BEGIN = re.compile(r"(?P<margin>[ \t]*)#\+begin_(?P<kind>\w+)(?:[ \t]+(?P<rest>.*))?$", re.IGNORECASE)
+HEADING = re.compile(
+    r"(?P<stars>\*+)[ \t]+(?P<todo>(?:COMMENT[ \t]+)?)(?P<title>.*?)(?P<tags>[ \t]+:[\w@#%:]+:)?$"
+)
+KEYWORD = re.compile(
+    r"[ \t]*#\+(?P<key>[\w-]+)(?:\[[^\]]*\])?:(?:[ \t]+(?P<value>.*))?$", re.IGNORECASE
+)
+BEGIN = re.compile(
+    r"(?P<margin>[ \t]*)#\+begin_(?P<kind>\w+)(?:[ \t]+(?P<rest>.*))?$", re.IGNORECASE
+)
 DRAWER = re.compile(r"[ \t]*:[A-Z][\w-]*:[ \t]*$")
 END = re.compile(r"[ \t]*:END:[ \t]*$", re.IGNORECASE)
 COMMENT = re.compile(r"[ \t]*#(?:[ \t]|$)")
 FIXED = re.compile(r"(?P<margin>[ \t]*):(?:[ ](?P<said>.*))?$")
 RULE = re.compile(r"[ \t]*\|[-+|: ]*-[-+|: ]*$")
 # A line that begins something of its own.
-APART = re.compile(r"\*+[ \t]|[ \t]*(?:#\+|#[ \t]|[-+][ \t]|\d+[.)][ \t]|\||:(?:[ \t]|$)|:[A-Z][\w-]*:[ \t]*$)")
+APART = re.compile(
+    r"\*+[ \t]|[ \t]*(?:#\+|#[ \t]|[-+][ \t]|\d+[.)][ \t]|\||:(?:[ \t]|$)|:[A-Z][\w-]*:[ \t]*$)"
+)
 TERM = re.compile(r"[ \t]*[-+][ \t]+(?P<term>.+?)(?P<mark>[ \t]+::)(?:[ \t]|$)")
 VERBATIM = {"src", "example", "export", "latex", "html"}
 SHOWN = {"title": "# {}", "caption": "**{}**", "author": "{}", "subtitle": "{}"}
-LINK = re.compile(r"\[\[(?P<to>[^\[\]\n]+)\](?:\[(?P<said>(?:[^\[\]\n]|\n(?!\s*\n)|\[[^\[\]\n]*\])*?)\])?\]")
+LINK = re.compile(
+    r"\[\[(?P<to>[^\[\]\n]+)\](?:\[(?P<said>(?:[^\[\]\n]|\n(?!\s*\n)|\[[^\[\]\n]*\])*?)\])?\]"
+)
 PICTURE = re.compile(r"\.(?:png|jpe?g|gif|svg|webp)$", re.IGNORECASE)
 # A mark stands after a space or an opening sign, and before a space or what ends a clause.
 MARKUP = re.compile(
     r"(?:(?<=[\s({'\"\[])|(?<=\A)|(?<=[-—]))(?P<mark>[=~*/_+])"
     r"(?P<said>(?!(?P=mark))\S(?:(?:[^\n]|\n(?!\s*\n)){0,200}?\S)??)(?P=mark)"
-    r"(?=[\s).,;:!?'\"}\]\\-]|\Z)")
+    r"(?=[\s).,;:!?'\"}\]\\-]|\Z)"
+)
 SIGNS = {"=": "`", "~": "`", "*": "**", "/": "*", "_": "", "+": "~~"}
 read = markdown.read
 
@@ -44,9 +55,13 @@ class _Page:
     def __init__(self, text: str) -> None:
         self.text = text
         self.bounds = [*starts(text), len(text)]
-        self.lines = [text[a:b].rstrip() for a, b in zip(self.bounds, self.bounds[1:], strict=False)]
+        self.lines = [
+            text[a:b].rstrip() for a, b in zip(self.bounds, self.bounds[1:], strict=False)
+        ]
         keys = (KEYWORD.match(line) for line in self.lines[:40])
-        self.below = int(any(each and each["key"].lower() == "title" and each["value"] for each in keys))
+        self.below = int(
+            any(each and each["key"].lower() == "title" and each["value"] for each in keys)
+        )
 
     def cuts(self) -> Iterator[Cut]:
         at = 0
@@ -86,7 +101,14 @@ class _Page:
     def _closing(self, at: int, kind: str) -> int:
         """After the line that ends a block; the next line where none does."""
         wanted = f"#+end_{kind}".lower()
-        return next((i + 1 for i in range(at + 1, len(self.lines)) if self.lines[i].strip().lower() == wanted), at + 1)
+        return next(
+            (
+                i + 1
+                for i in range(at + 1, len(self.lines))
+                if self.lines[i].strip().lower() == wanted
+            ),
+            at + 1,
+        )
 
     def _drawer(self, at: int) -> int | None:
         for i in range(at + 1, min(at + 100, len(self.lines))):
@@ -104,7 +126,7 @@ class _Page:
         elif kind not in VERBATIM or end == at + 1:
             yield self._line(at)
         else:
-            inside = "".join(self.lines[at + 1:end - 1])
+            inside = "".join(self.lines[at + 1 : end - 1])
             fence = begin["margin"] + ("~~~~" if "```" in inside else "```")
             word = (begin["rest"] or "").split()[:1] if kind == "src" else []
             yield self._line(at, fence + "".join(word))
@@ -116,7 +138,11 @@ class _Page:
     def _keyword(self, at: int, keyword: re.Match[str]) -> Cut:
         shown = SHOWN.get(keyword["key"].lower(), "")
         value = (keyword["value"] or "").strip()
-        return self._line(at, shown.format(value) + "\n") if shown and value else self._gone(at, at + 1)
+        return (
+            self._line(at, shown.format(value) + "\n")
+            if shown and value
+            else self._gone(at, at + 1)
+        )
 
     def _heading(self, at: int, heading: re.Match[str]) -> Iterator[Cut]:
         start = self.bounds[at]
@@ -131,15 +157,20 @@ class _Page:
         first = not at or not self.lines[at - 1].lstrip().startswith("|")
         second = not first and (at < 2 or not self.lines[at - 2].lstrip().startswith("|"))
         if second:
-            yield from (Cut(self.bounds[at] + i, self.bounds[at] + i + 1, "|")
-                        for i, sign in enumerate(line) if sign == "+")
+            yield from (
+                Cut(self.bounds[at] + i, self.bounds[at] + i + 1, "|")
+                for i, sign in enumerate(line)
+                if sign == "+"
+            )
         else:
             yield self._gone(at, at + 1)
 
     def _prose(self, at: int, line: str) -> tuple[list[Cut], int]:
         """A paragraph, whose marks and links may run over its lines."""
         end = at + 1
-        while line and end < len(self.lines) and self.lines[end] and not APART.match(self.lines[end]):
+        while (
+            line and end < len(self.lines) and self.lines[end] and not APART.match(self.lines[end])
+        ):
             end += 1
         start = self.bounds[at]
         made = list(self._inline(start, self.bounds[end - 1] + len(self.lines[end - 1])))
@@ -170,12 +201,21 @@ def _pair(found: re.Match[str], start: int) -> Iterator[Cut]:
 
 
 def _link(found: re.Match[str]) -> str:
-    to = re.sub(r"^(?:file|https?:/{0,2}$):?", "", found["to"]) if found["to"].startswith("file:") else found["to"]
+    to = (
+        re.sub(r"^(?:file|https?:/{0,2}$):?", "", found["to"])
+        if found["to"].startswith("file:")
+        else found["to"]
+    )
     path, _, part = to.partition("::")
-    said = MARKUP.sub(lambda each: f"{SIGNS[each['mark']]}{each['said']}{SIGNS[each['mark']]}", found["said"] or "")
+    said = MARKUP.sub(
+        lambda each: f"{SIGNS[each['mark']]}{each['said']}{SIGNS[each['mark']]}",
+        found["said"] or "",
+    )
     said = " ".join(said.split())
     if PICTURE.search(path):
         return f"![{said}]({path})"
-    if path.startswith(("*", "#")) or not re.search(r"[./]", path):  # within the page, or a kind of its own
+    if path.startswith(("*", "#")) or not re.search(
+        r"[./]", path
+    ):  # within the page, or a kind of its own
         return said or part.lstrip("*#") or path.lstrip("*#")
     return f"[{said}]({path})" if said else path

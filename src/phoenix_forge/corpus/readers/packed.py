@@ -37,15 +37,27 @@ def opened(data: bytes, kind: str, *holds: str) -> Iterator[zipfile.ZipFile]:
                 raise Unreadable("unpacks to more than 500 MB")
             for entry in packed.infolist():
                 if entry.file_size > max(LARGE, RATIO * entry.compress_size):
-                    raise Unreadable(f"{entry.filename} unpacks to {human(entry.file_size)}, "
-                                     f"{entry.file_size // max(1, entry.compress_size)} times what it takes")
+                    raise Unreadable(
+                        f"{entry.filename} unpacks to {human(entry.file_size)}, "
+                        f"{entry.file_size // max(1, entry.compress_size)} times what it takes"
+                    )
             if not set(holds) & set(packed.namelist()):
                 raise Unreadable(f"a zip file, but not {kind}: it has no {' or '.join(holds)}")
             if any(entry.flag_bits & 1 for entry in packed.infolist()) or _locked(packed):
                 raise Unreadable("encrypted: it opens with a password only")
             yield packed
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, ParseError, LookupError, ValueError, OSError,
-            EOFError, NotImplementedError, RecursionError) as error:
+    except (
+        zipfile.BadZipFile,
+        zipfile.LargeZipFile,
+        zlib.error,
+        ParseError,
+        LookupError,
+        ValueError,
+        OSError,
+        EOFError,
+        NotImplementedError,
+        RecursionError,
+    ) as error:
         raise Unreadable(f"damaged: {type(error).__name__}") from None
 
 
@@ -75,15 +87,24 @@ def local(element: Element) -> str:
 
 def attribute(element: Element, name: str) -> str:
     """An attribute by its name without a namespace; empty where there is none."""
-    return next((value for key, value in element.attrib.items() if key.rpartition("}")[2] == name), "")
+    return next(
+        (value for key, value in element.attrib.items() if key.rpartition("}")[2] == name), ""
+    )
 
 
 def find(element: Element, *names: str) -> Element | None:
     """The first element below that is reached by children of these names."""
     if not names:
         return element
-    return next((found for child in element if local(child) == names[0]
-                 if (found := find(child, *names[1:])) is not None), None)
+    return next(
+        (
+            found
+            for child in element
+            if local(child) == names[0]
+            if (found := find(child, *names[1:])) is not None
+        ),
+        None,
+    )
 
 
 def below(element: Element, name: str) -> Iterator[Element]:
@@ -94,7 +115,9 @@ def below(element: Element, name: str) -> Iterator[Element]:
 def resolved(part: str, target: str) -> str:
     """The name of the part that another one refers to."""
     path = unquote(target.partition("#")[0])
-    whole = path.lstrip("/") if path.startswith("/") else posixpath.join(posixpath.dirname(part), path)
+    whole = (
+        path.lstrip("/") if path.startswith("/") else posixpath.join(posixpath.dirname(part), path)
+    )
     return posixpath.normpath(whole)
 
 
@@ -104,6 +127,11 @@ def relations(packed: zipfile.ZipFile, part: str) -> dict[str, tuple[str, str]]:
     listing = f"{folder}/_rels/{name}.rels"
     if listing not in packed.namelist():
         return {}
-    return {attribute(each, "Id"): (attribute(each, "Type").rpartition("/")[2],
-                                    resolved(part, attribute(each, "Target")))
-            for each in xml(packed, listing) if attribute(each, "TargetMode") != "External"}
+    return {
+        attribute(each, "Id"): (
+            attribute(each, "Type").rpartition("/")[2],
+            resolved(part, attribute(each, "Target")),
+        )
+        for each in xml(packed, listing)
+        if attribute(each, "TargetMode") != "External"
+    }

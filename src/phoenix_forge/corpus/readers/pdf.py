@@ -23,18 +23,28 @@ from phoenix_forge.corpus.readers.noted import Noted
 HYPHENS = "\x02\ufffe\xad"  # what PDFium gives for a hyphen that only breaks a word
 BULLET = re.compile(r"[•▪●◦‣∙■□○–]\s+")
 LISTED = re.compile(r"(?:[•▪●◦‣∙■□○–]|\(?\d{1,3}[.)]|[-*])\s+\S")
-NUMBERING = re.compile(r"^(?:(?:chapter|section|appendix)\s+)?[\dIVX]+(?:\.\d+)*\.?\s+", re.IGNORECASE)
+NUMBERING = re.compile(
+    r"^(?:(?:chapter|section|appendix)\s+)?[\dIVX]+(?:\.\d+)*\.?\s+", re.IGNORECASE
+)
 SENTENCE_END = re.compile(r"[.!?:;…]['\"”’)\]]*$")
-LINE = re.compile(f"(\r\n|\r|\n|(?<=[{HYPHENS}]))")  # PDFium itself joins a word that a hyphen breaks
+LINE = re.compile(
+    f"(\r\n|\r|\n|(?<=[{HYPHENS}]))"
+)  # PDFium itself joins a word that a hyphen breaks
 CONTROL = "\x00-\x08\x0e-\x1f"  # often the space of a font that gives it no meaning
 WORD = re.compile(rf"[^\s{CONTROL}{HYPHENS}]+[{HYPHENS}]?|[{HYPHENS}]")
 # Ligatures that are one letter, and what symbol fonts have in places that Unicode leaves private: signs and bullets.
-LETTERS = {code: unicodedata.normalize("NFKC", chr(code)) for code in range(0xFB00, 0xFB07)} | {
-    0xF000 + ord(sign): sign for sign in "!%()+,./0123456789:;<=>?[]_{|}"} | {0xF0B7: "•", 0xF0A7: "▪", 0xF0D8: "‣"}
+LETTERS = (
+    {code: unicodedata.normalize("NFKC", chr(code)) for code in range(0xFB00, 0xFB07)}
+    | {0xF000 + ord(sign): sign for sign in "!%()+,./0123456789:;<=>?[]_{|}"}
+    | {0xF0B7: "•", 0xF0A7: "▪", 0xF0D8: "‣"}
+)
 # Codes of shapes without a meaning, where a page has a few: control characters, and the private ones left.
 LOST = re.compile("[\x00\x01\x03-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd\ue000-\uf8ff]")
-PAGE_NUMBER = re.compile(r"(?:page|p\.|seite|página|pagina|стр\.|第)?\s*[-–—|(\[]?\s*(\d{1,4})\s*[-–—|)\]]?[页頁]?"
-                         r"(?:\s*(?:/|of|von|de|di|sur|из|共)\s*\d{1,4}\s*[页頁]?)?", re.IGNORECASE)
+PAGE_NUMBER = re.compile(
+    r"(?:page|p\.|seite|página|pagina|стр\.|第)?\s*[-–—|(\[]?\s*(\d{1,4})\s*[-–—|)\]]?[页頁]?"
+    r"(?:\s*(?:/|of|von|de|di|sur|из|共)\s*\d{1,4}\s*[页頁]?)?",
+    re.IGNORECASE,
+)
 EDGE = 2  # lines at the top and bottom of a page that may be a running header or footer
 NUMBER = re.compile(r"[0-9]{1,4}")
 SAME = 3  # pages that have a line in the same place, from which it is a running one
@@ -43,7 +53,16 @@ UNMAPPED = 0.1  # of a page's letters without a meaning, from which it is not re
 ONE_SCRIPT = 0.7  # of a text's letters, at least
 VOWELS = 0.25  # of a Latin text's letters, at least: English has 0.38, Polish 0.36, letters by chance 0.19
 FREQUENT = "eaionrst"  # in languages in Latin letters, five at least of the eight most frequent; by chance two or three
-EAST = {"CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "HANGUL", "FULLWIDTH", "HALFWIDTH", "IDEOGRAPHIC"}
+EAST = {
+    "CJK",
+    "HIRAGANA",
+    "KATAKANA",
+    "KATAKANA-HIRAGANA",
+    "HANGUL",
+    "FULLWIDTH",
+    "HALFWIDTH",
+    "IDEOGRAPHIC",
+}
 WIDE = 0.6  # line heights a letter, from which a word may be several
 APART = 0.5  # line heights between the letters of one word, at most
 JUDGED = 20  # letters; fewer say nothing
@@ -100,11 +119,16 @@ def extract(data: bytes) -> str:
             book.close()
     except pdfium.PdfiumError as error:
         locked = "password" in str(error).lower() or "security" in str(error).lower()
-        raise Unreadable("encrypted: it opens with a password only" if locked else "damaged, or not a PDF") from None
+        raise Unreadable(
+            "encrypted: it opens with a password only" if locked else "damaged, or not a PDF"
+        ) from None
     notes = _notes(pages)
     readable = [page for page in pages if not page.fault]
     said = sum(any(any(map(str.isalnum, text)) for text in _texts(page)) for page in readable)
-    held = (Held("pages", len(pages), said), Held("pictures", sum(page.pictures for page in readable), 0))
+    held = (
+        Held("pages", len(pages), said),
+        Held("pictures", sum(page.pictures for page in readable), 0),
+    )
     if not said:
         raise _unreadable(notes, held)
     return Noted(written(readable, headings), notes, held)
@@ -143,7 +167,9 @@ def _page(page: Any, number: int) -> Page:
         else:
             _fill(made, textpage, text, count)
             made.rules = _rules(page, made.turn) if made.words else ()
-            made.pictures = sum(min(box[2] - box[0], box[3] - box[1]) >= PICTURE for box in _images(page))
+            made.pictures = sum(
+                min(box[2] - box[0], box[3] - box[1]) >= PICTURE for box in _images(page)
+            )
     elif any(_images(page)):
         made.fault = IMAGE
     textpage.close()
@@ -155,11 +181,13 @@ def _page(page: Any, number: int) -> Page:
 
 def _is_stamped(page: Any, text: str) -> bool:
     """Whether an image fills a page that has hardly any text: a scan with the stamp of a program."""
-    if sum(map(str.isalnum, text[:FEW * 4])) >= FEW or sum(map(str.isalnum, text)) >= FEW:
+    if sum(map(str.isalnum, text[: FEW * 4])) >= FEW or sum(map(str.isalnum, text)) >= FEW:
         return False
     width, height = page.get_size()
     for left, bottom, right, top in _images(page):
-        if (min(right, width) - max(left, 0)) * (min(top, height) - max(bottom, 0)) >= FILLED * width * height:
+        if (min(right, width) - max(left, 0)) * (
+            min(top, height) - max(bottom, 0)
+        ) >= FILLED * width * height:
             return True
     return False
 
@@ -172,7 +200,9 @@ def _recognise(page: Any, made: Page, text: str) -> None:
         return
     scale = min(ocr.SIDE / max(page.get_size()), SHARP)
     found = ocr.recognised(page.render(scale=scale).to_numpy())
-    if found is None or (not made.fault and sum(len(word.text) for word in found.words) <= len(text)):
+    if found is None or (
+        not made.fault and sum(len(word.text) for word in found.words) <= len(text)
+    ):
         made.note = f"{made.fault}; not read" if made.fault else ""
         return
     made.note = found.note()
@@ -184,13 +214,23 @@ def _recognise(page: Any, made: Page, text: str) -> None:
 def _fill(made: Page, textpage: Any, text: str, count: int) -> None:
     places = _indices(text, count)
     spans = [match.span() for match in WORD.finditer(text) if _clean(match[0])]
-    angles = [] if places is None else _angles(textpage, text, [start for start, _ in spans], places)
+    angles = (
+        [] if places is None else _angles(textpage, text, [start for start, _ in spans], places)
+    )
     upright = Counter(angle for angle in angles if angle is not None)
-    turn = max(sorted(upright), key=lambda angle: upright[angle], default=0)  # by which the page is to be turned
+    turn = max(
+        sorted(upright), key=lambda angle: upright[angle], default=0
+    )  # by which the page is to be turned
     made.turn = turn
-    found = [] if places is None else [
-        (word, angle == turn) for span, angle in zip(spans, angles, strict=True)
-        for word in _words(textpage, text, span, places, turn if angle is None else angle)]
+    found = (
+        []
+        if places is None
+        else [
+            (word, angle == turn)
+            for span, angle in zip(spans, angles, strict=True)
+            for word in _words(textpage, text, span, places, turn if angle is None else angle)
+        ]
+    )
     found = list(_once(found))
     for order, (word, _) in enumerate(found):
         word.order = order
@@ -214,12 +254,16 @@ def _once(found: list[tuple[Word, bool]]) -> Iterator[tuple[Word, bool]]:
 
 def _stands_at(word: Word, others: list[Word]) -> bool:
     near = TWICE * word.height
-    return any(abs(one.left - word.left) < near and abs(one.bottom - word.bottom) < near for one in others)
+    return any(
+        abs(one.left - word.left) < near and abs(one.bottom - word.bottom) < near for one in others
+    )
 
 
 def _is_placed(word: Word) -> bool:
     """Whether its place is one: a damaged file may say anything."""
-    return word.height > 0 and all(abs(place) < FAR for place in (word.left, word.right, word.top, word.bottom))
+    return word.height > 0 and all(
+        abs(place) < FAR for place in (word.left, word.right, word.top, word.bottom)
+    )
 
 
 def _clean(text: str) -> str:
@@ -240,24 +284,49 @@ def _indices(text: str, count: int) -> list[int] | None:
     return made if at == count else None
 
 
-def _words(textpage: Any, text: str, span: tuple[int, int], places: list[int], turn: int) -> Iterator[Word]:
+def _words(
+    textpage: Any, text: str, span: tuple[int, int], places: list[int], turn: int
+) -> Iterator[Word]:
     """A word, or several, where PDFium sees no space though there is one. Its height is the font's."""
     start, end = span
     end -= text[end - 1] in HYPHENS and end - start > 1
     tight = start > 0 and not text[start - 1].isspace()
     left, bottom, right, top = _upright(textpage.get_charbox(places[start], loose=True), turn)
-    last = _upright(textpage.get_charbox(places[end - 1], loose=True), turn) if end - start > 1 else None
+    last = (
+        _upright(textpage.get_charbox(places[end - 1], loose=True), turn)
+        if end - start > 1
+        else None
+    )
     if last is not None and last[2] - left > WIDE * (end - start) * (top - bottom):
-        boxes = [_upright(textpage.get_charbox(places[i], loose=True), turn) for i in range(start, end)]
-        cut = next((i for i in range(1, len(boxes)) if boxes[i][0] - boxes[i - 1][2] > APART * (top - bottom)), None)
+        boxes = [
+            _upright(textpage.get_charbox(places[i], loose=True), turn) for i in range(start, end)
+        ]
+        cut = next(
+            (
+                i
+                for i in range(1, len(boxes))
+                if boxes[i][0] - boxes[i - 1][2] > APART * (top - bottom)
+            ),
+            None,
+        )
         if cut is not None:
             ends = sorted((left, boxes[cut - 1][2]))
-            yield Word(_clean(text[start:start + cut]), ends[0], ends[1], top, bottom, tight=tight)
-            yield from (replace(word, tight=False) if i == 0 else word for i, word in enumerate(
-                _words(textpage, text, (start + cut, span[1]), places, turn)))
+            yield Word(
+                _clean(text[start : start + cut]), ends[0], ends[1], top, bottom, tight=tight
+            )
+            yield from (
+                replace(word, tight=False) if i == 0 else word
+                for i, word in enumerate(
+                    _words(textpage, text, (start + cut, span[1]), places, turn)
+                )
+            )
             return
-    ends = [left, right, *(last[0:3:2] if last is not None else ())]  # one from right to left ends at its left
-    said = _clean(text[start:span[1]])
+    ends = [
+        left,
+        right,
+        *(last[0:3:2] if last is not None else ()),
+    ]  # one from right to left ends at its left
+    said = _clean(text[start : span[1]])
     if len(said) == 1 and _is_drawing(textpage, places[start]):
         said = BULLETED
     yield Word(said, min(ends), max(ends), top, bottom, tight=tight)
@@ -272,7 +341,9 @@ def _is_drawing(textpage: Any, index: int) -> bool:
     return 0 < size <= LONGEST_NAME and bool(DRAWINGS.search(name.value))
 
 
-def _upright(box: tuple[float, float, float, float], turn: int) -> tuple[float, float, float, float]:
+def _upright(
+    box: tuple[float, float, float, float], turn: int
+) -> tuple[float, float, float, float]:
     """(left, bottom, right, top) on a page that is turned clockwise by 90, 180 or 270 degrees."""
     left, bottom, right, top = box
     if turn == 90:
@@ -290,7 +361,11 @@ def _angles(textpage: Any, text: str, starts: list[int], places: list[int]) -> l
         line.append(start)
         if following is None or "\n" in text[start:following]:
             first, last = (_angle(textpage, places[at]) for at in (line[0], line[-1]))
-            made += [first] * len(line) if first == last else [_angle(textpage, places[at]) for at in line]
+            made += (
+                [first] * len(line)
+                if first == last
+                else [_angle(textpage, places[at]) for at in line]
+            )
             line = []
     return made
 
@@ -299,7 +374,9 @@ def _angle(textpage: Any, index: int) -> int | None:
     """By how many degrees a page is to be turned clockwise for a letter to stand upright; None where it never does."""
     import pypdfium2.raw as pdfium
 
-    leaning = math.degrees(max(pdfium.FPDFText_GetCharAngle(textpage.raw, index), 0.0))  # clockwise as well
+    leaning = math.degrees(
+        max(pdfium.FPDFText_GetCharAngle(textpage.raw, index), 0.0)
+    )  # clockwise as well
     quarter = round(leaning / 90) * 90
     return (360 - quarter) % 360 if abs(leaning - quarter) < LEVEL else None
 
@@ -312,7 +389,11 @@ def _rules(page: Any, turn: int) -> layout.Rules:
     for drawn in islice(page.get_objects(filter=[pdfium.FPDF_PAGEOBJ_PATH]), DRAWN):
         left, bottom, right, top = _upright(drawn.get_bounds(), turn)
         if right - left > THICK:
-            found += [(bottom, left, right)] if top - bottom <= THICK else [(bottom, left, right), (top, left, right)]
+            found += (
+                [(bottom, left, right)]
+                if top - bottom <= THICK
+                else [(bottom, left, right), (top, left, right)]
+            )
     made: list[tuple[float, float, float]] = []
     for height, left, right in sorted(found, key=lambda rule: (round(rule[0]), rule[1])):
         if made and round(made[-1][2]) == round(height) and left <= made[-1][1] + THICK:
@@ -337,21 +418,33 @@ def _is_meaningless(textpage: Any, text: str, count: int) -> bool:
     """
     import pypdfium2.raw as pdfium
 
-    letters = {letter: number for letter, number in Counter(text).items()
-               if not letter.isspace() and letter not in HYPHENS}
+    letters = {
+        letter: number
+        for letter, number in Counter(text).items()
+        if not letter.isspace() and letter not in HYPHENS
+    }
     shown = sum(letters.values())
     if shown < JUDGED:
         return False
-    lost = {letter: number for letter, number in letters.items() if letter == "\ufffd" or (
-        unicodedata.category(letter) in legible.OTHER and ord(letter) not in LETTERS)}
+    lost = {
+        letter: number
+        for letter, number in letters.items()
+        if letter == "\ufffd"
+        or (unicodedata.category(letter) in legible.OTHER and ord(letter) not in LETTERS)
+    }
     space = max((number for letter, number in lost.items() if ord(letter) < ord(" ")), default=0)
     if sum(lost.values()) - space > UNMAPPED * shown:
         return True
     places = range(count)
-    if not any(_is_unmapped(textpage, i) for i in places[::max(1, count // ASKED)]):
+    if not any(_is_unmapped(textpage, i) for i in places[:: max(1, count // ASKED)]):
         places = range(0)
-    unmapped = [letter for i in places if _is_unmapped(textpage, i)
-                and (letter := _letter(pdfium.FPDFText_GetUnicode(textpage.raw, i))).isprintable() and letter != " "]
+    unmapped = [
+        letter
+        for i in places
+        if _is_unmapped(textpage, i)
+        and (letter := _letter(pdfium.FPDFText_GetUnicode(textpage.raw, i))).isprintable()
+        and letter != " "
+    ]
     if len(unmapped) > UNMAPPED * shown and not _is_plausible("".join(unmapped)):
         return True
     return legible.is_broken(text)
@@ -374,7 +467,9 @@ def _is_plausible(text: str) -> bool:
         return False
     if script == "LATIN":
         bare = unicodedata.normalize("NFD", "".join(letters)).casefold()
-        most_frequent = [letter for letter, _ in Counter(filter(str.isalpha, bare)).most_common(len(FREQUENT))]
+        most_frequent = [
+            letter for letter, _ in Counter(filter(str.isalpha, bare)).most_common(len(FREQUENT))
+        ]
         usual = sum(letter in FREQUENT for letter in most_frequent) * 2 > len(FREQUENT)
         return usual and sum(letter in "aeiouy" for letter in bare) >= VOWELS * len(letters)
     # Bytes of another encoding, taken two at a time, all begin alike.
@@ -464,23 +559,43 @@ class _Edge:
 def _without_running(pages: list[Page]) -> list[Page]:
     """Leaves out lines at the edges that many pages share, up to their numbers, and page numbers alone."""
     edges = [edge for page in pages for edge in _edges(page)]
-    seen = Counter(shape for page in pages for shape in {edge.shape for edge in edges if edge.page == page.number})
+    seen = Counter(
+        shape
+        for page in pages
+        for shape in {edge.shape for edge in edges if edge.page == page.number}
+    )
     placed = Counter((edge.shape, edge.height) for edge in edges if edge.words)
     often = max(3, (len(pages) + 1) // 2)
-    running = [edge for edge in edges if seen[edge.shape] >= often or placed[edge.shape, edge.height] >= SAME]
+    running = [
+        edge
+        for edge in edges
+        if seen[edge.shape] >= often or placed[edge.shape, edge.height] >= SAME
+    ]
     running += _numbered_edges(edges, {edge.height for edge in running if edge.words})
     words = {(edge.page, word.order) for edge in running for word in edge.words}
     lines = {id(edge.line) for edge in running if edge.line}
-    kept = [replace(page, words=[w for w in page.words if (page.number, w.order) not in words],
-                    plain=[line for line in page.plain if id(line) not in lines]) for page in pages]
-    return kept if any(c.isalnum() for page in kept for text in _texts(page) for c in text) else pages
+    kept = [
+        replace(
+            page,
+            words=[w for w in page.words if (page.number, w.order) not in words],
+            plain=[line for line in page.plain if id(line) not in lines],
+        )
+        for page in pages
+    ]
+    return (
+        kept if any(c.isalnum() for page in kept for text in _texts(page) for c in text) else pages
+    )
 
 
 def _edges(page: Page) -> list[_Edge]:
     found: list[list[Word] | Line] = [*layout.rows(_outer(page.words)), *page.plain]
     outer = found if len(found) <= 2 * EDGE else found[:EDGE] + found[-EDGE:]
-    return [_Edge(page.number, line.text, [], line) if isinstance(line, Line) else
-            _Edge(page.number, layout.text_of(line), line) for line in outer]
+    return [
+        _Edge(page.number, line.text, [], line)
+        if isinstance(line, Line)
+        else _Edge(page.number, layout.text_of(line), line)
+        for line in outer
+    ]
 
 
 def _outer(words: list[Word]) -> list[Word]:
@@ -500,7 +615,11 @@ def _numbered_edges(edges: list[_Edge], heights: set[float]) -> list[_Edge]:
     found = [edge for edge in edges if _number(edge) == edge.page + shift]
     heights = heights | {edge.height for edge in found}
     for edge in edges:
-        ends = {edge.text.split()[0], edge.text.split()[-1]} if edge.height in heights and edge.words else set()
+        ends = (
+            {edge.text.split()[0], edge.text.split()[-1]}
+            if edge.height in heights and edge.words
+            else set()
+        )
         if str(edge.page + shift) in ends:
             found.append(edge)
     return found
@@ -516,8 +635,15 @@ def _shift(edges: list[_Edge]) -> int | None:
     ahead: Counter[int] = Counter()
     for edge in edges:
         number = _number(edge)
-        ends = [number] if number is not None else [
-            int(end) for end in {edge.text.split()[0], edge.text.split()[-1]} if NUMBER.fullmatch(end)]
+        ends = (
+            [number]
+            if number is not None
+            else [
+                int(end)
+                for end in {edge.text.split()[0], edge.text.split()[-1]}
+                if NUMBER.fullmatch(end)
+            ]
+        )
         ahead.update(end - edge.page for end in ends)
     best = max(sorted(ahead), key=lambda shift: ahead[shift], default=None)
     return best if best is not None and ahead[best] >= 2 else None
@@ -528,8 +654,11 @@ def _shift(edges: list[_Edge]) -> int | None:
 
 def _blocks(parts: list[Line | Table], headings: dict[tuple[int, str], int]) -> list[str]:
     lines = [part for part in parts if isinstance(part, Line)]
-    gaps = [a.bottom - b.top for a, b in pairwise(lines)
-            if a.page == b.page and a.region == b.region and a.top > b.top]
+    gaps = [
+        a.bottom - b.top
+        for a, b in pairwise(lines)
+        if a.page == b.page and a.region == b.region and a.top > b.top
+    ]
     gap = median(gaps) if gaps else 0.0
     words = Counter(re.findall(r"\w+-\w+|\w+", "\n".join(line.text for line in lines)))
     groups: list[list[Line]] = []
@@ -539,8 +668,11 @@ def _blocks(parts: list[Line | Table], headings: dict[tuple[int, str], int]) -> 
         if isinstance(part, Table) or level:
             made += [_paragraph(group, words) for group in groups]
             groups = []
-            made += _table(part, words) if isinstance(part, Table) else [
-                writing.heading(level or 1, _prose([part.text], words))]
+            made += (
+                _table(part, words)
+                if isinstance(part, Table)
+                else [writing.heading(level or 1, _prose([part.text], words))]
+            )
         elif groups and not _breaks(groups[-1], part, gap):
             groups[-1].append(part)
         else:
@@ -553,31 +685,55 @@ def _breaks(group: list[Line], line: Line, gap: float) -> bool:
     """Whether a line starts a paragraph of its own."""
     last = group[-1]
     ended = bool(SENTENCE_END.search(last.text))
-    if LISTED.match(line.text) and (ended or not line.text[0].isdigit() or bool(LISTED.match(group[0].text))):
+    if LISTED.match(line.text) and (
+        ended or not line.text[0].isdigit() or bool(LISTED.match(group[0].text))
+    ):
         return True
     apart = (last.page, last.region) != (line.page, line.region)
-    if apart and (ended or not (line.text[0].islower() or last.text.endswith(("-", ",", *HYPHENS)))):
+    if apart and (
+        ended or not (line.text[0].islower() or last.text.endswith(("-", ",", *HYPHENS)))
+    ):
         return True
-    if last.page != line.page or line.top > last.top:  # another page or column: geometry says nothing
+    if (
+        last.page != line.page or line.top > last.top
+    ):  # another page or column: geometry says nothing
         return False
     if not line.top:
         return ended and len(last.text) < 45
     height = max(last.top - last.bottom, 1.0)
-    if abs((line.top - line.bottom) - height) > 0.2 * height or last.bottom - line.top > gap + 0.5 * height:
+    if (
+        abs((line.top - line.bottom) - height) > 0.2 * height
+        or last.bottom - line.top > gap + 0.5 * height
+    ):
         return True
-    if line.left - group[0].left > height and len(group) > 1 and abs(last.left - line.left) > 0.5 * height:
+    if (
+        line.left - group[0].left > height
+        and len(group) > 1
+        and abs(last.left - line.left) > 0.5 * height
+    ):
         return ended  # the next first line is indented
     if len(group) > 1 and line.left - last.left > 0.8 * height and not LISTED.match(group[0].text):
         return ended
     width = last.edge - last.left
-    if len(group) == 1 and not ended and last.right < last.edge - 0.4 * width and line.text[0].isupper():
+    if (
+        len(group) == 1
+        and not ended
+        and last.right < last.edge - 0.4 * width
+        and line.text[0].isupper()
+    ):
         return True  # a heading, or one line of several that stand for themselves
     return ended and last.right < last.edge - 0.2 * width
 
 
 def _paragraph(group: list[Line], words: Counter[str]) -> str:
     text = _prose([line.text for line in group], words)
-    return BULLET.sub("- ", text, count=1) if BULLET.match(text) else text if LISTED.match(text) else writing.line(text)
+    return (
+        BULLET.sub("- ", text, count=1)
+        if BULLET.match(text)
+        else text
+        if LISTED.match(text)
+        else writing.line(text)
+    )
 
 
 def _table(table: Table, words: Counter[str]) -> list[str]:
@@ -611,7 +767,9 @@ def _joined(text: str, following: str, words: Counter[str]) -> str:
 
 def _is_spaceless(letter: str) -> bool:
     """Whether it is Chinese or Japanese, a letter or a sign; Korean parts its words."""
-    return unicodedata.east_asian_width(letter) in "WF" and not unicodedata.name(letter, "").startswith("HANGUL")
+    return unicodedata.east_asian_width(letter) in "WF" and not unicodedata.name(
+        letter, ""
+    ).startswith("HANGUL")
 
 
 def _lists_together(blocks: list[str]) -> list[str]:

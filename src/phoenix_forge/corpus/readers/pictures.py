@@ -10,9 +10,11 @@ import re
 from phoenix_forge.corpus.document import Cut
 
 # The payload, also where an editor has broken it into lines; shorter ones are examples that somebody may read.
-PAYLOAD = re.compile(r"\bdata:[\w.+-]{1,40}/[\w.+-]{1,100}(?:;[\w.+-]{1,40}(?:=[\w.+-]{1,60})?){0,5},"
-                     r"(?P<payload>[\w+/=%.~-]{64,}(?:\r?\n[ \t]*[A-Za-z0-9+/]{40,}={0,2})*"
-                     r"(?:\r?\n[ \t]*[A-Za-z0-9+/]{1,39}={1,2}(?!\w))?)")
+PAYLOAD = re.compile(
+    r"\bdata:[\w.+-]{1,40}/[\w.+-]{1,100}(?:;[\w.+-]{1,40}(?:=[\w.+-]{1,60})?){0,5},"
+    r"(?P<payload>[\w+/=%.~-]{64,}(?:\r?\n[ \t]*[A-Za-z0-9+/]{40,}={0,2})*"
+    r"(?:\r?\n[ \t]*[A-Za-z0-9+/]{1,39}={1,2}(?!\w))?)"
+)
 
 
 def hidden(text: str) -> list[Cut]:

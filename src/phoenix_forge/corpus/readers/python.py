@@ -16,9 +16,16 @@ Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 def read(text: str) -> Structure:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a document's invalid escapes are not the user's concern here
+            warnings.simplefilter(
+                "ignore"
+            )  # a document's invalid escapes are not the user's concern here
             tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last: nested deeper than CPython's parser
+    except (
+        SyntaxError,
+        ValueError,
+        RecursionError,
+        MemoryError,
+    ):  # the last: nested deeper than CPython's parser
         return fallback.read(text)  # another Python's syntax, or a fragment: still text
     lines = [0, *(match.end() for match in LINE_END.finditer(text)), len(text)]
     blocks: list[Block] = []
@@ -26,8 +33,12 @@ def read(text: str) -> Structure:
         first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))]) - 1
         start = lines[first]
         symbols = tuple(_symbols(node, "", text, lines)) if isinstance(node, Definition) else ()
-        if symbols or not blocks or blocks[-1].symbols:  # plain statements between definitions stay together
-            blocks.append(Block("code", start, start, (symbols[0].name,) if symbols else (), symbols=symbols))
+        if (
+            symbols or not blocks or blocks[-1].symbols
+        ):  # plain statements between definitions stay together
+            blocks.append(
+                Block("code", start, start, (symbols[0].name,) if symbols else (), symbols=symbols)
+            )
     return Structure(None, tiled(_distinct(blocks), len(text)))
 
 

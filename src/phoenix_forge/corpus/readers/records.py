@@ -18,8 +18,21 @@ from phoenix_forge.corpus.readers import markdown, writing
 
 LONG = 120  # characters of a column's cells, on average, from which they are texts
 SHARE = 0.4  # of all that the records say, in that column
-NAMING = ("question", "title", "name", "subject", "headline", "heading", "summary", "term", "prompt", "instruction",
-          "topic", "label", "key")
+NAMING = (
+    "question",
+    "title",
+    "name",
+    "subject",
+    "headline",
+    "heading",
+    "summary",
+    "term",
+    "prompt",
+    "instruction",
+    "topic",
+    "label",
+    "key",
+)
 LONGEST_NAME = 200  # characters of what stands as a heading
 HEADING = re.compile(r"^(?=#{1,6}\s)", re.MULTILINE)
 WRITTEN = "## "  # how a file begins whose records have been written out; no CSV and no JSON does
@@ -61,7 +74,9 @@ def _main(records: Sequence[dict[str, str]]) -> str | None:
     sizes: dict[str, list[int]] = {}
     for record in records:
         for key, value in record.items():
-            sizes.setdefault(key, []).append(len(value) if " " in value or HAS_HAN.search(value) else 0)
+            sizes.setdefault(key, []).append(
+                len(value) if " " in value or HAS_HAN.search(value) else 0
+            )
     if not sizes:
         return None
     main = max(sizes, key=lambda key: sum(sizes[key]))
@@ -72,14 +87,18 @@ def _main(records: Sequence[dict[str, str]]) -> str | None:
 
 def _name(records: Sequence[dict[str, str]], main: str) -> str | None:
     """The column that names a record: by its own name, else the first that is short and never the same twice."""
-    columns = [key for key in dict.fromkeys(key for record in records for key in record) if key != main]
+    columns = [
+        key for key in dict.fromkeys(key for record in records for key in record) if key != main
+    ]
     for wanted in NAMING:
         for key in columns:
             if wanted in re.split(r"[\W_]+", key.lower()):
                 return key
     for key in columns:
         values = [record.get(key, "") for record in records]
-        if len(set(values)) == len(values) and all(value and len(value) <= LONGEST_NAME for value in values):
+        if len(set(values)) == len(values) and all(
+            value and len(value) <= LONGEST_NAME for value in values
+        ):
             return key
     return None
 
@@ -88,8 +107,11 @@ def _written(number: int, record: dict[str, str], main: str, name: str | None) -
     """Headings are of the second level: the first is the file's. A record without a name has its number."""
     given = record.get(name, "") if name else ""
     title = given if 0 < len(given) <= LONGEST_NAME else f"{main} {number}"
-    rest = [f"- {key}: {' '.join(value.split())}" for key, value in record.items()
-            if key != main and not (key == name and value == title)]
+    rest = [
+        f"- {key}: {' '.join(value.split())}"
+        for key, value in record.items()
+        if key != main and not (key == name and value == title)
+    ]
     parts = [writing.heading(2, title), below(record.get(main, "")), "\n".join(rest)]
     return "\n\n".join(part for part in parts if part) + "\n\n"
 
@@ -99,5 +121,7 @@ def below(text: str) -> str:
     if not HEADING.search(text):
         return text
     marks = (Cut(found.start(), found.start(), "\\") for found in HEADING.finditer(text))
-    shown, _ = cut(text, np.zeros(len(text) + 1, dtype=np.int64), markdown.outside_code(text, marks))
+    shown, _ = cut(
+        text, np.zeros(len(text) + 1, dtype=np.int64), markdown.outside_code(text, marks)
+    )
     return shown

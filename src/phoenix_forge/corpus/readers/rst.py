@@ -17,8 +17,10 @@ Rows = tuple[tuple[str, ...], ...]
 ADORNMENT = re.compile(r"([!-/:-@\[-`{-~])\1*\s*$")
 FIELD = re.compile(r":(?![:\s])((?:[^:\\]|\\.|:(?!\s|$))+):(?:\s+(.*)|\s*)$")
 BULLET = re.compile(r"([-*+•‣⁃])(?:\s+(?=\S)|\s*$)")
-ENUMERATOR = re.compile(r"(?:\(?(?:\d+|[a-zA-Z]|[ivxlcdm]+|[IVXLCDM]+|#)\)|(?:\d+|[a-zA-Z]|[ivxlcdm]+|[IVXLCDM]+|#)\.)"
-                        r"\s+(?=\S)")
+ENUMERATOR = re.compile(
+    r"(?:\(?(?:\d+|[a-zA-Z]|[ivxlcdm]+|[IVXLCDM]+|#)\)|(?:\d+|[a-zA-Z]|[ivxlcdm]+|[IVXLCDM]+|#)\.)"
+    r"\s+(?=\S)"
+)
 DIRECTIVE = re.compile(r"\.\.\s+(?:\|[^|]+\|\s+)?([\w.:+-]+?)\s*::(?:\s+(.*))?$")
 FOOTNOTE = re.compile(r"\.\.\s+\[[^\]]+\]\s")
 EXPLICIT = re.compile(r"\.\.(?:\s|$)|__\s")
@@ -26,19 +28,49 @@ SIMPLE = re.compile(r"=+(?:\s+=+)+\s*$")
 GRID = re.compile(r"\+(?:-+\+)+\s*$")
 OPTION = re.compile(r"\s*:([\w-]+):\s*(.*)$")
 ROW = re.compile(r"(\s*)\*\s+-(?:\s+(.*)|)$")
-PROSE = {"admonition", "attention", "caution", "compound", "container", "danger", "deprecated", "epigraph", "error",
-         "glossary", "highlights", "hint", "important", "note", "pull-quote", "rubric", "seealso", "sidebar", "tip",
-         "todo", "topic", "versionadded", "versionchanged", "warning"}
+PROSE = {
+    "admonition",
+    "attention",
+    "caution",
+    "compound",
+    "container",
+    "danger",
+    "deprecated",
+    "epigraph",
+    "error",
+    "glossary",
+    "highlights",
+    "hint",
+    "important",
+    "note",
+    "pull-quote",
+    "rubric",
+    "seealso",
+    "sidebar",
+    "tip",
+    "todo",
+    "topic",
+    "versionadded",
+    "versionchanged",
+    "warning",
+}
 
 hidden = rst_hidden.hidden
 
 
 def read(text: str) -> Structure:
     bounds = starts(text)
-    made = _Reading([text[a:b].rstrip().expandtabs(8) for a, b in zip(bounds, [*bounds[1:], len(text)], strict=True)])
+    made = _Reading(
+        [
+            text[a:b].rstrip().expandtabs(8)
+            for a, b in zip(bounds, [*bounds[1:], len(text)], strict=True)
+        ]
+    )
     made.run()
-    blocks = [Block(kind, bounds[at], bounds[at], headings, level, rows, items)
-              for kind, at, headings, level, rows, items in made.found]
+    blocks = [
+        Block(kind, bounds[at], bounds[at], headings, level, rows, items)
+        for kind, at, headings, level, rows, items in made.found
+    ]
     return Structure(made.title, tiled(blocks, len(text)))
 
 
@@ -50,14 +82,25 @@ class _Reading:
         self.found: list[tuple[BlockKind, int, tuple[str, ...], int, Rows, tuple[str, ...]]] = []
         self.title: str | None = None
         self.above: list[tuple[int, str]] = []  # (level, title)
-        self.styles: list[tuple[str, bool]] = []  # (adornment, with an overline), outermost first, as they appear
+        self.styles: list[
+            tuple[str, bool]
+        ] = []  # (adornment, with an overline), outermost first, as they appear
         self.literal = False  # the paragraph before ended in `::`
         self.body = False  # something other than titles and fields has been met
 
     def run(self) -> None:
         rules: Sequence[Callable[[int], int]] = (
-            self._indented, self._table, self._titled, self._explicit, self._fields, self._bullets, self._enumerated,
-            self._doctest, self._definitions, self._paragraph)
+            self._indented,
+            self._table,
+            self._titled,
+            self._explicit,
+            self._fields,
+            self._bullets,
+            self._enumerated,
+            self._doctest,
+            self._definitions,
+            self._paragraph,
+        )
         at = 0
         while at < len(self.lines):
             if not self.lines[at].strip():
@@ -69,7 +112,9 @@ class _Reading:
 
     def _add(self, kind: BlockKind, at: int, rows: Rows = (), items: Sequence[str] = ()) -> None:
         self.body = self.body or kind != "front_matter"
-        self.found.append((kind, at, tuple(title for _, title in self.above), 0, rows, tuple(items)))
+        self.found.append(
+            (kind, at, tuple(title for _, title in self.above), 0, rows, tuple(items))
+        )
 
     def _line(self, at: int) -> str:
         return self.lines[at] if at < len(self.lines) else ""
@@ -109,7 +154,12 @@ class _Reading:
                 return at + 1
             return 0
         mark = ADORNMENT.match(following)
-        if not mark or line[0].isspace() or (len(following) < len(line) and len(following) < 4) or following == "::":
+        if (
+            not mark
+            or line[0].isspace()
+            or (len(following) < len(line) and len(following) < 4)
+            or following == "::"
+        ):
             return 0
         return self._heading(at, line.strip(), (following[0], False), at + 2)
 
@@ -156,7 +206,7 @@ class _Reading:
         end = self._past_indented(at + 1)
         directive = DIRECTIVE.match(line)
         name = directive[1].rpartition(":")[2].lower() if directive else ""
-        body = self.lines[at + 1:end]
+        body = self.lines[at + 1 : end]
         if name in TABLES:
             self._add("table", at, TABLES[name](body))
         else:
@@ -170,7 +220,7 @@ class _Reading:
         end = at
         while match := FIELD.match(self._line(end)):
             after = self._past_indented(end + 1)
-            rest = [line.strip() for line in self.lines[end + 1:after] if line.strip()]
+            rest = [line.strip() for line in self.lines[end + 1 : after] if line.strip()]
             items.append(f"{match[1]}: {' '.join([match[2] or '', *rest])}".strip())
             end = max(after, end + 1)
         if items:
@@ -180,7 +230,10 @@ class _Reading:
     def _bullets(self, at: int) -> int:
         match = BULLET.match(self.lines[at])
         mark = match[1] if match else ""
-        return self._items(at, lambda line: found.end() if (found := BULLET.match(line)) and found[1] == mark else 0)
+        return self._items(
+            at,
+            lambda line: found.end() if (found := BULLET.match(line)) and found[1] == mark else 0,
+        )
 
     def _enumerated(self, at: int) -> int:
         following = self._line(at + 1)
@@ -193,7 +246,7 @@ class _Reading:
         i = at
         while i < len(self.lines) and (width := mark(self.lines[i])):
             end = max(self._past_indented(i + 1), i + 1)
-            items.append(_first_paragraph(self.lines[i][width:], self.lines[i + 1:end]))
+            items.append(_first_paragraph(self.lines[i][width:], self.lines[i + 1 : end]))
             i = end
             while i < len(self.lines) and not self.lines[i] and i + 1 < len(self.lines):
                 i += 1
@@ -205,9 +258,14 @@ class _Reading:
     def _definitions(self, at: int) -> int:
         items: list[str] = []
         i = at
-        while (line := self._line(i)) and line[0] != " " and self._line(i + 1)[:1] == " " and not _other(line):
+        while (
+            (line := self._line(i))
+            and line[0] != " "
+            and self._line(i + 1)[:1] == " "
+            and not _other(line)
+        ):
             end = self._past_indented(i + 1)
-            items.append(f"{line} -- {_first_paragraph('', self.lines[i + 1:end])}")
+            items.append(f"{line} -- {_first_paragraph('', self.lines[i + 1 : end])}")
             i = end
             while i + 1 < len(self.lines) and not self.lines[i]:
                 i += 1
@@ -293,7 +351,7 @@ def _grid(lines: list[str]) -> Rows:
             header = header or ("=" in line) * len(rows)
         else:
             for cell, a, b in zip(current, marks, marks[1:], strict=False):
-                cell.append(line[a + 1:b].strip())
+                cell.append(line[a + 1 : b].strip())
     return tuple(tuple(row) for row in rows) if header == 1 else ()
 
 
@@ -317,8 +375,8 @@ def _list_table(lines: list[str]) -> Rows:
         if row and (not rows or len(row[1]) < inner):
             inner = line.index("-", len(row[1]) + 1)
             rows.append([(row[2] or "").strip()])
-        elif rows and line[inner:inner + 1] == "-" and not line[:inner].strip():
-            rows[-1].append(line[inner + 1:].strip())
+        elif rows and line[inner : inner + 1] == "-" and not line[:inner].strip():
+            rows[-1].append(line[inner + 1 :].strip())
         elif rows and line.strip():
             rows[-1][-1] = f"{rows[-1][-1]} {line.strip()}".strip()
     return _with_header(rows, options)
@@ -329,11 +387,17 @@ def _csv_table(lines: list[str]) -> Rows:
     delimiter = options.get("delim", ",")
     header = options.get("header")
     try:
-        reader = csv.reader([line.strip() for line in body if line.strip()], skipinitialspace=True,
-                            delimiter=delimiter if len(delimiter) == 1 and delimiter not in "\"\r\n " else ",")
+        reader = csv.reader(
+            [line.strip() for line in body if line.strip()],
+            skipinitialspace=True,
+            delimiter=delimiter if len(delimiter) == 1 and delimiter not in '"\r\n ' else ",",
+        )
         rows = [[cell.strip() for cell in row] for row in reader]
         if header:
-            rows = [[cell.strip() for cell in next(csv.reader([header], skipinitialspace=True))], *rows]
+            rows = [
+                [cell.strip() for cell in next(csv.reader([header], skipinitialspace=True))],
+                *rows,
+            ]
     except csv.Error:
         return ()
     return _with_header(rows, {"header-rows": "1"} if header else options)
@@ -352,8 +416,18 @@ def _inner(lines: list[str]) -> Rows:
     body = [line for line in body if line]
     indent = min((len(line) - len(line.lstrip()) for line in body), default=0)
     body = [line[indent:] for line in body]
-    return _simple(body) if body and SIMPLE.match(body[0]) else _grid(body) if body and GRID.match(body[0]) else ()
+    return (
+        _simple(body)
+        if body and SIMPLE.match(body[0])
+        else _grid(body)
+        if body and GRID.match(body[0])
+        else ()
+    )
 
 
-TABLES: dict[str, Callable[[list[str]], Rows]] = {"list-table": _list_table, "csv-table": _csv_table, "table": _inner,
-                                                  "flat-table": _list_table}
+TABLES: dict[str, Callable[[list[str]], Rows]] = {
+    "list-table": _list_table,
+    "csv-table": _csv_table,
+    "table": _inner,
+    "flat-table": _list_table,
+}

@@ -14,40 +14,175 @@ from phoenix_forge.corpus.document import Cut
 from phoenix_forge.corpus.readers.lines import starts
 
 EXPLICIT = re.compile(r"\.\.(?:[ \t]+|$)(?P<rest>.*)$")
-DIRECTIVE = re.compile(r"(?P<substitution>\|[^|]+\|[ \t]+)?(?P<name>[\w.:+-]+?)[ \t]*::(?:[ \t]+(?P<argument>.*))?$")
+DIRECTIVE = re.compile(
+    r"(?P<substitution>\|[^|]+\|[ \t]+)?(?P<name>[\w.:+-]+?)[ \t]*::(?:[ \t]+(?P<argument>.*))?$"
+)
 TARGET = re.compile(r"(?:_.+:|__:)(?:\s|$)")
 NOTE = re.compile(r"\[[^\]]+\]\s")
 OPTION = re.compile(r":[\w-]+:(?:\s|$)")
 ROLE = re.compile(r"(?<![\w`:]):(?P<role>(?:[\w+.-]+:)*[\w+.-]+):`(?P<body>[^`]{1,500})`")
 TITLED = re.compile(r"(?P<said>.*?)\s*<(?P<target>[^<>]+)>$", re.DOTALL)
 # Fields at the top that only Sphinx reads, and texts that a page gives names to.
-SETTINGS = re.compile(r"\A(?:\s*\n)?(?::(?:tocdepth|orphan|nocomments|nosearch|no-search|"
-    r"hide-toc)\b[^\n]*\n)+", re.IGNORECASE)
-REPLACED = re.compile(r"^\.\. \|(?P<name>[^|\n]+)\| replace::[ \t]*(?P<said>[^\n]*(?:\n[ \t]+\S[^\n]*)*)", re.MULTILINE)
+SETTINGS = re.compile(
+    r"\A(?:\s*\n)?(?::(?:tocdepth|orphan|nocomments|nosearch|no-search|"
+    r"hide-toc)\b[^\n]*\n)+",
+    re.IGNORECASE,
+)
+REPLACED = re.compile(
+    r"^\.\. \|(?P<name>[^|\n]+)\| replace::[ \t]*(?P<said>[^\n]*(?:\n[ \t]+\S[^\n]*)*)",
+    re.MULTILINE,
+)
 SUBSTITUTED = re.compile(r"(?<![|\w])\|(?P<name>[^|\s](?:[^|\n]*[^|\s])?)\|(?:__?(?!\w))?(?![|\w])")
 LITERAL = re.compile(r"``[^\n]+?``")
-UNSEEN = {"index", "meta", "highlight", "highlightlang", "currentmodule", "module", "default-role", "role", "raw",
-          "contents", "sectnum", "tabularcolumns", "image", "testsetup", "testcleanup", "ifconfig", "target-notes",
-          "header", "footer", "class", "rst-class", "py:module", "py:currentmodule", "c:namespace"}
-CODE = {"code", "code-block", "sourcecode", "parsed-literal", "literalinclude", "prompt", "doctest", "testcode",
-        "testoutput", "ipython", "productionlist", "math", "graphviz", "mermaid", "uml", "digraph", "plantuml"}
+UNSEEN = {
+    "index",
+    "meta",
+    "highlight",
+    "highlightlang",
+    "currentmodule",
+    "module",
+    "default-role",
+    "role",
+    "raw",
+    "contents",
+    "sectnum",
+    "tabularcolumns",
+    "image",
+    "testsetup",
+    "testcleanup",
+    "ifconfig",
+    "target-notes",
+    "header",
+    "footer",
+    "class",
+    "rst-class",
+    "py:module",
+    "py:currentmodule",
+    "c:namespace",
+}
+CODE = {
+    "code",
+    "code-block",
+    "sourcecode",
+    "parsed-literal",
+    "literalinclude",
+    "prompt",
+    "doctest",
+    "testcode",
+    "testoutput",
+    "ipython",
+    "productionlist",
+    "math",
+    "graphviz",
+    "mermaid",
+    "uml",
+    "digraph",
+    "plantuml",
+}
 # What a directive shows before its text; its argument takes the place of {}.
-LABELS = {"attention": "Attention: {}", "caution": "Caution: {}", "danger": "Danger: {}", "error": "Error: {}",
-          "hint": "Hint: {}", "important": "Important: {}", "note": "Note: {}", "tip": "Tip: {}",
-          "warning": "Warning: {}", "seealso": "See also: {}", "todo": "To do: {}", "versionadded": "New in version {}",
-          "versionchanged": "Changed in version {}", "deprecated": "Deprecated since version {}",
-          "versionremoved": "Removed in version {}", "deprecated-removed": "Deprecated since version {}",
-          "admonition": "**{}**", "topic": "**{}**", "sidebar": "**{}**", "rubric": "**{}**", "centered": "**{}**",
-          "container": "", "compound": "", "epigraph": "", "highlights": "", "pull-quote": "", "only": "",
-          "figure": "", "glossary": "", "tab": "**{}**", "tabs": "", "tab-set": "", "tab-item": "**{}**", "grid": "",
-          "card": "**{}**", "dropdown": "**{}**", "details": "**{}**", "collapse": "**{}**"}
+LABELS = {
+    "attention": "Attention: {}",
+    "caution": "Caution: {}",
+    "danger": "Danger: {}",
+    "error": "Error: {}",
+    "hint": "Hint: {}",
+    "important": "Important: {}",
+    "note": "Note: {}",
+    "tip": "Tip: {}",
+    "warning": "Warning: {}",
+    "seealso": "See also: {}",
+    "todo": "To do: {}",
+    "versionadded": "New in version {}",
+    "versionchanged": "Changed in version {}",
+    "deprecated": "Deprecated since version {}",
+    "versionremoved": "Removed in version {}",
+    "deprecated-removed": "Deprecated since version {}",
+    "admonition": "**{}**",
+    "topic": "**{}**",
+    "sidebar": "**{}**",
+    "rubric": "**{}**",
+    "centered": "**{}**",
+    "container": "",
+    "compound": "",
+    "epigraph": "",
+    "highlights": "",
+    "pull-quote": "",
+    "only": "",
+    "figure": "",
+    "glossary": "",
+    "tab": "**{}**",
+    "tabs": "",
+    "tab-set": "",
+    "tab-item": "**{}**",
+    "grid": "",
+    "card": "**{}**",
+    "dropdown": "**{}**",
+    "details": "**{}**",
+    "collapse": "**{}**",
+}
 NAMING = {"include", "toctree"}  # what leads to other files, and is followed
-OBJECTS = {"function", "class", "method", "attribute", "data", "exception", "classmethod", "staticmethod", "property",
-           "decorator", "macro", "type", "struct", "enum", "member", "option", "envvar", "confval", "cmdoption",
-           "var", "describe", "object", "opcode", "program"}
-NAMES = {"func", "class", "meth", "attr", "mod", "data", "exc", "obj", "const", "any", "file", "command", "program",
-         "option", "envvar", "kbd", "samp", "macro", "type", "member", "struct", "enum", "keyword", "token", "code",
-         "literal", "confval", "regexp", "makevar", "mimetype", "opcode", "var", "enumerator", "expr"}
+OBJECTS = {
+    "function",
+    "class",
+    "method",
+    "attribute",
+    "data",
+    "exception",
+    "classmethod",
+    "staticmethod",
+    "property",
+    "decorator",
+    "macro",
+    "type",
+    "struct",
+    "enum",
+    "member",
+    "option",
+    "envvar",
+    "confval",
+    "cmdoption",
+    "var",
+    "describe",
+    "object",
+    "opcode",
+    "program",
+}
+NAMES = {
+    "func",
+    "class",
+    "meth",
+    "attr",
+    "mod",
+    "data",
+    "exc",
+    "obj",
+    "const",
+    "any",
+    "file",
+    "command",
+    "program",
+    "option",
+    "envvar",
+    "kbd",
+    "samp",
+    "macro",
+    "type",
+    "member",
+    "struct",
+    "enum",
+    "keyword",
+    "token",
+    "code",
+    "literal",
+    "confval",
+    "regexp",
+    "makevar",
+    "mimetype",
+    "opcode",
+    "var",
+    "enumerator",
+    "expr",
+}
 CALLED = ("func", "meth")
 
 
@@ -55,7 +190,9 @@ def hidden(text: str) -> list[Cut]:
     page = _Page(text)
     made = list(page.blocks())
     made += [Cut(*found.span()) for found in SETTINGS.finditer(text)]
-    return made + [cut for cut in chain(_roles(text), _substituted(text)) if not page.literal(cut.start)]
+    return made + [
+        cut for cut in chain(_roles(text), _substituted(text)) if not page.literal(cut.start)
+    ]
 
 
 class _Page:
@@ -63,7 +200,9 @@ class _Page:
 
     def __init__(self, text: str) -> None:
         self.bounds = [*starts(text), len(text)]
-        self.lines = [text[a:b].rstrip() for a, b in zip(self.bounds, self.bounds[1:], strict=False)]
+        self.lines = [
+            text[a:b].rstrip() for a, b in zip(self.bounds, self.bounds[1:], strict=False)
+        ]
         self.shielded = [found.span() for found in LITERAL.finditer(text)]
         self.begins: list[int] = []
         self.ends: list[int] = []
@@ -89,7 +228,9 @@ class _Page:
             at = end
         self.shielded.sort()
         self.begins = [start for start, _ in self.shielded]
-        self.ends = list(accumulate((end for _, end in self.shielded), max))  # one may lie within another
+        self.ends = list(
+            accumulate((end for _, end in self.shielded), max)
+        )  # one may lie within another
 
     def _past(self, at: int, margin: int) -> int:
         """After the lines from `at` on that are set in by more than `margin`, blank ones among them."""
@@ -161,7 +302,9 @@ class _Page:
 
     def _signature(self, at: int, end: int, margin: int, argument: str) -> Iterator[Cut]:
         start = self.bounds[at]
-        yield Cut(start + margin, start + len(self.lines[at]), f"``{argument}``" if argument else "")
+        yield Cut(
+            start + margin, start + len(self.lines[at]), f"``{argument}``" if argument else ""
+        )
         yield from self._body(at, end, margin)
 
     def _body(self, at: int, end: int, margin: int) -> Iterator[Cut]:
@@ -173,15 +316,22 @@ class _Page:
 
     def _dedented(self, at: int, end: int, margin: int) -> Iterator[Cut]:
         filled = [i for i in range(at, end) if self.lines[i]]
-        inner = min((len(self.lines[i]) - len(self.lines[i].lstrip()) for i in filled), default=margin)
-        yield from (Cut(self.bounds[i] + margin, self.bounds[i] + inner) for i in filled if inner > margin)
+        inner = min(
+            (len(self.lines[i]) - len(self.lines[i].lstrip()) for i in filled), default=margin
+        )
+        yield from (
+            Cut(self.bounds[i] + margin, self.bounds[i] + inner) for i in filled if inner > margin
+        )
 
 
 def _substituted(text: str) -> Iterator[Cut]:
     """What the page has given a name is shown in the place of that name."""
     if "replace::" not in text:
         return
-    known = {" ".join(found["name"].split()): " ".join(found["said"].split()) for found in REPLACED.finditer(text)}
+    known = {
+        " ".join(found["name"].split()): " ".join(found["said"].split())
+        for found in REPLACED.finditer(text)
+    }
     for found in SUBSTITUTED.finditer(text):
         said = known.get(" ".join(found["name"].split()))
         if said is not None:

@@ -32,8 +32,11 @@ def extract(data: bytes) -> str:
         raise Unreadable(f"damaged: {type(error).__name__}") from None
     # Characters beyond the first 65,536 are written as two halves.
     text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    blocks = [block for is_table, lines in groupby(text.split("\n"), _is_row)
-              for block in (_table(list(lines)) if is_table else _paragraphs(list(lines)))]
+    blocks = [
+        block
+        for is_table, lines in groupby(text.split("\n"), _is_row)
+        for block in (_table(list(lines)) if is_table else _paragraphs(list(lines)))
+    ]
     if not blocks:
         raise Unreadable("rich text without words")
     return "\n\n".join(blocks) + "\n"
@@ -59,7 +62,12 @@ def _is_row(line: str) -> bool:
 
 
 def _table(lines: list[str]) -> list[str]:
-    return grid.tables([[cell.replace(BAR, "|") for cell in HEADING.sub("", line)[:-1].split("|")] for line in lines])
+    return grid.tables(
+        [
+            [cell.replace(BAR, "|") for cell in HEADING.sub("", line)[:-1].split("|")]
+            for line in lines
+        ]
+    )
 
 
 def _paragraphs(lines: list[str]) -> list[str]:
@@ -72,7 +80,7 @@ def _paragraphs(lines: list[str]) -> list[str]:
         bullet = BULLET.match(text)
         if not text:
             continue
-        item = f"- {text[bullet.end():]}" if bullet else writing.line(text)
+        item = f"- {text[bullet.end() :]}" if bullet else writing.line(text)
         if heading:
             made.append(writing.heading(int(heading[1]) + 1, text))
         elif bullet and in_list:

@@ -23,8 +23,17 @@ def _archived(data: bytes) -> tuple[bytes, str | None]:
     try:
         main = plistlib.loads(data)["WebMainResource"]
         page, charset = main["WebResourceData"], main.get("WebResourceTextEncodingName")
-    except (plistlib.InvalidFileException, ExpatError, KeyError, TypeError, ValueError, AttributeError, IndexError,
-            OverflowError, RecursionError) as error:
+    except (
+        plistlib.InvalidFileException,
+        ExpatError,
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        IndexError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise Unreadable(f"damaged, or no web archive: {type(error).__name__}") from None
     if not isinstance(page, bytes):
         raise Unreadable("a web archive without a page")

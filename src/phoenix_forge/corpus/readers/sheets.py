@@ -16,15 +16,22 @@ from phoenix_forge.corpus.readers.noted import Noted
 from phoenix_forge.corpus.readers.packed import attribute, local
 
 CELLS = 10_000_000  # of a sheet from its first to its last: calamine keeps a place for each, filled or not
-DEFAULT = re.compile(r"[^\W\d]+ ?1")  # what programs call the first sheet: Sheet1, Tabelle1, Feuille 1
+DEFAULT = re.compile(
+    r"[^\W\d]+ ?1"
+)  # what programs call the first sheet: Sheet1, Tabelle1, Feuille 1
 ERROR = re.compile(r"#(?:N/A|DIV/0!|REF!|NAME\?|VALUE!|NUM!|NULL!|GETTING_DATA|SPILL!|CALC!)")
 CELL = re.compile(rb"<(?:\w+:)?c[\s/>](?:[^>]*?\br=\"([A-Z]{1,3})(\d{1,7})\")?")
 ROW = re.compile(rb"<(?:\w+:)?row\b[^>]*?\br=\"(\d{1,7})\"")
 EXCEL = "xl/workbook.xml"
 ENCRYPTED = "EncryptedPackage".encode("utf-16-le")  # the part of an XLSX file with a password
 BINARY = "xl/workbook.bin"
-PAGE = re.compile(rb"\s*<(?:!doctype|html|table|meta|head)\b", re.IGNORECASE)  # what web programs call .xls
-ROW_RECORD, LAST_CELL_RECORD = 0, 11  # kinds of record in a binary sheet; those between them are cells
+PAGE = re.compile(
+    rb"\s*<(?:!doctype|html|table|meta|head)\b", re.IGNORECASE
+)  # what web programs call .xls
+ROW_RECORD, LAST_CELL_RECORD = (
+    0,
+    11,
+)  # kinds of record in a binary sheet; those between them are cells
 OPEN = "content.xml"
 read = markdown.read
 
@@ -47,15 +54,23 @@ def extract(data: bytes) -> str:
     try:
         book = calamine.load_workbook(io.BytesIO(data))
         abouts = list(book.sheets_metadata)
-        sheets = [(about, book.get_sheet_by_name(about.name)) for about in abouts
-                  if about.typ == calamine.SheetTypeEnum.WorkSheet]
-        shown = [(about.name, _rows(sheet)) for about, sheet in sheets
-                 if about.visible == calamine.SheetVisibleEnum.Visible]
+        sheets = [
+            (about, book.get_sheet_by_name(about.name))
+            for about in abouts
+            if about.typ == calamine.SheetTypeEnum.WorkSheet
+        ]
+        shown = [
+            (about.name, _rows(sheet))
+            for about, sheet in sheets
+            if about.visible == calamine.SheetVisibleEnum.Visible
+        ]
     except calamine.PasswordError:
         raise Unreadable("encrypted: it opens with a password only") from None
     except calamine.CalamineError as error:
         raise Unreadable(f"damaged: {error}") from None
-    hidden = [about.name for about, _ in sheets if about.visible != calamine.SheetVisibleEnum.Visible]
+    hidden = [
+        about.name for about, _ in sheets if about.visible != calamine.SheetVisibleEnum.Visible
+    ]
     text = _text(shown)
     held = (Held("sheets", len(abouts), sum(any(map(any, rows)) for _, rows in shown)),)
     if not text:
@@ -85,7 +100,11 @@ def _blocks(rows: list[list[str]]) -> list[str]:
         if part and table and grid.names_columns([cell for cell in part[0] if cell]):
             made += grid.tables(table)
             table = []
-        while not table and len(part) > 1 and sum(map(bool, part[0])) == 1 < max(sum(map(bool, row)) for row in part):
+        while (
+            not table
+            and len(part) > 1
+            and sum(map(bool, part[0])) == 1 < max(sum(map(bool, row)) for row in part)
+        ):
             made.append(writing.line("".join(part.pop(0))))
         table += part
     return made + grid.tables(table)
@@ -97,8 +116,8 @@ def _rows(sheet: Any) -> list[list[str]]:
     for (top, left), (bottom, right) in sheet.merged_cell_ranges or ():
         if top < len(rows) and left < len(rows[top]):
             text = rows[top][left]
-            for row in rows[top:bottom + 1]:
-                row[left:right + 1] = [text] * len(row[left:right + 1])
+            for row in rows[top : bottom + 1]:
+                row[left : right + 1] = [text] * len(row[left : right + 1])
     return rows
 
 
@@ -107,7 +126,11 @@ def _cell(value: object) -> str:
     if isinstance(value, bool):
         return "TRUE" if value else "FALSE"
     if isinstance(value, float):
-        return f"{value:.15g}" if abs(value) < 1e-5 or abs(value) >= 1e15 else f"{value:.10f}".rstrip("0").rstrip(".")
+        return (
+            f"{value:.15g}"
+            if abs(value) < 1e-5 or abs(value) >= 1e15
+            else f"{value:.10f}".rstrip("0").rstrip(".")
+        )
     if isinstance(value, datetime.datetime) and value.time() == datetime.time():
         return value.date().isoformat()
     if isinstance(value, datetime.datetime):
@@ -127,12 +150,20 @@ def _bounded(file: zipfile.ZipFile) -> None:
         spans: Iterator[tuple[str, int]] = _spans(file)
     else:
         names = [name for name in file.namelist() if name.startswith("xl/worksheets/")]
-        spans = ((name, _binary_span(file.read(name)) if name.endswith(".bin") else _span(file.read(name)))
-                 for name in names if name.endswith((".xml", ".bin")))
+        spans = (
+            (
+                name,
+                _binary_span(file.read(name)) if name.endswith(".bin") else _span(file.read(name)),
+            )
+            for name in names
+            if name.endswith((".xml", ".bin"))
+        )
     for name, cells in spans:
         if cells > CELLS:
-            raise Unreadable(f"{name} spans {cells:,} cells, most of them empty; {CELLS:,} can be read",
-                             fix="delete the cells far from the others, or save the sheet as CSV")
+            raise Unreadable(
+                f"{name} spans {cells:,} cells, most of them empty; {CELLS:,} can be read",
+                fix="delete the cells far from the others, or save the sheet as CSV",
+            )
 
 
 def _span(sheet: bytes) -> int:
@@ -165,14 +196,18 @@ def _binary_span(sheet: bytes) -> int:
         kind, at = _number(sheet, at, 2)
         size, at = _number(sheet, at, 4)
         if kind <= LAST_CELL_RECORD and size >= 4:
-            (rows if kind == ROW_RECORD else columns).add(int.from_bytes(sheet[at:at + 4], "little"))
+            (rows if kind == ROW_RECORD else columns).add(
+                int.from_bytes(sheet[at : at + 4], "little")
+            )
         at += size
-    return (max(rows) - min(rows) + 1) * (max(columns) - min(columns) + 1) if rows and columns else 0
+    return (
+        (max(rows) - min(rows) + 1) * (max(columns) - min(columns) + 1) if rows and columns else 0
+    )
 
 
 def _number(data: bytes, at: int, most: int) -> tuple[int, int]:
     value = 0
-    for i, byte in enumerate(data[at:at + most]):
+    for i, byte in enumerate(data[at : at + most]):
         value |= (byte & 0x7F) << (7 * i)
         if byte < 0x80:
             return value, at + i + 1
@@ -193,7 +228,9 @@ def _spans(file: zipfile.ZipFile) -> Iterator[tuple[str, int]]:
         at = last = widest = 0
         for row in packed.below(table, "table-row"):
             at += _repeated(row, "rows")
-            width = _width([each for each in row if local(each) in ("table-cell", "covered-table-cell")])
+            width = _width(
+                [each for each in row if local(each) in ("table-cell", "covered-table-cell")]
+            )
             widest = max(widest, width)
             last = at if width else last
         yield attribute(table, "name"), last * widest

@@ -15,8 +15,10 @@ from itertools import pairwise
 from phoenix_forge.corpus.document import Block, Structure, Symbol, tiled
 from phoenix_forge.corpus.readers import lines as fallback
 
-FUNCTION = re.compile(r"([ \t]*)((?:function[ \t]+([^\s(){}<>|&;$\"'`]+)(?:[ \t]*\([ \t]*\))?"
-                      r"|([^\s(){}<>|&;$\"'`#=]+)[ \t]*\([ \t]*\)))\s*([{(])")
+FUNCTION = re.compile(
+    r"([ \t]*)((?:function[ \t]+([^\s(){}<>|&;$\"'`]+)(?:[ \t]*\([ \t]*\))?"
+    r"|([^\s(){}<>|&;$\"'`#=]+)[ \t]*\([ \t]*\)))\s*([{(])"
+)
 CLOSING = {"{": "}", "(": ")"}
 LONGEST = 3000  # lines of a function or here-document: what bounds the search for its end
 HEREDOC = re.compile(r"(?<!<)<<(-?)[ \t]*(['\"]?)([A-Za-z_]\w*)\2")
@@ -34,10 +36,15 @@ def read(text: str) -> Structure:
             above -= 1
         if above > end:
             blocks.append(Block("code", starts[end], starts[above]))
-        doc = "\n".join(line.strip().lstrip("#").strip() for line in lines[above:first]
-                        if not DIRECTIVE.match(line.strip()))
+        doc = "\n".join(
+            line.strip().lstrip("#").strip()
+            for line in lines[above:first]
+            if not DIRECTIVE.match(line.strip())
+        )
         symbol = replace(symbol, doc=doc)
-        blocks.append(Block("code", starts[above], starts[last + 1], (symbol.name,), symbols=(symbol,)))
+        blocks.append(
+            Block("code", starts[above], starts[last + 1], (symbol.name,), symbols=(symbol,))
+        )
         end = last + 1
     if not blocks:
         return fallback.read(text)  # nothing declared
@@ -52,11 +59,20 @@ def _functions(text: str, starts: list[int], lines: list[str]) -> Iterator[tuple
     while at < len(lines):
         last = at
         if match := FUNCTION.match(text, starts[at]):
-            found = _last(lines, at, text.count("\n", starts[at], match.end()) + at, match[1] + CLOSING[match[5]])
+            found = _last(
+                lines,
+                at,
+                text.count("\n", starts[at], match.end()) + at,
+                match[1] + CLOSING[match[5]],
+            )
             if found is not None:
                 last = found
                 name, signature = match[3] or match[4], " ".join(match[2].split())
-                yield at, last, Symbol(name, "function", signature, "", starts[at], starts[last + 1])
+                yield (
+                    at,
+                    last,
+                    Symbol(name, "function", signature, "", starts[at], starts[last + 1]),
+                )
         else:
             last = _after_heredocs(lines, at)
         at = last + 1
@@ -78,8 +94,11 @@ def _after_heredocs(lines: list[str], at: int) -> int:
     """The last line of the here-documents that line `at` begins; `at` where it begins none or one has no end."""
     last = at
     for dash, _, word in HEREDOC.findall(lines[at]):
-        ends = (i for i in range(last + 1, min(len(lines), last + LONGEST))
-                if (lines[i].strip() if dash else lines[i].rstrip("\r\n")) == word)
+        ends = (
+            i
+            for i in range(last + 1, min(len(lines), last + LONGEST))
+            if (lines[i].strip() if dash else lines[i].rstrip("\r\n")) == word
+        )
         found = next(ends, None)
         if found is None:
             return at

@@ -33,7 +33,11 @@ def extract(data: bytes) -> str:
     with packed.opened(data, "a PowerPoint file", MAIN) as file:
         parts = packed.relations(file, MAIN)
         listed = find(packed.xml(file, MAIN), "sldIdLst")
-        slides = [parts[_relation(each)][1] for each in (() if listed is None else listed) if _relation(each) in parts]
+        slides = [
+            parts[_relation(each)][1]
+            for each in (() if listed is None else listed)
+            if _relation(each) in parts
+        ]
         blocks: list[str] = []
         hidden: list[int] = []
         written = 0
@@ -63,9 +67,15 @@ def _slide(file: zipfile.ZipFile, name: str, root: Element, number: int) -> list
     shapes = list(_shapes(tree)) if tree is not None else []
     titles = [shape for shape in shapes if _place(shape) in TITLES and _text(shape)]
     related = packed.relations(file, name)
-    body = [block for shape in shapes if shape not in titles for block in _shape(file, shape, related)]
-    notes = [block for kind, part in related.values() if kind == "notesSlide"
-             for block in _notes(packed.xml(file, part))]
+    body = [
+        block for shape in shapes if shape not in titles for block in _shape(file, shape, related)
+    ]
+    notes = [
+        block
+        for kind, part in related.values()
+        if kind == "notesSlide"
+        for block in _notes(packed.xml(file, part))
+    ]
     if not titles and not body and not notes:
         return []
     level = 1 if number == 1 and titles and _place(titles[0]) == "ctrTitle" else 2
@@ -86,7 +96,9 @@ def _shapes(tree: Element) -> Iterator[Element]:
 
 def _only(alternatives: Element) -> Element:
     """Of the forms of one thing for older and newer programs, the first with shapes; itself, which has none, else."""
-    return next((form for form in alternatives if any(local(each) in SHAPES for each in form)), alternatives)
+    return next(
+        (form for form in alternatives if any(local(each) in SHAPES for each in form)), alternatives
+    )
 
 
 def _place(shape: Element) -> str | None:
@@ -110,20 +122,29 @@ def _shape(file: zipfile.ZipFile, shape: Element, related: dict[str, tuple[str, 
     if kind == "chart" and (shown := chart.chart(packed.xml(file, part))):
         return [*([writing.line(shown.title)] if shown.title else []), *grid.tables(shown.rows)]
     diagram = next(below(shape, "relIds"), None)
-    kind, part = related.get(attribute(diagram, "dm"), ("", "")) if diagram is not None else ("", "")
+    kind, part = (
+        related.get(attribute(diagram, "dm"), ("", "")) if diagram is not None else ("", "")
+    )
     return _diagram(packed.xml(file, part)) if kind == "diagramData" else []
 
 
 def _diagram(root: Element) -> list[str]:
     """The points of a diagram (SmartArt), in the order of its own list."""
     points = [_text(point) for point in below(root, "pt")]
-    return ["\n".join(writing.item("-", writing.line(text)) for text in points if text)] if any(points) else []
+    return (
+        ["\n".join(writing.item("-", writing.line(text)) for text in points if text)]
+        if any(points)
+        else []
+    )
 
 
 def _notes(root: Element) -> list[str]:
     bodies = [shape for shape in below(root, "sp") if _place(shape) == "body"]
     texts = [_line(paragraph) for shape in bodies for paragraph in below(shape, "p")]
-    return [f"Notes: {text}" if i == 0 else writing.line(text) for i, text in enumerate(filter(None, texts))]
+    return [
+        f"Notes: {text}" if i == 0 else writing.line(text)
+        for i, text in enumerate(filter(None, texts))
+    ]
 
 
 def _paragraphs(body: list[Element], listed: bool) -> list[str]:
@@ -175,6 +196,8 @@ def _line(paragraph: Element) -> str:
             pieces.append(" ")
         elif local(run) == "m":  # an equation
             pieces += [f"${said}$" for each in below(run, "oMath") if (said := omml.latex(each))]
-        elif local(run) == "r" or (local(run) == "fld" and not run.get("type", "").startswith(TURNING)):
+        elif local(run) == "r" or (
+            local(run) == "fld" and not run.get("type", "").startswith(TURNING)
+        ):
             pieces += [each.text or "" for each in run if local(each) == "t"]
     return " ".join("".join(pieces).split())

@@ -59,12 +59,19 @@ def _said(lines: list[str]) -> Iterator[_Said]:
             speaker = SPEAKER.search(line)
             dash = DASH.match(text)
             if text not in shown and not SOUND.fullmatch(text):
-                yield _Said(text[dash.end():] if dash else text, *at, speaker[1].strip() if speaker else "", bool(dash))
+                yield _Said(
+                    text[dash.end() :] if dash else text,
+                    *at,
+                    speaker[1].strip() if speaker else "",
+                    bool(dash),
+                )
 
 
 def _seconds(parts: tuple[str | None, ...]) -> float:
     hours, minutes, seconds, fraction = (part or "0" for part in parts)
-    return int(hours) * 3600 + int(minutes) * 60 + int(seconds) + int(fraction) / 10 ** len(fraction)
+    return (
+        int(hours) * 3600 + int(minutes) * 60 + int(seconds) + int(fraction) / 10 ** len(fraction)
+    )
 
 
 def _paragraphs(said: list[_Said]) -> list[str]:
@@ -74,7 +81,12 @@ def _paragraphs(said: list[_Said]) -> list[str]:
     for line in said:
         turns = line.turn or (bool(line.speaker) and line.speaker != speaker)
         whole = bool(made) and bool(SENTENCE_END.search(made[-1]))
-        if last is None or turns or line.start - last.end > PAUSE or (whole and len(made[-1]) > LONG):
+        if (
+            last is None
+            or turns
+            or line.start - last.end > PAUSE
+            or (whole and len(made[-1]) > LONG)
+        ):
             made.append(f"{line.speaker}: {line.text}" if line.speaker else line.text)
         else:
             made[-1] += f" {line.text}"

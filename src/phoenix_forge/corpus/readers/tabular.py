@@ -15,7 +15,9 @@ ROWS = 50  # of a block
 DELIMITERS = ",\t;|"
 NUMBER = re.compile(r"[-+]?[\d.,]+%?")
 YEAR = re.compile(r"(?:19|20)\d\d")
-LONGEST_CELL = 100_000_000  # characters; the csv module would stop at 131,072, and files are bounded elsewhere
+LONGEST_CELL = (
+    100_000_000  # characters; the csv module would stop at 131,072, and files are bounded elsewhere
+)
 
 
 class Row(NamedTuple):
@@ -32,8 +34,12 @@ def hidden(text: str) -> list[Cut]:
     if len(rows) < 2 or not _names(rows[0].cells):
         return []
     header = rows[0].cells
-    written = records.texts([{name: cell for name, cell in zip(header, row.cells, strict=False) if name}
-                             for row in rows[1:]])
+    written = records.texts(
+        [
+            {name: cell for name, cell in zip(header, row.cells, strict=False) if name}
+            for row in rows[1:]
+        ]
+    )
     if not written:
         return []
     starts = [0, *(row.start for row in rows[2:]), len(text)]
@@ -50,9 +56,11 @@ def read(text: str) -> Structure:
     columns = _columns(rows) if named else []
     blocks = []
     for i in range(0, len(rows), ROWS):
-        below = rows[i or 1:i + ROWS]
+        below = rows[i or 1 : i + ROWS]
         table = [rows[0], *below] if named else []
-        made = tuple(tuple(row.cells[at] if at < len(row.cells) else "" for at in columns) for row in table)
+        made = tuple(
+            tuple(row.cells[at] if at < len(row.cells) else "" for at in columns) for row in table
+        )
         spans = tuple((row.start, row.end) for row in below) if named else ()
         blocks.append(Block("table", rows[i].start, rows[i].start, rows=made, spans=spans))
     return Structure(None, tiled(blocks, len(text)))
@@ -70,7 +78,9 @@ def _rows(text: str) -> list[Row]:
     try:
         for cells in reader:
             if any(cell.strip() for cell in cells):
-                rows.append(Row([cell.strip() for cell in cells], starts[line], starts[reader.line_num]))
+                rows.append(
+                    Row([cell.strip() for cell in cells], starts[line], starts[reader.line_num])
+                )
             line = reader.line_num
     except csv.Error:
         return []
@@ -79,8 +89,11 @@ def _rows(text: str) -> list[Row]:
 
 def _columns(rows: list[Row]) -> list[int]:
     """Those with a name and something in them: an index that pandas wrote has no name, and some are empty all over."""
-    return [at for at, name in enumerate(rows[0].cells)
-            if name and any(at < len(row.cells) and row.cells[at] for row in rows[1:])]
+    return [
+        at
+        for at, name in enumerate(rows[0].cells)
+        if name and any(at < len(row.cells) and row.cells[at] for row in rows[1:])
+    ]
 
 
 def _names(cells: list[str]) -> bool:

@@ -6,8 +6,10 @@ import re
 from collections.abc import Sequence
 
 # What would turn a line of prose into a heading, list, table, fence, quote or HTML block.
-MARKS = re.compile(r"#{1,6}(?=\s|$)|>|[-+*](?=\s|$)|\d{1,9}(?=[.)](?:\s|$))|`{3}|~{3}|\||=+\s*$|-{2,}\s*$|"
-                   r"<(?=[a-zA-Z/!?])")
+MARKS = re.compile(
+    r"#{1,6}(?=\s|$)|>|[-+*](?=\s|$)|\d{1,9}(?=[.)](?:\s|$))|`{3}|~{3}|\||=+\s*$|-{2,}\s*$|"
+    r"<(?=[a-zA-Z/!?])"
+)
 BACKTICKS = re.compile(r"`+")
 
 
@@ -42,14 +44,19 @@ def code(text: str) -> str:
 def table(rows: Sequence[Sequence[str]]) -> str:
     """A pipe table, its first row the header."""
     width = max(len(row) for row in rows)
-    lines = ["| " + " | ".join(_cell(cell) for cell in [*row, *[""] * (width - len(row))]) + " |" for row in rows]
+    lines = [
+        "| " + " | ".join(_cell(cell) for cell in [*row, *[""] * (width - len(row))]) + " |"
+        for row in rows
+    ]
     return "\n".join([lines[0], "|" + "---|" * width, *lines[1:]])
 
 
 def item(mark: str, body: str) -> str:
     """A list item: its lines after the first are indented below its mark."""
     pad = " " * (len(mark) + 1)
-    return f"{mark} " + "\n".join(part if i == 0 or not part else pad + part for i, part in enumerate(body.split("\n")))
+    return f"{mark} " + "\n".join(
+        part if i == 0 or not part else pad + part for i, part in enumerate(body.split("\n"))
+    )
 
 
 def _cell(text: str) -> str:

@@ -20,7 +20,9 @@ from phoenix_forge.errors import ForgeError, StageFailed
 from phoenix_forge.runtime import llama, threads
 from phoenix_forge.runtime.answer import sampler
 
-PROMPTS_MIB = 128  # of RAM for the computed beginnings of conversations that have lost their place to others
+PROMPTS_MIB = (
+    128  # of RAM for the computed beginnings of conversations that have lost their place to others
+)
 CONNECTIONS = 160  # each has a thread
 SPARE = 2 << 30  # bytes that answering may take beyond what there is after the first token
 # Tokens of a prompt that are computed at a time. After each batch the others' answers go on, and the front sees that
@@ -29,15 +31,23 @@ CPU_BATCH = 256
 
 
 def parameters(given: dict[str, Any], cores: tuple[int, int]) -> Any:
-    params = llama.parameters(Path(given["gguf"]), num_ctx=given["num_ctx"], parallel=given["parallel"],
-                              verbose=given["verbose"], cores=cores, gpu_layers=given["gpu_layers"])
+    params = llama.parameters(
+        Path(given["gguf"]),
+        num_ctx=given["num_ctx"],
+        parallel=given["parallel"],
+        verbose=given["verbose"],
+        cores=cores,
+        gpu_layers=given["gpu_layers"],
+    )
     params.cache_ram_mib, params.n_threads_http = PROMPTS_MIB, CONNECTIONS
     params.hostnames, params.endpoint_slots, params.ui = [given["socket"]], False, False
     if not llama.gpu_memory():
         params.n_batch = CPU_BATCH
     if given["generation"]:
         generation = GenerationConfig(**given["generation"])
-        for name, value in sampler(generation.temperature, generation.top_p, generation.greedy, seed=None).items():
+        for name, value in sampler(
+            generation.temperature, generation.top_p, generation.greedy, seed=None
+        ).items():
             setattr(params.sampling, "temp" if name == "temperature" else name, value)
     return params
 
@@ -46,7 +56,11 @@ def limit_memory() -> None:
     """What asks for more from here on gets none. Without it one grammar was seen to take 23 GB."""
     status = Path("/proc/self/status")
     if status.exists():
-        used = next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmData:"))
+        used = next(
+            int(line.split()[1])
+            for line in status.read_text().splitlines()
+            if line.startswith("VmData:")
+        )
         resource.setrlimit(resource.RLIMIT_DATA, (used * 1024 + SPARE, used * 1024 + SPARE))
 
 
@@ -61,9 +75,11 @@ def start(given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     try:
         server = llama.library().Server(params)
     except RuntimeError:
-        raise StageFailed(f"llama.cpp cannot load {gguf} ({human(gguf.stat().st_size)}) with {params.n_ctx} tokens of "
-                          "context: too little memory", fix="--set deploy.num_ctx=2048, or a smaller --parallel"
-                          ) from None
+        raise StageFailed(
+            f"llama.cpp cannot load {gguf} ({human(gguf.stat().st_size)}) with {params.n_ctx} tokens of "
+            "context: too little memory",
+            fix="--set deploy.num_ctx=2048, or a smaller --parallel",
+        ) from None
     server.handle_completions(llama.FIRST_TOKEN)
     return server, {"cores": cores, "before": free, "after": llama.gpu_memory()}
 
@@ -81,7 +97,9 @@ def main() -> None:
     sys.stdout.flush()
     if server:
         sys.stdin.read()
-        shutil.rmtree(Path(given["socket"]).parent, ignore_errors=True)  # a front that was killed cannot
+        shutil.rmtree(
+            Path(given["socket"]).parent, ignore_errors=True
+        )  # a front that was killed cannot
     os._exit(0)  # the library's destructors wait for what is computed
 
 

@@ -25,7 +25,10 @@ class Protocol(H11Protocol):
         super().connection_made(transport)
         self._late = self.loop.call_later(HEAD_SECONDS, self._close)
         if len(self.connections) > CONNECTIONS:
-            idle = next((other for other in self.connections if isinstance(other, Protocol) and other.idle), self)
+            idle = next(
+                (other for other in self.connections if isinstance(other, Protocol) and other.idle),
+                self,
+            )
             idle._close()
 
     @property

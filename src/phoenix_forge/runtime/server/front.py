@@ -9,7 +9,15 @@ import ipaddress
 import itertools
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Mapping,
+    MutableMapping,
+    Sequence,
+)
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -53,11 +61,18 @@ class Door:
         rebinding) the name; an address in numbers is no name that could be bound to another one."""
         host = headers.get(b"host", b"").decode("latin-1").lower()
         if not self._known(host):
-            raise Refused(f"this server is not {host!r:.100}: name it with --allow-host", 403, "permission_error")
+            raise Refused(
+                f"this server is not {host!r:.100}: name it with --allow-host",
+                403,
+                "permission_error",
+            )
         origin = headers.get(b"origin")
         if origin is not None and not self._ours(origin.decode("latin-1").lower(), host):
-            raise Refused(f"pages of {origin.decode('latin-1')!r:.100} may not ask: --allow-origin lets them", 403,
-                          "permission_error")
+            raise Refused(
+                f"pages of {origin.decode('latin-1')!r:.100} may not ask: --allow-origin lets them",
+                403,
+                "permission_error",
+            )
 
     def allowed(self, headers: Mapping[bytes, bytes]) -> bytes | None:
         """The origin of a page of another site that was let in."""
@@ -85,7 +100,9 @@ class Door:
             return True
         scheme, _, site = origin.partition("://")
         name, port = _split(site)
-        return scheme in ("http", "https") and (site == host or (name in LOOPBACK and port == self.port))
+        return scheme in ("http", "https") and (
+            site == host or (name in LOOPBACK and port == self.port)
+        )
 
 
 def _split(host: str) -> tuple[str | None, int | None]:
@@ -110,19 +127,32 @@ class Choice:
     """One answer as far as it is written; `last` is llama.cpp's last piece."""
 
     text: list[str] = field(default_factory=list)
-    told: list[dict[str, Any]] = field(default_factory=list)  # each token's log-probability and its likeliest others
+    told: list[dict[str, Any]] = field(
+        default_factory=list
+    )  # each token's log-probability and its likeliest others
     last: dict[str, Any] = field(default_factory=dict)
 
 
 class Front:
     """The ASGI application."""
 
-    def __init__(self, upstream: Upstream, prompts: Prompts, door: Door, *, alias: str, num_ctx: int) -> None:
-        self.upstream, self.prompts, self.door, self.alias, self.num_ctx = upstream, prompts, door, alias, num_ctx
+    def __init__(
+        self, upstream: Upstream, prompts: Prompts, door: Door, *, alias: str, num_ctx: int
+    ) -> None:
+        self.upstream, self.prompts, self.door, self.alias, self.num_ctx = (
+            upstream,
+            prompts,
+            door,
+            alias,
+            num_ctx,
+        )
         self.started, self.asked = int(time.time()), 0
         self.pages: dict[str, tuple[str, Callable[[], tuple[int, bytes]], bool]] = {
-            "/": ("GET", lambda: (200, ABOUT), False), "/health": ("GET", self._health, False),
-            "/v1/health": ("GET", self._health, False), "/v1/models": ("GET", self._models, True)}
+            "/": ("GET", lambda: (200, ABOUT), False),
+            "/health": ("GET", self._health, False),
+            "/v1/health": ("GET", self._health, False),
+            "/v1/models": ("GET", self._models, True),
+        }
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
@@ -134,8 +164,15 @@ class Front:
             closes = [(b"connection", b"close")] if refused.status == 408 else []
             await _whole(send, refused.status, orjson.dumps(refused.shown()), [*more, *closes])
 
-    async def _answer(self, method: str, path: str, headers: Mapping[bytes, bytes], more: list[tuple[bytes, bytes]],
-                      receive: Receive, send: Send) -> None:
+    async def _answer(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[bytes, bytes],
+        more: list[tuple[bytes, bytes]],
+        receive: Receive,
+        send: Send,
+    ) -> None:
         if method == "OPTIONS" and more:
             await _whole(send, 204, b"", more)
         elif path in self.pages:
@@ -155,14 +192,22 @@ class Front:
     def _health(self) -> tuple[int, bytes]:
         if self.upstream.ready:
             return 200, b'{"status":"ok"}'
-        return 503, orjson.dumps(Refused("the model is being loaded", 503, "unavailable_error").shown())
+        return 503, orjson.dumps(
+            Refused("the model is being loaded", 503, "unavailable_error").shown()
+        )
 
     def _models(self) -> tuple[int, bytes]:
         model = {"id": self.alias, "object": "model", "created": self.started, "owned_by": "forge"}
         return 200, orjson.dumps({"object": "list", "data": [model]})
 
-    async def _completions(self, path: str, headers: Mapping[bytes, bytes], more: list[tuple[bytes, bytes]],
-                           receive: Receive, send: Send) -> None:
+    async def _completions(
+        self,
+        path: str,
+        headers: Mapping[bytes, bytes],
+        more: list[tuple[bytes, bytes]],
+        receive: Receive,
+        send: Send,
+    ) -> None:
         if self.asked >= WAITING:
             raise Refused(f"{WAITING} requests are waiting already", 503, "unavailable_error")
         self.asked += 1
@@ -170,7 +215,9 @@ class Front:
             body = await _body(headers, receive, requests.body_limit(self.num_ctx))
             asked = requests.READERS[path](requests.parsed(body), self.num_ctx)
             called = await asyncio.to_thread(self._prepared, asked) if asked.messages else None
-            form = Form(chat=bool(asked.messages), model=self.alias, logprobs=asked.logprobs, called=called)
+            form = Form(
+                chat=bool(asked.messages), model=self.alias, logprobs=asked.logprobs, called=called
+            )
             async with contextlib.aclosing(self._pieces(asked, receive)) as pieces:
                 if asked.stream:
                     await self._streamed(asked, form, pieces, more, send)
@@ -194,7 +241,9 @@ class Front:
         asked.sent |= called.sent if called else {}
         return called
 
-    async def _pieces(self, asked: Asked, receive: Receive) -> AsyncGenerator[tuple[int, dict[str, Any]]]:
+    async def _pieces(
+        self, asked: Asked, receive: Receive
+    ) -> AsyncGenerator[tuple[int, dict[str, Any]]]:
         """(number of the answer, piece) of all answers as they are written. Raises _Left when the client has gone."""
         pieces: asyncio.Queue[tuple[int, dict[str, Any]] | BaseException] = asyncio.Queue()
 
@@ -231,8 +280,13 @@ class Front:
                 task.cancel()
             await asyncio.gather(*work, return_exceptions=True)
 
-    async def _gathered(self, form: Form, pieces: AsyncIterator[tuple[int, dict[str, Any]]],
-                        more: list[tuple[bytes, bytes]], send: Send) -> None:
+    async def _gathered(
+        self,
+        form: Form,
+        pieces: AsyncIterator[tuple[int, dict[str, Any]]],
+        more: list[tuple[bytes, bytes]],
+        send: Send,
+    ) -> None:
         choices: dict[int, Choice] = {}
         async for number, piece in pieces:
             choice = choices.setdefault(number, Choice())
@@ -241,15 +295,28 @@ class Front:
             choice.last = piece
         await _whole(send, 200, orjson.dumps(form.whole(choices)), more)
 
-    async def _streamed(self, asked: Asked, form: Form, pieces: AsyncIterator[tuple[int, dict[str, Any]]],
-                        more: list[tuple[bytes, bytes]], send: Send) -> None:
+    async def _streamed(
+        self,
+        asked: Asked,
+        form: Form,
+        pieces: AsyncIterator[tuple[int, dict[str, Any]]],
+        more: list[tuple[bytes, bytes]],
+        send: Send,
+    ) -> None:
         """The status waits for the first piece: until then a refusal can be told by it."""
         begun, counts = False, []
         try:
             async for number, piece in pieces:
                 if not begun:
-                    await _begin(send, 200, [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache"),
-                                             *more])
+                    await _begin(
+                        send,
+                        200,
+                        [
+                            (b"content-type", b"text/event-stream"),
+                            (b"cache-control", b"no-cache"),
+                            *more,
+                        ],
+                    )
                     begun = True
                 if piece["stop"]:
                     counts.append(piece)
@@ -274,9 +341,14 @@ class _Left(Exception):
 class Form:
     """OpenAI's forms of an answer, for one request. Those of a completion's log-probabilities hold a chat's as well."""
 
-    def __init__(self, *, chat: bool, model: str, logprobs: bool, called: Called | None = None) -> None:
+    def __init__(
+        self, *, chat: bool, model: str, logprobs: bool, called: Called | None = None
+    ) -> None:
         self.chat, self.model, self.logprobs, self.called = chat, model, logprobs, called
-        self.id, self.created = f"{'chatcmpl' if chat else 'cmpl'}-{secrets.token_hex(12)}", int(time.time())
+        self.id, self.created = (
+            f"{'chatcmpl' if chat else 'cmpl'}-{secrets.token_hex(12)}",
+            int(time.time()),
+        )
         self.begun: set[int] = set()
         self.offsets: dict[int, int] = {}
         self.hearings: dict[int, Hearing] = {}
@@ -292,21 +364,32 @@ class Form:
             text = "".join(choice.text)
             text, calls = self.called.hearing().whole(text) if self.called else (text, [])
             said = {"message": self._message(text, calls)} if self.chat else {"text": text}
-            made.append({"index": number, **said, "logprobs": self._logprobs(number, choice.told),
-                         "finish_reason": _finish(choice.last, calls)})
+            made.append(
+                {
+                    "index": number,
+                    **said,
+                    "logprobs": self._logprobs(number, choice.told),
+                    "finish_reason": _finish(choice.last, calls),
+                }
+            )
         lasts = [choice.last for _, choice in sorted(choices.items())]
         return {**self.head(), "choices": made, "usage": usage(lasts, 1)}
 
     def _message(self, text: str, calls: list[Call]) -> dict[str, Any]:
         told = self.called.told(calls) if self.called and calls else []
-        return {"role": "assistant", "content": text if text or not told else None,
-                **({"tool_calls": told} if told else {})}
+        return {
+            "role": "assistant",
+            "content": text if text or not told else None,
+            **({"tool_calls": told} if told else {}),
+        }
 
     def chunks(self, number: int, piece: Mapping[str, Any]) -> list[dict[str, Any]]:
         made = []
         if self.chat and number not in self.begun:
             self.begun.add(number)
-            made.append(self._chunk(number, {"delta": {"role": "assistant", "content": ""}}, [], None))
+            made.append(
+                self._chunk(number, {"delta": {"role": "assistant", "content": ""}}, [], None)
+            )
         text, calls = self._heard(number, piece)
         untold = [*self.untold.pop(number, []), *piece.get("completion_probabilities", [])]
         if text:
@@ -331,11 +414,14 @@ class Form:
         rest, calls = hearing.end() if piece["stop"] else ("", [])
         return text + rest, calls
 
-    def _chunk(self, number: int, said: dict[str, Any], told: list[dict[str, Any]], finish: str | None
-               ) -> dict[str, Any]:
+    def _chunk(
+        self, number: int, said: dict[str, Any], told: list[dict[str, Any]], finish: str | None
+    ) -> dict[str, Any]:
         logprobs = self._logprobs(number, told) if told else None
-        return {**self.head(".chunk"), "choices": [{"index": number, **said, "logprobs": logprobs,
-                                                    "finish_reason": finish}]}
+        return {
+            **self.head(".chunk"),
+            "choices": [{"index": number, **said, "logprobs": logprobs, "finish_reason": finish}],
+        }
 
     def _logprobs(self, number: int, told: list[dict[str, Any]]) -> dict[str, Any] | None:
         if not self.logprobs:
@@ -343,10 +429,19 @@ class Form:
         if self.chat:
             return {"content": told}
         texts = [token["token"] for token in told]
-        *offsets, self.offsets[number] = itertools.accumulate(map(len, texts), initial=self.offsets.get(number, 0))
-        return {"content": told, "tokens": texts, "token_logprobs": [token["logprob"] for token in told],
-                "top_logprobs": [{other["token"]: other["logprob"] for other in token["top_logprobs"]}
-                                 for token in told], "text_offset": offsets}
+        *offsets, self.offsets[number] = itertools.accumulate(
+            map(len, texts), initial=self.offsets.get(number, 0)
+        )
+        return {
+            "content": told,
+            "tokens": texts,
+            "token_logprobs": [token["logprob"] for token in told],
+            "top_logprobs": [
+                {other["token"]: other["logprob"] for other in token["top_logprobs"]}
+                for token in told
+            ],
+            "text_offset": offsets,
+        }
 
 
 def _finish(last: Mapping[str, Any], calls: list[Call]) -> str:
@@ -360,8 +455,12 @@ def usage(lasts: Sequence[Mapping[str, Any]], n: int) -> dict[str, Any]:
     written = sum(last["tokens_predicted"] for last in lasts)
     read = sum(last["tokens_evaluated"] for last in lasts) // n
     cached = sum(last.get("timings", {}).get("cache_n", 0) for last in lasts)
-    return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written,
-            "prompt_tokens_details": {"cached_tokens": cached}}
+    return {
+        "prompt_tokens": read,
+        "completion_tokens": written,
+        "total_tokens": read + written,
+        "prompt_tokens_details": {"cached_tokens": cached},
+    }
 
 
 def _require_method(method: str, allowed: str) -> None:
@@ -372,9 +471,12 @@ def _require_method(method: str, allowed: str) -> None:
 def _cors(origin: bytes | None) -> list[tuple[bytes, bytes]]:
     if origin is None:
         return []
-    return [(b"access-control-allow-origin", origin), (b"vary", b"Origin"),
-            (b"access-control-allow-methods", b"GET, POST"),
-            (b"access-control-allow-headers", b"Authorization, Content-Type, X-Api-Key")]
+    return [
+        (b"access-control-allow-origin", origin),
+        (b"vary", b"Origin"),
+        (b"access-control-allow-methods", b"GET, POST"),
+        (b"access-control-allow-headers", b"Authorization, Content-Type, X-Api-Key"),
+    ]
 
 
 async def _body(headers: Mapping[bytes, bytes], receive: Receive, limit: int) -> bytes:
@@ -400,11 +502,18 @@ async def _body(headers: Mapping[bytes, bytes], receive: Receive, limit: int) ->
 
 
 async def _begin(send: Send, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
-    await send({"type": "http.response.start", "status": status, "headers": [*headers, (b"x-content-type-options",
-                                                                                       b"nosniff")]})
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [*headers, (b"x-content-type-options", b"nosniff")],
+        }
+    )
 
 
-async def _whole(send: Send, status: int, body: bytes, headers: Sequence[tuple[bytes, bytes]]) -> None:
+async def _whole(
+    send: Send, status: int, body: bytes, headers: Sequence[tuple[bytes, bytes]]
+) -> None:
     kind = JSON if body[:1] == b"{" else (b"content-type", b"text/plain; charset=utf-8")
     await _begin(send, status, [kind, (b"content-length", b"%d" % len(body)), *headers])
     await send({"type": "http.response.body", "body": body})
@@ -414,7 +523,9 @@ async def _event(send: Send, data: bytes) -> None:
     """One server-sent event; a client that reads nothing for STALLED seconds has left."""
     try:
         async with asyncio.timeout(STALLED):
-            await send({"type": "http.response.body", "body": b"data: %b\n\n" % data, "more_body": True})
+            await send(
+                {"type": "http.response.body", "body": b"data: %b\n\n" % data, "more_body": True}
+            )
             await asyncio.sleep(0)  # sending alone lets nobody else have a turn
     except TimeoutError:
         raise _Left from None

@@ -17,12 +17,20 @@ import orjson
 from phoenix_forge.runtime.server.refused import Refused
 
 GRAMMAR, RULES, DEPTH, REPEATED, SIDE_BY_SIDE = 16_384, 256, 16, 1000, 4
-SCHEMA, NESTED, VALUES, PATTERN = 65_536, 32, 1000, 256  # bytes, levels, values of enums and properties, characters
+SCHEMA, NESTED, VALUES, PATTERN = (
+    65_536,
+    32,
+    1000,
+    256,
+)  # bytes, levels, values of enums and properties, characters
 COUNTS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
 
 # A piece of a grammar: a text, a class, a token, a comment, a name, a quantifier, anything else.
-_PIECE = re.compile(r'"(?:\\.|[^"\\\n])*"|\[(?:\\.|[^\]\\\n])*\]|!?<[^<>\s]+>|#[^\n]*|[A-Za-z0-9_-]+|::=|[()|.*+?]'
-                    r"|\{\s*\d*\s*(?:,\s*\d*\s*)?\}|\s+|.", re.DOTALL)
+_PIECE = re.compile(
+    r'"(?:\\.|[^"\\\n])*"|\[(?:\\.|[^\]\\\n])*\]|!?<[^<>\s]+>|#[^\n]*|[A-Za-z0-9_-]+|::=|[()|.*+?]'
+    r"|\{\s*\d*\s*(?:,\s*\d*\s*)?\}|\s+|.",
+    re.DOTALL,
+)
 _NUMBER = re.compile(r"\d+")
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _QUANTIFIER = re.compile(r"[*+?{]")
@@ -39,11 +47,18 @@ def check_grammar(grammar: Any) -> None:
     """Of GBNF. Raises Refused for what could stop llama.cpp; llama.cpp itself refuses what is no grammar."""
     if not isinstance(grammar, str) or len(grammar) > GRAMMAR:
         raise _refused(f"not a text of at most {GRAMMAR:,} characters", "grammar")
-    pieces = [piece for piece in _PIECE.findall(grammar) if not piece.isspace() and not piece.startswith("#")]
+    pieces = [
+        piece
+        for piece in _PIECE.findall(grammar)
+        if not piece.isspace() and not piece.startswith("#")
+    ]
     starts = [place - 1 for place, piece in enumerate(pieces) if piece == "::="]
     if not starts or starts[0] != 0 or len(starts) > RULES:
         raise _refused(f"not a grammar of at most {RULES} rules", "grammar")
-    rules = {pieces[start]: pieces[start + 2:end] for start, end in zip(starts, [*starts[1:], None], strict=True)}
+    rules = {
+        pieces[start]: pieces[start + 2 : end]
+        for start, end in zip(starts, [*starts[1:], None], strict=True)
+    }
     repeating = _repeating(rules)
     for body in rules.values():
         _check_body(body, repeating, "grammar")
@@ -51,8 +66,11 @@ def check_grammar(grammar: Any) -> None:
 
 def _repeating(rules: dict[str, list[str]]) -> set[str]:
     """Names of rules that hold a repetition or something empty, of their own or by way of another rule."""
-    found = {name for name, body in rules.items()
-             if name in body or _EMPTY.search(f"({' '.join(body)})") or any(map(_QUANTIFIER.match, body))}
+    found = {
+        name
+        for name, body in rules.items()
+        if name in body or _EMPTY.search(f"({' '.join(body)})") or any(map(_QUANTIFIER.match, body))
+    }
     while more := {name for name, body in rules.items() if name not in found and found & set(body)}:
         found |= more
     return found
@@ -124,10 +142,21 @@ def check_size(schema: Any, param: str) -> None:
         raise _refused(f"the schema is longer than {SCHEMA:,} bytes", param)
     values = 0
     for part in _parts(schema):
-        for name in ("enum", "properties", "anyOf", "oneOf", "allOf", "prefixItems", "$defs", "definitions"):
+        for name in (
+            "enum",
+            "properties",
+            "anyOf",
+            "oneOf",
+            "allOf",
+            "prefixItems",
+            "$defs",
+            "definitions",
+        ):
             values += len(part[name]) if isinstance(part.get(name), dict | list) else 0
         if values > VALUES:
-            raise _refused(f"the schema has more than {VALUES:,} values, properties and alternatives", param)
+            raise _refused(
+                f"the schema has more than {VALUES:,} values, properties and alternatives", param
+            )
         for name in COUNTS:
             count = part.get(name)
             if isinstance(count, int | float):
@@ -161,5 +190,7 @@ def _parts(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _check_pattern(pattern: str, param: str) -> None:
     if len(pattern) > PATTERN:
-        raise _refused(f"a pattern of {len(pattern):,} characters, at most {PATTERN} are followed", param)
+        raise _refused(
+            f"a pattern of {len(pattern):,} characters, at most {PATTERN} are followed", param
+        )
     _check_body(_REGEX_PIECE.findall(pattern), set(), param)

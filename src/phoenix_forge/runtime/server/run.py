@@ -26,8 +26,15 @@ KEPT = 30  # seconds between two requests; clients drop idle connections after 5
 FILES = 4096  # open at a time; a connection is one, and some systems allow 256 by default
 
 
-async def run(settings: dict[str, Any], listening: socket.socket, door: Door, report: Reporter, *, alias: str,
-              system: str | None) -> None:
+async def run(
+    settings: dict[str, Any],
+    listening: socket.socket,
+    door: Door,
+    report: Reporter,
+    *,
+    alias: str,
+    system: str | None,
+) -> None:
     """Serves on a bound socket until a signal comes; `settings` are the child's. Raises what ends llama.cpp, and
     UsageError for a template that no conversation can be rendered with."""
     template = template_of(Path(settings["gguf"]))
@@ -38,22 +45,37 @@ async def run(settings: dict[str, Any], listening: socket.socket, door: Door, re
     upstream = Upstream(settings, report)
     try:
         found = await _unless(stopped, upstream, upstream.start())
-        prompts = await _unless(stopped, upstream, asyncio.to_thread(
-            Prompts, template, upstream.tokenizer(), system=system))
+        prompts = await _unless(
+            stopped,
+            upstream,
+            asyncio.to_thread(Prompts, template, upstream.tokenizer(), system=system),
+        )
         if found is None or prompts is None:
             return
         front = Front(upstream, prompts, door, alias=alias, num_ctx=settings["num_ctx"])
         _allow_files()
-        config = uvicorn.Config(front, http=Protocol, ws="none", lifespan="off", log_config=None, access_log=False,
-                                log_level=logging.CRITICAL, timeout_graceful_shutdown=GRACE, server_header=False,
-                                proxy_headers=False, timeout_keep_alive=KEPT)
+        config = uvicorn.Config(
+            front,
+            http=Protocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            log_level=logging.CRITICAL,
+            timeout_graceful_shutdown=GRACE,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=KEPT,
+        )
         if not settings["verbose"]:  # of clients that leave while they are written to
             logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         server = Server(config)
         listening.listen(config.backlog)
         serving = asyncio.ensure_future(server.serve(sockets=[listening]))
-        report.info(f"{alias} answers at {_address(listening)}/v1 (OpenAI's API), "
-                    f"{placed(found['cores'], found['before'], found['after'])}; Ctrl-C stops it")
+        report.info(
+            f"{alias} answers at {_address(listening)}/v1 (OpenAI's API), "
+            f"{placed(found['cores'], found['before'], found['after'])}; Ctrl-C stops it"
+        )
         ends: list[asyncio.Future[Any]] = [stopped, upstream.failed, serving]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         server.should_exit = True
@@ -64,7 +86,9 @@ async def run(settings: dict[str, Any], listening: socket.socket, door: Door, re
         await upstream.stop()
 
 
-async def _unless(stopped: asyncio.Future[Any], upstream: Upstream, work: Coroutine[Any, Any, T]) -> T | None:
+async def _unless(
+    stopped: asyncio.Future[Any], upstream: Upstream, work: Coroutine[Any, Any, T]
+) -> T | None:
     """What comes of the work, or None where it was stopped before."""
     task = asyncio.ensure_future(work)
     ends: list[asyncio.Future[Any]] = [stopped, upstream.failed, task]
@@ -82,8 +106,10 @@ def placed(cores: Sequence[int], before: dict[str, int], after: dict[str, int]) 
     now. The library tells the number of layers only in its log."""
     answers, prompts = cores
     said = f"threads: {answers}" + (f" ({prompts} for prompts)" if prompts != answers else "")
-    taken = [f"{human(max(0, free - after.get(name, free)))} of {human(free)} free on {name}"
-             for name, free in before.items()]
+    taken = [
+        f"{human(max(0, free - after.get(name, free)))} of {human(free)} free on {name}"
+        for name, free in before.items()
+    ]
     return ", ".join([said, *taken])
 
 

@@ -94,20 +94,34 @@ class Upstream:
         socket.unlink(missing_ok=True)
         await self._web.aclose()
         self._web = httpx2.AsyncClient(
-            base_url="http://llama", timeout=None, trust_env=False, transport=httpx2.AsyncHTTPTransport(
-                uds=str(socket), limits=httpx2.Limits(max_connections=None, max_keepalive_connections=0)))
+            base_url="http://llama",
+            timeout=None,
+            trust_env=False,
+            transport=httpx2.AsyncHTTPTransport(
+                uds=str(socket),
+                limits=httpx2.Limits(max_connections=None, max_keepalive_connections=0),
+            ),
+        )
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-m", "phoenix_forge.runtime.server.child",
-            json.dumps({**self.settings, "socket": str(socket)}), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            sys.executable,
+            "-P",
+            "-m",
+            "phoenix_forge.runtime.server.child",
+            json.dumps({**self.settings, "socket": str(socket)}),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             stderr=None if self.settings["verbose"] else subprocess.DEVNULL,
             env={**os.environ, "GGML_NO_BACKTRACE": "1"},
-            start_new_session=True)  # Ctrl-C in a terminal is the front's
+            start_new_session=True,
+        )  # Ctrl-C in a terminal is the front's
         assert self._process.stdout
         line = await self._process.stdout.readline()
         if not line:
             code = await self._process.wait()
-            raise StageFailed(f"llama.cpp ended while it loaded {self.settings['gguf']} (exit {code})",
-                              fix="forge serve --verbose shows what it says")
+            raise StageFailed(
+                f"llama.cpp ended while it loaded {self.settings['gguf']} (exit {code})",
+                fix="forge serve --verbose shows what it says",
+            )
         found = json.loads(line)
         if "failed" in found:
             raise getattr(errors, found["failed"])(found["message"], fix=found["fix"])
@@ -125,8 +139,10 @@ class Upstream:
                 self._strikes.update(self._suspects)
                 self._suspects.clear()
                 if self._starts > STARTS:
-                    raise StageFailed(f"llama.cpp {why}, {STARTS} times without an answer in between",
-                                      fix="forge serve --verbose shows what it says")
+                    raise StageFailed(
+                        f"llama.cpp {why}, {STARTS} times without an answer in between",
+                        fix="forge serve --verbose shows what it says",
+                    )
                 self.report.warn(f"llama.cpp {why}; it is started again, and answers go on")
                 await self._launch()
         except (errors.ForgeError, OSError) as error:
@@ -152,7 +168,9 @@ class Upstream:
         for _ in range(ATTEMPTS):
             await self._ready.wait()
             try:
-                response = await (self._web.get(path) if body is None else self._web.post(path, json=body))
+                response = await (
+                    self._web.get(path) if body is None else self._web.post(path, json=body)
+                )
             except httpx2.TransportError:
                 await self._gone()
                 continue
@@ -166,11 +184,15 @@ class Upstream:
 
         def tokens(text: str, *, special: bool, beginning: bool = False) -> list[int]:
             body = {"content": text, "parse_special": special, "add_special": beginning}
-            return asyncio.run_coroutine_threadsafe(self.ask("/tokenize", body), loop).result()["tokens"]
+            return asyncio.run_coroutine_threadsafe(self.ask("/tokenize", body), loop).result()[
+                "tokens"
+            ]
 
         return tokens
 
-    async def write(self, prompt: str | list[int], settings: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+    async def write(
+        self, prompt: str | list[int], settings: dict[str, Any]
+    ) -> AsyncGenerator[dict[str, Any], None]:
         """llama.cpp's pieces of an answer; the last has `stop` and counts for the whole. Leaving early ends it.
 
         Raises Refused for what llama.cpp refuses, and where the process ended too often.
@@ -182,13 +204,19 @@ class Upstream:
             if self._strikes[digest] > 1:
                 raise _unanswered()
             try:
-                async with contextlib.aclosing(self._piece_by_piece(
-                        _continued(prompt, text), _shortened(settings, count), digest)) as pieces:
+                async with contextlib.aclosing(
+                    self._piece_by_piece(
+                        _continued(prompt, text), _shortened(settings, count), digest
+                    )
+                ) as pieces:
                     async for piece in pieces:
                         first = first or piece.get("tokens_evaluated")
                         if piece["stop"]:
-                            yield {**piece, "tokens_predicted": count + piece["tokens_predicted"],
-                                   "tokens_evaluated": first}
+                            yield {
+                                **piece,
+                                "tokens_predicted": count + piece["tokens_predicted"],
+                                "tokens_evaluated": first,
+                            }
                             return
                         text, written = text + piece["content"], piece["tokens_predicted"]
                         yield piece
@@ -198,8 +226,9 @@ class Upstream:
                 count, written = count + written, 0
         raise _unanswered()
 
-    async def _piece_by_piece(self, prompt: str | list[Any], settings: dict[str, Any], digest: str
-                              ) -> AsyncGenerator[dict[str, Any], None]:
+    async def _piece_by_piece(
+        self, prompt: str | list[Any], settings: dict[str, Any], digest: str
+    ) -> AsyncGenerator[dict[str, Any], None]:
         async with self._places:
             await self._ready.wait()
             if not self._running:
@@ -209,8 +238,11 @@ class Upstream:
                 self._bound[digest] += 1
                 self._suspects.add(digest)
             try:
-                async with self._web.stream("POST", "/completion", json={
-                        "prompt": prompt, "stream": True, "return_progress": True, **settings}) as response:
+                async with self._web.stream(
+                    "POST",
+                    "/completion",
+                    json={"prompt": prompt, "stream": True, "return_progress": True, **settings},
+                ) as response:
                     if response.status_code != httpx2.codes.OK:
                         _require_ok(response.status_code, await response.aread())
                     async for piece in _events(response):
@@ -241,7 +273,9 @@ class Upstream:
 def _private_folder() -> Path:
     """Only this user may enter. A socket's path has at most some 100 bytes."""
     folder = tempfile.gettempdir()
-    return Path(tempfile.mkdtemp(prefix="forge-", dir=folder if len(folder.encode()) < 70 else "/tmp"))
+    return Path(
+        tempfile.mkdtemp(prefix="forge-", dir=folder if len(folder.encode()) < 70 else "/tmp")
+    )
 
 
 async def _events(response: httpx2.Response) -> AsyncIterator[dict[str, Any]]:
@@ -270,8 +304,12 @@ def _require_ok(status: int, body: bytes) -> None:
     if status == httpx2.codes.OK:
         return
     told = orjson.loads(body)["error"]
-    raise Refused(told["message"], status if 400 <= status < 500 else 500, told.get("type", "server_error"))
+    raise Refused(
+        told["message"], status if 400 <= status < 500 else 500, told.get("type", "server_error")
+    )
 
 
 def _unanswered() -> Refused:
-    return Refused("computing this answer stopped llama.cpp; it is not tried again", 500, "server_error")
+    return Refused(
+        "computing this answer stopped llama.cpp; it is not tried again", 500, "server_error"
+    )

@@ -48,7 +48,11 @@ def tools(given: Any) -> list[Tool]:
 
 
 def _check_tool(tool: Any, where: str) -> None:
-    if not isinstance(tool, dict) or tool.get("type") != "function" or not isinstance(tool.get("function"), dict):
+    if (
+        not isinstance(tool, dict)
+        or tool.get("type") != "function"
+        or not isinstance(tool.get("function"), dict)
+    ):
         raise Refused(f"{where} is not of type function", param=where)
     function = tool["function"]
     _check_name(function.get("name"), f"{where}.function.name")
@@ -61,8 +65,10 @@ def _check_tool(tool: Any, where: str) -> None:
 
 def _check_name(name: Any, where: str) -> None:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise Refused(f"{where} is {name!r:.80}, not up to 64 letters, digits, dots, dashes and underscores",
-                      param=where)
+        raise Refused(
+            f"{where} is {name!r:.80}, not up to 64 letters, digits, dots, dashes and underscores",
+            param=where,
+        )
 
 
 def _check_depth(value: Any, where: str) -> None:
@@ -79,10 +85,14 @@ def offer(given: Sequence[Tool], choice: Any, single: bool) -> Offer | None:
         return Offer(functions, single=single)
     named = [choice["function"].get("name")] if _is_named(choice) else list(functions)
     if choice != "required" and not _is_named(choice):
-        raise Refused(f"tool_choice is {choice!r:.80}, not none, auto, required or a function by name",
-                      param="tool_choice")
+        raise Refused(
+            f"tool_choice is {choice!r:.80}, not none, auto, required or a function by name",
+            param="tool_choice",
+        )
     if not functions or any(name not in functions for name in named):
-        raise Refused(f"tool_choice is {choice!r:.80}, and tools has no such function", param="tool_choice")
+        raise Refused(
+            f"tool_choice is {choice!r:.80}, and tools has no such function", param="tool_choice"
+        )
     schemas = [functions[name].get("parameters") or {} for name in named]
     grammars.check_size({"anyOf": schemas}, "tools")
     for schema in schemas:
@@ -91,8 +101,12 @@ def offer(given: Sequence[Tool], choice: Any, single: bool) -> Offer | None:
 
 
 def _is_named(choice: Any) -> bool:
-    return isinstance(choice, dict) and choice.get("type") == "function" and isinstance(choice.get("function"), dict) \
+    return (
+        isinstance(choice, dict)
+        and choice.get("type") == "function"
+        and isinstance(choice.get("function"), dict)
         and isinstance(choice["function"].get("name"), str)
+    )
 
 
 # -- calls and results of earlier turns --------------------------------------------------------------------------------
@@ -106,8 +120,11 @@ def calls(given: Any, where: str) -> list[dict[str, Any]]:
 
 
 def _called(call: Any, where: str) -> dict[str, Any]:
-    if not isinstance(call, dict) or call.get("type", "function") != "function" \
-            or not isinstance(call.get("function"), dict):
+    if (
+        not isinstance(call, dict)
+        or call.get("type", "function") != "function"
+        or not isinstance(call.get("function"), dict)
+    ):
         raise Refused(f"{where} is not of type function", param=where)
     name, arguments = call["function"].get("name"), call["function"].get("arguments", {})
     _check_name(name, f"{where}.function.name")
@@ -119,7 +136,11 @@ def _called(call: Any, where: str) -> dict[str, Any]:
     if not isinstance(arguments, dict):
         raise Refused(f"{where}.function.arguments is not the JSON of an object", param=where)
     _check_depth(arguments, where)
-    return {**identity(call, "id", where), "type": "function", "function": {"name": name, "arguments": arguments}}
+    return {
+        **identity(call, "id", where),
+        "type": "function",
+        "function": {"name": name, "arguments": arguments},
+    }
 
 
 def identity(turn: dict[str, Any], name: str, where: str) -> dict[str, str]:
@@ -152,7 +173,9 @@ class Called:
         """An answer that has to call something begins with a call; with its name, where there is no choice."""
         if not self.offer.must:
             return ""
-        return self.spoken.unnamed if self._chooses else self.spoken.beginning_of(self.offer.must[0])
+        return (
+            self.spoken.unnamed if self._chooses else self.spoken.beginning_of(self.offer.must[0])
+        )
 
     @property
     def sent(self) -> dict[str, Any]:
@@ -163,8 +186,12 @@ class Called:
         if self.offer.must and syntax.bind and not self._chooses:
             places = {name: f"#/$defs/call{number}" for number, name in enumerate(self.offer.must)}
             bound = syntax.bind({name: {"$ref": place} for name, place in places.items()})
-            told["json_schema"] = bound | {"$defs": {
-                place.rpartition("/")[2]: _within(self._parameters(name), place) for name, place in places.items()}}
+            told["json_schema"] = bound | {
+                "$defs": {
+                    place.rpartition("/")[2]: _within(self._parameters(name), place)
+                    for name, place in places.items()
+                }
+            }
         return told
 
     def _parameters(self, name: str) -> dict[str, Any]:
@@ -175,9 +202,17 @@ class Called:
 
     def told(self, calls: list[Call]) -> list[dict[str, Any]]:
         """Calls as OpenAI's API tells them; ids are as Mistral's templates want them, which all others take."""
-        return [{"id": "".join(secrets.choice(_SIGNS) for _ in range(9)), "type": "function", "function": {
-            "name": call.name, "arguments": json.dumps(call.arguments, ensure_ascii=False)}}
-            for call in (calls[:1] if self.offer.single else calls)]
+        return [
+            {
+                "id": "".join(secrets.choice(_SIGNS) for _ in range(9)),
+                "type": "function",
+                "function": {
+                    "name": call.name,
+                    "arguments": json.dumps(call.arguments, ensure_ascii=False),
+                },
+            }
+            for call in (calls[:1] if self.offer.single else calls)
+        ]
 
 
 def _within(schema: Any, place: str) -> Any:
@@ -186,7 +221,10 @@ def _within(schema: Any, place: str) -> Any:
         return [_within(part, place) for part in schema]
     if not isinstance(schema, dict):
         return schema
-    return {name: _moved(part, place) if name == "$ref" else _within(part, place) for name, part in schema.items()}
+    return {
+        name: _moved(part, place) if name == "$ref" else _within(part, place)
+        for name, part in schema.items()
+    }
 
 
 def _moved(reference: Any, place: str) -> Any:

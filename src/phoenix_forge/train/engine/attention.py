@@ -32,7 +32,7 @@ class Spans:
         return not self.prefix and len(set(self.lengths)) == 1
 
     def slices(self) -> list[slice]:
-        ends = [sum(self.lengths[:i + 1]) for i in range(len(self.lengths))]
+        ends = [sum(self.lengths[: i + 1]) for i in range(len(self.lengths))]
         return [slice(end - n, end) for n, end in zip(self.lengths, ends, strict=True)]
 
 
@@ -53,32 +53,46 @@ class Cpu:
     def _forward(self, q: Tensor, k: Tensor, v: Tensor, causal: bool) -> tuple[Tensor, Tensor]:
         groups = q.shape[1] // k.shape[1]
         out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-            q.transpose(0, 1)[None], _shared(k, groups), _shared(v, groups), 0.0, causal)
+            q.transpose(0, 1)[None], _shared(k, groups), _shared(v, groups), 0.0, causal
+        )
         return out[0].transpose(0, 1), lse[0]
 
-    def _backward(self, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor,
-                  causal: bool) -> tuple[Tensor, Tensor, Tensor]:
+    def _backward(
+        self, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, causal: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
         groups = q.shape[1] // k.shape[1]
         dq, dk, dv = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-            grad.transpose(0, 1)[None], q.transpose(0, 1)[None], _shared(k, groups), _shared(v, groups),
-            out.transpose(0, 1)[None], lse[None].contiguous(), 0.0, causal)
+            grad.transpose(0, 1)[None],
+            q.transpose(0, 1)[None],
+            _shared(k, groups),
+            _shared(v, groups),
+            out.transpose(0, 1)[None],
+            lse[None].contiguous(),
+            0.0,
+            causal,
+        )
         return dq[0].transpose(0, 1), _summed(dk, groups), _summed(dv, groups)
 
     def causal(self, q: Tensor, k: Tensor, v: Tensor, spans: Spans) -> tuple[Tensor, Tensor]:
         parts = [self._forward(q[s], k[s], v[s], True) for s in spans.slices()]
         return torch.cat([o for o, _ in parts]), torch.cat([lse for _, lse in parts], -1)
 
-    def causal_backward(self, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor,
-                        spans: Spans) -> tuple[Tensor, Tensor, Tensor]:
-        parts = [self._backward(grad[s], q[s], k[s], v[s], out[s], lse[:, s], True) for s in spans.slices()]
+    def causal_backward(
+        self, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, spans: Spans
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        parts = [
+            self._backward(grad[s], q[s], k[s], v[s], out[s], lse[:, s], True)
+            for s in spans.slices()
+        ]
         dq, dk, dv = (torch.cat(grads) for grads in zip(*parts, strict=True))
         return dq, dk, dv
 
     def full(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         return self._forward(q, k, v, False)
 
-    def full_backward(self, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor,
-                      lse: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def full_backward(
+        self, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         return self._backward(grad, q, k, v, out, lse, False)
 
 
@@ -87,25 +101,58 @@ class Flash:
 
     Ampere or newer, head_dim ≤ 256, 16-bit."""
 
-    def _forward(self, q: Tensor, k: Tensor, v: Tensor, starts: tuple[Tensor, Tensor], longest: tuple[int, int],
-                 causal: bool) -> tuple[Tensor, Tensor]:
-        out, lse, *_ = torch.ops.aten._flash_attention_forward(q, k, v, *starts, *longest, 0.0, causal, False)
+    def _forward(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        starts: tuple[Tensor, Tensor],
+        longest: tuple[int, int],
+        causal: bool,
+    ) -> tuple[Tensor, Tensor]:
+        out, lse, *_ = torch.ops.aten._flash_attention_forward(
+            q, k, v, *starts, *longest, 0.0, causal, False
+        )
         return out, lse
 
-    def _backward(self, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor,
-                  starts: tuple[Tensor, Tensor], longest: tuple[int, int],
-                  causal: bool) -> tuple[Tensor, Tensor, Tensor]:
-        unused = torch.empty(2, dtype=torch.uint64, device=q.device)  # the state of a dropout that is not used
+    def _backward(
+        self,
+        grad: Tensor,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        out: Tensor,
+        lse: Tensor,
+        starts: tuple[Tensor, Tensor],
+        longest: tuple[int, int],
+        causal: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        unused = torch.empty(
+            2, dtype=torch.uint64, device=q.device
+        )  # the state of a dropout that is not used
         return torch.ops.aten._flash_attention_backward(
-            grad, q, k, v, out, lse, *starts, *longest, 0.0, causal, unused, unused)
+            grad, q, k, v, out, lse, *starts, *longest, 0.0, causal, unused, unused
+        )
 
     def causal(self, q: Tensor, k: Tensor, v: Tensor, spans: Spans) -> tuple[Tensor, Tensor]:
-        return self._forward(q, k, v, (spans.starts, spans.starts), (spans.longest, spans.longest), True)
+        return self._forward(
+            q, k, v, (spans.starts, spans.starts), (spans.longest, spans.longest), True
+        )
 
-    def causal_backward(self, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor,
-                        spans: Spans) -> tuple[Tensor, Tensor, Tensor]:
-        return self._backward(grad, q, k, v, out, lse, (spans.starts, spans.starts), (spans.longest, spans.longest),
-                              True)
+    def causal_backward(
+        self, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, spans: Spans
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        return self._backward(
+            grad,
+            q,
+            k,
+            v,
+            out,
+            lse,
+            (spans.starts, spans.starts),
+            (spans.longest, spans.longest),
+            True,
+        )
 
     @staticmethod
     def _ends(n: int, device: torch.device) -> Tensor:
@@ -115,8 +162,9 @@ class Flash:
         starts = self._ends(len(q), q.device), self._ends(len(k), q.device)
         return self._forward(q, k, v, starts, (len(q), len(k)), False)
 
-    def full_backward(self, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor,
-                      lse: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def full_backward(
+        self, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         starts = self._ends(len(q), q.device), self._ends(len(k), q.device)
         return self._backward(grad, q, k, v, out, lse.contiguous(), starts, (len(q), len(k)), False)
 
@@ -130,16 +178,29 @@ class Cudnn:
 
     def causal(self, q: Tensor, k: Tensor, v: Tensor, spans: Spans) -> tuple[Tensor, Tensor]:
         q, k, v = (self._batched(x, spans) for x in (q, k, v))
-        out, lse, *_ = torch.ops.aten._scaled_dot_product_cudnn_attention(q, k, v, None, True, 0.0, True)
+        out, lse, *_ = torch.ops.aten._scaled_dot_product_cudnn_attention(
+            q, k, v, None, True, 0.0, True
+        )
         return out.transpose(1, 2).reshape(-1, q.shape[1], q.shape[3]), lse
 
-    def causal_backward(self, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor,
-                        spans: Spans) -> tuple[Tensor, Tensor, Tensor]:
+    def causal_backward(
+        self, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, spans: Spans
+    ) -> tuple[Tensor, Tensor, Tensor]:
         unused = torch.empty(2, dtype=torch.int64, device=q.device)
         n = spans.longest
         grads = torch.ops.aten._scaled_dot_product_cudnn_attention_backward(
-            *(self._batched(x, spans) for x in (grad, q, k, v, out)), lse, unused[0], unused[1], None, None, None, n, n,
-            0.0, True)
+            *(self._batched(x, spans) for x in (grad, q, k, v, out)),
+            lse,
+            unused[0],
+            unused[1],
+            None,
+            None,
+            None,
+            n,
+            n,
+            0.0,
+            True,
+        )
         dq, dk, dv = (g.transpose(1, 2).reshape(-1, g.shape[1], g.shape[3]) for g in grads)
         return dq, dk, dv
 
@@ -167,13 +228,16 @@ def attend(ops: Any, q: Tensor, k: Tensor, v: Tensor, spans: Spans) -> tuple[Ten
     return out, lse
 
 
-def attend_backward(ops: Any, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor,
-                    spans: Spans) -> tuple[Tensor, Tensor, Tensor]:
+def attend_backward(
+    ops: Any, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, spans: Spans
+) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of q, k and v."""
     dq, dk, dv = ops.causal_backward(grad, q, k, v, out, lse, spans)
     p = spans.prefix
     if p:
-        more, prefix_k, prefix_v = ops.full_backward(grad[p:], q[p:], k[:p], v[:p], out[p:], lse[:, p:])
+        more, prefix_k, prefix_v = ops.full_backward(
+            grad[p:], q[p:], k[:p], v[:p], out[p:], lse[:, p:]
+        )
         dq[p:] += more
         dk[:p] += prefix_k
         dv[:p] += prefix_v

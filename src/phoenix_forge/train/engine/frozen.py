@@ -31,8 +31,14 @@ class Packed:
     """Layers that lie elsewhere as single byte strings of one size, and two places on the device where they are looked
     at. `kept` makes of a layer's bytes what is kept of it, `brought` brings that into a place."""
 
-    def __init__(self, layers: Iterable[Layer], device: torch.device, kept: Callable[[Tensor], Tensor],
-                 brought: Callable[[Tensor, Tensor], object], align: int = _ALIGN) -> None:
+    def __init__(
+        self,
+        layers: Iterable[Layer],
+        device: torch.device,
+        kept: Callable[[Tensor], Tensor],
+        brought: Callable[[Tensor, Tensor], object],
+        align: int = _ALIGN,
+    ) -> None:
         self.device, self.brought, self.align = device, brought, align
         self.table: list[tuple[str, torch.dtype, torch.Size, int, int]] = []
         self.size = 0
@@ -51,13 +57,17 @@ class Packed:
             self.size = -(-self.size // self.align) * self.align
         packed = torch.zeros(self.size, dtype=torch.uint8)
         for name, _, _, at, size in self.table:
-            packed[at:at + size] = layer[name].detach().to("cpu").contiguous().view(torch.uint8).view(-1)
+            packed[at : at + size] = (
+                layer[name].detach().to("cpu").contiguous().view(torch.uint8).view(-1)
+            )
         return packed
 
     def get(self, i: int, then: int | None) -> Layer:
         """Layer i; `then` is the layer asked for next, whose transfer begins now."""
         if not self.places:
-            self.places = [torch.empty(self.size, dtype=torch.uint8, device=self.device) for _ in range(2)]
+            self.places = [
+                torch.empty(self.size, dtype=torch.uint8, device=self.device) for _ in range(2)
+            ]
         if i not in self.holds:
             self._fetch(i, 0 if self.holds[0] != then else 1)
         here = self.holds.index(i)
@@ -66,14 +76,19 @@ class Packed:
         if then is not None and then not in self.holds:
             self._fetch(then, 1 - here)
         place = self.places[here]
-        return {name: place[at:at + size].view(kind).view(form) for name, kind, form, at, size in self.table}
+        return {
+            name: place[at : at + size].view(kind).view(form)
+            for name, kind, form, at, size in self.table
+        }
 
     def _fetch(self, i: int, slot: int) -> None:
         self.holds[slot] = i
         if self.stream is None:
             self.brought(self.pieces[i], self.places[slot])
             return
-        self.stream.wait_stream(torch.cuda.current_stream())  # what was computed from this place is done
+        self.stream.wait_stream(
+            torch.cuda.current_stream()
+        )  # what was computed from this place is done
         with torch.cuda.stream(self.stream):
             self.brought(self.pieces[i], self.places[slot])
             self.arrived[slot] = torch.cuda.Event()
@@ -82,12 +97,21 @@ class Packed:
 
 def streamed(layers: Iterable[Layer], device: torch.device) -> Packed:
     """All layers in the host's memory, pinned where a GPU fetches them."""
-    return Packed(layers, device, lambda whole: whole.pin_memory() if device.type == "cuda" else whole,
-                  lambda piece, place: place.copy_(piece, non_blocking=True))
+    return Packed(
+        layers,
+        device,
+        lambda whole: whole.pin_memory() if device.type == "cuda" else whole,
+        lambda piece, place: place.copy_(piece, non_blocking=True),
+    )
 
 
 def sharded(layers: Iterable[Layer], device: torch.device) -> Packed:
     """Each process of a job keeps an equal piece of every layer on its GPU; a layer is gathered when it is needed."""
     world, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
-    return Packed(layers, device, lambda whole: whole.view(world, -1)[rank].to(device, copy=True),
-                  lambda piece, place: torch.distributed.all_gather_into_tensor(place, piece), _ALIGN * world)
+    return Packed(
+        layers,
+        device,
+        lambda whole: whole.view(world, -1)[rank].to(device, copy=True),
+        lambda piece, place: torch.distributed.all_gather_into_tensor(place, piece),
+        _ALIGN * world,
+    )

@@ -24,16 +24,27 @@ def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
     Elements must be a multiple of 64. fp16 scales are closer than the 8-bit ones of double quantisation.
     """
     from bitsandbytes.functional import quantize_4bit
-    packed, state = quantize_4bit(weight.contiguous(), blocksize=BLOCK, quant_type="nf4", compress_statistics=False)
+
+    packed, state = quantize_4bit(
+        weight.contiguous(), blocksize=BLOCK, quant_type="nf4", compress_statistics=False
+    )
     return packed.view(-1), state.absmax.to(torch.float16)
 
 
 # ---- plain torch -----------------------------------------------------------------------------------------------------
 
+
 def _dequantise(packed: Tensor, absmax: Tensor, out: Tensor) -> None:
     code = torch.tensor(NF4, device=packed.device)
-    pairs = torch.stack([code.repeat_interleave(16), code.repeat(16)], -1)  # of every byte, as 64 bits to look up
-    values = pairs.view(torch.int64)[:, 0].index_select(0, packed.int()).view(torch.float32).view(-1, BLOCK)
+    pairs = torch.stack(
+        [code.repeat_interleave(16), code.repeat(16)], -1
+    )  # of every byte, as 64 bits to look up
+    values = (
+        pairs.view(torch.int64)[:, 0]
+        .index_select(0, packed.int())
+        .view(torch.float32)
+        .view(-1, BLOCK)
+    )
     out.copy_(values.mul_(absmax.float()[:, None]).view(out.shape))
 
 
@@ -54,7 +65,7 @@ def _rms_backward(grad: Tensor, x: Tensor, weight: Tensor, eps: float, total: Te
     for change, rows, sums in _rows(grad, x, total):
         wide, g = rows.float(), change.float() * weight.float()
         scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
-        along = torch.linalg.vecdot(g, wide)[:, None] * scale ** 3 / x.shape[-1]
+        along = torch.linalg.vecdot(g, wide)[:, None] * scale**3 / x.shape[-1]
         sums.add_(g.mul_(scale).addcmul_(wide, along, value=-1).to(total.dtype))
 
 
@@ -67,7 +78,9 @@ def _swiglu(gate_up: Tensor, out: Tensor) -> None:
 def _swiglu_backward(gate_up: Tensor, grad: Tensor) -> None:
     for both, change in _rows(gate_up, grad):
         gate, up = both.chunk(2, -1)
-        g, u, d = (part.to(torch.float32, copy=True) for part in (gate, up, change))  # all three are written over
+        g, u, d = (
+            part.to(torch.float32, copy=True) for part in (gate, up, change)
+        )  # all three are written over
         active = torch.nn.functional.silu(g)
         change.copy_(active * u)
         up.copy_(active.mul_(d))
@@ -90,7 +103,9 @@ def _rope_backward(grad: Tensor, cos: Tensor, sin: Tensor, out: Tensor) -> None:
 
 def _cross_entropy(logits: Tensor, target: Tensor, scale: float) -> Tensor:
     losses = []
-    for rows, wanted in zip(logits.split(1), target.split(1), strict=True):  # a row is the cache's size
+    for rows, wanted in zip(
+        logits.split(1), target.split(1), strict=True
+    ):  # a row is the cache's size
         wide = rows.float()
         normaliser = torch.logsumexp(wide, -1, keepdim=True)
         losses.append(normaliser[:, 0] - wide.gather(1, wanted[:, None])[:, 0])
@@ -105,13 +120,24 @@ def _round8(x: Tensor) -> tuple[Tensor, Tensor]:
     return (x.float() / scale).to(torch.float8_e4m3fn), scale
 
 
-def _product8(x: Tensor, x_scale: Tensor, weight: Tensor, scale: Tensor, kind: torch.dtype) -> Tensor:
+def _product8(
+    x: Tensor, x_scale: Tensor, weight: Tensor, scale: Tensor, kind: torch.dtype
+) -> Tensor:
     return ((x.float() @ weight.float().t()) * x_scale * scale.t()).to(kind)
 
 
-PLAIN = SimpleNamespace(dequantise=_dequantise, rms=_rms, rms_backward=_rms_backward, swiglu=_swiglu,
-                        swiglu_backward=_swiglu_backward, rope=_rope, rope_backward=_rope_backward,
-                        cross_entropy=_cross_entropy, round8=_round8, product8=_product8)
+PLAIN = SimpleNamespace(
+    dequantise=_dequantise,
+    rms=_rms,
+    rms_backward=_rms_backward,
+    swiglu=_swiglu,
+    swiglu_backward=_swiglu_backward,
+    rope=_rope,
+    rope_backward=_rope_backward,
+    cross_entropy=_cross_entropy,
+    round8=_round8,
+    product8=_product8,
+)
 """What each function does, for matrices of M tokens:
 
 dequantise(packed, absmax, out): NF4 into `out` (rows, columns), whatever its leading dimension.
@@ -132,4 +158,5 @@ def kernels(device: torch.device) -> Any:
     if device.type != "cuda":
         return PLAIN
     from phoenix_forge.train.engine import triton_kernels
+
     return triton_kernels

@@ -17,12 +17,18 @@ from torch import Tensor
 from phoenix_forge.train.engine.lora import Lora, Slot
 from phoenix_forge.train.engine.shape import Group
 
-Mask = Callable[[Tensor], Tensor]  # LoRA's dropout: x → x with some elements dropped, the same ones each time
+Mask = Callable[
+    [Tensor], Tensor
+]  # LoRA's dropout: x → x with some elements dropped, the same ones each time
 
 
 def spread(group: Group, ranks: int) -> tuple[int, int]:
     """Rows and columns of the matrix with its spare part."""
-    return (group.outputs, group.inputs + ranks) if group.expands else (group.outputs + ranks, group.inputs)
+    return (
+        (group.outputs, group.inputs + ranks)
+        if group.expands
+        else (group.outputs + ranks, group.inputs)
+    )
 
 
 def fill(matrix: Tensor, group: Group, lora: Lora, layer: int) -> None:
@@ -31,9 +37,9 @@ def fill(matrix: Tensor, group: Group, lora: Lora, layer: int) -> None:
     if not slots:
         return
     if not group.expands:
-        matrix[group.outputs:] = lora.stacked(layer, group.name, lora.a_used)
+        matrix[group.outputs :] = lora.stacked(layer, group.name, lora.a_used)
         return
-    spare = matrix[:, group.inputs:]
+    spare = matrix[:, group.inputs :]
     if len(slots) > 1 or slots[0].rows != slice(0, group.outputs):
         spare.zero_()
     for slot in slots:
@@ -43,7 +49,9 @@ def fill(matrix: Tensor, group: Group, lora: Lora, layer: int) -> None:
 class Adapter:
     """The low-rank side of one group of one layer, for the time of a forward or backward pass."""
 
-    def __init__(self, group: Group, layer: int, lora: Lora, bias: Tensor | None, drop: Mask | None) -> None:
+    def __init__(
+        self, group: Group, layer: int, lora: Lora, bias: Tensor | None, drop: Mask | None
+    ) -> None:
         self.group, self.lora, self.bias, self.drop = group, lora, bias, drop
         self.slots: list[Slot] = lora.slots[layer, group.name]
         self.ranks = lora.ranks(layer, group.name)
@@ -68,35 +76,47 @@ class Adapter:
     def _lowered(self, grad: Tensor, out: Tensor) -> None:
         """s dy B of each part, side by side."""
         for slot in self.slots:
-            torch.mm(grad[:, slot.rows], self.lora.b_of(slot, self.lora.b_used), out=out[:, slot.columns])
+            torch.mm(
+                grad[:, slot.rows], self.lora.b_of(slot, self.lora.b_used), out=out[:, slot.columns]
+            )
 
     def _gradients(self, grad: Tensor, lowered: Tensor, x: Tensor, low: Tensor) -> None:
         """Adds A's and B's, from dy, s dy B, x and x Aᵀ."""
         assert self.a_grad is not None
         for slot in self.slots:
-            self.lora.b_of(slot, self.lora.b_grad).add_(grad[:, slot.rows].t() @ low[:, slot.columns],
-                                                        alpha=self.lora.scaling)
+            self.lora.b_of(slot, self.lora.b_grad).add_(
+                grad[:, slot.rows].t() @ low[:, slot.columns], alpha=self.lora.scaling
+            )
         self.a_grad += lowered.t() @ self._dropped(x)
 
     def contract_gradients(self, stream: Tensor, x: Tensor) -> None:
         """Adds A's and B's gradients, after contract_backward; x is the input of the forward pass."""
         if self.a is not None:
             n = self.group.outputs
-            self._gradients(stream[:, :n], stream[:, n:n + self.ranks], x, self._dropped(x) @ self.a.t())
+            self._gradients(
+                stream[:, :n], stream[:, n : n + self.ranks], x, self._dropped(x) @ self.a.t()
+            )
 
 
 class Linear(Adapter):
     """With a 16- or 32-bit matrix, spread() and filled."""
 
-    def __init__(self, matrix: Tensor, group: Group, layer: int, lora: Lora, bias: Tensor | None,
-                 drop: Mask | None) -> None:
+    def __init__(
+        self,
+        matrix: Tensor,
+        group: Group,
+        layer: int,
+        lora: Lora,
+        bias: Tensor | None,
+        drop: Mask | None,
+    ) -> None:
         super().__init__(group, layer, lora, bias, drop)
         self.matrix = matrix
 
     @property
     def weight(self) -> Tensor:
         """W alone, (out, in)."""
-        return self.matrix[:self.group.outputs, :self.group.inputs]
+        return self.matrix[: self.group.outputs, : self.group.inputs]
 
     def expand(self, wide: Tensor) -> Tensor:
         """(M, in + ranks), projected → (M, out)."""
@@ -122,24 +142,37 @@ class Linear(Adapter):
         self._gradients(grad, lowered, wide[:, :n], wide[:, n:])
         if dx is None:
             return None
-        return dx.addmm_(lowered, self.a) if self.drop is None else dx.add_(self.drop(lowered @ self.a))
+        return (
+            dx.addmm_(lowered, self.a)
+            if self.drop is None
+            else dx.add_(self.drop(lowered @ self.a))
+        )
 
     def contract_backward(self, stream: Tensor) -> Tensor:
         """Gradient of (M, out) with spare columns behind it, which are overwritten → gradient of (M, in)."""
         n = self.group.outputs
-        lowered = stream[:, n:n + self.ranks]
+        lowered = stream[:, n : n + self.ranks]
         self._lowered(stream, lowered)
         if self.drop is not None and self.a is not None:
             return (stream[:, :n] @ self.weight).add_(self.drop(lowered @ self.a))
-        return stream[:, :n + self.ranks] @ self.matrix
+        return stream[:, : n + self.ranks] @ self.matrix
 
 
 class Eight(Adapter):
     """With the matrix in 8 bits, e4m3 with a scale a row, once as it is and once transposed: both products want what
     they sum over to be contiguous. What is multiplied with it is rounded the same way, the adapter is not."""
 
-    def __init__(self, forward: tuple[Tensor, Tensor], backward: tuple[Tensor, Tensor], ops: Any, group: Group,
-                 layer: int, lora: Lora, bias: Tensor | None, drop: Mask | None) -> None:
+    def __init__(
+        self,
+        forward: tuple[Tensor, Tensor],
+        backward: tuple[Tensor, Tensor],
+        ops: Any,
+        group: Group,
+        layer: int,
+        lora: Lora,
+        bias: Tensor | None,
+        drop: Mask | None,
+    ) -> None:
         super().__init__(group, layer, lora, bias, drop)
         self.forward, self.backward, self.ops = forward, backward, ops
 
@@ -171,11 +204,15 @@ class Eight(Adapter):
 
     def contract_backward(self, stream: Tensor) -> Tensor:
         n = self.group.outputs
-        lowered = stream[:, n:n + self.ranks]
+        lowered = stream[:, n : n + self.ranks]
         self._lowered(stream, lowered)
         dx = self._product(stream[:, :n], self.backward)
         return dx if self.a is None else self._add_back(dx, lowered)
 
     def _add_back(self, dx: Tensor, lowered: Tensor) -> Tensor:
         assert self.a is not None
-        return dx.addmm_(lowered, self.a) if self.drop is None else dx.add_(self.drop(lowered @ self.a))
+        return (
+            dx.addmm_(lowered, self.a)
+            if self.drop is None
+            else dx.add_(self.drop(lowered @ self.a))
+        )

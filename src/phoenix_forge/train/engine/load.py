@@ -52,15 +52,24 @@ class LoraSettings:
 
 def reader(model: ModelFolder) -> Read:
     """Tensors of a model folder as they are stored, on the CPU."""
+
     def read(name: str) -> Tensor:
         value = model.read(name)
         tensor = torch.from_numpy(value.copy())  # a view of the file may not be written to
         return tensor.view(torch.bfloat16) if model.entries[name].dtype == "BF16" else tensor
+
     return read
 
 
-def load(folder: Path, config: dict[str, Any], family: str, read: Read, lora: LoraSettings, place: Placement,
-         keep: Keep) -> Decoder:
+def load(
+    folder: Path,
+    config: dict[str, Any],
+    family: str,
+    read: Read,
+    lora: LoraSettings,
+    place: Placement,
+    keep: Keep,
+) -> Decoder:
     """The decoder, its adapter at its start. `folder` is where transformers finds the config (rotary scaling)."""
     s = shape(config, family)
     adapter = Lora(s, lora.targets, lora.rank, lora.scaling, place.device, place.kind)
@@ -73,26 +82,42 @@ def load(folder: Path, config: dict[str, Any], family: str, read: Read, lora: Lo
     head = (embedding if s.tied else read("lm_head.weight").to(place.kind)).to(place.device)
     if not place.embedding_on_host:
         embedding = head if s.tied else embedding.to(place.device)
-    return Decoder(s, store, embedding, head, read("model.norm.weight").to(place.device, place.kind), angles, factor,
-                   adapter, keep)
+    return Decoder(
+        s,
+        store,
+        embedding,
+        head,
+        read("model.norm.weight").to(place.device, place.kind),
+        angles,
+        factor,
+        adapter,
+        keep,
+    )
 
 
-def _layers(s: Shape, read: Read, adapter: Lora, place: Placement, start: starts.Start | None) -> Iterator[Layer]:
+def _layers(
+    s: Shape, read: Read, adapter: Lora, place: Placement, start: starts.Start | None
+) -> Iterator[Layer]:
     for i in range(s.layers):
         prefix = f"model.layers.{i}."
-        layer = {"norm1": read(prefix + "input_layernorm.weight"),
-                 "norm2": read(prefix + "post_attention_layernorm.weight")}
+        layer = {
+            "norm1": read(prefix + "input_layernorm.weight"),
+            "norm2": read(prefix + "post_attention_layernorm.weight"),
+        }
         if s.qk_norm:
             layer |= {f"{x}_norm": read(f"{prefix}self_attn.{x}_norm.weight") for x in "qk"}
         layer = {name: t.to(place.device, place.kind) for name, t in layer.items()}
         for group in s.groups:
             stem = f"{prefix}{group.module}."
             if group.bias:
-                layer[f"{group.name}.bias"] = torch.cat([read(f"{stem}{p}.bias") for p, _ in group.parts]).to(
-                    place.device, place.kind)
+                layer[f"{group.name}.bias"] = torch.cat(
+                    [read(f"{stem}{p}.bias") for p, _ in group.parts]
+                ).to(place.device, place.kind)
             weight = torch.cat([read(f"{stem}{p}.weight").to(place.device) for p, _ in group.parts])
             if start:
-                weight = start(weight.float(), adapter, adapter.slots[i, group.name], place.bits == 4)
+                weight = start(
+                    weight.float(), adapter, adapter.slots[i, group.name], place.bits == 4
+                )
             layer |= _stored(weight, group, adapter.ranks(i, group.name), place)
         yield layer
 
@@ -100,18 +125,23 @@ def _layers(s: Shape, read: Read, adapter: Lora, place: Placement, start: starts
 def _stored(weight: Tensor, group: Group, ranks: int, place: Placement) -> Layer:
     ops = kernels(place.device)
     if place.bits == 8:
-        forward, backward = ops.round8(weight.to(place.kind)), ops.round8(weight.to(place.kind).t().contiguous())
-        return {f"{group.name}.eight": forward[0], f"{group.name}.eight_scale": forward[1],
-                f"{group.name}.eight_back": backward[0], f"{group.name}.eight_back_scale": backward[1]}
+        forward, backward = (
+            ops.round8(weight.to(place.kind)),
+            ops.round8(weight.to(place.kind).t().contiguous()),
+        )
+        return {
+            f"{group.name}.eight": forward[0],
+            f"{group.name}.eight_scale": forward[1],
+            f"{group.name}.eight_back": backward[0],
+            f"{group.name}.eight_back_scale": backward[1],
+        }
     packed, absmax = quantise(weight.to(place.kind)) if place.bits == 4 else (None, None)
     if packed is not None and absmax is not None and not place.expanded:
         return {f"{group.name}.packed": packed, f"{group.name}.absmax": absmax}
     matrix = torch.empty(spread(group, ranks), dtype=place.kind, device=place.device)
-    inner = matrix[:group.outputs, :group.inputs]
+    inner = matrix[: group.outputs, : group.inputs]
     if packed is None or absmax is None:
         inner.copy_(weight)
     else:
         ops.dequantise(packed, absmax, inner)
     return {f"{group.name}.dense": matrix}
-
-

@@ -31,15 +31,23 @@ class Slot:
 class Lora:
     """Weights, gradients and 16-bit copies. `scaling` is on B wherever B is used, never in the stored weights."""
 
-    def __init__(self, shape: Shape, targets: tuple[str, ...], rank: int, scaling: float, device: torch.device,
-                 kind: torch.dtype) -> None:
+    def __init__(
+        self,
+        shape: Shape,
+        targets: tuple[str, ...],
+        rank: int,
+        scaling: float,
+        device: torch.device,
+        kind: torch.dtype,
+    ) -> None:
         self.rank, self.scaling = rank, scaling
         self.slots: dict[tuple[int, str], list[Slot]] = {}
         sizes = [0, 0]
         for layer in range(shape.layers):
             for group in shape.groups:
-                self.slots[layer, group.name] = list(_slots(group, f"model.layers.{layer}.{group.module}.", targets,
-                                                            rank, sizes))
+                self.slots[layer, group.name] = list(
+                    _slots(group, f"model.layers.{layer}.{group.module}.", targets, rank, sizes)
+                )
         self.a, self.b = (torch.zeros(n, device=device) for n in sizes)
         self.a_grad, self.b_grad = torch.zeros_like(self.a), torch.zeros_like(self.b)
         # What the matrix products read: A, and B times the scaling, in the type of the computation.
@@ -52,7 +60,9 @@ class Lora:
         generator = torch.Generator().manual_seed(seed)
         for slot in self.each():
             bound = 1 / math.sqrt(slot.inputs)
-            self.a_of(slot).copy_(torch.empty(self.rank, slot.inputs).uniform_(-bound, bound, generator=generator))
+            self.a_of(slot).copy_(
+                torch.empty(self.rank, slot.inputs).uniform_(-bound, bound, generator=generator)
+            )
         self.refresh()
 
     def settle(self) -> None:
@@ -77,16 +87,20 @@ class Lora:
 
     def a_of(self, slot: Slot, flat: Tensor | None = None) -> Tensor:
         n = self.rank * slot.inputs
-        return (self.a if flat is None else flat)[slot.a:slot.a + n].view(self.rank, slot.inputs)
+        return (self.a if flat is None else flat)[slot.a : slot.a + n].view(self.rank, slot.inputs)
 
     def b_of(self, slot: Slot, flat: Tensor | None = None) -> Tensor:
         rows = slot.rows.stop - slot.rows.start
-        return (self.b if flat is None else flat)[slot.b:slot.b + rows * self.rank].view(rows, self.rank)
+        return (self.b if flat is None else flat)[slot.b : slot.b + rows * self.rank].view(
+            rows, self.rank
+        )
 
     def stacked(self, layer: int, group: str, flat: Tensor) -> Tensor:
         """A of all the group's parts, (ranks, in): they lie behind one another."""
         slots = self.slots[layer, group]
-        return flat[slots[0].a:slots[0].a + self.ranks(layer, group) * slots[0].inputs].view(-1, slots[0].inputs)
+        return flat[slots[0].a : slots[0].a + self.ranks(layer, group) * slots[0].inputs].view(
+            -1, slots[0].inputs
+        )
 
     def named(self, a: Tensor | None = None, b: Tensor | None = None) -> dict[str, Tensor]:
         """Views under PEFT's names; of other vectors of the same layout where given."""
@@ -97,11 +111,19 @@ class Lora:
         return found
 
 
-def _slots(group: Group, prefix: str, targets: tuple[str, ...], rank: int, sizes: list[int]) -> Iterator[Slot]:
+def _slots(
+    group: Group, prefix: str, targets: tuple[str, ...], rank: int, sizes: list[int]
+) -> Iterator[Slot]:
     row = column = 0
     for part, rows in group.parts:
         if part in targets:
-            yield Slot(prefix + part, slice(row, row + rows), slice(column, column + rank), group.inputs, *sizes)
+            yield Slot(
+                prefix + part,
+                slice(row, row + rows),
+                slice(column, column + rank),
+                group.inputs,
+                *sizes,
+            )
             column += rank
             sizes[0] += rank * group.inputs
             sizes[1] += rows * rank

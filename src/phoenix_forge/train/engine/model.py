@@ -74,8 +74,12 @@ class Decoder:
     noise: float = 0.0
     training: bool = True
     seed: int = 0
-    _scratch: dict[str, Tensor] = field(default_factory=dict)  # dequantised matrices of the layer at work
-    _holds: dict[str, tuple[int, int]] = field(default_factory=dict)  # whose they are: layer, version of the adapter
+    _scratch: dict[str, Tensor] = field(
+        default_factory=dict
+    )  # dequantised matrices of the layer at work
+    _holds: dict[str, tuple[int, int]] = field(
+        default_factory=dict
+    )  # whose they are: layer, version of the adapter
     _filled: dict[tuple[int, str], int] = field(default_factory=dict)  # the same for dense matrices
 
     def __post_init__(self) -> None:
@@ -98,8 +102,10 @@ class Decoder:
     @torch.no_grad()
     def likeliest(self, inputs: Inputs, k: int) -> tuple[Tensor, Tensor]:
         """The k likeliest tokens at the place of every target, and their probabilities of all tokens, (n, k) each."""
-        found = [torch.topk(torch.softmax((rows @ self.head.t()).float(), -1), k)
-                 for rows in self._forward(inputs).split(max(1, self.keep.logits // WIDE))]
+        found = [
+            torch.topk(torch.softmax((rows @ self.head.t()).float(), -1), k)
+            for rows in self._forward(inputs).split(max(1, self.keep.logits // WIDE))
+        ]
         return torch.cat([one.indices for one in found]), torch.cat([one.values for one in found])
 
     def _forward(self, inputs: Inputs) -> Tensor:
@@ -136,15 +142,27 @@ class Decoder:
 
     def _embed(self, inputs: Inputs) -> Tensor:
         table = self.embedding
-        pinned = table.device.type == "cpu" and self.device.type == "cuda"  # then nobody waits for the copy
-        rows = torch.empty(len(inputs.ids), table.shape[1], dtype=table.dtype, device=table.device, pin_memory=pinned)
+        pinned = (
+            table.device.type == "cpu" and self.device.type == "cuda"
+        )  # then nobody waits for the copy
+        rows = torch.empty(
+            len(inputs.ids),
+            table.shape[1],
+            dtype=table.dtype,
+            device=table.device,
+            pin_memory=pinned,
+        )
         torch.index_select(table, 0, inputs.ids.to(table.device), out=rows)
         x = rows.to(self.device, non_blocking=True)
         if self.noise and self.training:
             # NEFTune (Jain et al. 2023, arXiv 2310.05914): uniform noise of alpha / sqrt(L · d) on each example.
-            lengths = torch.tensor([n for n in inputs.spans.lengths for _ in range(n)], device=self.device)
+            lengths = torch.tensor(
+                [n for n in inputs.spans.lengths for _ in range(n)], device=self.device
+            )
             size = self.noise / (lengths * self.shape.hidden).sqrt()
-            x += (torch.rand(x.shape, generator=self._random("noise"), device=self.device) * 2 - 1) * size[:, None]
+            x += (
+                torch.rand(x.shape, generator=self._random("noise"), device=self.device) * 2 - 1
+            ) * size[:, None]
         return x
 
     def _turns(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
@@ -153,7 +171,9 @@ class Decoder:
 
     # ---- a layer ----
 
-    def _layer(self, i: int, x: Tensor, inputs: Inputs, turns: Any, ops: Any, whole: bool) -> tuple[Tensor, Saved]:
+    def _layer(
+        self, i: int, x: Tensor, inputs: Inputs, turns: Any, ops: Any, whole: bool
+    ) -> tuple[Tensor, Saved]:
         tensors = self.store.get(i, i + 1 if i + 1 < self.shape.layers else None)
         saved = Saved(x)
         self._attention(i, tensors, saved, inputs, turns, ops)
@@ -169,8 +189,9 @@ class Decoder:
             y[part] = down.contract(self._swiglu(both), middle[part])
         return y, saved if self.keep.attention else Saved(x)
 
-    def _attention(self, i: int, tensors: dict[str, Tensor], saved: Saved, inputs: Inputs, turns: Any,
-                   ops: Any) -> None:
+    def _attention(
+        self, i: int, tensors: dict[str, Tensor], saved: Saved, inputs: Inputs, turns: Any, ops: Any
+    ) -> None:
         """Fills `saved` up to the stream after attention."""
         qkv, o = self._linear(i, "qkv", tensors), self._linear(i, "o", tensors)
         saved.qkv = qkv.expand(self._projected(saved.x, tensors["norm1"], qkv))
@@ -178,19 +199,28 @@ class Decoder:
         saved.out, saved.lse = attend(ops, q, k, v, inputs.spans)
         saved.middle = o.contract(saved.out.reshape(len(saved.x), -1), saved.x)
 
-    def _heads(self, qkv: Tensor, tensors: dict[str, Tensor], turns: Any, fresh: bool) -> tuple[Tensor, Tensor, Tensor]:
+    def _heads(
+        self, qkv: Tensor, tensors: dict[str, Tensor], turns: Any, fresh: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Views (M, heads, d) of q, k and v, turned; `fresh`: qkv comes from the product and has not been turned."""
         s = self.shape
         heads = qkv.view(len(qkv), -1, s.head_dim)
-        turning, v = heads[:, :s.heads + s.kv_heads], heads[:, s.heads + s.kv_heads:]
+        turning, v = heads[:, : s.heads + s.kv_heads], heads[:, s.heads + s.kv_heads :]
         if s.qk_norm:  # qkv is kept as it was: the norm's backward needs it
-            turning = torch.cat([_head_norm(turning[:, :s.heads], tensors["q_norm"], s.eps),
-                                 _head_norm(turning[:, s.heads:], tensors["k_norm"], s.eps)], 1)
+            turning = torch.cat(
+                [
+                    _head_norm(turning[:, : s.heads], tensors["q_norm"], s.eps),
+                    _head_norm(turning[:, s.heads :], tensors["k_norm"], s.eps),
+                ],
+                1,
+            )
         if fresh or s.qk_norm:
-            self.ops.rope(turning[..., :self._turned], *turns)
-        return turning[:, :s.heads], turning[:, s.heads:], v
+            self.ops.rope(turning[..., : self._turned], *turns)
+        return turning[:, : s.heads], turning[:, s.heads :], v
 
-    def _layer_backward(self, i: int, stream: Tensor, saved: Saved, inputs: Inputs, turns: Any, ops: Any) -> None:
+    def _layer_backward(
+        self, i: int, stream: Tensor, saved: Saved, inputs: Inputs, turns: Any, ops: Any
+    ) -> None:
         """`stream` (M, hidden + spare) is the gradient of the layer's output, and becomes that of its input."""
         tensors = self.store.get(i, i - 1 if i else None)
         if saved.middle is None:
@@ -205,27 +235,38 @@ class Decoder:
         grad = o.contract_backward(stream)
         o.contract_gradients(stream, saved.out.reshape(m, -1))
         q, k, v = self._heads(saved.qkv, tensors, turns, fresh=False)
-        dq, dk, dv = attend_backward(ops, grad.view(m, s.heads, -1), q, k, v, saved.out, saved.lse, inputs.spans)
+        dq, dk, dv = attend_backward(
+            ops, grad.view(m, s.heads, -1), q, k, v, saved.out, saved.lse, inputs.spans
+        )
         del grad, q, k, v
         saved.out = None
         grad = self._heads_backward(dq, dk, dv, saved.qkv, tensors, turns)
         del dq, dk, dv
         qkv = self._linear(i, "qkv", tensors)
-        inner = qkv.expand_backward(grad, self._projected(saved.x, tensors["norm1"], qkv), further=i > 0)
+        inner = qkv.expand_backward(
+            grad, self._projected(saved.x, tensors["norm1"], qkv), further=i > 0
+        )
         if inner is not None:
-            self.ops.rms_backward(inner, saved.x, tensors["norm1"], s.eps, stream[:, :s.hidden])
+            self.ops.rms_backward(inner, saved.x, tensors["norm1"], s.eps, stream[:, : s.hidden])
 
-    def _heads_backward(self, dq: Tensor, dk: Tensor, dv: Tensor, qkv: Tensor, tensors: dict[str, Tensor],
-                        turns: Any) -> Tensor:
+    def _heads_backward(
+        self,
+        dq: Tensor,
+        dk: Tensor,
+        dv: Tensor,
+        qkv: Tensor,
+        tensors: dict[str, Tensor],
+        turns: Any,
+    ) -> Tensor:
         """Gradients of the heads → gradient of q, k and v as multiplied, (M, attention width)."""
         s = self.shape
         grad = torch.empty_like(qkv)
         heads = grad.view(len(qkv), -1, s.head_dim)
         queries, keys, values = heads.split([s.heads, s.kv_heads, s.kv_heads], 1)
         for grads, out in ((dq, queries), (dk, keys)):
-            self.ops.rope_backward(grads[..., :self._turned], *turns, out[..., :self._turned])
+            self.ops.rope_backward(grads[..., : self._turned], *turns, out[..., : self._turned])
             if self._turned < s.head_dim:
-                out[..., self._turned:] = grads[..., self._turned:]
+                out[..., self._turned :] = grads[..., self._turned :]
         values.copy_(dv)
         if s.qk_norm:
             q, k, _ = qkv.view(len(qkv), -1, s.head_dim).split([s.heads, s.kv_heads, s.kv_heads], 1)
@@ -233,7 +274,9 @@ class Decoder:
             _head_norm_backward(keys, k, tensors["k_norm"], s.eps)
         return grad
 
-    def _mlp_backward(self, i: int, tensors: dict[str, Tensor], stream: Tensor, saved: Saved) -> None:
+    def _mlp_backward(
+        self, i: int, tensors: dict[str, Tensor], stream: Tensor, saved: Saved
+    ) -> None:
         gate_up, down = self._linear(i, "gate_up", tensors), self._linear(i, "down", tensors)
         middle, kept, n = saved.middle, saved.gate_up, self.shape.hidden
         assert middle is not None
@@ -242,12 +285,16 @@ class Decoder:
             wide = self._projected(middle[part], tensors["norm2"], gate_up)
             both = gate_up.expand(wide) if kept is None else kept
             grad = down.contract_backward(stream[part])
-            self.ops.swiglu_backward(both, grad)  # both is now gate's and up's gradient, grad what down had read
+            self.ops.swiglu_backward(
+                both, grad
+            )  # both is now gate's and up's gradient, grad what down had read
             down.contract_gradients(stream[part], grad)
             del grad
             inner = gate_up.expand_backward(both, wide)
             del both, wide
-            self.ops.rms_backward(inner, middle[part], tensors["norm2"], self.shape.eps, stream[part, :n])
+            self.ops.rms_backward(
+                inner, middle[part], tensors["norm2"], self.shape.eps, stream[part, :n]
+            )
 
     # ---- pieces ----
 
@@ -257,16 +304,21 @@ class Decoder:
         drop = partial(self._drop, f"{i}.{name}") if self.dropout and self.training else None
         side = group, i, self.lora, tensors.get(f"{name}.bias"), drop
         if f"{name}.eight" in tensors:
-            forward, backward = ((tensors[f"{name}.{key}"], tensors[f"{name}.{key}_scale"])
-                                 for key in ("eight", "eight_back"))
+            forward, backward = (
+                (tensors[f"{name}.{key}"], tensors[f"{name}.{key}_scale"])
+                for key in ("eight", "eight_back")
+            )
             return Eight(forward, backward, self.ops, *side)
         matrix = tensors.get(f"{name}.dense")
         if matrix is None:
             rows, columns = spread(group, ranks)
             matrix = self._space(name, rows * columns).view(rows, columns)
             if self._holds.get(name) != (i, self.lora.version):
-                self.ops.dequantise(tensors[f"{name}.packed"], tensors[f"{name}.absmax"],
-                                    matrix[:group.outputs, :group.inputs])
+                self.ops.dequantise(
+                    tensors[f"{name}.packed"],
+                    tensors[f"{name}.absmax"],
+                    matrix[: group.outputs, : group.inputs],
+                )
                 fill(matrix, group, self.lora, i)
                 self._holds[name] = i, self.lora.version
         elif self._filled.get((i, name)) != self.lora.version:
@@ -287,7 +339,7 @@ class Decoder:
 
     def _norm(self, x: Tensor, weight: Tensor, spare: int = 0) -> Tensor:
         out = x.new_empty(len(x), x.shape[1] + spare)
-        self.ops.rms(x, weight, self.shape.eps, out[:, :x.shape[1]])
+        self.ops.rms(x, weight, self.shape.eps, out[:, : x.shape[1]])
         return out
 
     def _projected(self, x: Tensor, weight: Tensor, linear: Linear | Eight) -> Tensor:
@@ -317,7 +369,9 @@ class Decoder:
             part = slice(at, at + step)
             logits = normal[part] @ self.head.t()
             if inputs.soft:
-                losses.append(soft_cross_entropy(logits, inputs.soft[0][part], inputs.soft[1][part], scale))
+                losses.append(
+                    soft_cross_entropy(logits, inputs.soft[0][part], inputs.soft[1][part], scale)
+                )
             else:
                 losses.append(self.ops.cross_entropy(logits, inputs.target[part], scale))
             if scale:
@@ -332,7 +386,7 @@ class Decoder:
         total = torch.zeros_like(rows)
         self.ops.rms_backward(grad, rows, self.norm, self.shape.eps, total)
         stream = x.new_zeros(len(x), self.shape.hidden + self._spare)
-        stream[:, :self.shape.hidden].index_copy_(0, inputs.at, total)
+        stream[:, : self.shape.hidden].index_copy_(0, inputs.at, total)
         return losses, stream
 
 

@@ -45,7 +45,9 @@ class Shelf:
     def __init__(self, device: torch.device) -> None:
         self.device, self.stream = device, torch.cuda.Stream(device)
         self._host: dict[tuple[int, str], Tensor] = {}
-        self._kept: list[Saved | dict[str, Tensor]] = []  # as it was, or views of host memory by field
+        self._kept: list[
+            Saved | dict[str, Tensor]
+        ] = []  # as it was, or views of host memory by field
         self._leaving: list[tuple[Any, Saved]] = []
         self._back: dict[int, tuple[Saved, Any]] = {}
 
@@ -65,8 +67,11 @@ class Shelf:
             self._kept.append(saved)
             return
         self.stream.wait_stream(torch.cuda.current_stream())
-        views = {name: self._space(len(self._kept), name, tensor) for name, tensor in vars(saved).items()
-                 if tensor is not None}
+        views = {
+            name: self._space(len(self._kept), name, tensor)
+            for name, tensor in vars(saved).items()
+            if tensor is not None
+        }
         with torch.cuda.stream(self.stream):
             for name, view in views.items():
                 view.copy_(getattr(saved, name), non_blocking=True)
@@ -84,8 +89,12 @@ class Shelf:
             return
         views = self._kept[i]
         assert isinstance(views, dict)
-        back = Saved(**{name: torch.empty_like(view, device=self.device) for name, view in views.items()})
-        self.stream.wait_stream(torch.cuda.current_stream())  # whoever had this memory before is done with it
+        back = Saved(
+            **{name: torch.empty_like(view, device=self.device) for name, view in views.items()}
+        )
+        self.stream.wait_stream(
+            torch.cuda.current_stream()
+        )  # whoever had this memory before is done with it
         with torch.cuda.stream(self.stream):
             for name, view in views.items():
                 getattr(back, name).copy_(view, non_blocking=True)

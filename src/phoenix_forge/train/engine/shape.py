@@ -53,7 +53,9 @@ class Shape:
 def unsupported(config: dict[str, Any], family: str, longest: int) -> str | None:
     """Why the engine cannot train this model on examples of up to `longest` tokens, or None."""
     if family not in _NAMES:
-        return f"{family} layers are not among those the engine has written out ({', '.join(_NAMES)})"
+        return (
+            f"{family} layers are not among those the engine has written out ({', '.join(_NAMES)})"
+        )
     if config.get("hidden_act", "silu") != "silu":
         return f"hidden_act {config['hidden_act']!r}"
     window = config.get("sliding_window")
@@ -66,22 +68,42 @@ def unsupported(config: dict[str, Any], family: str, longest: int) -> str | None
 
 def shape(config: dict[str, Any], family: str) -> Shape:
     """From config.json, with the defaults of transformers' configuration classes for keys that are absent."""
-    hidden, ffn, heads = config["hidden_size"], config["intermediate_size"], config["num_attention_heads"]
+    hidden, ffn, heads = (
+        config["hidden_size"],
+        config["intermediate_size"],
+        config["num_attention_heads"],
+    )
     kv_heads = config.get("num_key_value_heads") or heads
     head_dim = config.get("head_dim") or hidden // heads
     q, kv = heads * head_dim, kv_heads * head_dim
     bias = family == "qwen2" or bool(config.get("attention_bias"))
     out_bias = family != "qwen2" and bool(config.get("attention_bias"))
-    qkv = (("qkv_proj", q + 2 * kv),) if family in FUSED else (("q_proj", q), ("k_proj", kv), ("v_proj", kv))
-    gate_up = (("gate_up_proj", 2 * ffn),) if family in FUSED else (("gate_proj", ffn), ("up_proj", ffn))
+    qkv = (
+        (("qkv_proj", q + 2 * kv),)
+        if family in FUSED
+        else (("q_proj", q), ("k_proj", kv), ("v_proj", kv))
+    )
+    gate_up = (
+        (("gate_up_proj", 2 * ffn),) if family in FUSED else (("gate_proj", ffn), ("up_proj", ffn))
+    )
     return Shape(
-        layers=config["num_hidden_layers"], hidden=hidden, ffn=ffn, heads=heads, kv_heads=kv_heads, head_dim=head_dim,
-        vocabulary=config["vocab_size"], eps=config.get("rms_norm_eps", 1e-6),
-        tied=bool(config.get("tie_word_embeddings", False)), qk_norm=family == "qwen3",
-        groups=(Group("qkv", "self_attn", qkv, hidden, bias, True),
-                Group("o", "self_attn", (("o_proj", hidden),), q, out_bias, False),
-                Group("gate_up", "mlp", gate_up, hidden, False, True),
-                Group("down", "mlp", (("down_proj", hidden),), ffn, False, False)))
+        layers=config["num_hidden_layers"],
+        hidden=hidden,
+        ffn=ffn,
+        heads=heads,
+        kv_heads=kv_heads,
+        head_dim=head_dim,
+        vocabulary=config["vocab_size"],
+        eps=config.get("rms_norm_eps", 1e-6),
+        tied=bool(config.get("tie_word_embeddings", False)),
+        qk_norm=family == "qwen3",
+        groups=(
+            Group("qkv", "self_attn", qkv, hidden, bias, True),
+            Group("o", "self_attn", (("o_proj", hidden),), q, out_bias, False),
+            Group("gate_up", "mlp", gate_up, hidden, False, True),
+            Group("down", "mlp", (("down_proj", hidden),), ffn, False, False),
+        ),
+    )
 
 
 def rotary(folder: Path, head_dim: int) -> tuple[Tensor, float]:
@@ -89,6 +111,7 @@ def rotary(folder: Path, head_dim: int) -> tuple[Tensor, float]:
     long contexts use."""
     from transformers import AutoConfig
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     parameters = config.rope_parameters
     if parameters["rope_type"] == "default":

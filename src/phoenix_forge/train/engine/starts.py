@@ -21,9 +21,9 @@ def _principal(weight: Tensor, lora: Lora, slot: Slot) -> Tensor:
     """Puts the leading singular triplets into A and B, evenly; returns their product, s B A (out, in), fp32."""
     torch.manual_seed(0)  # the fast SVD projects at random
     u, s, v = torch.svd_lowrank(weight, q=min(lora.rank + 8, *weight.shape), niter=4)
-    root = s[:lora.rank].sqrt()
-    lora.b_of(slot).copy_(u[:, :lora.rank] * root / lora.scaling)
-    lora.a_of(slot).copy_((v[:, :lora.rank] * root).t())
+    root = s[: lora.rank].sqrt()
+    lora.b_of(slot).copy_(u[:, : lora.rank] * root / lora.scaling)
+    lora.a_of(slot).copy_((v[:, : lora.rank] * root).t())
     return lora.scaling * (lora.b_of(slot) @ lora.a_of(slot))
 
 

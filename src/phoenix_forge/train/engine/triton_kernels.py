@@ -13,7 +13,9 @@ _codes: dict[torch.device, Tensor] = {}
 
 
 @triton.jit
-def _dequantise(packed, absmax, code, out, n, K: tl.constexpr, LD: tl.constexpr, BLOCK: tl.constexpr):
+def _dequantise(
+    packed, absmax, code, out, n, K: tl.constexpr, LD: tl.constexpr, BLOCK: tl.constexpr
+):
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = i < n
     byte = tl.load(packed + i, mask=inside, other=0).to(tl.int32)
@@ -21,7 +23,9 @@ def _dequantise(packed, absmax, code, out, n, K: tl.constexpr, LD: tl.constexpr,
     first, second = tl.load(code + (byte >> 4)) * scale, tl.load(code + (byte & 15)) * scale
     kind = out.dtype.element_ty
     o = tl.program_id(0).to(tl.int64) * BLOCK * 2 + tl.arange(0, BLOCK * 2)
-    tl.store(out + (o // K) * LD + o % K, tl.interleave(first.to(kind), second.to(kind)), mask=o < 2 * n)
+    tl.store(
+        out + (o // K) * LD + o % K, tl.interleave(first.to(kind), second.to(kind)), mask=o < 2 * n
+    )
 
 
 def dequantise(packed: Tensor, absmax: Tensor, out: Tensor) -> None:
@@ -29,8 +33,17 @@ def dequantise(packed: Tensor, absmax: Tensor, out: Tensor) -> None:
     if device not in _codes:
         _codes[device] = torch.tensor(NF4, device=device)
     n = packed.numel()
-    _dequantise[(triton.cdiv(n, 2048),)](packed, absmax, _codes[device], out, n, K=out.shape[1], LD=out.stride(0),
-                                         BLOCK=2048, num_warps=4)
+    _dequantise[(triton.cdiv(n, 2048),)](
+        packed,
+        absmax,
+        _codes[device],
+        out,
+        n,
+        K=out.shape[1],
+        LD=out.stride(0),
+        BLOCK=2048,
+        num_warps=4,
+    )
 
 
 @triton.jit
@@ -45,7 +58,9 @@ def _rms(x, weight, out, sx, so, eps, H: tl.constexpr, BLOCK: tl.constexpr):
 
 def rms(x: Tensor, weight: Tensor, eps: float, out: Tensor) -> None:
     block = triton.next_power_of_2(x.shape[1])
-    _rms[(x.shape[0],)](x, weight, out, x.stride(0), out.stride(0), eps, H=x.shape[1], BLOCK=block, num_warps=8)
+    _rms[(x.shape[0],)](
+        x, weight, out, x.stride(0), out.stride(0), eps, H=x.shape[1], BLOCK=block, num_warps=8
+    )
 
 
 @triton.jit
@@ -64,8 +79,19 @@ def _rms_backward(grad, x, weight, total, sg, sx, st, eps, H: tl.constexpr, BLOC
 
 def rms_backward(grad: Tensor, x: Tensor, weight: Tensor, eps: float, total: Tensor) -> None:
     block = triton.next_power_of_2(x.shape[1])
-    _rms_backward[(x.shape[0],)](grad, x, weight, total, grad.stride(0), x.stride(0), total.stride(0), eps,
-                                 H=x.shape[1], BLOCK=block, num_warps=8)
+    _rms_backward[(x.shape[0],)](
+        grad,
+        x,
+        weight,
+        total,
+        grad.stride(0),
+        x.stride(0),
+        total.stride(0),
+        eps,
+        H=x.shape[1],
+        BLOCK=block,
+        num_warps=8,
+    )
 
 
 @triton.jit
@@ -79,8 +105,9 @@ def _swiglu(gate_up, out, sg, so, I, BLOCK: tl.constexpr):  # noqa: E741
 
 def swiglu(gate_up: Tensor, out: Tensor) -> None:
     rows, width = out.shape
-    _swiglu[(rows, triton.cdiv(width, 2048))](gate_up, out, gate_up.stride(0), out.stride(0), width, BLOCK=2048,
-                                              num_warps=8)
+    _swiglu[(rows, triton.cdiv(width, 2048))](
+        gate_up, out, gate_up.stride(0), out.stride(0), width, BLOCK=2048, num_warps=8
+    )
 
 
 @triton.jit
@@ -99,13 +126,27 @@ def _swiglu_backward(gate_up, grad, sg, sd, I, BLOCK: tl.constexpr):  # noqa: E7
 
 def swiglu_backward(gate_up: Tensor, grad: Tensor) -> None:
     rows, width = grad.shape
-    _swiglu_backward[(rows, triton.cdiv(width, 2048))](gate_up, grad, gate_up.stride(0), grad.stride(0), width,
-                                                       BLOCK=2048, num_warps=8)
+    _swiglu_backward[(rows, triton.cdiv(width, 2048))](
+        gate_up, grad, gate_up.stride(0), grad.stride(0), width, BLOCK=2048, num_warps=8
+    )
 
 
 @triton.jit
-def _turn(x, cos, sin, out, sx, hx, so, ho, n, SIGN: tl.constexpr, HALF: tl.constexpr, HEADS: tl.constexpr,
-          BLOCK: tl.constexpr):
+def _turn(
+    x,
+    cos,
+    sin,
+    out,
+    sx,
+    hx,
+    so,
+    ho,
+    n,
+    SIGN: tl.constexpr,
+    HALF: tl.constexpr,
+    HEADS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
     row = tl.program_id(0).to(tl.int64)
     h, c = tl.arange(0, HEADS)[:, None], tl.arange(0, BLOCK)[None, :]
     inside = (h < n) & (c < HALF)
@@ -122,9 +163,22 @@ def _turn(x, cos, sin, out, sx, hx, so, ho, n, SIGN: tl.constexpr, HALF: tl.cons
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor, out: Tensor, sign: float) -> None:
     rows, n, width = x.shape
-    _turn[(rows,)](x, cos, sin, out, x.stride(0), x.stride(1), out.stride(0), out.stride(1), n, SIGN=sign,
-                   HALF=width // 2, HEADS=triton.next_power_of_2(n), BLOCK=triton.next_power_of_2(width // 2),
-                 num_warps=4)
+    _turn[(rows,)](
+        x,
+        cos,
+        sin,
+        out,
+        x.stride(0),
+        x.stride(1),
+        out.stride(0),
+        out.stride(1),
+        n,
+        SIGN=sign,
+        HALF=width // 2,
+        HEADS=triton.next_power_of_2(n),
+        BLOCK=triton.next_power_of_2(width // 2),
+        num_warps=4,
+    )
 
 
 def rope(heads: Tensor, cos: Tensor, sin: Tensor) -> None:
@@ -162,8 +216,9 @@ def _cross_entropy(logits, target, losses, scale, stride, V, BLOCK: tl.constexpr
 
 def cross_entropy(logits: Tensor, target: Tensor, scale: float) -> Tensor:
     losses = torch.empty(len(target), dtype=torch.float32, device=logits.device)
-    _cross_entropy[(len(target),)](logits, target, losses, scale, logits.stride(0), logits.shape[1], BLOCK=4096,
-                                   num_warps=8)
+    _cross_entropy[(len(target),)](
+        logits, target, losses, scale, logits.stride(0), logits.shape[1], BLOCK=4096, num_warps=8
+    )
     return losses
 
 
@@ -173,7 +228,9 @@ def _round8(x, out, scales, stride, n, most, BLOCK: tl.constexpr):
     x += row * stride
     top = tl.zeros((BLOCK,), tl.float32)
     for start in range(0, n, BLOCK):
-        top = tl.maximum(top, tl.abs(tl.load(x + start + c, mask=start + c < n, other=0).to(tl.float32)))
+        top = tl.maximum(
+            top, tl.abs(tl.load(x + start + c, mask=start + c < n, other=0).to(tl.float32))
+        )
     scale = tl.maximum(tl.max(top, 0), 1e-12) / most
     tl.store(scales + row, scale)
     for start in range(0, n, BLOCK):  # the row is in the cache by now
@@ -189,5 +246,9 @@ def round8(x: Tensor) -> tuple[Tensor, Tensor]:
     return out, scales
 
 
-def product8(x: Tensor, x_scale: Tensor, weight: Tensor, scale: Tensor, kind: torch.dtype) -> Tensor:
-    return torch._scaled_mm(x, weight.t(), scale_a=x_scale, scale_b=scale.t(), out_dtype=kind, use_fast_accum=True)
+def product8(
+    x: Tensor, x_scale: Tensor, weight: Tensor, scale: Tensor, kind: torch.dtype
+) -> Tensor:
+    return torch._scaled_mm(
+        x, weight.t(), scale_a=x_scale, scale_b=scale.t(), out_dtype=kind, use_fast_accum=True
+    )
