@@ -81,9 +81,9 @@ class Wanted:
 
         made = LoraConfig(
             r=rank,
-            lora_alpha=alpha,
+            lora_alpha=alpha,  # type: ignore[arg-type]
             lora_dropout=self.train.dropout,
-            bias="none",  # type: ignore[arg-type]
+            bias="none",
             target_modules=list(self.targets),
             task_type="CAUSAL_LM",
             use_rslora=self.train.rslora,
