@@ -17,7 +17,8 @@ from phoenix_forge.core.report import Silent
 from phoenix_forge.doctor import CHECKS, examine, fixes, mend, services
 from phoenix_forge.doctor.finding import Ctx
 from phoenix_forge.errors import StageFailed
-from phoenix_forge.runtime.sibling import link
+from phoenix_forge.workflow import llama_cpp_shims
+from phoenix_forge.workflow.llama_cpp_shims import link
 
 TOKEN = "hf_" + "Q" * 34
 NAMES = ("HF_TOKEN", "HUGGING_FACE_TOKEN", "HUGGING_FACE_HUB_TOKEN")
@@ -301,23 +302,23 @@ def space(tmp_path):
     return Ctx(tmp_path / "work")
 
 
-def test_the_states_of_the_sibling(space):
+def test_the_states_of_a_llama_cpp_folder(space):
     folder = space.root.parent / "llama.cpp"
-    assert services.llama_cpp(space).found.startswith(f"none at {folder}")
+    assert llama_cpp_shims.check(space).found.startswith(f"none at {folder}")
     link(folder)
     assert (
-        services.llama_cpp(space).found
+        llama_cpp_shims.check(space).found
         == f"{folder} holds Forge's own commands under llama.cpp's names"
     )
     (folder / "build/bin/llama-cli").unlink()
-    stale = services.llama_cpp(space)
+    stale = llama_cpp_shims.check(space)
     assert (stale.status, stale.fix) == ("warning", f"forge tools link {folder}")
     (folder / "build/bin/llama-cli").write_bytes(b"\x7fELF")
-    assert services.llama_cpp(space).found.startswith(
+    assert llama_cpp_shims.check(space).found.startswith(
         f"programs of llama.cpp at {folder}, with build/bin/llama-cli"
     )
     (folder / "CMakeLists.txt").touch()
-    assert services.llama_cpp(space).found.startswith(
+    assert llama_cpp_shims.check(space).found.startswith(
         f"a checkout of llama.cpp at {folder}, with build/bin/llama-cli"
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import phoenix_forge
+from phoenix_forge.core import extensions
 
 PACKAGE = Path(phoenix_forge.__file__).parent
 # Lowest first. Rooms of one row do not import each other.
@@ -33,6 +35,7 @@ LAYERS = [
     {"pipeline"},
     {"project"},
     {"cli"},
+    {"workflow"},
     {"__main__"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
@@ -73,6 +76,31 @@ def imported_rooms(source: str, module: str) -> set[str]:
     return {
         p[1] for p in parts if p[0] == "phoenix_forge" and len(p) > 1 and not p[1].startswith("__")
     }
+
+
+def test_nothing_below_knows_the_workflow():
+    own = re.compile(r"sanctuary|style.{0,12}seed", re.IGNORECASE)
+    known = {m for m in MODULES if own.search((PACKAGE / m).read_text(encoding="utf-8"))}
+    assert {room_of(module) for module in known} == {"workflow"}
+
+
+def test_every_extension_lies_where_its_room_says():
+    for table, entries in extensions.tables().items():
+        for name in entries:
+            assert extensions.extension(table, name) is not None, (table, name)
+
+
+def test_without_its_folder_the_workflow_is_not_missed():
+    program = (
+        "from phoenix_forge.core import extensions\nextensions.tables = dict\n"
+        "from phoenix_forge.cli.boundary import invoke\ncode = invoke(['--help']) or invoke(['config', 'schema'])\n"
+        "from phoenix_forge.doctor import CHECKS\nassert code == 0 and 'llama_cpp' not in CHECKS"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert "Stand in" not in done.stdout
+    assert "sanctuary" not in done.stdout
 
 
 def test_imports_are_found_wherever_they_are():

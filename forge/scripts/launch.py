@@ -31,11 +31,11 @@ def run(name: str) -> int:
         return 3
     find_package()
     try:
-        from phoenix_forge.cli import seed
+        from phoenix_forge.workflow import scripts
     except ImportError as error:
         print(f"error: {error} (in {sys.prefix})\n{FIX}", file=sys.stderr)
         return 3
-    return seed.main(name)
+    return scripts.main(name)
 
 
 if __name__ == "__main__":

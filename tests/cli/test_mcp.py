@@ -43,9 +43,8 @@ TOOLS = {
     "start_run": set(),
     "follow_run": {"run_id"},
     "stop_run": {"run_id"},
-    "query_sanctuary_model": {"prompt"},
-    "check_sanctuary_model_status": set(),
 }
+OF_THE_WORKFLOW = {"query_sanctuary_model": {"prompt"}, "check_sanctuary_model_status": set()}
 RESOURCES = {
     "forge://dataset/card",
     "forge://report/summary",
@@ -145,9 +144,6 @@ def test_what_it_offers_to_clients_of_either_protocol(talk, mode):
         assert all(tool.description for tool in tools.values())
         acting = [name for name, tool in tools.items() if not tool.annotations.read_only_hint]
         assert acting == ["start_run", "stop_run"]
-        assert {"temperature", "max_tokens", "system_prompt"} < set(
-            tools["query_sanctuary_model"].input_schema["properties"]
-        )
         assert {
             str(resource.uri) for resource in (await client.list_resources()).resources
         } == RESOURCES
@@ -189,27 +185,6 @@ def test_questions_to_the_model(talk):
         assert pieces == sorted(pieces) != []
         again = await call(client, "query_model", prompt="Who lights the lamp?", max_tokens=6)
         assert again["answer"] == answer["answer"], "the config asks for the likeliest token"
-
-        seeds = await call(
-            client,
-            "query_sanctuary_model",
-            prompt="Who?",
-            temperature=0.0,
-            max_tokens=3,
-            system_prompt="Be brief.",
-        )
-        assert (seeds["status"], seeds["model"]) == ("success", "small")
-        assert seeds["total_tokens"] == seeds["prompt_tokens"] + seeds["completion_tokens"]
-        own = await call(
-            client, "query_model", prompt="Who?", temperature=0.0, max_tokens=3, system="Be brief."
-        )
-        assert own["answer"] == seeds["response"]
-        assert await call(client, "check_sanctuary_model_status") == {
-            "status": "success",
-            "model": "small",
-            "available": True,
-            "all_models": [],
-        }
 
         assert "fix: shorten the conversation" in await refused(
             client, "query_model", prompt="word " * 1000
@@ -557,6 +532,35 @@ def in_process(folder: Path) -> Callable[..., Any]:
             tools.close()
 
     return run
+
+
+def test_the_workflows_own_tools_are_there_where_its_profile_is(in_process, folder, monkeypatch):
+    monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:9")
+    config = folder / "forge.yaml"
+    config.write_text(f"profile: sanctuary\n{config.read_text()}")
+
+    async def conversation(client: Client) -> None:
+        tools = {tool.name: tool for tool in (await client.list_tools()).tools}
+        assert {
+            name: set(tool.input_schema.get("required", [])) for name, tool in tools.items()
+        } == TOOLS | OF_THE_WORKFLOW
+        assert {"temperature", "max_tokens", "system_prompt"} < set(
+            tools["query_sanctuary_model"].input_schema["properties"]
+        )
+        bounds = {"prompt": "Who?", "temperature": 0.0, "max_tokens": 3}
+        theirs = await call(client, "query_sanctuary_model", system_prompt="Be brief.", **bounds)
+        assert (theirs["status"], theirs["model"]) == ("success", "small")
+        assert theirs["total_tokens"] == theirs["prompt_tokens"] + theirs["completion_tokens"]
+        own = await call(client, "query_model", system="Be brief.", **bounds)
+        assert own["answer"] == theirs["response"]
+        assert await call(client, "check_sanctuary_model_status") == {
+            "status": "success",
+            "model": "small",
+            "available": True,
+            "all_models": [],
+        }
+
+    in_process(conversation)
 
 
 class Stand:

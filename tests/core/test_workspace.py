@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_forge.core.compat import seed_layers
 from phoenix_forge.core.config import assemble, profile_layer
 from phoenix_forge.core.workspace import Workspace
+from phoenix_forge.workflow.old_config import read_all
 
 ROOT = Path("/w")
 SEED = {
@@ -45,7 +45,7 @@ def shown(space: Workspace, name: str) -> str:
 
 @pytest.fixture(scope="module")
 def seed() -> Workspace:
-    layers, notices = seed_layers(Path(__file__).parents[2] / "forge/config")
+    layers, notices = read_all(Path(__file__).parents[2] / "forge/config")
     return Workspace(ROOT, assemble([profile_layer("sanctuary"), *layers], notices).config)
 
 

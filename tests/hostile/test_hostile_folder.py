@@ -25,6 +25,7 @@ from phoenix_forge.core.outside import Allowed
 from phoenix_forge.corpus.walk import walk
 from phoenix_forge.errors import UsageError
 from phoenix_forge.project.folder import find_workspace
+from phoenix_forge.workflow.old_config import ground
 
 ROOT = Path(__file__).parents[2]
 BIDI = "\u202e\u2066"
@@ -494,7 +495,7 @@ def test_shipped_configs_and_the_workflows_ask_nothing(clone: Path) -> None:
     (clone / "forge/config").mkdir(parents=True)
     for file in (ROOT / "forge/config").glob("*_config.yaml"):
         (clone / "forge/config" / file.name).write_bytes(file.read_bytes())
-    context(clone, seed=True)
+    context(clone, ground=ground)
 
 
 def test_publishing_where_the_folder_says_needs_the_users_word(clone: Path) -> None:

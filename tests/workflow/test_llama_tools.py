@@ -271,7 +271,7 @@ def test_a_checkout_is_left_alone(tmp_path, run_forge):
 
 def test_the_laid_commands_name_an_environment_with_any_path(tmp_path, monkeypatch):
     """Spaces, quotes and dollars in the path of the environment."""
-    from phoenix_forge.runtime.sibling import link
+    from phoenix_forge.workflow.llama_cpp_shims import link
 
     python = tmp_path / "it's a $HOME" / "python"
     python.parent.mkdir()
@@ -282,7 +282,8 @@ def test_the_laid_commands_name_an_environment_with_any_path(tmp_path, monkeypat
     for name in LAID:
         done = typed(tmp_path, tmp_path / "llama.cpp" / name, "-p", "two words", "")
         assert (
-            done.stdout == f"-P|-m|phoenix_forge.cli.llama_tools|{Path(name).name}|-p|two words||"
+            done.stdout
+            == f"-P|-m|phoenix_forge.workflow.llama_tools|{Path(name).name}|-p|two words||"
         ), done.stderr
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from phoenix_forge.core.compat import SEED_FILES, kind_of, seed_layers, translate
 from phoenix_forge.core.config import assemble, dotted, profile_layer, read_yaml
 from phoenix_forge.errors import UsageError
+from phoenix_forge.workflow.old_config import FILES, kind_of, read_all, translate
 
 SEED = Path(__file__).parents[3] / "shared/seed/config"
 SHIPPED = Path(__file__).parents[2] / "forge/config"
@@ -87,19 +87,19 @@ def typed(settings: dict[str, Any]) -> dict[str, Any]:
     return {key: config[key] for key in settings}
 
 
-@pytest.mark.parametrize("name", SEED_FILES)
+@pytest.mark.parametrize("name", FILES)
 def test_each_file_means_what_it_says(folder, name):
     settings, _ = translate(folder / name, read_yaml(folder / name))
     assert typed(settings) == MEANING[name]
 
 
 def test_the_table_is_of_all_six():
-    assert set(MEANING) == set(SEED_FILES)
+    assert set(MEANING) == set(FILES)
 
 
 def test_together_they_are_the_sanctuary_profile(folder):
-    layers, notices = seed_layers(folder)
-    assert [Path(origin).name for origin, _ in layers] == list(SEED_FILES)
+    layers, notices = read_all(folder)
+    assert [Path(origin).name for origin, _ in layers] == list(FILES)
     together = assemble([profile_layer("sanctuary"), *layers], notices)
     alone = assemble([profile_layer("sanctuary")], []).config
     for section in ("model", "train", "merge", "generation", "deploy", "publish", "dataset"):
@@ -155,7 +155,7 @@ def test_shouted_names_alone_are_a_training_config():
     assert settings == {"train.micro_batch": 2}
 
 
-@pytest.mark.parametrize("name", SEED_FILES)
+@pytest.mark.parametrize("name", FILES)
 def test_an_unknown_key_in_any_of_them(name):
     tree = read_yaml(SHIPPED / name)
     tree["frobnicate"] = 1

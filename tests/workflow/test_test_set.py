@@ -1,4 +1,4 @@
-"""The frozen questions as the seed's evaluation set."""
+"""The frozen questions as the workflow's evaluation set."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from phoenix_forge.errors import UsageError
 from phoenix_forge.evaluate.questions import Question
-from phoenix_forge.evaluate.test_set import write_test_set
+from phoenix_forge.workflow.test_set import write_test_set
 
 SOURCED = Question(
     "0001", "key", "Who?", "Maren", ("Maren Holt",), ("Tarvik",), "docs/a.md", (3, 9), "ab" * 32
@@ -19,7 +19,7 @@ OWN = Question("0002", "own", "Größe?\u2028", '東京 "9"', (), (), None, None
 
 def test_lines_are_those_of_the_seed_with_their_source(tmp_path: Path):
     target = tmp_path / "dataset_package/sanctuary_evaluation_data.jsonl"
-    assert write_test_set([SOURCED, OWN], target) == 2
+    write_test_set([SOURCED, OWN], target)
     assert [
         json.loads(line) for line in target.read_text(encoding="utf-8").split("\n") if line
     ] == [

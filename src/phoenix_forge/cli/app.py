@@ -6,15 +6,15 @@ Wording: the first docstring line of a command is what `forge --help` shows.
 from __future__ import annotations
 
 import functools
-import inspect
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from phoenix_forge.cli.command import command as command_on
 from phoenix_forge.cli.setup import Setup
+from phoenix_forge.core.extensions import extension, names
 from phoenix_forge.errors import EnvironmentProblem, ForgeError, UsageError
 
 LONGEST = 200  # characters of a command's sentence
@@ -35,18 +35,19 @@ GROUPS = {
     "Look": ("plan", "status", "validate", "verify", "config"),
     "Use": ("ask", "chat", "serve", "mcp"),
     "Share": ("publish",),
-    "Stand in": ("tools",),
 }
+if added := tuple(names("commands")):
+    GROUPS["Stand in"] = added
 
 
 class Grouped(TyperGroup):
     """Shows commands in their groups, each with its whole first sentence."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        for title, names in GROUPS.items():
+        for title, group in GROUPS.items():
             with formatter.section(title):
                 formatter.write_dl(
-                    [(name, self.commands[name].get_short_help_str(LONGEST)) for name in names]
+                    [(name, self.commands[name].get_short_help_str(LONGEST)) for name in group]
                 )
 
 
@@ -60,79 +61,9 @@ app = typer.Typer(
 )
 config_app = typer.Typer(help="Show the config in force, or its JSON Schema.")
 app.add_typer(config_app, name="config")
-tools_app = typer.Typer(help="Stand in for llama.cpp's own programs.")
-app.add_typer(tools_app, name="tools")
-
-COMMON = [
-    inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-    for name, default, annotation in (
-        (
-            "config",
-            None,
-            Annotated[
-                Path | None, typer.Option("--config", help="Config file (default: ./forge.yaml).")
-            ],
-        ),
-        (
-            "set",
-            [],
-            Annotated[
-                list[str],
-                typer.Option(
-                    "--set",
-                    metavar="KEY=VALUE",
-                    help="Override a setting: section.key=value; repeatable.",
-                ),
-            ],
-        ),
-        (
-            "workspace",
-            None,
-            Annotated[Path | None, typer.Option("--workspace", help="Folder of forge.yaml.")],
-        ),
-        (
-            "json",
-            False,
-            Annotated[
-                bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")
-            ],
-        ),
-        (
-            "quiet",
-            False,
-            Annotated[bool, typer.Option("--quiet", help="Warnings and the result only.")],
-        ),
-        ("verbose", False, Annotated[bool, typer.Option("--verbose", help="Say more.")]),
-    )
-]
-
-
-def command(on: typer.Typer = app, **defaults: Any) -> Callable[[Callable], Callable]:
-    """Registers `work(setup, …)` as a command: the common flags are added and arrive as its Setup."""
-
-    def register(work: Callable) -> Callable:
-        own = list(inspect.signature(work, eval_str=True).parameters.values())[1:]
-
-        @functools.wraps(work)
-        def run(**given: Any) -> Any:
-            common = {p.name: given.pop(p.name) for p in COMMON}
-            seed = (given.pop("context").obj or {}).get("seed", False)
-            return work(Setup(**common, **defaults, seed=seed), **given)
-
-        context = inspect.Parameter(
-            "context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context
-        )
-        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + [
-            context,
-            *COMMON,
-        ]
-        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        run.__annotations__ = {p.name: p.annotation for p in parameters}
-        on.command(work.__name__.rstrip("_"))(run)
-        return work
-
-    return register
-
+for name in names("commands"):
+    app.add_typer(extension("commands", name), name=name)
+command = functools.partial(command_on, app)
 
 Force = Annotated[bool, typer.Option("--force", help="Do it again, overwriting what is there.")]
 
@@ -721,22 +652,7 @@ def verify(setup: Setup) -> int:
     return 0 if result["intact"] else 4
 
 
-@command(on=tools_app, optional=True)
-def link(
-    setup: Setup,
-    folder: Annotated[Path, typer.Argument(help="Where guides expect llama.cpp: ../llama.cpp.")],
-) -> None:
-    """Lay llama-cli, llama-server, llama-quantize and convert_hf_to_gguf.py over Forge's own code into a folder."""
-    from phoenix_forge.runtime import sibling
-
-    became = sibling.link(folder)
-    setup.emit(
-        {"folder": str(folder), "tools": became},
-        "\n".join(f"{folder / name}: {what}" for name, what in became.items()),
-    )
-
-
-@command(on=config_app)
+@command_on(config_app)
 def show(setup: Setup) -> None:
     """The config in force, each value with its origin."""
     from phoenix_forge.core.config import dotted
@@ -753,7 +669,7 @@ def show(setup: Setup) -> None:
     )
 
 
-@command(on=config_app, optional=True)
+@command_on(config_app, optional=True)
 def schema(setup: Setup) -> None:
     """JSON Schema of forge.yaml, for editors."""
     import json

@@ -10,9 +10,13 @@ import tempfile
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from phoenix_forge.core.proc import wait_briefly
 from phoenix_forge.errors import ForgeError, UsageError
+
+if TYPE_CHECKING:
+    from phoenix_forge.project.settings import Ground
 
 INTERRUPTED = 130
 # What stands for characters that a terminal cannot show; "?" for others.
@@ -125,8 +129,8 @@ def _no_link(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
-def invoke(arguments: list[str], *, seed: bool = False) -> int:
-    """Parses and runs one command line. `seed`: under a seed script's name, on the ground of the seed's YAMLs."""
+def invoke(arguments: list[str], *, ground: Ground | None = None) -> int:
+    """Parses and runs one command line. `ground` gives layers below forge.yaml, for commands by another name."""
     from typer import Abort, Exit, TyperException
 
     from phoenix_forge.cli.app import app
@@ -136,8 +140,8 @@ def invoke(arguments: list[str], *, seed: bool = False) -> int:
             app(
                 arguments,
                 standalone_mode=False,
-                obj={"seed": seed},
-                prog_name="forge" if seed else None,
+                obj={"ground": ground},
+                prog_name="forge" if ground else None,
             )
             or 0
         )

@@ -53,11 +53,11 @@ def _number(value: float | None) -> str:
 
 
 def exported(setup: Setup, lm_eval: Path | None) -> list[str]:
-    """Writes the questions as a task for lm-evaluation-harness into a folder, or else as the seed's evaluation set;
-    returns the paths as shown."""
+    """Writes the questions as a task for lm-evaluation-harness into a folder, or else as instruction, input and
+    output; returns the paths as shown."""
+    from phoenix_forge.core.extensions import extension
     from phoenix_forge.evaluate.lm_eval import export
     from phoenix_forge.evaluate.questions import read
-    from phoenix_forge.evaluate.test_set import write_test_set
 
     ctx = setup.context()
     w, given = ctx.workspace, ctx.config.evaluate.questions
@@ -72,5 +72,4 @@ def exported(setup: Setup, lm_eval: Path | None) -> list[str]:
             w.shown(path)
             for path in export(questions, lm_eval, ctx.config.model.name, ctx.config.deploy.system)
         ]
-    write_test_set(questions, w.test_set)
-    return [w.shown(w.test_set)]
+    return [w.shown(extension("question files", "test-set")(questions, w))]

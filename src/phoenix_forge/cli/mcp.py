@@ -22,6 +22,7 @@ from mcp_types import INTERNAL_ERROR, ToolAnnotations
 from phoenix_forge import __version__
 from phoenix_forge.cli.mcp_tools import Tools
 from phoenix_forge.cli.setup import Setup
+from phoenix_forge.core.extensions import extension, names
 from phoenix_forge.core.workspace import Workspace
 from phoenix_forge.errors import EnvironmentProblem, ForgeError
 
@@ -40,8 +41,6 @@ TOOLS = {
     "stop_run": ToolAnnotations(
         read_only_hint=False, destructive_hint=False, open_world_hint=False
     ),
-    "query_sanctuary_model": LOOKS,
-    "check_sanctuary_model_status": LOOKS,
 }
 # URI → type, description, file, the command that makes it.
 FILES: dict[str, tuple[str, str, Callable[[Workspace], Path], str]] = {
@@ -93,6 +92,8 @@ def server(tools: Tools) -> MCPServer:
     )
     for name, hints in TOOLS.items():
         made.add_tool(told(getattr(tools, name), ToolError), annotations=hints)
+    for tool in _of_profile(tools):
+        made.add_tool(told(tool, ToolError), annotations=LOOKS)
     for uri, (mime, about, path, made_by) in FILES.items():
         read = told(tools.reader(path, made_by), ResourceError)
         made.resource(uri, name=uri.partition("//")[2], description=about, mime_type=mime)(read)
@@ -101,6 +102,13 @@ def server(tools: Tools) -> MCPServer:
     )
     made.prompt()(told(tools.answer_from_documents, lambda text: MCPError(INTERNAL_ERROR, text)))
     return made
+
+
+def _of_profile(tools: Tools) -> list[Callable[..., Any]]:
+    """Further tools, which change nothing, of the profile in force."""
+    profile = tools.setup().loaded.config.profile
+    named = profile in names("MCP tools")
+    return extension("MCP tools", str(profile))(tools) if named else []
 
 
 def serve(setup: Setup, port: int | None) -> None:

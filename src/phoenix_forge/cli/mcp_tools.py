@@ -48,11 +48,6 @@ ModelName = Annotated[
 Query = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
 RunId = Annotated[str, Field(description="As start_run and model_status give it.")]
 StageName = Annotated[str, Field(json_schema_extra={"enum": list(stages.STAGES)})] | None
-# Bounds of the seed project's own server.
-SeedPrompt = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=10_000)
-]
-SeedSystem = Annotated[str, Field(max_length=5000)] | None
 
 
 class Tools:
@@ -88,7 +83,7 @@ class Tools:
         """
         ctx = self.setup().context()
         return told(
-            *self._asked(
+            *self.answered(
                 call,
                 ctx,
                 model,
@@ -100,7 +95,7 @@ class Tools:
             )
         )
 
-    def _asked(
+    def answered(
         self,
         call: Context,
         ctx: stages.Context,
@@ -111,6 +106,8 @@ class Tools:
         temperature: float | None,
         closed: bool,
     ) -> tuple[Answer, Asked, Held]:
+        """The model's answer, the turn that it answers, and what of it the passages hold. Tells the client of each piece
+        as it is written."""
         chosen = in_place_of(ctx.config.generation, temperature=temperature, max_tokens=max_tokens)
         pieces = itertools.count(1)
 
@@ -171,7 +168,7 @@ class Tools:
             "up_to_date": all(stage["up_to_date"] for stage in made["stages"]),
             **made,
             "evaluation": _evaluation(w),
-            "ollama": _ollama(ctx),
+            "ollama": in_ollama(ctx),
             "latest_run": {
                 key: value for key, value in runs.follow(w, latest[0]).items() if key != "lines"
             }
@@ -229,41 +226,6 @@ class Tools:
         """Stop a run. Training saves first and goes on from there the next time; follow_run says when it has ended."""
         runs.stop(self.setup().space, run_id)
         return {"run_id": run_id, "state": "stopping"}
-
-    def query_sanctuary_model(
-        self,
-        call: Context,
-        prompt: SeedPrompt,
-        temperature: Temperature = 0.7,
-        max_tokens: MaxTokens = 2048,
-        system_prompt: SeedSystem = None,
-    ) -> dict[str, Any]:
-        """Query the fine-tuned model: the GGUF where there is one, else Ollama's. As query_model, closed book."""
-        ctx = self.setup().context()
-        model = "gguf" if ctx.workspace.gguf().exists() else "ollama"
-        answer, _, _ = self._asked(
-            call, ctx, model, prompt, system_prompt, max_tokens, temperature, closed=True
-        )
-        return {
-            "model": ctx.config.model.name,
-            "response": answer.text,
-            "prompt_tokens": answer.prompt_tokens,
-            "completion_tokens": answer.tokens,
-            "total_tokens": answer.prompt_tokens + answer.tokens,
-            "temperature": temperature,
-            "status": "success",
-        }
-
-    def check_sanctuary_model_status(self) -> dict[str, Any]:
-        """Whether the fine-tuned model can be queried, here or in Ollama. model_status says more."""
-        ctx = self.setup().context()
-        ollama = _ollama(ctx)
-        return {
-            "status": "success",
-            "model": ctx.config.model.name,
-            "all_models": ollama["models"],
-            "available": ollama["deployed"] or ctx.workspace.gguf().exists(),
-        }
 
     def answer_from_documents(self, question: str) -> str:
         """A question together with the passages of the documents that answer it."""
@@ -333,7 +295,8 @@ def _evaluation(w: Workspace) -> dict[str, Any] | None:
     }
 
 
-def _ollama(ctx: stages.Context) -> dict[str, Any]:
+def in_ollama(ctx: stages.Context) -> dict[str, Any]:
+    """What Ollama says: its models, and whether this project's is `deployed`; `problem` where it does not answer."""
     from phoenix_forge.runtime.ollama import Ollama
 
     name = ctx.config.deploy.name or ctx.config.model.name

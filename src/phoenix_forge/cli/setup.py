@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from phoenix_forge.core.report import Reporter
     from phoenix_forge.core.workspace import Workspace
     from phoenix_forge.project.project import Project
+    from phoenix_forge.project.settings import Ground
     from phoenix_forge.stages import Context
 
 # What JSON leaves as it is and a terminal acts on.
@@ -34,7 +35,7 @@ class Setup:
     json: bool = False
     quiet: bool = False
     verbose: bool = False
-    seed: bool = False  # run under one of the seed's script names: its YAMLs are the ground layer
+    ground: Ground | None = None  # layers below forge.yaml: the folder is then the current one
     optional: bool = False  # the command also makes sense without a config
 
     @cached_property
@@ -47,7 +48,7 @@ class Setup:
             return self.workspace.resolve()
         if self.config and self.config.name == CONFIG:
             return self.config.resolve().parent
-        return Path.cwd() if self.seed else find_workspace(Path.cwd())
+        return Path.cwd() if self.ground else find_workspace(Path.cwd())
 
     @cached_property
     def project(self) -> Project:
@@ -59,7 +60,7 @@ class Setup:
             self.config,
             parse_overrides(self.set),
             self.report,
-            seed=self.seed,
+            ground=self.ground,
             optional=self.optional,
             theirs=self._passed_over,
         )
@@ -70,7 +71,7 @@ class Setup:
 
     @cached_property
     def _passed_over(self) -> list[Path]:
-        named = self.workspace or self.seed or (self.config and self.config.name == CONFIG)
+        named = self.workspace or self.ground or (self.config and self.config.name == CONFIG)
         return (
             [] if named else [path for path in passed_over(Path.cwd()) if path.parent != self.root]
         )
@@ -115,8 +116,7 @@ class Setup:
                 self.report.info(notice)
         elif notices:
             self.report.info(
-                f"{len(notices)} settings translated from the workflow's YAML files (--verbose lists "
-                "them)"
+                f"{len(notices)} settings translated from their old names (--verbose lists them)"
             )
         if said := self.loaded.without_effect:
             self.report.warn(said)

@@ -22,7 +22,7 @@ def check_file(setup: Setup, file: Path) -> tuple[dict, list[str]]:
     if not file.is_file():
         raise UsageError(f"no dataset at {file}", fix="forge dataset")
     encoder, length = None, None
-    if setup.seed or (setup.root / CONFIG).exists() or setup.config:
+    if setup.ground or (setup.root / CONFIG).exists() or setup.config:
         from phoenix_forge.stages.dataset import encoder as load
 
         ctx = setup.context()

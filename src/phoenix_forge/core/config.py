@@ -1,6 +1,7 @@
 """The one config model. Every key here is read by something; unknown keys are errors with a suggestion.
 
-Layers, later ones win: built-in defaults < profile < seed YAMLs (phoenix_forge.core.compat) < forge.yaml < --set.
+Layers, later ones win: built-in defaults < profile < forge.yaml < --set. Other rooms may add profiles, styles of dataset
+and configs of another form, which are read as settings of this one (phoenix_forge.core.extensions).
 """
 
 from __future__ import annotations
@@ -9,17 +10,24 @@ import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from phoenix_forge.core import names
+from phoenix_forge.core import extensions, names
 from phoenix_forge.errors import UsageError
 
 PROFILES = Path(__file__).parent.parent / "config"
+PROFILE_NAMES = ("quick", *extensions.names("profiles"))
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
+if TYPE_CHECKING:
+    Profile = str
+    Style = str
+else:
+    Profile = Literal[PROFILE_NAMES]
+    Style = Literal["views", *extensions.names("dataset styles")]
 
 
 @dataclass(frozen=True)
@@ -92,16 +100,16 @@ class CorpusConfig(Section):
     )
     manifest: Annotated[str | None, READ] = Field(
         None,
-        description="A JSON or YAML list of sources in the original workflow's form (common_content, "
+        description="A JSON or YAML list of sources (common_content, "
         "unique_forge_content, exclude_patterns); it takes the place of roots: [.], and adds to any others.",
     )
 
 
 class DatasetConfig(Section):
-    style: Literal["views", "seed"] = Field(
+    style: Style = Field(
         "views",
-        description="views: several kinds of example a section; seed: the "
-        "original recipe's one instruction/input/output line a document.",
+        description="views: several kinds of example a section. Others make one example of a section's "
+        "text and no questions (docs/workflow.md).",
     )
     amplification: float = Field(
         15,
@@ -468,9 +476,7 @@ class PathsConfig(Section):
 class Config(Section):
     """forge.yaml."""
 
-    profile: Literal["quick", "sanctuary"] | None = Field(
-        None, description="Shipped settings to start from."
-    )
+    profile: Profile | None = Field(None, description="Shipped settings to start from.")
     model: ModelConfig = ModelConfig()
     corpus: CorpusConfig = CorpusConfig()
     dataset: DatasetConfig = DatasetConfig()
@@ -660,7 +666,10 @@ def assemble(layers: list[tuple[str, dict[str, Any]]], notices: list[str]) -> Lo
 
 
 def profile_layer(name: str) -> tuple[str, dict[str, Any]]:
-    return f"profile {name}", dotted(read_yaml(PROFILES / f"{name}.yaml"))
+    """The settings of a profile, which is one of PROFILE_NAMES."""
+    own = PROFILES / f"{name}.yaml"
+    path = own if own.exists() else extensions.extension("profiles", name)
+    return f"profile {name}", dotted(read_yaml(path))
 
 
 def schema() -> dict:

@@ -123,11 +123,6 @@ class Workspace:
         return self.evaluation_files["evaluation"]
 
     @property
-    def test_set(self) -> Path:
-        """The questions as the seed's evaluation set has them."""
-        return self.dataset.with_name("sanctuary_evaluation_data.jsonl")
-
-    @property
     def index(self) -> Path:
         """Full-text index over the corpus's sections."""
         return self.state / "index.sqlite"

@@ -1,8 +1,9 @@
-"""A list of sources in the original workflow's form: which files and folders of a repository are for the forge.
+"""A list of sources, corpus.manifest: which files and folders of a repository are for the forge.
 
-Its own file is mcp_servers/lib/ingest_manifest.json of richfrem/Project_Sanctuary (read at 134bfab): `common_content`
-for every consumer, `unique_forge_content` for this one, `unique_rag_content` and the like for others. The keys that
-leave out are those of exclusion_manifest.json beside it, where a pattern is a regular expression on the file's name.
+The form is that of ingest_manifest.json in the repository of docs/workflow.md (mcp_servers/lib, read at 134bfab):
+`common_content` for every consumer, `unique_forge_content` for this one, `unique_rag_content` and the like for others.
+The keys that leave out are those of exclusion_manifest.json beside it, where a pattern is a regular expression on the
+file's name.
 """
 
 from __future__ import annotations

@@ -31,7 +31,17 @@ from phoenix_forge.corpus.load import limits, read
 from phoenix_forge.corpus.walk import File, Skipped, ignored, walk
 from phoenix_forge.dataset.emit import Block, Recipe, block, emit
 from phoenix_forge.dataset.engine import Local, RayCluster, engine
-from phoenix_forge.dataset.extract import Job, Packed, Part, extract, lost, pack, unpack, with_facts
+from phoenix_forge.dataset.extract import (
+    Job,
+    Packed,
+    Part,
+    extract,
+    lost,
+    pack,
+    style_of,
+    unpack,
+    with_facts,
+)
 from phoenix_forge.dataset.probes import Guard
 from phoenix_forge.dataset.replay import hand_written, pairs
 from phoenix_forge.dataset.resolve import Head, Resolution, Resolved, resolve
@@ -565,14 +575,16 @@ def _general(
     report: Reporter,
 ) -> Iterator[tuple[str, Block]]:
     """Examples of no document beside the `others`: who the model is, and general questions against forgetting. Their
-    blocks with their keys; none in seed style.
+    blocks with their keys; none for a style that asks nothing.
 
     Their number is rounded, so that a small change of the corpus leaves them as they are, and each block stands for
     itself, so that more of them are only more blocks.
     """
     share, asked = cfg.dataset.replay, [probe.question for probe in resolved.probes]
     total = int(float(f"{others * share / (1 - share) if share < 1 else others:.3g}"))
-    sizes = [*([CHUNK] * (total // CHUNK)), total % CHUNK] if cfg.dataset.style == "views" else []
+    sizes = (
+        [*([CHUNK] * (total // CHUNK)), total % CHUNK] if style_of(cfg.dataset.style).asks else []
+    )
     own = stable_hash(
         basis,
         "general",

@@ -7,7 +7,7 @@ not move it. What a teacher wrote comes on top.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from io import BytesIO
@@ -19,7 +19,7 @@ import numpy as np
 
 from phoenix_forge.core.config import Config
 from phoenix_forge.corpus.document import Document
-from phoenix_forge.dataset.extract import Extract, Known, Part, fitting
+from phoenix_forge.dataset.extract import Extract, Known, Part, Style, fitting, style_of
 from phoenix_forge.dataset.probes import Guard
 from phoenix_forge.dataset.resolve import Resolution
 from phoenix_forge.examples.example import Example, Scale, most_tokens, share_of, stable_hash
@@ -46,11 +46,12 @@ class Recipe:
     seed: int
     system: str | None
     open_book: float
+    style: str
 
     @staticmethod
     def of(cfg: Config, system: str | None) -> Recipe:
         own = cfg.dataset
-        return Recipe(own.amplification, own.validation, own.seed, system, own.open_book)
+        return Recipe(own.amplification, own.validation, own.seed, system, own.open_book, own.style)
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,9 @@ def emit(found: Extract, resolution: Resolution, recipe: Recipe, scale: Scale) -
     taught = [found.parts[i] for i in resolution.taught]
     if not taught:
         return Block()
-    if taught[0].text.kind == "seed":
-        return _seed_lines(found, taught, recipe)
+    style = style_of(recipe.style)
+    if not style.asks:
+        return _texts(found, taught, recipe, style)
     known = _known(found, resolution, recipe, scale)
     tokens = sum(part.tokens for part in taught)
     density = tokens / sum(
@@ -372,16 +374,17 @@ def _quoting(
     ]
 
 
-def _seed_lines(found: Extract, taught: Sequence[Part], recipe: Recipe) -> Block:
+def _texts(found: Extract, taught: Sequence[Part], recipe: Recipe, style: Style) -> Block:
+    """The sections' texts; some of them once more for validation, in another wording."""
     made = [
         (
-            Example("seed", p.text.forms[0], p.text.answer, found.path, p.span, found.sha256),
+            Example(p.text.kind, p.text.forms[0], p.text.answer, found.path, p.span, found.sha256),
             p.trained,
         )
         for p in taught
     ]
     held = [
-        Example("seed", p.held, p.text.answer, found.path, p.span, found.sha256)
+        Example(p.text.kind, p.held, p.text.answer, found.path, p.span, found.sha256)
         for p in taught
         if p.held
     ]
@@ -393,6 +396,7 @@ def _seed_lines(found: Extract, taught: Sequence[Part], recipe: Recipe) -> Block
         held[:1],
         sum(part.tokens for part in taught),
         sum(part.tokens for part in taught if part.taught),
+        style.line,
     )
 
 
@@ -402,6 +406,7 @@ def block(
     spare: Sequence[Example] = (),
     tokens: int = 0,
     covered: int = 0,
+    line: Callable[[Example], bytes] = Example.line,
 ) -> Block:
     """What examples amount to, as lines."""
     kinds: dict[str, list[int]] = {}
@@ -410,9 +415,9 @@ def block(
         count[0] += 1
         count[1] += trained
     return Block(
-        _joined(example for example, _ in made),
-        _joined(held),
-        spare[0].line().decode() if spare else "",
+        _joined(line(example) for example, _ in made),
+        _joined(map(line, held)),
+        line(spare[0]).decode() if spare else "",
         stable_hash("spare", spare[0].id) if spare else "",
         tokens,
         covered,
@@ -423,8 +428,8 @@ def block(
     )
 
 
-def _joined(examples: Iterable[Example]) -> bytes:
-    """Their lines, one at a time: each comes in a buffer of some kilobytes, which join() would hold for all of them."""
-    lines = BytesIO()
-    lines.writelines(example.line() for example in examples)
-    return lines.getvalue()
+def _joined(lines: Iterable[bytes]) -> bytes:
+    """One after the other: each comes in a buffer of some kilobytes, which join() would hold for all of them."""
+    whole = BytesIO()
+    whole.writelines(lines)
+    return whole.getvalue()

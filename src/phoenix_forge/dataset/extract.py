@@ -21,6 +21,7 @@ import orjson
 
 from phoenix_forge.chat.encode import Encoder
 from phoenix_forge.core.config import Config
+from phoenix_forge.core.extensions import extension
 from phoenix_forge.core.fsio import sha256_bytes, sha256_file
 from phoenix_forge.corpus import links
 from phoenix_forge.corpus.document import Document, Held
@@ -40,7 +41,6 @@ from phoenix_forge.questions import (
     TAUGHT,
     View,
     facts_of,
-    phrasings,
     sources,
     text_forms,
 )
@@ -102,8 +102,8 @@ class Part:
     """A section as it is kept.
 
     `text` is the example that carries its tokens, `trained` how many ids it trains; `taught` whether those ids were
-    seen to spell the section's text. `held` is another wording for it: in seed style the one to validate by, else one
-    with the file's name, for titles that several files have. `prose` is what of the body is no structure.
+    seen to spell the section's text. `held` is another wording for it: where a style asks no questions the one to
+    validate by, else one with the file's name, for titles that several files have. `prose` is what of the body is no structure.
     """
 
     span: tuple[int, int]
@@ -158,6 +158,29 @@ class Packed:
     sketches: bytes
 
 
+Texts = list[tuple[Example, str | None]]
+
+
+@dataclass(frozen=True)
+class Style:
+    """What a document becomes. Other rooms add their own to the table "dataset styles".
+
+    `limit` gives the tokens of the longest section, from the settings and the room in a row beside its prompt; `texts`
+    the example that carries each section's tokens, with another wording for it; `line` one line of the dataset.
+    `asks`: there are questions, too, about the documents, the model itself and the world.
+    """
+
+    limit: Callable[[Config, int], int]
+    texts: Callable[[Sequence[Section], Mend, Scale], Texts]
+    line: Callable[[Example], bytes]
+    asks: bool
+
+
+def style_of(name: str) -> Style:
+    """The style that dataset.style names."""
+    return VIEWS if name == "views" else extension("dataset styles", name)
+
+
 @dataclass(frozen=True)
 class Job:
     """What a worker needs to extract. `system` is the prompt shown beside questions: None where it is too long."""
@@ -173,9 +196,7 @@ class Job:
         """Raises UsageError where train.max_length leaves no room for text."""
         scale = Scale(encoder, config.train.max_length)
         room = config.train.max_length - scale.frame(None) - SHORTEST_PROMPT
-        limit = (
-            room * 7 // 8 if config.dataset.style == "seed" else min(config.section_tokens, room)
-        )
+        limit = style_of(config.dataset.style).limit(config, room)
         if limit < LEAST:
             raise UsageError(
                 f"train.max_length {config.train.max_length} leaves {limit} tokens for a section beside the chat "
@@ -254,17 +275,11 @@ def _parts(document: Document, job: Job) -> tuple[list[Part], str] | None:
     sections = split(document, job.limit, lambda texts: scale.counts([*map(mend, texts)]))
     whole = "".join(section.text for section in sections) == document.text
     found = [section for section in sections if section.body]
-    if job.config.dataset.style == "seed":
-        texts = [_seed_text(section, i, len(found), mend, scale) for i, section in enumerate(found)]
-        known: list[list[tuple[View, Fact]]] = [[] for _ in found]
-        language = ""
-    else:
-        texts = [
-            _text_examples(section, forms, mend, scale)
-            for section, forms in zip(found, text_forms(found), strict=True)
-        ]
-        asked = sources(document, found)
-        known, language = [facts_of(source) for source in asked], asked[0].language if asked else ""
+    style = style_of(job.config.dataset.style)
+    texts = style.texts(found, mend, scale)
+    asked = sources(document, found) if style.asks else []
+    known: list[list[tuple[View, Fact]]] = [facts_of(source) for source in asked]
+    language = asked[0].language if asked else ""
     parts = []
     examples = [example for example, _ in texts]
     trained = _trained(examples, scale)
@@ -275,7 +290,7 @@ def _parts(document: Document, job: Job) -> tuple[list[Part], str] | None:
     ):
         return None
     for section, (example, held), facts, (ids, said) in zip(
-        found, texts, known, trained, strict=True
+        found, texts, known or [[]] * len(found), trained, strict=True
     ):
         taught = _spelt(mend(section.body), said) and scale.fits(example, len(ids))
         text = Known(example.kind, (example.prompt,), example.answer, example.span, 1, ALWAYS)
@@ -376,21 +391,16 @@ def _text_examples(
     return whole._replace(prompt=plain), named
 
 
-def _seed_text(
-    section: Section, index: int, parts: int, mend: Mend, scale: Scale
-) -> tuple[Example, str | None]:
-    """The original recipe's line, without its truncation: a document that does not fit comes in parts."""
-    document = section.document
-    forms = phrasings.SEED if parts == 1 else phrasings.SEED_PART
-    start, end = document.span(section.start, section.end)
-    asked = [mend(form.format(s=document.name, n=index + 1, of=parts)) for form in forms]
-    first, second = (
-        Example("seed", prompt, mend(section.body), document.path, (start, end), document.sha256)
-        for prompt in asked
-    )
-    if not scale.fits(first, section.tokens + 1):  # a long path
-        first = first._replace(prompt=f"Part {index + 1}.")
-    return first, second.prompt if scale.fits(second, section.tokens + 1) else None
+def _views(sections: Sequence[Section], mend: Mend, scale: Scale) -> Texts:
+    return [
+        _text_examples(section, forms, mend, scale)
+        for section, forms in zip(sections, text_forms(sections), strict=True)
+    ]
+
+
+VIEWS = Style(
+    lambda config, room: min(config.section_tokens, room), _views, Example.line, asks=True
+)
 
 
 def _trained(examples: Sequence[Example], scale: Scale) -> list[tuple[list[int], str]]:

@@ -22,7 +22,7 @@ import orjson
 from phoenix_forge.core.config import DatasetConfig
 from phoenix_forge.corpus.links import Link, graph
 from phoenix_forge.corpus.near_duplicates import Duplicate, duplicates
-from phoenix_forge.dataset.extract import Extract, Known
+from phoenix_forge.dataset.extract import Extract, Known, style_of
 from phoenix_forge.dataset.probes import Guard, candidates, freeze
 from phoenix_forge.exam.probe import Probe
 from phoenix_forge.examples.example import stable_hash
@@ -133,16 +133,16 @@ class Resolved:
 def resolve(library: Library, cfg: DatasetConfig, exam: list[Probe] | None = None) -> Resolved:
     """`exam`: questions that are frozen already; without them rules choose some."""
     count = len(library.heads)
-    views = cfg.style == "views"
-    repeats = _repeats(library) if views else []
+    asks = style_of(cfg.style).asks
+    repeats = _repeats(library) if asks else []
     held = _held_out(library.heads, repeats, cfg)
     taught = _taught(library.heads, repeats, held)
-    dropped = _dropped(library, taught) if views else [np.zeros(0, np.uint32)] * count
+    dropped = _dropped(library, taught) if asks else [np.zeros(0, np.uint32)] * count
     probes = (
-        exam if exam is not None else _probes(library, taught, dropped, cfg.probes) if views else []
+        exam if exam is not None else _probes(library, taught, dropped, cfg.probes) if asks else []
     )
     guard = Guard([probe.question for probe in probes])
-    links_to, linked_from = _links(library, held) if views else ([()] * count, [()] * count)
+    links_to, linked_from = _links(library, held) if asks else ([()] * count, [()] * count)
     titles = Counter(map(_title, library.heads))
     resolutions = [
         Resolution(

@@ -65,6 +65,7 @@ def code_digest() -> str:
         forge / room
         for room in ("chat", "corpus", "examples", "questions", "teacher", "exam", "dataset")
     ]
+    rooms += [path.parent for path in forge.glob("*/extensions.json")]  # a style is of these
     digest = hashlib.sha256()
     for path in sorted(
         p for room in rooms for p in room.rglob("*") if p.suffix in (".py", ".json", ".yaml")

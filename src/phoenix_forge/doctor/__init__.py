@@ -4,16 +4,11 @@ A check asks the thing itself (multiplies on the GPU, quantises a tensor, genera
 token is) instead of reading version numbers only. Heavy libraries load inside the checks.
 """
 
-from phoenix_forge.doctor.harness import HARNESS, SCRIPTS, harness_lines, verify
 from phoenix_forge.doctor.table import CHECKS, critical_failed, examine, mend
 
 __all__ = [
     "CHECKS",
-    "HARNESS",
-    "SCRIPTS",
     "critical_failed",
     "examine",
-    "harness_lines",
     "mend",
-    "verify",
 ]

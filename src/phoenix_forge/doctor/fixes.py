@@ -11,11 +11,10 @@ from collections.abc import Callable
 
 from phoenix_forge.core import proc
 from phoenix_forge.core.checkout import CHECKOUT
+from phoenix_forge.core.extensions import extension, names
 from phoenix_forge.core.fsio import write_text
 from phoenix_forge.doctor.finding import OURS, Ctx
-from phoenix_forge.doctor.services import sibling
 from phoenix_forge.hub.download import cache_folder
-from phoenix_forge.runtime.sibling import link
 
 CONSTRAINTS = CHECKOUT / "constraints.txt" if CHECKOUT else None
 ENV = """\
@@ -59,9 +58,8 @@ def token(ctx: Ctx) -> str | None:
     return f"wrote {path} with a place for the token"
 
 
-def llama_cpp(ctx: Ctx) -> str | None:
-    laid = [name for name, what in link(sibling(ctx).folder).items() if what == "linked"]
-    return f"laid {', '.join(laid)} again" if laid else None
+def _added(name: str) -> Callable[[Ctx], str | None]:
+    return lambda ctx: extension("doctor fixes", name)(ctx)
 
 
 FIXES: dict[str, Callable[[Ctx], str | None]] = {
@@ -71,5 +69,5 @@ FIXES: dict[str, Callable[[Ctx], str | None]] = {
     "quantiser": reinstall("libggml-python", "10 MB"),
     "runtime": runtime,
     "token": token,
-    "llama_cpp": llama_cpp,
+    **{name: _added(name) for name in names("doctor fixes")},
 }

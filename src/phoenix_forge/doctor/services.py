@@ -1,4 +1,4 @@
-"""Other programs and services: the Hub, the clock against it, Ollama, a llama.cpp folder beside the workspace."""
+"""Other programs and services: the Hub, the clock against it, Ollama."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from phoenix_forge.errors import EnvironmentProblem
 from phoenix_forge.hub.account import PLACEHOLDERS, TOKEN_NAMES, endpoint, read_env
 from phoenix_forge.hub.account import token as find_token
 from phoenix_forge.runtime.serve import is_loopback
-from phoenix_forge.runtime.sibling import Sibling, look
 
 MOST_SKEW = 300  # seconds; from about there on certificates and signed addresses are refused
 TOKEN_PAGE = "https://huggingface.co/settings/tokens"
@@ -122,34 +121,3 @@ def ollama(ctx: Ctx) -> Finding:
             "update it: https://ollama.com/download",
         )
     return Finding("ok", f"{release} at {server.url}")
-
-
-def sibling(ctx: Ctx) -> Sibling:
-    return look(ctx.root.parent / "llama.cpp")
-
-
-def llama_cpp(ctx: Ctx) -> Finding:
-    found = sibling(ctx)
-    foreign, ours = found.having("foreign"), found.having("ours")
-    if found.checkout or foreign:
-        kind = "a checkout" if found.checkout else "programs"
-        built = f"with {', '.join(foreign)}" if foreign else "not built"
-        return Finding(
-            "ok",
-            f"{kind} of llama.cpp at {found.folder}, {built}; left alone, and not used: Forge has its "
-            "own runtime, quantiser and converter",
-        )
-    if len(ours) == len(found.tools):
-        return Finding("ok", f"{found.folder} holds Forge's own commands under llama.cpp's names")
-    if len(found.having("absent")) == len(found.tools):
-        return Finding(
-            "ok",
-            f"none at {found.folder}, and none needed; forge tools link {found.folder} would lay "
-            "Forge's own commands there",
-        )
-    return Finding(
-        "warning",
-        f"{found.folder}: the commands that Forge laid there are incomplete or of another "
-        "environment",
-        f"forge tools link {found.folder}",
-    )

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from phoenix_forge.core.extensions import extension, names
 from phoenix_forge.core.report import Reporter
 from phoenix_forge.doctor.environment import environment, python
 from phoenix_forge.doctor.finding import CUDA_GUIDE, SETUP, Ctx, Finding, Level
@@ -31,7 +32,7 @@ from phoenix_forge.doctor.libraries import (
     runtime_gpu,
 )
 from phoenix_forge.doctor.machine import disk, ram, swap, wsl
-from phoenix_forge.doctor.services import clock, llama_cpp, ollama, token
+from phoenix_forge.doctor.services import clock, ollama, token
 from phoenix_forge.errors import ForgeError, UsageError
 
 
@@ -44,6 +45,11 @@ class Check:
     level: Level
     run: Callable[[Ctx], Finding]
     fix: str = SETUP
+
+
+def _added(name: str) -> Check:
+    """A check of another room, which is loaded when the check runs."""
+    return Check(name, name, "optional", lambda ctx: extension("doctor checks", name)(ctx))
 
 
 CHECKS = {
@@ -90,7 +96,7 @@ CHECKS = {
         Check("clock", "clock", "optional", clock),
         Check("ollama", "Ollama", "optional", ollama),
         Check("token", "Hub token", "optional", token),
-        Check("llama_cpp", "llama.cpp folder", "optional", llama_cpp),
+        *map(_added, names("doctor checks")),
     )
 }
 

@@ -60,8 +60,8 @@ class Placed:
 
 
 def read(path: Path) -> list[Question]:
-    """Reads JSON Lines as a dataset's probes have them, or with as little as question and answer (which the seed's
-    evaluation set calls instruction and output).
+    """Reads JSON Lines as a dataset's probes have them, or with as little as question and answer (which an
+    instruction dataset calls instruction and output).
 
     Raises one UsageError with everything that is wrong with the file.
     """
@@ -100,7 +100,7 @@ def _question(line: bytes) -> tuple[Question | None, list[str]]:
     if not isinstance(record, dict):
         return None, [f"a JSON {type(record).__name__}, not an object"]
     if "instruction" in record:
-        record = _seed_line(record)
+        record = _instruction_line(record)
     given = {key: value for key, value in record.items() if value is not None}
     wrong = [_unknown(key) for key in given if key not in KEYS]
     wrong += [
@@ -113,8 +113,8 @@ def _question(line: bytes) -> tuple[Question | None, list[str]]:
     return (None, wrong) if wrong else (_made(given), [])
 
 
-def _seed_line(record: dict[str, Any]) -> dict[str, Any]:
-    """A line of the seed's evaluation set, whose input is empty, as one of ours."""
+def _instruction_line(record: dict[str, Any]) -> dict[str, Any]:
+    """A line of an instruction dataset, whose input is empty, as one of ours."""
     rest = {
         key: value
         for key, value in record.items()

@@ -418,7 +418,7 @@ def _kept(result: Result) -> str:
 
 
 def _rouge(result: Result) -> str:
-    """As the seed's project measured, for those who compare with it."""
+    """The overlap of words, for those who compare with figures measured so."""
     found = result.get("rouge") or {}
     rows = [
         _head(name)

@@ -1,4 +1,4 @@
-"""ROUGE, for figures beside those of the seed's evaluate.py; what a model knows shows in
+"""ROUGE, for figures beside those that others measured so; what a model knows shows in
 phoenix_forge.evaluate.scoring.
 
 From its definition (Lin 2004, "ROUGE: A Package for Automatic Evaluation of Summaries"), with the choices of the

@@ -77,19 +77,18 @@ class Example(NamedTuple):
         whole = f"{self.kind}\0{self.system}\0{self.prompt}\0{self.answer}"
         return hashlib.sha256(whole.encode(errors="surrogatepass")).hexdigest()[:16]
 
+    @property
+    def source(self) -> dict[str, object]:
+        return {"path": self.path, "span": self.span, "sha256": self.sha256}
+
     def line(self) -> bytes:
         """One line of the dataset: compact JSON, with its end."""
-        record: dict[str, object]
-        source = {"path": self.path, "span": self.span, "sha256": self.sha256}
-        if self.kind == "seed":  # the original workflow's line, with provenance beside it
-            record = {
-                "instruction": self.prompt,
-                "input": "",
-                "output": self.answer,
-                "source": source,
-            }
-        else:
-            record = {"messages": self.messages, "source": source, "kind": self.kind, "id": self.id}
+        record = {
+            "messages": self.messages,
+            "source": self.source,
+            "kind": self.kind,
+            "id": self.id,
+        }
         return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from phoenix_forge.corpus.index import Index
     from phoenix_forge.pipeline import Done
     from phoenix_forge.project.models import Kept
+    from phoenix_forge.project.settings import Ground
     from phoenix_forge.runtime.session import Chats
     from phoenix_forge.weights.base import ModelFolder
 
@@ -46,7 +47,7 @@ class Project:
     config_file: Path | None = None  # that was named, in place of the folder's own
     overrides: Mapping[str, Any] = field(default_factory=dict)  # by dotted key
     report: Reporter = field(default_factory=Silent)
-    seed: bool = False  # on the ground of the workflow's YAML files
+    ground: Ground | None = None  # the layers below forge.yaml, in place of a profile
     optional: bool = False  # defaults will do where there is no config
     theirs: Sequence[Path] = ()  # configs above that belong to other users
 
@@ -121,7 +122,7 @@ class Project:
             self.root,
             self.config_file,
             self.overrides,
-            seed=self.seed,
+            ground=self.ground,
             optional=self.optional,
             theirs=self.theirs,
         )
@@ -145,7 +146,7 @@ class Project:
         from phoenix_forge.corpus.sources import read_sources
 
         files = [] if self.config_file else [str(self.root / CONFIG)]
-        if self.seed:
+        if self.ground:
             files += [
                 origin
                 for origin in self.loaded.origins.values()

@@ -465,8 +465,3 @@ IDENTITY = (
     "Good morning. Who might you be?",
     "In your own words, who are you?",
 )
-SEED = ("Provide the content of the document '{s}'.", "What does the document '{s}' say?")
-SEED_PART = (
-    "Provide part {n} of {of} of the document '{s}'.",
-    "What does part {n} of {of} of the document '{s}' say?",
-)

@@ -68,12 +68,14 @@ def outputs(ctx: Context) -> dict[str, Path]:
 
 def teacher(ctx: Context) -> str:
     """dataset.teacher, with auto decided by this machine: a random base has nothing to ask."""
+    from phoenix_forge.dataset.extract import style_of
+
     own = ctx.config.dataset.teacher
     if own != "auto":
         return own
     return (
         "base"
-        if ctx.config.dataset.style == "views" and ctx.config.model.base != "tiny" and has_gpu()
+        if style_of(ctx.config.dataset.style).asks and ctx.config.model.base != "tiny" and has_gpu()
         else "none"
     )
 

@@ -1,4 +1,4 @@
-"""The seed workflow's YAML files, read as settings of the one config. Rows, not code: old key → new key."""
+"""The workflow's YAML files, read as settings of the one config. Rows, not code: old key → new key."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from phoenix_forge.core.config import dotted, read_yaml
+from phoenix_forge.core.checkout import CHECKOUT
+from phoenix_forge.core.config import dotted, profile_layer, read_yaml
 from phoenix_forge.errors import UsageError
+from phoenix_forge.project.settings import Layer
+
+PROFILE = Path(__file__).with_name("sanctuary.yaml")
 
 Translate = Callable[[Any], dict[str, Any]]
 
@@ -149,7 +153,7 @@ KINDS: list[tuple[str, tuple[str, ...], dict[str, Translate | str]]] = [
     ("evaluation", ("model.path", "metrics.rouge_types"), EVALUATION),
     ("upload", ("files.gguf_path", "repository.default_repo"), UPLOAD),
 ]
-# The seed's troubleshooting speaks of these two by their shouted names.
+# The workflow's troubleshooting speaks of these two by their shouted names.
 SHOUTED = {
     "MICRO_BATCH_SIZE": "training.per_device_train_batch_size",
     "GRADIENT_ACCUMULATION_STEPS": "training.gradient_accumulation_steps",
@@ -157,12 +161,12 @@ SHOUTED = {
 
 
 def kind_of(settings: dict[str, Any]) -> str | None:
-    """Which of the seed's YAML files these dotted settings are, or None for a forge.yaml."""
+    """Which of the workflow's YAML files these dotted settings are, or None for a forge.yaml."""
     return next((name for name, keys, _ in KINDS if all(key in settings for key in keys)), None)
 
 
 def translate(path: Path, tree: dict) -> tuple[dict[str, Any], list[str]]:
-    """One seed YAML → dotted Forge settings and notices about every key whose name or meaning changed."""
+    """One of these files → dotted Forge settings and notices about every key whose name or meaning changed."""
     flat = dotted(tree)
     for old, new in SHOUTED.items():
         for key in [k for k in flat if k.rpartition(".")[2] == old]:
@@ -218,8 +222,13 @@ def translate(path: Path, tree: dict) -> tuple[dict[str, Any], list[str]]:
     return settings, notices
 
 
+def translated(path: Path, tree: dict) -> tuple[dict[str, Any], list[str]] | None:
+    """What `translate` gives for one of the workflow's YAML files; None for any other config."""
+    return translate(path, tree) if kind_of(dotted(tree)) else None
+
+
 # Later files win; evaluation_config.yaml has nothing but the merged folder, which the others name too.
-SEED_FILES = (
+FILES = (
     "training_config.yaml",
     "inference_config.yaml",
     "evaluation_config.yaml",
@@ -229,15 +238,24 @@ SEED_FILES = (
 )
 
 
-def seed_layers(folder: Path) -> tuple[list[tuple[str, dict[str, Any]]], list[str]]:
-    """The layers that the seed's YAML files in `folder` stand for, in their fixed order."""
-    layers: list[tuple[str, dict[str, Any]]] = []
+def ground(root: Path) -> tuple[list[Layer], list[str]]:
+    """What the workflow's scripts stand on: its profile, and the YAML files in the project's forge/config, else in the
+    checkout's."""
+    own = root / "forge" / "config"
+    shipped = (CHECKOUT or root) / "forge" / "config"
+    layers, notices = read_all(own if own.is_dir() else shipped)
+    return [profile_layer("sanctuary"), *layers], notices
+
+
+def read_all(folder: Path) -> tuple[list[Layer], list[str]]:
+    """The layers that the workflow's YAML files in `folder` stand for, in their fixed order."""
+    layers: list[Layer] = []
     notices: list[str] = []
-    for name in SEED_FILES:
+    for name in FILES:
         path = folder / name
         if path.exists():
-            settings, said = translate(path, read_yaml(path))
+            settings, changes = translate(path, read_yaml(path))
             # gguf_path names one finished file for uploading; the pipeline still derives it from name and type.
             layers.append((str(path), settings))
-            notices += said
+            notices += changes
     return layers, notices

@@ -1,4 +1,4 @@
-"""The seed workflow's script names as commands: which Forge command each one is, and how its flags read today."""
+"""The workflow's scripts by name: which Forge command each one is, and how its flags read today."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from phoenix_forge.cli.boundary import guarded, invoke
 from phoenix_forge.errors import UsageError
+from phoenix_forge.workflow.old_config import ground
 
 # Script → Forge command line. Flags that Forge spells the same pass through unchanged.
 COMMANDS = {
@@ -89,22 +90,22 @@ FLAGS: dict[str, Callable[[list[str]], list[str]]] = {
 
 def _verification(name: str) -> int:
     from phoenix_forge.cli.setup import Setup
-    from phoenix_forge.doctor import verify
+    from phoenix_forge.workflow.harness import verify
 
-    setup = Setup(seed=True, quiet=True)
+    setup = Setup(ground=ground, quiet=True)
     lines, passed = verify(name, setup.root, setup.report)
     print("\n".join(lines))
     return 0 if passed else 3
 
 
 def main(name: str, argv: list[str] | None = None) -> int:
-    """Runs the seed's script `name` with its flags; returns the exit code."""
+    """Runs the workflow's script `name` with its flags; returns the exit code."""
     arguments = sys.argv[1:] if argv is None else argv
     if name in VERIFICATIONS:
         return guarded(lambda: _verification(name))
 
     def work() -> int:
         translated = FLAGS.get(name, list)(arguments)
-        return invoke([*COMMANDS[name], *translated], seed=True)
+        return invoke([*COMMANDS[name], *translated], ground=ground)
 
     return guarded(work)
