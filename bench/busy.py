@@ -29,13 +29,13 @@ def train(base_folder: Path, precision: str, steps: int) -> None:
     """Prints tokens a second of the steps behind the first."""
     import torch
 
-    from phoenix_forge.catalog.memory import Use
+    from phoenix_forge.catalog.memory import Placement
     from phoenix_forge.chat.encode import Encoded
     from phoenix_forge.core.config import TrainConfig
     from phoenix_forge.train.adapted import EngineModel, Wanted, gradients, trained
     from phoenix_forge.train.base import quiet
     from phoenix_forge.train.batches import Batch
-    from phoenix_forge.train.choose import Choice
+    from phoenix_forge.train.choose import Compute
     from phoenix_forge.weights.base import open_base
 
     quiet()
@@ -44,8 +44,8 @@ def train(base_folder: Path, precision: str, steps: int) -> None:
     model = EngineModel(
         base,
         Wanted("bench", base.family.targets, 32, TrainConfig(rank=16)),
-        Choice("cpu", precision, bits, "adamw", ""),
-        Use(2, bits, 24),
+        Compute("cpu", precision, bits, "adamw", ""),
+        Placement(24, 2, bits),
     )
     optimizer = torch.optim.AdamW(trained(model), lr=1e-4)
     batch = Batch((Encoded(list(range(10, 138)), [0] * 64 + [1] * 64),) * 2, 0)

@@ -47,7 +47,7 @@ from phoenix_forge.gguf.write import quantize
 from phoenix_forge.stages.train import cpu_flags
 from phoenix_forge.train import importance
 from phoenix_forge.train.base import load_base, quiet
-from phoenix_forge.train.choose import Choice
+from phoenix_forge.train.choose import Compute
 from phoenix_forge.weights.base import open_base
 from phoenix_forge.weights.safetensors import Tensor
 from phoenix_forge.weights.writer import copy_side_files, write_shards
@@ -255,7 +255,7 @@ def measure(options: argparse.Namespace, work: Path) -> None:
             report=Silent(),
         )
         print(f"matrix of {tokens} tokens: {time.perf_counter() - started:.1f} s", flush=True)
-    model: Any = load_base(base, Choice(options.device, "fp32", 16, "adamw", "bench")).eval()
+    model: Any = load_base(base, Compute(options.device, "fp32", 16, "adamw", "bench")).eval()
     head = model.get_input_embeddings().weight.detach().clone()
     expected = {name: hidden(model, ids) for name, ids in texts.items()}
     for quant in options.types.split(","):

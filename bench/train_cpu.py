@@ -53,13 +53,13 @@ def workspace(folder: Path) -> None:
 
 def opened(folder: Path, method: str) -> tuple[Any, Any]:
     """The model under a method, with the same start, and the plan of its steps."""
-    from phoenix_forge.catalog.memory import Use
+    from phoenix_forge.catalog.memory import Placement
     from phoenix_forge.chat.encode import Encoder
     from phoenix_forge.core.config import TrainConfig
     from phoenix_forge.train.adapted import EngineModel, PeftModel, Wanted
     from phoenix_forge.train.base import quiet
     from phoenix_forge.train.batches import encode, pack
-    from phoenix_forge.train.choose import Choice
+    from phoenix_forge.train.choose import Compute
     from phoenix_forge.train.loop import Plan
     from phoenix_forge.weights.base import open_base
 
@@ -73,12 +73,12 @@ def opened(folder: Path, method: str) -> tuple[Any, Any]:
     wanted = Wanted("bench", base.family.targets, 2 * RANK, settings)
     precision = "bf16" if "bf16" in method else "fp32"
     bits = 4 if "NF4" in method else {"fp8": 8, "fp32": 32, "bf16": 16}[method.rpartition(" ")[2]]
-    choice, use = Choice("cpu", precision, bits, "adamw", ""), Use(2, bits, 24)
+    compute, placement = Compute("cpu", precision, bits, "adamw", ""), Placement(24, 2, bits)
     if method.startswith("Forge"):
-        return EngineModel(base, wanted, choice, use), plan
-    model = PeftModel(base, wanted, choice, use)
+        return EngineModel(base, wanted, compute, placement), plan
+    model = PeftModel(base, wanted, compute, placement)
     start = EngineModel(
-        base, wanted, Choice("cpu", "bf16", 16, "adamw", ""), Use(2, 16, 24)
+        base, wanted, Compute("cpu", "bf16", 16, "adamw", ""), Placement(24, 2, 16)
     ).named()
     for name, tensor in model.named().items():
         tensor.copy_(start[name])

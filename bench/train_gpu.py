@@ -21,7 +21,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from phoenix_forge.catalog.memory import Use
+from phoenix_forge.catalog.memory import Placement
 
 GIB = 2**30
 QWEN7 = {
@@ -118,10 +118,10 @@ def profile(row: str, step: Callable[[], float]) -> None:
 # ---- Forge ----
 
 
-def decoder(sizes: dict[str, int], use: Use) -> Any:
+def decoder(sizes: dict[str, int], placement: Placement) -> Any:
     """The engine's decoder on random weights, used as the planner would use it."""
-    from phoenix_forge.train.adapted import keep
-    from phoenix_forge.train.engine.load import LoraSettings, Placement, load
+    from phoenix_forge.train.engine.load import ComputeDevice, LoraSettings, load
+    from phoenix_forge.train.engine.shape import shape as shape_of
 
     folder = Path(tempfile.mkdtemp())
     (folder / "config.json").write_text(json.dumps(config(sizes)))
@@ -147,25 +147,17 @@ def decoder(sizes: dict[str, int], use: Use) -> Any:
         if "norm" in name:
             return torch.ones(width, dtype=torch.bfloat16, device="cuda")
         shape = next(v for k, v in shapes.items() if name.endswith(k))
-        if "embed" in name and use.embedding_on_host:
+        if "embed" in name and placement.embedding_on_host:
             return torch.randn(shape, dtype=torch.bfloat16).mul_(0.02)
         return torch.randn(shape, dtype=torch.bfloat16, device="cuda").mul_(0.02)
 
     made = load(
         folder,
-        s,
-        "qwen2",
+        shape_of(s, "qwen2"),
         read,
         LoraSettings(TARGETS, 16, 2.0, 0),
-        Placement(
-            torch.device("cuda"),
-            torch.bfloat16,
-            use.bits,
-            use.expanded,
-            "streamed" if use.streamed else "sharded" if use.sharded > 1 else "resident",
-            use.embedding_on_host,
-        ),
-        keep(use),
+        placement,
+        ComputeDevice(torch.device("cuda"), torch.bfloat16),
     )
     torch.cuda.empty_cache()
     return made
@@ -202,18 +194,18 @@ def stepper(model: Any, make: Callable[[], Any]) -> Callable[[], float]:
     return step
 
 
-def lean(**more: Any) -> Use:
-    return Use(2, 4, 0, **({"embedding_on_host": True, "chunk": 2048, "logits": 512} | more))
+def lean(**more: Any) -> Placement:
+    return Placement(0, 2, 4, **({"embedding_on_host": True, "chunk": 2048, "logits": 512} | more))
 
 
 EVERY = ((1, 256), (1, 1024), (1, 4096))
 Row = tuple[
-    dict[str, int], Use, tuple[tuple[int, int], ...], float | None
+    dict[str, int], Placement, tuple[tuple[int, int], ...], float | None
 ]  # sizes, use, shapes, cap in GiB
 ROWS: dict[str, Row] = {
-    "keep": (QWEN7, Use(2, 4, 28), SHAPES, None),
-    "keep expanded": (QWEN7, Use(2, 4, 28, expanded=True), SHAPES, None),
-    "fp8 keep": (QWEN7, Use(2, 8, 28), SHAPES, None),
+    "keep": (QWEN7, Placement(28, 2, 4), SHAPES, None),
+    "keep expanded": (QWEN7, Placement(28, 2, 4, expanded=True), SHAPES, None),
+    "fp8 keep": (QWEN7, Placement(28, 2, 8), SHAPES, None),
     "recompute": (QWEN7, lean(), SHAPES, None),
     "attention on host": (QWEN7, lean(on_host=True, attention=True), SHAPES, None),
     "attention on host, unchunked": (
@@ -226,22 +218,30 @@ ROWS: dict[str, Row] = {
     "long": (QWEN7, lean(on_host=True, chunk=1024, logits=256), ((1, 16384), (1, 32768)), 8.0),
     "14B": (QWEN14, lean(streamed=True, chunk=512, logits=256), ((1, 2048),), 8.0),
     "3 GB": (QWEN7, lean(streamed=True, chunk=256, logits=128), ((1, 512),), 3.2),
-    "0.5B keep": (QWEN_HALF, Use(2, 4, 24), (*EVERY, (1, 8192)), None),
+    "0.5B keep": (QWEN_HALF, Placement(24, 2, 4), (*EVERY, (1, 8192)), None),
     "0.5B recompute": (QWEN_HALF, lean(), (*EVERY, (1, 8192)), None),
-    "7B keep": (QWEN7, Use(2, 4, 28), EVERY, None),
+    "7B keep": (QWEN7, Placement(28, 2, 4), EVERY, None),
     "14B recompute": (QWEN14, lean(), ((1, 256), (1, 2048), (1, 8192)), None),
 }
 
 
-def planned(tokens: int, gib: float) -> Use:
+def planned(tokens: int, gib: float) -> Placement:
     """What the planner chooses for 7B and one pass of so many tokens."""
-    from phoenix_forge.catalog.memory import fits, uses
+    from phoenix_forge.catalog.memory import placements, plans
     from phoenix_forge.catalog.memory import sizes as counted
 
     size = counted(config(QWEN7))
     return next(
-        fits(size, uses(size, 2, 4, True, None, None), [tokens], 16, 2, int(gib * GIB), 100 * GIB)
-    ).use
+        plans(
+            size,
+            placements(size, 2, 4, True, None, None),
+            [tokens],
+            16,
+            2,
+            int(gib * GIB),
+            100 * GIB,
+        )
+    ).placement
 
 
 # As much memory as Unsloth took in the same shapes.
@@ -255,14 +255,14 @@ def forge_row(name: str) -> None:
     from phoenix_forge.catalog.memory import device_bytes
     from phoenix_forge.catalog.memory import sizes as counted
 
-    sizes, use, shapes, cap = ROWS[name]
-    print(json.dumps({"row": name, "use": vars(use)}), flush=True)
+    sizes, placement, shapes, cap = ROWS[name]
+    print(json.dumps({"row": name, "use": vars(placement)}), flush=True)
     total = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction(cap * GIB / total if cap else 1.0)
-    model = decoder(sizes, use)
+    model = decoder(sizes, placement)
     for batch, length in shapes:
         step = stepper(model, lambda batch=batch, length=length: inputs(batch, length))
-        predicted = device_bytes(counted(config(sizes)), use, batch * length, 16, 2)
+        predicted = device_bytes(counted(config(sizes)), placement, batch * length, 16, 2)
         report(name, batch, length, step, predicted_gib=round(predicted / GIB, 2))
     if "--profile" in sys.argv:
         profile(name, step)
@@ -278,8 +278,8 @@ def real(path: Path) -> None:
     tokens, targets = (
         sum(getattr(b, what) for b in batches) / len(batches) for what in ("tokens", "targets")
     )
-    for name, use in (("real NF4", Use(2, 4, 28)), ("real fp8", Use(2, 8, 28))):
-        model, turn = decoder(QWEN7, use), iter(batches * 2)
+    for name, placement in (("real NF4", Placement(28, 2, 4)), ("real fp8", Placement(28, 2, 8))):
+        model, turn = decoder(QWEN7, placement), iter(batches * 2)
         seconds, _ = measured(
             stepper(model, lambda turn=turn: tensors(next(turn), torch.device("cuda"))), 22
         )

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from train_gpu import QWEN7, Use, decoder, inputs
+from train_gpu import QWEN7, Placement, decoder, inputs
 
 UPDATE = 65_536
 PASS = (4, 2048)
@@ -49,14 +49,14 @@ def main() -> None:
     rank, world = dist.get_rank(), dist.get_world_size()
     torch.cuda.set_device(rank)
     passes = UPDATE // (PASS[0] * PASS[1])
-    for name, use in (
-        ("whole base on each", Use(2, 4, 28)),
-        ("base spread", Use(2, 4, 28, sharded=world)),
+    for name, placement in (
+        ("whole base on each", Placement(28, 2, 4)),
+        ("base spread", Placement(28, 2, 4, sharded=world)),
     ):
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-        model = decoder(QWEN7, use)
-        alone = seconds(model, passes, True) if use.sharded == 1 and rank == 0 else 0.0
+        model = decoder(QWEN7, placement)
+        alone = seconds(model, passes, True) if placement.sharded == 1 and rank == 0 else 0.0
         dist.barrier()
         together = seconds(model, passes // world, False)
         if rank == 0:

@@ -19,11 +19,11 @@ from phoenix_forge.core.report import Silent
 from phoenix_forge.evaluate.engine import HuggingFace, LlamaCpp, Prompt, Reply, _batches
 from phoenix_forge.gguf.import_ import import_gguf
 from phoenix_forge.gguf.write import quantize
-from phoenix_forge.train.choose import Choice
+from phoenix_forge.train.choose import Compute
 from phoenix_forge.weights.base import open_base
 from phoenix_forge.weights.tiny import build_tiny
 
-FP32 = Choice("cpu", "fp32", 32, "adamw", "test")
+FP32 = Compute("cpu", "fp32", 32, "adamw", "test")
 QUESTIONS = (
     "Who lights the lamp?",
     "Size?",

@@ -46,13 +46,16 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
 def adapted(folder: Path):
     """What trains it, with an adapter that changes something."""
     from phoenix_forge.train.adapted import Wanted, open_adapted
-    from phoenix_forge.train.choose import Choice, by_autograd
+    from phoenix_forge.train.choose import Compute, by_autograd
 
     base, train = open_base(folder), TrainConfig(rank=4, max_length=64, recompute=False)
-    choice = Choice("cpu", "bf16", 16, "adamw", "")
+    compute = Compute("cpu", "bf16", 16, "adamw", "")
     torch.set_num_threads(1)
     model = open_adapted(
-        base, Wanted("base", (), 8, train), choice, by_autograd(train, choice, base.sizes).use
+        base,
+        Wanted("base", (), 8, train),
+        compute,
+        by_autograd(train, compute, base.sizes).placement,
     )
     generator = torch.Generator().manual_seed(1)
     for parameter in model.groups["b"]:

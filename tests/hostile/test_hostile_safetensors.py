@@ -439,7 +439,7 @@ def test_code_beside_a_known_architecture_is_never_run(base: Path, elsewhere: Pa
     """Phi-3 itself ships such code; the class that is loaded is transformers' own."""
     pytest.importorskip("torch")
     from phoenix_forge.train.base import load_base
-    from phoenix_forge.train.choose import Choice
+    from phoenix_forge.train.choose import Compute
 
     (base / "theirs.py").write_text(CODE)
     for name in ("config.json", "tokenizer_config.json"):
@@ -447,7 +447,7 @@ def test_code_beside_a_known_architecture_is_never_run(base: Path, elsewhere: Pa
         (base / name).write_text(json.dumps(settings | {"auto_map": AUTO_MAP}))
     open_base(base)
     SMALL["tokenizer.json"](base)
-    model = load_base(base, Choice("cpu", "fp32", 32, "adamw", ""))
+    model = load_base(base, Compute("cpu", "fp32", 32, "adamw", ""))
     assert type(model).__module__.startswith("transformers.")
     assert list(elsewhere.iterdir()) == []
     assert "theirs" not in sys.modules

@@ -7,10 +7,11 @@ import torch
 from train_helpers import conversation
 
 from phoenix_forge.catalog.families import QWEN2
+from phoenix_forge.catalog.memory import Placement
 from phoenix_forge.chat.encode import Encoder
 from phoenix_forge.train.batches import encode, pack, tensors
-from phoenix_forge.train.engine.load import LoraSettings, Placement, load, reader
-from phoenix_forge.train.engine.model import Keep
+from phoenix_forge.train.engine.load import ComputeDevice, LoraSettings, load, reader
+from phoenix_forge.train.engine.shape import shape
 from phoenix_forge.weights.base import open_base
 from phoenix_forge.weights.tiny import build_tiny
 
@@ -24,20 +25,19 @@ def main(folder: Path, data: Path) -> None:
     base = open_base(own)
     [batch, *_] = pack(encode(data, Encoder.load(own, stop=QWEN2.stop, pad=QWEN2.pad), 400), 400, 0)
     results = []
-    for store in ("resident", "sharded"):
+    for shards in (1, torch.distributed.get_world_size()):
         decoder = load(
             own,
-            base.config,
-            "qwen2",
+            shape(base.config, "qwen2"),
             reader(base),
             LoraSettings(QWEN2.targets, 4, 2.0, 0),
-            Placement(torch.device("cpu"), torch.float32, 4, store=store),
-            Keep(0),
+            Placement(0, bits=4, sharded=shards),
+            ComputeDevice(torch.device("cpu"), torch.float32),
         )
         results.append(
             (decoder.step(tensors(batch, torch.device("cpu")), 1.0), decoder.lora.b_grad.clone())
         )
-        if store == "sharded":
+        if shards > 1:
             assert all(len(piece) * 2 == decoder.store.size for piece in decoder.store.pieces)
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
     print("equal", flush=True)

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from train_helpers import Recorder
 
-from phoenix_forge.catalog.memory import Use
+from phoenix_forge.catalog.memory import Placement
 from phoenix_forge.chat.encode import Encoded, Encoder
 from phoenix_forge.errors import Preempted
 from phoenix_forge.train import anchor, checkpoints
@@ -20,11 +20,11 @@ from phoenix_forge.train.adapted import Adapted, EngineModel, Wanted, open_adapt
 from phoenix_forge.train.anchor import Anchors, Passage, judged, packed, restored, store, written
 from phoenix_forge.train.base import load_base, quiet
 from phoenix_forge.train.batches import Batch
-from phoenix_forge.train.choose import Choice
+from phoenix_forge.train.choose import Compute
 from phoenix_forge.train.loop import Job, train
 from phoenix_forge.weights.base import open_base
 
-FP32 = Choice("cpu", "fp32", 32, "adamw", "")
+FP32 = Compute("cpu", "fp32", 32, "adamw", "")
 LENGTH, COUNT = 48, 6
 
 
@@ -198,7 +198,7 @@ def test_passages_are_judged_by_the_base_and_pull_by_their_distance_from_it(
 def opened(base: Path, settings) -> Adapted:
     model = open_base(base)
     return open_adapted(
-        model, Wanted("forge/tiny", model.family.targets, 8, settings), FP32, Use(2, 2, 2)
+        model, Wanted("forge/tiny", model.family.targets, 8, settings), FP32, Placement(2, 2, 2)
     )
 
 

@@ -34,9 +34,9 @@ def memory(monkeypatch):
 
 
 def test_fp16_on_a_cpu_becomes_fp32_and_says_why(memory):
-    choice = choose(TrainConfig(precision="fp16"), HALF_A_BILLION)
-    assert (choice.device, choice.precision) == ("cpu", "fp32")
-    assert "fp16 is for GPUs" in choice.why
+    compute = choose(TrainConfig(precision="fp16"), HALF_A_BILLION)
+    assert (compute.device, compute.precision) == ("cpu", "fp32")
+    assert "fp16 is for GPUs" in compute.why
 
 
 @pytest.mark.parametrize(("bf16_speed", "expected"), [(0.5, "fp32"), (1.1, "fp32"), (2.0, "bf16")])
@@ -46,9 +46,9 @@ def test_precision_is_measured(memory, monkeypatch, bf16_speed, expected):
     monkeypatch.setattr(
         module, "matmul_seconds", lambda kind: 1.0 if kind is torch.float32 else 1 / bf16_speed
     )
-    choice = choose(TrainConfig(), HALF_A_BILLION)
-    assert choice.precision == expected
-    assert f"{bf16_speed:.1f}× as fast" in choice.why
+    compute = choose(TrainConfig(), HALF_A_BILLION)
+    assert compute.precision == expected
+    assert f"{bf16_speed:.1f}× as fast" in compute.why
 
 
 def test_the_measurement_measures(memory):
@@ -72,9 +72,9 @@ def test_plain_lora_is_refused_when_memory_lacks(memory):
 
 def test_auto_takes_nf4_when_memory_lacks_and_says_why(memory):
     memory(2.5e9)
-    choice = choose(TrainConfig(precision="fp32"), HALF_A_BILLION)
-    assert choice.bits == 4
-    assert "would not fit" in choice.why
+    compute = choose(TrainConfig(precision="fp32"), HALF_A_BILLION)
+    assert compute.bits == 4
+    assert "would not fit" in compute.why
     memory(4e9)
     assert choose(TrainConfig(precision="fp32"), HALF_A_BILLION).bits == 32
 

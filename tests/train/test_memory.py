@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from train_helpers import Recorder
 
 from phoenix_forge.catalog.bases import BASES
-from phoenix_forge.catalog.memory import GIB, Use, device_bytes, fits, passes, uses
+from phoenix_forge.catalog.memory import GIB, Placement, device_bytes, passes, placements, plans
 from phoenix_forge.core.config import Config
 from phoenix_forge.core.fsio import read_sealed
 from phoenix_forge.core.workspace import Workspace
@@ -28,36 +28,36 @@ GPU = {"width": 2, "bits": 4, "gpu": True, "recompute": None, "streamed": None}
 @pytest.mark.parametrize(
     ("size", "use", "tokens", "measured"),
     [  # GiB reserved on an H200, rank 16, 8-bit AdamW
-        (SEVEN, Use(2, 4, 28), 2048, 12.54),
-        (SEVEN, Use(2, 4, 28), 8192, 29.86),
-        (SEVEN, Use(2, 8, 28), 2048, 21.31),
-        (SEVEN, Use(2, 8, 28), 8192, 38.63),
-        (SEVEN, Use(2, 4, 0, embedding_on_host=True, chunk=2048, logits=512), 2048, 5.93),
-        (SEVEN, Use(2, 4, 0, embedding_on_host=True, chunk=2048, logits=512), 8192, 7.31),
+        (SEVEN, Placement(28, 2, 4), 2048, 12.54),
+        (SEVEN, Placement(28, 2, 4), 8192, 29.86),
+        (SEVEN, Placement(28, 2, 8), 2048, 21.31),
+        (SEVEN, Placement(28, 2, 8), 8192, 38.63),
+        (SEVEN, Placement(0, 2, 4, embedding_on_host=True, chunk=2048, logits=512), 2048, 5.93),
+        (SEVEN, Placement(0, 2, 4, embedding_on_host=True, chunk=2048, logits=512), 8192, 7.31),
         (
             SEVEN,
-            Use(2, 4, 0, embedding_on_host=True, on_host=True, chunk=512, logits=256),
+            Placement(0, 2, 4, embedding_on_host=True, on_host=True, chunk=512, logits=256),
             2048,
             5.36,
         ),
         (
             SEVEN,
-            Use(2, 4, 0, embedding_on_host=True, on_host=True, chunk=1024, logits=256),
+            Placement(0, 2, 4, embedding_on_host=True, on_host=True, chunk=1024, logits=256),
             16384,
             6.65,
         ),
         (
             SEVEN,
-            Use(2, 4, 0, embedding_on_host=True, on_host=True, chunk=1024, logits=256),
+            Placement(0, 2, 4, embedding_on_host=True, on_host=True, chunk=1024, logits=256),
             32768,
             7.84,
         ),
         (
             SEVEN,
-            Use(
+            Placement(
+                0,
                 2,
                 4,
-                0,
                 embedding_on_host=True,
                 on_host=True,
                 attention=True,
@@ -69,10 +69,10 @@ GPU = {"width": 2, "bits": 4, "gpu": True, "recompute": None, "streamed": None}
         ),
         (
             SEVEN,
-            Use(
+            Placement(
+                0,
                 2,
                 4,
-                0,
                 embedding_on_host=True,
                 on_host=True,
                 attention=True,
@@ -82,33 +82,35 @@ GPU = {"width": 2, "bits": 4, "gpu": True, "recompute": None, "streamed": None}
             8192,
             6.12,
         ),
-        (SEVEN, Use(2, 4, 28), 256, 7.00),
-        (SEVEN, Use(2, 4, 28), 1024, 9.39),
-        (SEVEN, Use(2, 4, 28), 4096, 18.30),
-        (SEVEN, Use(2, 4, 28, expanded=True), 8192, 38.88),
+        (SEVEN, Placement(28, 2, 4), 256, 7.00),
+        (SEVEN, Placement(28, 2, 4), 1024, 9.39),
+        (SEVEN, Placement(28, 2, 4), 4096, 18.30),
+        (SEVEN, Placement(28, 2, 4, expanded=True), 8192, 38.88),
         (
             FOURTEEN,
-            Use(2, 4, 0, streamed=True, embedding_on_host=True, chunk=512, logits=256),
+            Placement(0, 2, 4, streamed=True, embedding_on_host=True, chunk=512, logits=256),
             2048,
             4.19,
         ),
-        (FOURTEEN, Use(2, 4, 0, embedding_on_host=True, chunk=2048, logits=512), 256, 9.57),
-        (FOURTEEN, Use(2, 4, 0, embedding_on_host=True, chunk=2048, logits=512), 8192, 13.91),
-        (HALF, Use(2, 4, 24), 256, 0.84),
-        (HALF, Use(2, 4, 24), 1024, 1.54),
-        (HALF, Use(2, 4, 24), 8192, 6.30),
-        (HALF, Use(2, 4, 0, embedding_on_host=True, chunk=2048, logits=512), 256, 0.71),
-        (HALF, Use(2, 4, 0, embedding_on_host=True, chunk=2048, logits=512), 8192, 1.15),
+        (FOURTEEN, Placement(0, 2, 4, embedding_on_host=True, chunk=2048, logits=512), 256, 9.57),
+        (FOURTEEN, Placement(0, 2, 4, embedding_on_host=True, chunk=2048, logits=512), 8192, 13.91),
+        (HALF, Placement(24, 2, 4), 256, 0.84),
+        (HALF, Placement(24, 2, 4), 1024, 1.54),
+        (HALF, Placement(24, 2, 4), 8192, 6.30),
+        (HALF, Placement(0, 2, 4, embedding_on_host=True, chunk=2048, logits=512), 256, 0.71),
+        (HALF, Placement(0, 2, 4, embedding_on_host=True, chunk=2048, logits=512), 8192, 1.15),
         (
             SEVEN,
-            Use(2, 4, 0, streamed=True, embedding_on_host=True, chunk=256, logits=128),
+            Placement(0, 2, 4, streamed=True, embedding_on_host=True, chunk=256, logits=128),
             512,
             2.33,
         ),
     ],
 )
-def test_predictions_are_not_below_what_was_measured_and_not_far_above(size, use, tokens, measured):
-    assert measured <= device_bytes(size, use, tokens, 16, 2) / GIB <= 1.15 * measured
+def test_predictions_are_not_below_what_was_measured_and_not_far_above(
+    size, placement, tokens, measured
+):
+    assert measured <= device_bytes(size, placement, tokens, 16, 2) / GIB <= 1.15 * measured
 
 
 @given(
@@ -117,50 +119,54 @@ def test_predictions_are_not_below_what_was_measured_and_not_far_above(size, use
     st.sampled_from([SEVEN, FOURTEEN, BASES["tiny"].sizes]),
 )
 def test_more_tokens_and_rank_never_take_less_and_what_is_recomputed_never_more(tokens, rank, size):
-    for use in uses(size, **GPU):
-        assert device_bytes(size, use, tokens, rank, 2) <= device_bytes(
-            size, use, tokens + 64, rank, 2
+    for placement in placements(size, **GPU):
+        assert device_bytes(size, placement, tokens, rank, 2) <= device_bytes(
+            size, placement, tokens + 64, rank, 2
         )
-        assert device_bytes(size, use, tokens, rank, 2) <= device_bytes(
-            size, use, tokens, rank + 8, 2
+        assert device_bytes(size, placement, tokens, rank, 2) <= device_bytes(
+            size, placement, tokens, rank + 8, 2
         )
-    keep, again = Use(2, 4, size.layers), Use(2, 4, 0, chunk=2048)
+    keep, again = Placement(size.layers, 2, 4), Placement(0, 2, 4, chunk=2048)
     assert device_bytes(size, again, tokens, rank, 2) <= device_bytes(size, keep, tokens, rank, 2)
 
 
 def first(size, gib, tokens=(8192, 4096, 2048), host=64):
     return next(
-        fits(size, uses(size, **GPU), list(tokens), 16, 2, int(gib * GIB), host * GIB), None
+        plans(size, placements(size, **GPU), list(tokens), 16, 2, int(gib * GIB), host * GIB), None
     )
 
 
 def test_memory_decides_what_is_kept():
-    assert first(SEVEN, 130).use.expanded
-    assert first(SEVEN, 40).use.whole == 28
+    assert first(SEVEN, 130).placement.expanded
+    assert first(SEVEN, 40).placement.whole == 28
     middle = first(SEVEN, 16)
     assert middle.tokens >= 2048
-    assert first(SEVEN, 5.8, (2048,)).use.whole == 0
-    assert first(SEVEN, 3.2, (512,)).use.streamed
-    assert first(FOURTEEN, 8, (2048,)).use.streamed
+    assert first(SEVEN, 5.8, (2048,)).placement.whole == 0
+    assert first(SEVEN, 3.2, (512,)).placement.streamed
+    assert first(FOURTEEN, 8, (2048,)).placement.streamed
     assert first(SEVEN, 1, (512,)) is None
     assert first(SEVEN, 3.2, (512,), host=2) is None, "streamed layers need RAM"
 
 
 @given(st.floats(3, 140))
 def test_what_is_chosen_fits_and_more_memory_never_means_fewer_kept(gib):
-    fit = first(SEVEN, gib, (2048, 1024, 512))
-    if fit:
-        assert fit.device_bytes <= gib * GIB
+    plan = first(SEVEN, gib, (2048, 1024, 512))
+    if plan:
+        assert plan.device_bytes <= gib * GIB
         more = first(SEVEN, gib * 1.3, (2048, 1024, 512))
-        assert more.use.whole >= fit.use.whole or more.tokens > fit.tokens
+        assert more.placement.whole >= plan.placement.whole or more.tokens > plan.tokens
 
 
 def test_recompute_and_stream_can_be_demanded():
     demanded = GPU | {"recompute": True}
-    assert all(use.whole == 0 for use in uses(SEVEN, **demanded))
-    assert all(use.streamed for use in uses(SEVEN, **(GPU | {"streamed": True})))
-    assert not any(use.streamed for use in uses(SEVEN, **(GPU | {"streamed": False})))
-    assert all(use.whole == 28 for use in uses(SEVEN, **(GPU | {"recompute": False})))
+    assert all(placement.whole == 0 for placement in placements(SEVEN, **demanded))
+    assert all(placement.streamed for placement in placements(SEVEN, **(GPU | {"streamed": True})))
+    assert not any(
+        placement.streamed for placement in placements(SEVEN, **(GPU | {"streamed": False}))
+    )
+    assert all(
+        placement.whole == 28 for placement in placements(SEVEN, **(GPU | {"recompute": False}))
+    )
 
 
 def test_passes():
@@ -217,7 +223,7 @@ def test_one_example_that_does_not_fit_keeps_less_of_each_layer_then_gives_up(
     real = EngineModel.step
 
     def step(self, batch, scale, seed):
-        if self.use.whole > 1:
+        if self.placement.whole > 1:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried")
         return real(self, batch, scale, seed)
 

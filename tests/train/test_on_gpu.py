@@ -10,13 +10,13 @@ import torch
 from safetensors.torch import load_file
 from train_helpers import Recorder, conversation, write_examples
 
-from phoenix_forge.catalog.memory import Fit, Use
+from phoenix_forge.catalog.memory import MemoryPlan, Placement
 from phoenix_forge.errors import Preempted
 from phoenix_forge.train import loop
 from phoenix_forge.train.batches import Batch, encode, pack, tensors
 from phoenix_forge.train.choose import choose
-from phoenix_forge.train.engine.load import LoraSettings, Placement, load, reader
-from phoenix_forge.train.engine.model import Keep
+from phoenix_forge.train.engine.load import ComputeDevice, LoraSettings, load, reader
+from phoenix_forge.train.engine.shape import shape
 from phoenix_forge.train.loop import train
 from phoenix_forge.weights.base import open_base
 
@@ -40,17 +40,16 @@ def batches(dataset: Path, encoder) -> list[Batch]:
     return pack(encode(dataset, encoder, 192), 2048, 0)
 
 
-def gradients(base: Path, batches: list[Batch], keep: Keep, **place) -> list[torch.Tensor]:
+def gradients(base: Path, batches: list[Batch], placement: Placement) -> list[torch.Tensor]:
     """Losses and gradients of two passes, in bf16 on an NF4 base."""
     model = open_base(base)
     decoder = load(
         base,
-        model.config,
-        "qwen2",
+        shape(model.config, "qwen2"),
         reader(model),
         LoraSettings(model.family.targets, 4, 2.0, 0),
-        Placement(torch.device("cuda"), torch.bfloat16, 4, **place),
-        keep,
+        placement,
+        ComputeDevice(torch.device("cuda"), torch.bfloat16),
     )
     decoder.lora.b.copy_(torch.linspace(-0.02, 0.02, len(decoder.lora.b)))
     decoder.lora.refresh()
@@ -62,21 +61,21 @@ def gradients(base: Path, batches: list[Batch], keep: Keep, **place) -> list[tor
 
 
 @pytest.mark.parametrize(
-    ("keep", "place"),
+    "placement",
     [
-        (Keep(0), {"store": "streamed"}),
-        (Keep(4), {"expanded": True}),
-        (Keep(0), {"embedding_on_host": True}),
-        (Keep(0, on_host=True), {}),
-        (Keep(0, on_host=True, attention=True), {}),
-        (Keep(2, on_host=True, attention=True), {"embedding_on_host": True}),
+        Placement(0, bits=4, streamed=True),
+        Placement(4, bits=4, expanded=True),
+        Placement(0, bits=4, embedding_on_host=True),
+        Placement(0, bits=4, on_host=True),
+        Placement(0, bits=4, on_host=True, attention=True),
+        Placement(2, bits=4, on_host=True, attention=True, embedding_on_host=True),
     ],
     ids=str,
 )
-def test_wherever_things_lie_the_bits_are_the_same(tiny_base, batches, keep, place):
-    at_hand = Keep(keep.whole, False, keep.attention, keep.chunk, keep.logits)
+def test_wherever_things_lie_the_bits_are_the_same(tiny_base, batches, placement):
+    at_hand = Placement(placement.whole, bits=4, attention=placement.attention)
     expected = gradients(tiny_base, batches, at_hand)
-    found = gradients(tiny_base, batches, keep, **place)
+    found = gradients(tiny_base, batches, placement)
     assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
 
 
@@ -110,8 +109,10 @@ def test_memory_that_runs_out_costs_no_step(make_job, settings, encoder, monkeyp
     """The planner is made to believe that all of an update fits at once; the card is capped so that it does not."""
     many = write_examples(tmp_path / "many.jsonl", [conversation(i) for i in range(2000)])
     plenty = settings(precision="auto", method="qlora", tokens_per_update=10**6, max_steps=3)
-    use = Use(2, 4, 4)
-    monkeypatch.setattr(loop, "_chosen", lambda *_: (choose(plenty, 1), Fit(use, 10**6, 0, 0)))
+    placement = Placement(4, 2, 4)
+    monkeypatch.setattr(
+        loop, "_chosen", lambda *_: (choose(plenty, 1), MemoryPlan(placement, 10**6, 0, 0))
+    )
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     train(make_job("plenty", dataset=many), plenty, 8, encoder, Recorder())

@@ -10,6 +10,7 @@ import pytest
 from train_helpers import conversation, write_examples
 
 from phoenix_forge.catalog.families import FAMILIES
+from phoenix_forge.catalog.memory import Placement
 from phoenix_forge.chat.encode import Encoder
 from phoenix_forge.core.config import TrainConfig
 from phoenix_forge.core.report import Silent
@@ -24,14 +25,14 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("bitsandbytes")
 
 from phoenix_forge.train.base import load_base  # noqa: E402
-from phoenix_forge.train.choose import Choice, dtype  # noqa: E402
-from phoenix_forge.train.engine.load import LoraSettings, Placement, load, reader  # noqa: E402
-from phoenix_forge.train.engine.model import Keep  # noqa: E402
+from phoenix_forge.train.choose import Compute, dtype  # noqa: E402
+from phoenix_forge.train.engine.load import ComputeDevice, LoraSettings, load, reader  # noqa: E402
+from phoenix_forge.train.engine.shape import shape  # noqa: E402
 from phoenix_forge.train.target import frozen_weights, held_out  # noqa: E402
 
 
-def choice(precision: str, bits: int = 4) -> Choice:
-    return Choice("cpu", precision, bits, "adamw", "")
+def compute(precision: str, bits: int = 4) -> Compute:
+    return Compute("cpu", precision, bits, "adamw", "")
 
 
 def stored(model: ModelFolder, name: str) -> object:
@@ -63,14 +64,13 @@ def test_what_the_engine_has_beside_its_adapter(
     model, kind = made(family), dtype(precision)
     decoder = load(
         model.folder,
-        model.config,
-        model.family.model_type,
+        shape(model.config, model.family.model_type),
         reader(model),
         LoraSettings((), 1, 1.0, 0),
-        Placement(torch.device("cpu"), kind, 4, expanded=True),
-        Keep(0),
+        Placement(0, bits=4, expanded=True),
+        ComputeDevice(torch.device("cpu"), kind),
     )
-    frozen = frozen_weights(model, TrainConfig(), choice(precision))
+    frozen = frozen_weights(model, TrainConfig(), compute(precision))
     compared = 0
     for i in range(2):
         for group in decoder.shape.groups:
@@ -97,9 +97,9 @@ def test_what_peft_has_beside_its_adapter(
     monkeypatch.setattr("phoenix_forge.train.target._ROWS", 1000)
     model = made("qwen2")
     frozen = frozen_weights(
-        model, TrainConfig(dora=True), choice(precision)
+        model, TrainConfig(dora=True), compute(precision)
     )  # DoRA is PEFT's to train
-    modules = load_base(model.folder, choice(precision)).named_modules()
+    modules = load_base(model.folder, compute(precision)).named_modules()
     layers = {name: module for name, module in modules if type(module).__name__ == "Linear4bit"}
     assert len(layers) == 14
     for name, module in layers.items():
@@ -118,7 +118,7 @@ def test_an_adapter_without_such_weights_is_refused(
     made: Callable[..., ModelFolder], train: TrainConfig, bits: int, words: str
 ) -> None:
     with pytest.raises(UsageError, match=words) as caught:
-        frozen_weights(made("qwen2"), train, choice("bf16", bits))
+        frozen_weights(made("qwen2"), train, compute("bf16", bits))
     assert "merge.target=base" in (caught.value.fix or "")
 
 
@@ -128,7 +128,7 @@ def adapter(made: Callable[..., ModelFolder], tmp_path: Path) -> tuple[ModelFold
     model = made("qwen2")
     name = "model.layers.0.self_attn.q_proj"
     weight = stored(model, f"{name}.weight").float()
-    rest = weight - frozen_weights(model, TrainConfig(), choice("fp32"))(f"{name}.weight", weight)
+    rest = weight - frozen_weights(model, TrainConfig(), compute("fp32"))(f"{name}.weight", weight)
     rank = weight.shape[1]
     (tmp_path / "adapter_config.json").write_text(
         json.dumps({"peft_type": "LORA", "r": rank, "lora_alpha": rank})
@@ -153,7 +153,7 @@ def test_merged_into_them_the_adapter_is_added_to_what_it_corrects(
     adapter: tuple[ModelFolder, Path],
 ) -> None:
     model, folder = adapter
-    frozen = frozen_weights(model, TrainConfig(), choice("fp32"))
+    frozen = frozen_weights(model, TrainConfig(), compute("fp32"))
     lora = open_adapter(folder, model)
     into = {
         name: {t.name: t.load() for t in merged(model, lora, way)}
@@ -179,7 +179,7 @@ def test_the_loss_on_held_out_examples_is_peft_and_transformers_own(
     examples = [conversation(1), conversation(2), conversation(5)]
     write_examples(validation, examples)
     encoder = Encoder.load(model.folder, stop=model.family.stop, pad=model.family.pad)
-    frozen = frozen_weights(model, TrainConfig(), choice("fp32"))
+    frozen = frozen_weights(model, TrainConfig(), compute("fp32"))
     scores = held_out(
         model,
         open_adapter(folder, model),

@@ -8,17 +8,17 @@ import torch
 from train_helpers import conversation, write_examples
 
 from phoenix_forge.catalog.families import FAMILIES, Family
-from phoenix_forge.catalog.memory import sizes
+from phoenix_forge.catalog.memory import Placement, sizes
 from phoenix_forge.chat.encode import Encoded, Encoder
 from phoenix_forge.train.base import load_base, quiet
 from phoenix_forge.train.batches import Batch, encode, pack, tensors
-from phoenix_forge.train.choose import Choice
+from phoenix_forge.train.choose import Compute
 from phoenix_forge.train.engine import starts
 from phoenix_forge.train.engine.frozen import Packed
 from phoenix_forge.train.engine.kernels import PLAIN, quantise
-from phoenix_forge.train.engine.load import LoraSettings, Placement, load, reader
-from phoenix_forge.train.engine.model import Decoder, Keep, soft_cross_entropy
-from phoenix_forge.train.engine.shape import unsupported
+from phoenix_forge.train.engine.load import ComputeDevice, LoraSettings, load, reader
+from phoenix_forge.train.engine.model import Decoder, soft_cross_entropy
+from phoenix_forge.train.engine.shape import shape, unsupported
 from phoenix_forge.weights.base import open_base
 from phoenix_forge.weights.tiny import build_tiny
 
@@ -51,23 +51,19 @@ def batches(family: Family, folder: Path, tmp_path_factory) -> list[Batch]:
 def opened(
     folder: Path,
     family: Family,
-    keep: Keep,
+    placement: Placement,
     targets=None,
-    bits=16,
-    store="resident",
     start="default",
-    expanded=False,
 ) -> Decoder:
     """With an adapter that has been trained a little: at its start, half of the gradients are zero."""
     base = open_base(folder)
     made = load(
         folder,
-        base.config,
-        family.model_type,
+        shape(base.config, family.model_type),
         reader(base),
         LoraSettings(targets or family.targets, RANK, SCALING, 0, start),
-        Placement(CPU, torch.float32, bits, expanded, store),
-        keep,
+        placement,
+        ComputeDevice(CPU, torch.float32),
     )
     if start == "default":
         made.lora.b.copy_(
@@ -89,7 +85,7 @@ def by_peft(folder: Path, decoder: Decoder, batches: list[Batch], targets, four_
     from peft import LoraConfig, get_peft_model
 
     quiet()
-    base = load_base(folder, Choice("cpu", "fp32", 32, "adamw", ""))
+    base = load_base(folder, Compute("cpu", "fp32", 32, "adamw", ""))
     for name, p in base.named_parameters():
         if four_bit and name.endswith("proj.weight"):
             PLAIN.dequantise(*quantise(p.data), p.data)
@@ -157,7 +153,7 @@ def test_losses_and_gradients_are_pefts(family, folder, batches, four_bit):
     assert any(b.prefix for b in batches) or family.name != "qwen2", (
         "the shared beginning is tested too"
     )
-    decoder = opened(folder, family, Keep(1, chunk=17, logits=5), bits=4 if four_bit else 16)
+    decoder = opened(folder, family, Placement(1, chunk=17, logits=5, bits=4 if four_bit else 16))
     loss, found = gradients(decoder, batches)
     expected_loss, expected = by_peft(folder, decoder, batches, family.targets, four_bit)
     assert loss == pytest.approx(expected_loss, rel=1e-5)
@@ -165,7 +161,7 @@ def test_losses_and_gradients_are_pefts(family, folder, batches, four_bit):
 
 
 def test_losses_and_gradients_towards_probabilities_are_pefts(family, folder, batches):
-    decoder = opened(folder, family, Keep(1, chunk=17, logits=20))
+    decoder = opened(folder, family, Placement(1, chunk=17, logits=20))
     aimed = softened(batches, len(decoder.head))
     loss, found = gradients(decoder, aimed)
     expected_loss, expected = by_peft(folder, decoder, aimed, family.targets, False)
@@ -179,8 +175,8 @@ def test_losses_and_gradients_towards_probabilities_are_pefts(family, folder, ba
 @pytest.mark.parametrize("logits", [5, 2048])
 def test_the_likeliest_tokens_are_those_of_transformers(family, folder, batches, logits):
     quiet()
-    model = load_base(folder, Choice("cpu", "fp32", 32, "adamw", "")).eval()
-    decoder = opened(folder, family, Keep(1, logits=logits))
+    model = load_base(folder, Compute("cpu", "fp32", 32, "adamw", "")).eval()
+    decoder = opened(folder, family, Placement(1, logits=logits))
     decoder.lora.b.zero_()
     decoder.lora.refresh()
     for batch in batches:
@@ -223,7 +219,7 @@ def test_some_layers_only(family, folder, batches):
     targets = tuple(
         t for t in family.targets if t in ("q_proj", "v_proj", "qkv_proj", "up_proj", "down_proj")
     )
-    decoder = opened(folder, family, Keep(2), targets)
+    decoder = opened(folder, family, Placement(2), targets)
     loss, found = gradients(decoder, batches)
     expected_loss, expected = by_peft(folder, decoder, batches, targets, False)
     assert loss == pytest.approx(expected_loss, rel=1e-5)
@@ -231,16 +227,20 @@ def test_some_layers_only(family, folder, batches):
 
 
 def test_however_memory_is_used_the_gradients_are_the_same(family, folder, batches):
-    _, expected = gradients(opened(folder, family, Keep(3)), batches)
-    for keep in (Keep(0), Keep(2, chunk=5, logits=3), Keep(0, attention=True, chunk=40)):
-        _, found = gradients(opened(folder, family, keep), batches)
+    _, expected = gradients(opened(folder, family, Placement(3)), batches)
+    for placement in (
+        Placement(0),
+        Placement(2, chunk=5, logits=3),
+        Placement(0, attention=True, chunk=40),
+    ):
+        _, found = gradients(opened(folder, family, placement), batches)
         close(found, expected)
 
 
 def test_the_planner_counts_what_the_engine_holds(family, folder):
     if "qkv_proj" in family.targets:
         pytest.skip("fused parts have fewer adapters: the planner counts a little too much")
-    decoder = opened(folder, family, Keep(3))
+    decoder = opened(folder, family, Placement(3))
     size = sizes(open_base(folder).config)
     assert size.adapter(RANK) == len(decoder.lora.a) + len(decoder.lora.b)
     dense = [t for name, t in decoder.store.get(0, None).items() if name.endswith("dense")]
@@ -248,8 +248,8 @@ def test_the_planner_counts_what_the_engine_holds(family, folder):
 
 
 def test_streamed_layers_give_the_same_bits(family, folder, batches):
-    expected = gradients(opened(folder, family, Keep(0), bits=4), batches)
-    decoder = opened(folder, family, Keep(0), bits=4, store="streamed")
+    expected = gradients(opened(folder, family, Placement(0, bits=4)), batches)
+    decoder = opened(folder, family, Placement(0, bits=4, streamed=True))
     assert isinstance(decoder.store, Packed)
     loss, found = gradients(decoder, batches)
     assert loss == expected[0]
@@ -257,23 +257,23 @@ def test_streamed_layers_give_the_same_bits(family, folder, batches):
 
 
 def test_weights_laid_out_once_give_the_same_bits(family, folder, batches):
-    expected = gradients(opened(folder, family, Keep(3), bits=4), batches)
-    loss, found = gradients(opened(folder, family, Keep(3), bits=4, expanded=True), batches)
+    expected = gradients(opened(folder, family, Placement(3, bits=4)), batches)
+    loss, found = gradients(opened(folder, family, Placement(3, bits=4, expanded=True)), batches)
     assert loss == expected[0]
     assert all(torch.equal(found[n], t) for n, t in expected[1].items())
 
 
 def test_8_bits_are_near(family, folder, batches):
     """Rounding to e4m3 has an error of some 3 % a number; losses and the gradient as a whole stay close."""
-    loss, expected = gradients(opened(folder, family, Keep(3)), batches)
-    rounded, found = gradients(opened(folder, family, Keep(1, chunk=30), bits=8), batches)
+    loss, expected = gradients(opened(folder, family, Placement(3)), batches)
+    rounded, found = gradients(opened(folder, family, Placement(1, chunk=30, bits=8)), batches)
     assert rounded == pytest.approx(loss, rel=1e-2)
     error = torch.stack([(found[n] - t).norm() for n, t in expected.items()]).norm()
     assert 1e-4 < error / torch.stack([t.norm() for t in expected.values()]).norm() < 0.1
 
 
 def test_packed_is_unpacked(family, folder, batches):
-    decoder = opened(folder, family, Keep(3))
+    decoder = opened(folder, family, Placement(3))
     together = sum(decoder.losses(tensors(b, CPU)).sum().item() for b in batches)
     alone = [decoder.losses(tensors(Batch((e,), 0), CPU)) for b in batches for e in b.examples]
     assert together / len(torch.cat(alone)) == pytest.approx(
@@ -284,7 +284,7 @@ def test_packed_is_unpacked(family, folder, batches):
 @pytest.mark.slow
 def test_dropout_repeats_itself_in_the_backward_pass(family, folder, batches):
     """Numerically: the loss's slope along the gradient is the gradient's size, with the same elements dropped."""
-    decoder = opened(folder, family, Keep(1, chunk=16))
+    decoder = opened(folder, family, Placement(1, chunk=16))
     decoder.dropout, decoder.seed = 0.3, 7
     _, found = gradients(decoder, batches[:1])
     slope = torch.stack([t.norm() for t in found.values()]).norm().item()
@@ -306,7 +306,10 @@ def test_dropout_repeats_itself_in_the_backward_pass(family, folder, batches):
 
 
 def test_pissa_leaves_the_model_as_it_was(family, folder, batches):
-    moved, plain = opened(folder, family, Keep(3), start="pissa"), opened(folder, family, Keep(3))
+    moved, plain = (
+        opened(folder, family, Placement(3), start="pissa"),
+        opened(folder, family, Placement(3)),
+    )
     plain.lora.b.zero_()
     plain.lora.refresh()
     assert bool(moved.lora.b.any())
@@ -317,7 +320,7 @@ def test_pissa_leaves_the_model_as_it_was(family, folder, batches):
 
 
 def test_loftq_starts_nearer_to_the_weights_than_nf4(family, folder):
-    decoder = opened(folder, family, Keep(3))
+    decoder = opened(folder, family, Placement(3))
     slot = next(decoder.lora.each())
     weight = torch.randn(slot.rows.stop, slot.inputs, generator=torch.Generator().manual_seed(0))
 

@@ -9,18 +9,18 @@ from safetensors.torch import load_file
 from train_helpers import Recorder, conversation, write_examples
 
 from phoenix_forge.catalog.families import FAMILIES
-from phoenix_forge.catalog.memory import Use
+from phoenix_forge.catalog.memory import Placement
 from phoenix_forge.chat.encode import Encoder
 from phoenix_forge.errors import StageFailed, UsageError
 from phoenix_forge.train.adapted import Wanted, open_adapted
 from phoenix_forge.train.base import load_base, quiet
 from phoenix_forge.train.batches import encode
-from phoenix_forge.train.choose import Choice
+from phoenix_forge.train.choose import Compute
 from phoenix_forge.train.loop import train
 from phoenix_forge.weights.base import open_base
 from phoenix_forge.weights.tiny import build_tiny
 
-FP32 = Choice("cpu", "fp32", 32, "adamw", "")
+FP32 = Compute("cpu", "fp32", 32, "adamw", "")
 
 
 @pytest.fixture(scope="session", params=FAMILIES, ids=lambda f: f.name)
@@ -156,7 +156,7 @@ def test_fp8_is_not_quietly_something_else(tiny_base, settings):
     wanted = Wanted("x", ("q_proj",), 8, settings(method="fp8", dora=True))
     with pytest.raises(UsageError, match=r"train\.method fp8 cannot be had together with DoRA"):
         open_adapted(
-            open_base(tiny_base), wanted, Choice("cpu", "fp32", 8, "adamw", ""), Use(4, 8, 4)
+            open_base(tiny_base), wanted, Compute("cpu", "fp32", 8, "adamw", ""), Placement(4, 4, 8)
         )
 
 

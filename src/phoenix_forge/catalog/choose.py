@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from phoenix_forge.catalog.bases import BASES, Base
-from phoenix_forge.catalog.memory import GIB, fits, uses
+from phoenix_forge.catalog.memory import GIB, placements, plans
 
 # What a training asks for by default, and what of a GPU's memory is left to it.
 RANK, LENGTH, STATE_BYTES, FREE = 64, 2048, 2, 0.97
@@ -39,8 +39,9 @@ def _fits(base: Base, gpu_gib: float) -> bool:
     """By the planner's own prediction for 4-bit weights that stay on the GPU."""
     if base.sizes is None or not gpu_gib:
         return False
-    ways = uses(base.sizes, 2, 4, True, None, False)
+    candidates = placements(base.sizes, 2, 4, True, None, False)
     room = int(gpu_gib * GIB * FREE)
     return (
-        next(fits(base.sizes, ways, [LENGTH], RANK, STATE_BYTES, room, 1 << 62), None) is not None
+        next(plans(base.sizes, candidates, [LENGTH], RANK, STATE_BYTES, room, 1 << 62), None)
+        is not None
     )

@@ -88,18 +88,22 @@ def equivalent(config: dict[str, Any], parameters: int, tied: bool) -> Sizes:
 
 
 @dataclass(frozen=True)
-class Use:
-    """How a training uses its device. `width`: bytes of a number in the computation; `bits` of a frozen weight.
+class Placement:
+    """What a training keeps, and where.
 
-    `expanded`: 4-bit weights laid out again in 16 bits. `streamed`: frozen layers come from RAM, two at a time.
-    `sharded`: over how many GPUs they are spread. `whole`: layers that keep all activations; the others are computed
-    again from their input. `on_host`: what is kept of those goes to RAM, with attention's part if `attention`. `chunk`
-    and `logits`: tokens at a time through the MLP and the loss of those.
+    Of the base: `width` bytes of a number in the computation; `bits` of a frozen weight (4 is NF4, 8 is e4m3 in both
+    directions, else as in the computation); `expanded`: NF4's values laid out in the type of the computation, which
+    spares dequantising and takes four times the memory; `streamed`: frozen layers come from RAM, two at a time;
+    `sharded`: over how many GPUs they are spread.
+
+    Of activations, from forward to backward: the last `whole` layers keep everything, the others the stream before
+    them only, with `attention` all but gate and up; `on_host` puts what those keep into pinned memory of the host, and
+    their MLP runs over `chunk` tokens at a time. `logits` tokens have logits at a time.
     """
 
-    width: int
-    bits: int
     whole: int
+    width: int = 2
+    bits: int = 16
     expanded: bool = False
     streamed: bool = False
     sharded: int = 1
@@ -109,52 +113,67 @@ class Use:
     chunk: int = 1 << 30
     logits: int = 2048
 
+    @property
+    def store(self) -> str:
+        """Where the frozen layers are: a name in the engine's STORES."""
+        if self.streamed:
+            return "streamed"
+        return "sharded" if self.sharded > 1 else "resident"
 
-def layer_bytes(s: Sizes, use: Use, rank: int) -> int:
+
+def layer_bytes(s: Sizes, placement: Placement, rank: int) -> int:
     """One frozen layer as it is stored. NF4: half a byte a weight, and 2 bytes for every 64; e4m3: a byte, twice."""
-    if use.expanded or use.bits >= 16:
-        return s.spread(rank) * use.width
-    return s.layer // 2 + s.layer // 32 if use.bits == 4 else 2 * s.layer
+    if placement.expanded or placement.bits >= 16:
+        return s.spread(rank) * placement.width
+    return s.layer // 2 + s.layer // 32 if placement.bits == 4 else 2 * s.layer
 
 
-def device_bytes(s: Sizes, use: Use, tokens: int, rank: int, optimizer: int) -> int:
+def device_bytes(s: Sizes, placement: Placement, tokens: int, rank: int, optimizer: int) -> int:
     """Peak bytes on the device of a step whose passes compute `tokens` tokens; `optimizer`: bytes of its state a
     parameter (8: AdamW in fp32, 2: in 8 bits)."""
-    w, h, m = use.width, s.hidden, use.chunk
-    kept = 2 if use.streamed or use.sharded > 1 else s.layers
-    shards = s.layers // use.sharded if use.sharded > 1 else 0
-    frozen = layer_bytes(s, use, rank) * (kept + shards)
-    scratch = s.spread(rank) * w if use.bits == 4 and not use.expanded else 0
+    w, h, m = placement.width, s.hidden, placement.chunk
+    kept = 2 if placement.streamed or placement.sharded > 1 else s.layers
+    shards = s.layers // placement.sharded if placement.sharded > 1 else 0
+    frozen = layer_bytes(s, placement, rank) * (kept + shards)
+    scratch = s.spread(rank) * w if placement.bits == 4 and not placement.expanded else 0
     embedding = s.vocabulary * h * w
-    tables = embedding if s.tied or use.embedding_on_host else 2 * embedding
+    tables = embedding if s.tied or placement.embedding_on_host else 2 * embedding
     adapter = s.adapter(rank) * (8 + w + optimizer) + s.adapter(rank) * 2
     qkv = s.attention + 2 * s.kv
     inner = qkv + s.attention + h  # attention's part: q, k and v, its output, the stream after it
-    whole = use.whole * tokens * w * (h + inner + 2 * s.ffn)
-    row = tokens * w * (h + (inner if use.attention else 0))
+    whole = placement.whole * tokens * w * (h + inner + 2 * s.ffn)
+    row = tokens * w * (h + (inner if placement.attention else 0))
     # What goes to the host is on its way for two layers.
-    again = row * (min(2, s.layers - use.whole) if use.on_host else s.layers - use.whole)
+    again = row * (
+        min(2, s.layers - placement.whole) if placement.on_host else s.layers - placement.whole
+    )
     fixed = frozen + scratch + tables + adapter + whole + again
-    c = tokens if use.whole == s.layers else min(m, tokens)
+    c = tokens if placement.whole == s.layers else min(m, tokens)
     stream = tokens * (h + rank) * w
     mlp = stream + tokens * w * (h + inner) + c * w * (3 * s.ffn + 3 * h + 2 * rank)
     # dq, dk and dv twice (as computed and as multiplied), and cuDNN's dq in fp32.
     attention = stream + tokens * w * (h + 3 * qkv + 2 * s.attention) + tokens * s.attention * 4
-    n = min(use.logits, tokens)
+    n = min(placement.logits, tokens)
     loss = tokens * h * w * 5 + n * s.vocabulary * w
-    rounded = tokens * 2 * s.ffn if use.bits == 8 else 0  # the widest product's input in 8 bits
+    rounded = (
+        tokens * 2 * s.ffn if placement.bits == 8 else 0
+    )  # the widest product's input in 8 bits
     return int((fixed + max(mlp + rounded, attention, loss)) * SLACK) + WORKSPACE
 
 
-def host_bytes(s: Sizes, use: Use, tokens: int, rank: int) -> int:
+def host_bytes(s: Sizes, placement: Placement, tokens: int, rank: int) -> int:
     """RAM that a GPU's training asks for beside the libraries: streamed layers, activations, the embedding."""
-    layers = s.layers * layer_bytes(s, use, rank) if use.streamed else 0
-    row = s.hidden + (s.attention * 2 + 2 * s.kv + s.hidden if use.attention else 0)
-    kept = (s.layers - use.whole) * tokens * use.width * row if use.on_host else 0
-    return layers + kept + (s.vocabulary * s.hidden * use.width if use.embedding_on_host else 0)
+    layers = s.layers * layer_bytes(s, placement, rank) if placement.streamed else 0
+    row = s.hidden + (s.attention * 2 + 2 * s.kv + s.hidden if placement.attention else 0)
+    kept = (s.layers - placement.whole) * tokens * placement.width * row if placement.on_host else 0
+    return (
+        layers
+        + kept
+        + (s.vocabulary * s.hidden * placement.width if placement.embedding_on_host else 0)
+    )
 
 
-def uses(
+def placements(
     s: Sizes,
     width: int,
     bits: int,
@@ -162,23 +181,24 @@ def uses(
     recompute: bool | None,
     streamed: bool | None,
     world: int = 1,
-) -> Iterator[Use]:
-    """Ways to use a device, the fastest first. None: free to choose."""
+) -> Iterator[Placement]:
+    """Placements to try, the fastest first. None: free to choose."""
     if not streamed and recompute is not True:
+        whole = Placement(s.layers, width, bits)
         if bits == 4 and gpu:
-            yield Use(width, bits, s.layers, expanded=True)
-        yield Use(width, bits, s.layers)
-        yield Use(width, bits, s.layers, embedding_on_host=gpu)
+            yield replace(whole, expanded=True)
+        yield whole
+        yield replace(whole, embedding_on_host=gpu)
     if recompute is False and streamed is None:
         return
-    lean = Use(width, bits, 0, embedding_on_host=gpu, chunk=2048, logits=512)
+    lean = Placement(0, width, bits, embedding_on_host=gpu, chunk=2048, logits=512)
     some = range(s.layers - 1, 0, -1) if recompute is None else ()
     if not streamed:
         if gpu:  # the transfers hide behind the products
-            shelved = replace(lean, on_host=True, attention=True, chunk=1 << 30, logits=2048)
-            yield from (replace(shelved, whole=n) for n in some)
-            yield shelved
-            yield replace(shelved, chunk=2048, logits=512)
+            in_ram = replace(lean, on_host=True, attention=True, chunk=1 << 30, logits=2048)
+            yield from (replace(in_ram, whole=n) for n in some)
+            yield in_ram
+            yield replace(in_ram, chunk=2048, logits=512)
         yield from (replace(lean, whole=n) for n in some)
         yield lean
         if gpu:
@@ -191,10 +211,10 @@ def uses(
 
 
 @dataclass(frozen=True)
-class Fit:
-    """`tokens` a pass, and what the step is predicted to take."""
+class MemoryPlan:
+    """`tokens` a pass, and what the step is predicted to take, in bytes."""
 
-    use: Use
+    placement: Placement
     tokens: int
     device_bytes: int
     host_bytes: int
@@ -203,31 +223,31 @@ class Fit:
 ENOUGH = 1024  # tokens a pass from which a large GPU is busy; fewer are taken only when nothing else fits
 
 
-def fits(
+def plans(
     s: Sizes,
-    candidates: Iterator[Use],
+    candidates: Iterator[Placement],
     passes: list[int],
     rank: int,
     optimizer: int,
     device: int,
     host: int,
-) -> Iterator[Fit]:
+) -> Iterator[MemoryPlan]:
     """What fits into `device` and `host` bytes, the fastest first; `passes` are tokens a pass, most first."""
     late = []
-    for use in candidates:
+    for placement in candidates:
         for tokens in passes:
-            fit = Fit(
-                use,
+            plan = MemoryPlan(
+                placement,
                 tokens,
-                device_bytes(s, use, tokens, rank, optimizer),
-                host_bytes(s, use, tokens, rank),
+                device_bytes(s, placement, tokens, rank, optimizer),
+                host_bytes(s, placement, tokens, rank),
             )
-            if fit.device_bytes > device or fit.host_bytes > host:
+            if plan.device_bytes > device or plan.host_bytes > host:
                 continue
             if tokens >= min(ENOUGH, passes[0]):
-                yield fit
+                yield plan
                 break
-            late.append(fit)
+            late.append(plan)
             break
     yield from late
 

@@ -23,7 +23,7 @@ from phoenix_forge.weights.base import open_base
 if TYPE_CHECKING:
     import torch
 
-    from phoenix_forge.train.choose import Choice
+    from phoenix_forge.train.choose import Compute
 
 CPU_TOKENS = 4096  # of prompts that are computed together, padding included
 GPU_SHARE = 0.2  # of its free memory, for the keys and values of such prompts
@@ -76,20 +76,20 @@ class HuggingFace:
     """
 
     def __init__(
-        self, base_folder: Path, encoder: Encoder, choice: Choice, adapter: Path | None = None
+        self, base_folder: Path, encoder: Encoder, compute: Compute, adapter: Path | None = None
     ) -> None:
         from phoenix_forge.train.base import load_base, quiet, thaw, with_adapter
 
         quiet()
-        self.encoder, self.device = encoder, choice.device
-        self.model: Any = load_base(base_folder, choice)
+        self.encoder, self.device = encoder, compute.device
+        self.model: Any = load_base(base_folder, compute)
         if adapter:
             self.model = with_adapter(self.model, base_folder, adapter)
-            if choice.bits > 4:
+            if compute.bits > 4:
                 self.model = self.model.merge_and_unload()
         thaw(self.model.eval())
         self._tokens = (
-            CPU_TOKENS if choice.device == "cpu" else self._room(open_base(base_folder).config)
+            CPU_TOKENS if compute.device == "cpu" else self._room(open_base(base_folder).config)
         )
 
     def _room(self, config: dict[str, Any]) -> int:

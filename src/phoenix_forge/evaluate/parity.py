@@ -326,7 +326,7 @@ class _Reference:
         self, base_folder: Path, adapter: Path | None, device: str, frozen: Frozen | None = None
     ) -> None:
         from phoenix_forge.train.base import load_base, quiet, with_adapter
-        from phoenix_forge.train.choose import Choice
+        from phoenix_forge.train.choose import Compute
 
         quiet()
         base = open_base(base_folder)
@@ -334,7 +334,7 @@ class _Reference:
         precision = {"F32": "fp32", "BF16": "bf16", "F16": "fp16"}[
             max(stored, key=("F16", "BF16", "F32").index)
         ]
-        self.model: Any = load_base(base_folder, Choice(device, precision, 16, "adamw", "parity"))
+        self.model: Any = load_base(base_folder, Compute(device, precision, 16, "adamw", "parity"))
         for name, parameter in self.model.named_parameters():
             if frozen and LINEAR.fullmatch(name):
                 parameter.data = frozen(name, parameter.data).to(parameter.dtype)

@@ -223,9 +223,9 @@ def _together(ctx: Context, folder: Path) -> Teacher:
 
     base = open_base(folder)
     family = base.family
-    choice = sixteen_bits(choose(TrainConfig(), base.parameters), base.parameters)
-    writer = Writer(folder, Encoder.load(folder, stop=family.stop, pad=family.pad), choice)
-    identity = f"folder {ctx.digests.tree(folder)} {choice.precision} {choice.bits} greedy"
+    compute = sixteen_bits(choose(TrainConfig(), base.parameters), base.parameters)
+    writer = Writer(folder, Encoder.load(folder, stop=family.stop, pad=family.pad), compute)
+    identity = f"folder {ctx.digests.tree(folder)} {compute.precision} {compute.bits} greedy"
     return Teacher(
         folder.name, identity, writer.complete, lambda: None, writer.close, writer.together
     )

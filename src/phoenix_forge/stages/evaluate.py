@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from phoenix_forge.evaluate.engine import Engine
     from phoenix_forge.evaluate.ladder import Condition, Examiner, Subject
     from phoenix_forge.evaluate.questions import Placed
-    from phoenix_forge.train.choose import Choice
+    from phoenix_forge.train.choose import Compute
 
     E = TypeVar("E", bound=Engine)
 
@@ -144,8 +144,8 @@ def _measured(ctx: Context) -> dict[str, Any]:
     with ExitStack() as opened:
         index = opened.enter_context(open_index(ctx))
         questions, skipped = placed(read(_questions_file(ctx)), index)
-        choice = _choice(ctx)
-        asked = chosen(questions, own.count or COUNT[choice.device], ctx.config.dataset.seed)
+        compute = _choice(ctx)
+        asked = chosen(questions, own.count or COUNT[compute.device], ctx.config.dataset.seed)
         if not asked:
             raise UsageError(
                 f"{w.shown(_questions_file(ctx))} has no question that can be asked: "
@@ -162,8 +162,8 @@ def _measured(ctx: Context) -> dict[str, Any]:
             "rule_made": _questions_file(ctx) == w.probes
             and any(one.question.kind != EXAM for one in asked),
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            **_climbed(ctx, asked, index, choice, card, opened),
-            "costs": {"device": _device(choice)},
+            **_climbed(ctx, asked, index, compute, card, opened),
+            "costs": {"device": _device(compute)},
             "versions": {"forge": __version__, **tool_versions(TOOLS)},
         }
 
@@ -172,7 +172,7 @@ def _climbed(
     ctx: Context,
     asked: Sequence[Placed],
     index: Index,
-    choice: Choice,
+    compute: Compute,
     card: dict[str, Any],
     opened: ExitStack,
 ) -> dict[str, Any]:
@@ -192,7 +192,7 @@ def _climbed(
         report=ctx.report,
         quotes=any(kind.endswith("_quoted") for kind in card.get("kinds", {})),
     )
-    subjects = _subjects(ctx, examiner, choice, opened)
+    subjects = _subjects(ctx, examiner, compute, opened)
     rungs = [
         (found.BASE, "base", ""),
         (found.BASE_INDEX, "base", INDEX),
@@ -213,7 +213,7 @@ def _climbed(
             continue
         conditions.append(examiner.condition(name, subjects[subject], material))
         if name in ("base", "tuned"):
-            _aside(examiner, subjects[name], texts, TEXT_TOKENS[choice.device], aside)
+            _aside(examiner, subjects[name], texts, TEXT_TOKENS[compute.device], aside)
     examiner.forget()
     tuned = next((c for c in conditions if c.name == found.TUNED), None)
     general = aside["general"]
@@ -251,7 +251,7 @@ def _aside(
 
 
 def _subjects(
-    ctx: Context, examiner: Examiner, choice: Choice, opened: ExitStack
+    ctx: Context, examiner: Examiner, compute: Compute, opened: ExitStack
 ) -> dict[str, Subject]:
     """By name, in the order of the ladder. An engine gives its memory back when the next one opens."""
     from phoenix_forge.evaluate.engine import HuggingFace, LlamaCpp
@@ -272,25 +272,25 @@ def _subjects(
 
         return open_engine
 
-    how = f"{choice.device} {choice.precision} {choice.bits}"
+    how = f"{compute.device} {compute.precision} {compute.bits}"
     found = {}
     if "base" in models:
         found["base"] = Subject(
             "base",
             f"{digests.tree(ctx.base_dir)} {how}",
-            only(lambda: HuggingFace(ctx.base_dir, examiner.encoder, choice)),
+            only(lambda: HuggingFace(ctx.base_dir, examiner.encoder, compute)),
         )
     if adapter:
         found["tuned"] = Subject(
             "tuned",
             f"{digests.tree(ctx.base_dir)} {digests.tree(adapter)} {how}",
-            only(lambda: HuggingFace(ctx.base_dir, examiner.encoder, choice, adapter)),
+            only(lambda: HuggingFace(ctx.base_dir, examiner.encoder, compute, adapter)),
         )
     if "merged" in models:
         found["merged"] = Subject(
             "merged",
             f"{digests.tree(w.merged)} {how}",
-            only(lambda: HuggingFace(w.merged, examiner.encoder, choice)),
+            only(lambda: HuggingFace(w.merged, examiner.encoder, compute)),
         )
     for name, path in _ggufs(ctx).items():
         opened_as = only(partial(LlamaCpp, path, examiner.encoder, examiner.longest))
@@ -351,7 +351,7 @@ def _known(ctx: Context) -> dict[str, Any]:
     return known if isinstance(known, dict) and "tokenizer" in known else {}
 
 
-def _choice(ctx: Context) -> Choice:
+def _choice(ctx: Context) -> Compute:
     """As training chooses, but the base in 16 bits, which is what the adapter is merged into, where it fits."""
     from phoenix_forge.train.choose import choose, sixteen_bits
     from phoenix_forge.weights.base import open_base
@@ -360,12 +360,12 @@ def _choice(ctx: Context) -> Choice:
     return sixteen_bits(choose(TrainConfig(), base.parameters), base.parameters)
 
 
-def _device(choice: Choice) -> str:
-    if choice.device == "cpu":
-        return f"CPU, {len(os.sched_getaffinity(0))} cores, {choice.precision}"
+def _device(compute: Compute) -> str:
+    if compute.device == "cpu":
+        return f"CPU, {len(os.sched_getaffinity(0))} cores, {compute.precision}"
     import torch
 
-    return f"{torch.cuda.get_device_name()}, {choice.precision if choice.bits == 16 else 'NF4'}"
+    return f"{torch.cuda.get_device_name()}, {compute.precision if compute.bits == 16 else 'NF4'}"
 
 
 def _peak_vram() -> int | None:

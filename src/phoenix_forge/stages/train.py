@@ -17,7 +17,7 @@ from phoenix_forge.core.fsio import human, remove, require_disk, sha256_json
 from phoenix_forge.errors import EnvironmentProblem, UsageError
 from phoenix_forge.stages import Context
 from phoenix_forge.stages.dataset import encoder
-from phoenix_forge.train.choose import Choice, described, options
+from phoenix_forge.train.choose import Compute, described, options
 
 SUMMARY = "examples to an adapter (QLoRA)"
 VERSION = 2
@@ -113,12 +113,14 @@ def prediction(ctx: Context, gpu: str, gpu_gib: float, tokens: float) -> dict[st
     precision = {2: "bf16", 4: "fp32"}[width]
     auto = 4 if gpu else 8 * width
     bits = {"auto": auto, "qlora": 4, "fp8": 8, "lora": 8 * width}[train.method]
-    choice = Choice("cuda" if gpu else "cpu", precision, bits, "adamw_8bit" if gpu else "adamw", "")
+    compute = Compute(
+        "cuda" if gpu else "cpu", precision, bits, "adamw_8bit" if gpu else "adamw", ""
+    )
     total = (
         int((train.memory or gpu_gib * 0.97) * 2**30) if gpu else psutil.virtual_memory().available
     )
-    fit = next(options(train, choice, size, total), None)
-    if fit is None:
+    memory = next(options(train, compute, size, total), None)
+    if memory is None:
         return {"disk_bytes": disk(ctx, size), "how": "does not fit this machine"}
     from phoenix_forge.train.anchor import SHARE
 
@@ -127,19 +129,21 @@ def prediction(ctx: Context, gpu: str, gpu_gib: float, tokens: float) -> dict[st
     flops = costs.gpu_flops(gpu) if gpu else costs.CORE_FLOPS[width == 2] * (os.cpu_count() or 1)
     on_device = (
         {
-            "vram_bytes": fit.device_bytes,
-            "memory_bytes": fit.host_bytes + LIBRARIES + size.layer * 4,
+            "vram_bytes": memory.device_bytes,
+            "memory_bytes": memory.host_bytes + LIBRARIES + size.layer * 4,
         }
         if gpu
-        else {"memory_bytes": fit.device_bytes + LIBRARIES}
+        else {"memory_bytes": memory.device_bytes + LIBRARIES}
     )
     if rowless(ctx):  # how fast transformers is with it, nobody has measured
         return {**on_device, "disk_bytes": disk(ctx, size), "how": BY_TRANSFORMERS}
     return {
         **on_device,
         "disk_bytes": disk(ctx, size),
-        "how": described(fit, size),
-        "seconds": round(costs.train_seconds(size, tokens, flops, fit.use.whole < size.layers)),
+        "how": described(memory, size),
+        "seconds": round(
+            costs.train_seconds(size, tokens, flops, memory.placement.whole < size.layers)
+        ),
     }
 
 

@@ -16,12 +16,12 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from phoenix_forge.catalog.families import ANY
-from phoenix_forge.catalog.memory import Use
+from phoenix_forge.catalog.memory import Placement
 from phoenix_forge.core.config import TrainConfig
 from phoenix_forge.errors import UsageError
 from phoenix_forge.train.base import load_base
 from phoenix_forge.train.batches import Batch, halves, tensors
-from phoenix_forge.train.choose import Choice, dtype
+from phoenix_forge.train.choose import Compute, dtype
 from phoenix_forge.train.linears import trainable
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Adapted(Protocol):
     def updated(self) -> None:
         """To be called after the parameters have changed."""
 
-    def leaner(self, use: Use) -> None:
+    def leaner(self, placement: Placement) -> None:
         """Uses less memory from now on. Raises MemoryError where it cannot."""
 
     def named(self) -> dict[str, Tensor]:
@@ -94,21 +94,23 @@ class Wanted:
         return dict(sorted((config | {"base_model_name_or_path": self.base_name}).items()))
 
 
-def why_not_the_engine(model: ModelFolder, train: TrainConfig, choice: Choice) -> str | None:
+def why_not_the_engine(model: ModelFolder, train: TrainConfig, compute: Compute) -> str | None:
     """Why PEFT has to train this, or None."""
     from phoenix_forge.train.engine.shape import unsupported
 
     if train.dora:
         return "DoRA"
-    if choice.device == "cuda" and (choice.precision != "bf16" or not choice.modern):
-        return f"{choice.precision} on this GPU"
+    if compute.device == "cuda" and (compute.precision != "bf16" or not compute.modern):
+        return f"{compute.precision} on this GPU"
     return unsupported(model.config, model.family.model_type, train.max_length)
 
 
-def open_adapted(model: ModelFolder, wanted: Wanted, choice: Choice, use: Use) -> Adapted:
-    why = why_not_the_engine(model, wanted.train, choice)
+def open_adapted(
+    model: ModelFolder, wanted: Wanted, compute: Compute, placement: Placement
+) -> Adapted:
+    why = why_not_the_engine(model, wanted.train, compute)
     if why is None:
-        return EngineModel(model, wanted, choice, use)
+        return EngineModel(model, wanted, compute, placement)
     for setting, plain in (("start", "default"), ("method", "auto")):
         value = getattr(wanted.train, setting)
         if value in ONLY_WRITTEN_OUT:
@@ -116,38 +118,32 @@ def open_adapted(model: ModelFolder, wanted: Wanted, choice: Choice, use: Use) -
                 f"train.{setting} {value} cannot be had together with {why}",
                 fix=f"--set train.{setting}={plain}",
             )
-    return PeftModel(model, wanted, choice, use)
+    return PeftModel(model, wanted, compute, placement)
 
 
 class EngineModel:
     """The engine's decoder."""
 
-    def __init__(self, model: ModelFolder, wanted: Wanted, choice: Choice, use: Use) -> None:
-        from phoenix_forge.train.engine.load import LoraSettings, Placement, load, reader
+    def __init__(
+        self, model: ModelFolder, wanted: Wanted, compute: Compute, placement: Placement
+    ) -> None:
+        from phoenix_forge.train.engine.load import ComputeDevice, LoraSettings, load, reader
+        from phoenix_forge.train.engine.shape import shape
 
-        self.wanted, self.use = wanted, use
+        self.wanted, self.placement = wanted, placement
         train = wanted.train
         device = (
             torch.device("cuda", torch.cuda.current_device())
-            if choice.device == "cuda"
+            if compute.device == "cuda"
             else torch.device("cpu")
         )
-        store = "streamed" if use.streamed else "sharded" if use.sharded > 1 else "resident"
         self.decoder = load(
             model.folder,
-            model.config,
-            model.family.model_type,
+            shape(model.config, model.family.model_type),
             reader(model),
             LoraSettings(wanted.targets, train.rank, wanted.scaling, train.seed, train.start),
-            Placement(
-                device,
-                dtype(choice.precision),
-                min(choice.bits, 16),
-                use.expanded,
-                store,
-                use.embedding_on_host,
-            ),
-            keep(use),
+            placement,
+            ComputeDevice(device, dtype(compute.precision)),
         )
         self.decoder.dropout, self.decoder.noise = train.dropout, train.neftune
         lora = self.decoder.lora
@@ -174,14 +170,14 @@ class EngineModel:
     def updated(self) -> None:
         self.decoder.lora.refresh()
 
-    def leaner(self, use: Use) -> None:
-        if (use.expanded, use.streamed, use.sharded) != (
-            self.use.expanded,
-            self.use.streamed,
-            self.use.sharded,
+    def leaner(self, placement: Placement) -> None:
+        if (placement.expanded, placement.streamed, placement.sharded) != (
+            self.placement.expanded,
+            self.placement.streamed,
+            self.placement.sharded,
         ):
             raise MemoryError("the frozen layers would have to lie elsewhere")
-        self.use, self.decoder.keep = use, keep(use)
+        self.placement = self.decoder.placement = placement
 
     def named(self) -> dict[str, Tensor]:
         return self.decoder.lora.named()
@@ -203,13 +199,6 @@ class EngineModel:
         )
 
 
-def keep(use: Use) -> Any:
-    """The part of a use that the engine looks at in each step."""
-    from phoenix_forge.train.engine.model import Keep
-
-    return Keep(use.whole, use.on_host, use.attention, use.chunk, use.logits)
-
-
 def _parameter(flat: Tensor, grad: Tensor) -> Parameter:
     parameter = Parameter(flat, requires_grad=True)
     parameter.grad = grad
@@ -219,10 +208,12 @@ def _parameter(flat: Tensor, grad: Tensor) -> Parameter:
 class PeftModel:
     """transformers' model with PEFT's adapter, by autograd. Adapters are fp32 and computed in the base's type."""
 
-    def __init__(self, model: ModelFolder, wanted: Wanted, choice: Choice, use: Use) -> None:
+    def __init__(
+        self, model: ModelFolder, wanted: Wanted, compute: Compute, placement: Placement
+    ) -> None:
         from peft import LoraConfig, get_peft_model
 
-        base = load_base(model.folder, choice)
+        base = load_base(model.folder, compute)
         if not wanted.targets:
             wanted = replace(wanted, targets=trainable(base, model))
         self.wanted, train, self.one_by_one = wanted, wanted.train, model.family.name == ANY
@@ -240,10 +231,10 @@ class PeftModel:
                 use_dora=train.dora,
             ),
         )
-        self._recompute(use)
+        self._recompute(placement)
         self.noise = train.neftune
         self.device = next(base.parameters()).device
-        self.kind = dtype(choice.precision)
+        self.kind = dtype(compute.precision)
         self.groups: dict[str, list[Parameter]] = {"a": [], "b": []}
         for name, parameter in self.model.named_parameters():
             if parameter.requires_grad:
@@ -251,9 +242,9 @@ class PeftModel:
                 parameter.grad = torch.zeros_like(parameter)
                 self.groups["b" if "lora_B" in name else "a"].append(parameter)
 
-    def _recompute(self, use: Use) -> None:
+    def _recompute(self, placement: Placement) -> None:
         layers = self.model.config.get_text_config().num_hidden_layers
-        if use.whole < layers:
+        if placement.whole < layers:
             self.model.gradient_checkpointing_enable(
                 gradient_checkpointing_kwargs={"use_reentrant": False}
             )
@@ -346,8 +337,8 @@ class PeftModel:
 
     def updated(self) -> None: ...
 
-    def leaner(self, use: Use) -> None:
-        self._recompute(use)
+    def leaner(self, placement: Placement) -> None:
+        self._recompute(placement)
 
     def named(self) -> dict[str, Tensor]:
         return {

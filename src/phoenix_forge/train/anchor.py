@@ -24,7 +24,7 @@ from phoenix_forge.train.generate import kept_bytes
 if TYPE_CHECKING:
     from phoenix_forge.core.config import TrainConfig
     from phoenix_forge.train.adapted import Adapted
-    from phoenix_forge.train.choose import Choice
+    from phoenix_forge.train.choose import Compute
 
 LENGTH = {"cuda": 256, "cpu": 64}  # tokens of a passage, at most
 PASSAGES = {"cuda": 256, "cpu": 16}
@@ -42,20 +42,22 @@ def starts(encoder: Encoder) -> tuple[list[int], list[int]]:
     return encoder.ids(opening), encoder.ids(whole.partition(ASKED)[0])
 
 
-def written(folder: Path, encoder: Encoder, choice: Choice, settings: TrainConfig) -> list[Passage]:
+def written(
+    folder: Path, encoder: Encoder, compute: Compute, settings: TrainConfig
+) -> list[Passage]:
     """Passages that the base in `folder` writes, none longer than an example may be."""
     import torch
 
     from phoenix_forge.train.base import load_base, thaw
 
-    model: Any = load_base(folder, choice).eval()
+    model: Any = load_base(folder, compute).eval()
     thaw(model)
     torch.manual_seed(settings.seed)
-    length = min(LENGTH[choice.device], settings.max_length)
+    length = min(LENGTH[compute.device], settings.max_length)
     begun = [
         start for start in starts(encoder) if len(start) < length * 3 // 4
     ]  # some templates begin with a page
-    each, rows = PASSAGES[choice.device] // max(1, len(begun)), _rows(model, length, settings)
+    each, rows = PASSAGES[compute.device] // max(1, len(begun)), _rows(model, length, settings)
     made = [
         Passage(len(start), row)
         for start in begun
@@ -63,7 +65,7 @@ def written(folder: Path, encoder: Encoder, choice: Choice, settings: TrainConfi
         for row in _sampled(model, start, min(each - at, rows), length)
     ]
     del model
-    if choice.device == "cuda":
+    if compute.device == "cuda":
         torch.cuda.empty_cache()
     return made
 

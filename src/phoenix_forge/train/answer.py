@@ -23,8 +23,8 @@ class FolderModel:
     ) -> None:
         self.encoder = encoder
         quiet()
-        choice = choose(TrainConfig(), parameters)
-        self.model: Any = load_base(folder, choice)
+        compute = choose(TrainConfig(), parameters)
+        self.model: Any = load_base(folder, compute)
         if adapter:
             self.model = with_adapter(self.model, folder, adapter)
         thaw(self.model.eval())

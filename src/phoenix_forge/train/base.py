@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phoenix_forge.catalog.families import ANY
-from phoenix_forge.train.choose import Choice, dtype
+from phoenix_forge.train.choose import Compute, dtype
 from phoenix_forge.weights.adapter import open_adapter
 from phoenix_forge.weights.base import open_base
 
@@ -54,7 +54,7 @@ def with_adapter(model: PreTrainedModel, folder: Path, adapter: Path) -> PeftMod
     return PeftModel.from_pretrained(model, str(adapter))
 
 
-def load_base(folder: Path, choice: Choice) -> PreTrainedModel:
+def load_base(folder: Path, compute: Compute) -> PreTrainedModel:
     """The frozen base. Call quiet() first.
 
     No prepare_model_for_kbit_training: it casts norms and embeddings to fp32 (+2.2 GB at 7B).
@@ -67,9 +67,9 @@ def load_base(folder: Path, choice: Choice) -> PreTrainedModel:
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=dtype(choice.precision),
+            bnb_4bit_compute_dtype=dtype(compute.precision),
         )
-        if choice.bits == 4
+        if compute.bits == 4
         else None
     )
     attention = (
@@ -77,10 +77,10 @@ def load_base(folder: Path, choice: Choice) -> PreTrainedModel:
     )  # not every architecture has the latter
     model = AutoModelForCausalLM.from_pretrained(
         folder,
-        dtype=dtype(choice.precision),
+        dtype=dtype(compute.precision),
         quantization_config=quantization,
         attn_implementation=attention,
-        device_map={"": 0 if choice.device == "cuda" else torch.device("cpu")},
+        device_map={"": 0 if compute.device == "cuda" else torch.device("cpu")},
         trust_remote_code=False,
         use_safetensors=True,
         local_files_only=True,

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from phoenix_forge.catalog.memory import Fit, Sizes, Use, device_bytes, fits, passes, uses
+from phoenix_forge.catalog.memory import (
+    MemoryPlan,
+    Placement,
+    Sizes,
+    device_bytes,
+    passes,
+    placements,
+    plans,
+)
 from phoenix_forge.core.config import TrainConfig
 from phoenix_forge.core.fsio import human
 from phoenix_forge.errors import EnvironmentProblem
@@ -19,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Compute:
     """`precision` is bf16, fp16 or fp32; `bits` of a frozen weight: 4 is NF4, 8 is e4m3, else the precision's;
     `modern`: the GPU has bf16 and flash attention (Ampere or newer)."""
 
@@ -69,17 +77,17 @@ def cuda() -> bool:
     return torch.cuda.is_available()
 
 
-def sixteen_bits(choice: Choice, parameters: int) -> Choice:
+def sixteen_bits(compute: Compute, parameters: int) -> Compute:
     """The base in 16 bits where a GPU's free memory holds it, else in 4: for models that are only asked."""
     import torch
 
-    if choice.device != "cuda":
-        return choice
-    fits = torch.cuda.mem_get_info()[0] > parameters * 2 * 1.3
-    return replace(choice, bits=16 if fits else 4)
+    if compute.device != "cuda":
+        return compute
+    roomy = torch.cuda.mem_get_info()[0] > parameters * 2 * 1.3
+    return replace(compute, bits=16 if roomy else 4)
 
 
-def choose(train: TrainConfig, parameters: int) -> Choice:
+def choose(train: TrainConfig, parameters: int) -> Compute:
     """Device, precision and method for a base of so many parameters on this machine."""
     import torch
 
@@ -88,7 +96,7 @@ def choose(train: TrainConfig, parameters: int) -> Choice:
     return _on_cpu(train, parameters)
 
 
-def _on_gpu(train: TrainConfig) -> Choice:
+def _on_gpu(train: TrainConfig) -> Compute:
     import torch
 
     total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
@@ -112,10 +120,10 @@ def _on_gpu(train: TrainConfig) -> Choice:
     optimizer = "adamw_8bit" if train.optimizer == "auto" else train.optimizer
     base = {4: "4-bit NF4 base", 8: "8-bit e4m3 base", 16: "base"}[bits]
     why = f"{torch.cuda.get_device_name()}, {human(total)}: {base} in {precision}"
-    return Choice("cuda", precision, bits, optimizer, why + note, modern)
+    return Compute("cuda", precision, bits, optimizer, why + note, modern)
 
 
-def _on_cpu(train: TrainConfig, parameters: int) -> Choice:
+def _on_cpu(train: TrainConfig, parameters: int) -> Compute:
     import torch
 
     precision, why = train.precision, f"train.precision {train.precision}"
@@ -141,7 +149,7 @@ def _on_cpu(train: TrainConfig, parameters: int) -> Choice:
             fix="--set train.method=qlora, or a smaller base, or add swap",
         )
     # Paged and 8-bit optimizers are CUDA code; the adapter's own state is small.
-    return Choice(
+    return Compute(
         "cpu",
         precision,
         4 if four_bit else 8 * BYTES[precision],
@@ -150,110 +158,113 @@ def _on_cpu(train: TrainConfig, parameters: int) -> Choice:
     )
 
 
-def device_budget(train: TrainConfig, choice: Choice) -> int:
+def device_budget(train: TrainConfig, compute: Compute) -> int:
     """Bytes that training may take on its device: what is free, or train.memory where that is less."""
     import torch
 
-    if choice.device != "cuda":
+    if compute.device != "cuda":
         return psutil.virtual_memory().available
     free = torch.cuda.mem_get_info()[0]
     return min(free, int(train.memory * 2**30)) if train.memory else free
 
 
 def options(
-    train: TrainConfig, choice: Choice, sizes: Sizes, budget: int, world: int = 1
-) -> Iterator[Fit]:
+    train: TrainConfig, compute: Compute, sizes: Sizes, budget: int, world: int = 1
+) -> Iterator[MemoryPlan]:
     """Ways to train within `budget` bytes on the device, the fastest first."""
-    gpu = choice.device == "cuda"
+    gpu = compute.device == "cuda"
     recompute = None if train.recompute == "auto" else train.recompute
     streamed = None if train.stream == "auto" else train.stream
-    candidates = uses(sizes, BYTES[choice.precision], choice.bits, gpu, recompute, streamed, world)
+    candidates = placements(
+        sizes, BYTES[compute.precision], compute.bits, gpu, recompute, streamed, world
+    )
     host = psutil.virtual_memory().available if gpu else 1 << 62  # on a CPU the device is the host
-    return fits(
+    return plans(
         sizes,
         candidates,
         passes(train.max_length, train.tokens_per_update, train.micro_batch, gpu),
         train.rank,
-        STATE_BYTES[choice.optimizer],
+        STATE_BYTES[compute.optimizer],
         budget,
         host,
     )
 
 
-def by_autograd(train: TrainConfig, choice: Choice, sizes: Sizes) -> Fit:
+def by_autograd(train: TrainConfig, compute: Compute, sizes: Sizes) -> MemoryPlan:
     """For a model that PEFT trains: everything resident, and recomputation where half as much again would not fit."""
     tokens = train.max_length * (train.micro_batch or 1)
-    use = Use(BYTES[choice.precision], choice.bits, sizes.layers)
-    needed = device_bytes(sizes, use, tokens, train.rank, STATE_BYTES[choice.optimizer])
+    placement = Placement(sizes.layers, BYTES[compute.precision], compute.bits)
+    needed = device_bytes(sizes, placement, tokens, train.rank, STATE_BYTES[compute.optimizer])
     keep = (
-        needed * 3 // 2 < device_budget(train, choice)
+        needed * 3 // 2 < device_budget(train, compute)
         if train.recompute == "auto"
         else not train.recompute
     )
-    use = use if keep else replace(use, whole=0)
-    return Fit(
-        use,
+    placement = placement if keep else replace(placement, whole=0)
+    return MemoryPlan(
+        placement,
         tokens,
-        device_bytes(sizes, use, tokens, train.rank, STATE_BYTES[choice.optimizer]) * 3 // 2,
+        device_bytes(sizes, placement, tokens, train.rank, STATE_BYTES[compute.optimizer]) * 3 // 2,
         0,
     )
 
 
-def too_small(train: TrainConfig, choice: Choice, sizes: Sizes) -> EnvironmentProblem:
+def too_small(train: TrainConfig, compute: Compute, sizes: Sizes) -> EnvironmentProblem:
     """The refusal when nothing fits, with what the leanest way would take."""
-    gpu = choice.device == "cuda"
-    leanest = fits(
+    gpu = compute.device == "cuda"
+    leanest = plans(
         sizes,
-        uses(sizes, BYTES[choice.precision], choice.bits, gpu, None, None),
+        placements(sizes, BYTES[compute.precision], compute.bits, gpu, None, None),
         [train.max_length],
         train.rank,
-        STATE_BYTES[choice.optimizer],
+        STATE_BYTES[compute.optimizer],
         1 << 62,
         1 << 62,
     )
-    least = min(fit.device_bytes for fit in leanest)
+    least = min(memory.device_bytes for memory in leanest)
     return EnvironmentProblem(
         f"training needs {human(least)} {'of GPU memory' if gpu else 'of memory'} at least, "
-        f"{human(device_budget(train, choice))} are free",
+        f"{human(device_budget(train, compute))} are free",
         fix="--set train.max_length=… or train.rank=… lower, train.method=qlora, or a smaller base",
     )
 
 
-def described(fit: Fit, sizes: Sizes) -> str:
+def described(memory: MemoryPlan, sizes: Sizes) -> str:
     """One line: what is kept where, and what that is predicted to take."""
-    use = fit.use
+    placement = memory.placement
     words = []
-    if use.expanded:
+    if placement.expanded:
         words.append("4-bit weights laid out once")
-    if use.streamed:
+    if placement.streamed:
         words.append("frozen layers streamed from RAM")
-    if use.sharded > 1:
-        words.append(f"frozen layers spread over {use.sharded} GPUs")
-    if use.whole == sizes.layers:
+    if placement.sharded > 1:
+        words.append(f"frozen layers spread over {placement.sharded} GPUs")
+    if placement.whole == sizes.layers:
         words.append("activations kept")
     else:
         words.append(
             "activations recomputed"
-            if not use.whole
-            else f"activations of {use.whole} of {sizes.layers} layers kept"
+            if not placement.whole
+            else f"activations of {placement.whole} of {sizes.layers} layers kept"
         )
-        if use.on_host:
+        if placement.on_host:
             words.append("their inputs in RAM")
-    host = f" and {human(fit.host_bytes)} of RAM" if fit.host_bytes else ""
-    return f"{', '.join(words)}; {human(fit.device_bytes)}{host} predicted"
+    host = f" and {human(memory.host_bytes)} of RAM" if memory.host_bytes else ""
+    return f"{', '.join(words)}; {human(memory.device_bytes)}{host} predicted"
 
 
-def stored(choice: Choice, fit: Fit) -> dict[str, Any]:
+def stored(compute: Compute, memory: MemoryPlan) -> dict[str, Any]:
+    """As it lies beside the checkpoints; the keys are those of trainings that are under way."""
     return {
-        "choice": asdict(choice),
-        "use": asdict(fit.use),
-        "tokens": fit.tokens,
-        "device_bytes": fit.device_bytes,
-        "host_bytes": fit.host_bytes,
+        "choice": asdict(compute),
+        "use": asdict(memory.placement),
+        "tokens": memory.tokens,
+        "device_bytes": memory.device_bytes,
+        "host_bytes": memory.host_bytes,
     }
 
 
-def restored(value: dict[str, Any]) -> tuple[Choice, Fit]:
-    return Choice(**value["choice"]), Fit(
-        Use(**value["use"]), value["tokens"], value["device_bytes"], value["host_bytes"]
+def restored(value: dict[str, Any]) -> tuple[Compute, MemoryPlan]:
+    return Compute(**value["choice"]), MemoryPlan(
+        Placement(**value["use"]), value["tokens"], value["device_bytes"], value["host_bytes"]
     )

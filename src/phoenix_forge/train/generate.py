@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from phoenix_forge.train.choose import Choice
+    from phoenix_forge.train.choose import Compute
 
 SHARED = 0.5  # of a prompt's tokens: from which share on a common beginning is computed once
 ROWS = {"cpu": 32, "cuda": 2048}
@@ -35,12 +35,12 @@ ASKED = "\x02asked\x03"  # stands for a last turn while a template is rendered
 class Writer:
     """A model folder in transformers that answers many conversations together; close() gives its memory back."""
 
-    def __init__(self, folder: Path, encoder: Encoder, choice: Choice) -> None:
+    def __init__(self, folder: Path, encoder: Encoder, compute: Compute) -> None:
         from phoenix_forge.train.base import load_base, quiet, thaw
 
         quiet()
         self.encoder = encoder
-        self.model: Any = load_base(folder, choice)
+        self.model: Any = load_base(folder, compute)
         thaw(self.model.eval())
         self._frames: dict[int, tuple[object, str, str, str]] = {}
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from phoenix_forge.catalog.memory import Fit, Sizes
+from phoenix_forge.catalog.memory import MemoryPlan, Sizes
 from phoenix_forge.chat.encode import Encoded, Encoder
 from phoenix_forge.chat.shown import shown
 from phoenix_forge.chat.template import TEMPLATE
@@ -36,7 +36,7 @@ from phoenix_forge.train.base import quiet
 from phoenix_forge.train.batches import Batch, encode, halves, pack
 from phoenix_forge.train.checkpoints import Identity
 from phoenix_forge.train.choose import (
-    Choice,
+    Compute,
     by_autograd,
     choose,
     described,
@@ -102,7 +102,7 @@ def train(
     resume = checkpoints.latest(job.checkpoints, job.identity, report) if world.first else None
     resume = world.share(resume)
     run = _open(job, settings, alpha, encoder, world, report)
-    plan = Plan.of(pack(examples, run.fit.tokens, settings.seed), settings)
+    plan = Plan.of(pack(examples, run.memory.tokens, settings.seed), settings)
     report.info(plan.described(examples))
     history = History()
     if resume:
@@ -121,7 +121,10 @@ def train(
     try:
         with watch.signals():
             _steps(
-                run, plan, watch, pack(held_out, run.fit.tokens, settings.seed) if held_out else []
+                run,
+                plan,
+                watch,
+                pack(held_out, run.memory.tokens, settings.seed) if held_out else [],
             )
     except (RuntimeError, ValueError, MemoryError, OSError) as error:
         if problem := explained(error):
@@ -194,8 +197,8 @@ class Run:
     job: Job
     settings: TrainConfig
     sizes: Sizes
-    choice: Choice
-    fit: Fit
+    compute: Compute
+    memory: MemoryPlan
     model: Any
     optimizer: Any
     scale: Any
@@ -205,7 +208,9 @@ class Run:
 
     def remember(self) -> None:
         if self.world.first:
-            write_sealed(self.job.checkpoints / checkpoints.CHOICE, stored(self.choice, self.fit))
+            write_sealed(
+                self.job.checkpoints / checkpoints.CHOICE, stored(self.compute, self.memory)
+            )
 
 
 def _open(
@@ -224,32 +229,34 @@ def _open(
     base = open_base(job.base)
     _deterministic(settings)
     size = base.sizes
-    choice, fit = world.share(_chosen(job, settings, base, size, world) if world.first else None)
-    _cap(settings, choice)
+    compute, memory = world.share(
+        _chosen(job, settings, base, size, world) if world.first else None
+    )
+    _cap(settings, compute)
     wanted = Wanted(
         job.base_name,
         job.targets if settings.targets == "all-linear" else tuple(settings.targets),
         alpha,
         settings,
     )
-    slow = why_not_the_engine(base, settings, choice)
+    slow = why_not_the_engine(base, settings, compute)
     report.info(
-        f"{choice.why}; {described(fit, size)}"
+        f"{compute.why}; {described(memory, size)}"
         + (f"; by PEFT and autograd ({slow})" if slow else "")
     )
     whole = not (
-        fit.use.streamed or fit.use.sharded > 1
+        memory.placement.streamed or memory.placement.sharded > 1
     )  # else the base does not fit a GPU, and cannot write
     if settings.anchor and not whole:
         report.info(
             "nothing holds the model to its base (train.anchor): the base does not fit, and cannot write"
         )
     passages = world.share(
-        _passages(job, settings, encoder, choice, report) if world.first and whole else []
+        _passages(job, settings, encoder, compute, report) if world.first and whole else []
     )
-    model = open_adapted(base, wanted, choice, fit.use)
+    model = open_adapted(base, wanted, compute, memory.placement)
     anchors = Anchors(
-        anchor.judged(anchor.packed(passages, settings, fit.tokens), model),
+        anchor.judged(anchor.packed(passages, settings, memory.tokens), model),
         settings.anchor,
         settings.seed,
     )
@@ -257,11 +264,11 @@ def _open(
         job,
         settings,
         size,
-        choice,
-        fit,
+        compute,
+        memory,
         model,
-        optimizer(choice.optimizer, model.groups, settings),
-        LossScale.of(choice.precision, choice.device),
+        optimizer(compute.optimizer, model.groups, settings),
+        LossScale.of(compute.precision, compute.device),
         world,
         report,
         anchors,
@@ -271,7 +278,7 @@ def _open(
 
 
 def _passages(
-    job: Job, settings: TrainConfig, encoder: Encoder, choice: Choice, report: Reporter
+    job: Job, settings: TrainConfig, encoder: Encoder, compute: Compute, report: Reporter
 ) -> list[anchor.Passage]:
     """What the base wrote for the anchors: as before where a training is resumed, for no GPU samples the same twice."""
     store = job.checkpoints / checkpoints.ANCHORS
@@ -280,27 +287,29 @@ def _passages(
     known = anchor.restored(store)
     if known is None:
         report.info("the base writes some passages, to be held to them")
-        known = anchor.written(job.base, encoder, choice, settings)
+        known = anchor.written(job.base, encoder, compute, settings)
         anchor.store(store, known)
     return known
 
 
 def _chosen(
     job: Job, settings: TrainConfig, base: ModelFolder, size: Sizes, world: parallel.World
-) -> tuple[Choice, Fit]:
+) -> tuple[Compute, MemoryPlan]:
     """How this machine is used: as before where a training is resumed, which must not measure its way to another."""
     from phoenix_forge.train.adapted import why_not_the_engine
 
     known = read_sealed(job.checkpoints / checkpoints.CHOICE)
     if known is not None:
         return restored(known)
-    choice = choose(settings, base.parameters)
-    if why_not_the_engine(base, settings, choice):
-        return choice, by_autograd(settings, choice, size)
-    fit = next(options(settings, choice, size, device_budget(settings, choice), world.size), None)
-    if fit is None:
-        raise too_small(settings, choice, size)
-    return choice, fit
+    compute = choose(settings, base.parameters)
+    if why_not_the_engine(base, settings, compute):
+        return compute, by_autograd(settings, compute, size)
+    memory = next(
+        options(settings, compute, size, device_budget(settings, compute), world.size), None
+    )
+    if memory is None:
+        raise too_small(settings, compute, size)
+    return compute, memory
 
 
 def _deterministic(settings: TrainConfig) -> None:
@@ -311,9 +320,9 @@ def _deterministic(settings: TrainConfig) -> None:
         torch.use_deterministic_algorithms(True)
 
 
-def _cap(settings: TrainConfig, choice: Choice) -> None:
+def _cap(settings: TrainConfig, compute: Compute) -> None:
     """train.memory is a promise: beyond it there is no memory for this process."""
-    if settings.memory and choice.device == "cuda":
+    if settings.memory and compute.device == "cuda":
         import torch
 
         total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
@@ -446,20 +455,22 @@ def _smaller(run: Run, own: list[Batch], problem: str) -> list[Batch]:
     if len(split) > len(own):
         run.report.warn(f"{problem}: passes of {most:,} tokens are split in two")
         return split
-    use = run.fit.use
+    placement = run.memory.placement
     less = (
-        replace(use, whole=use.whole // 2)
-        if use.whole
-        else replace(use, chunk=max(64, use.chunk // 2), logits=max(32, use.logits // 2))
+        replace(placement, whole=placement.whole // 2)
+        if placement.whole
+        else replace(
+            placement, chunk=max(64, placement.chunk // 2), logits=max(32, placement.logits // 2)
+        )
     )
-    if less == use:
+    if less == placement:
         gpu = "--set train.stream=true, train.max_length=… lower, or a smaller base"
         raise EnvironmentProblem(
             f"{problem}, with one example of {most:,} tokens at a time and nothing kept of it",
-            fix=gpu if run.choice.device == "cuda" else MEMORY,
+            fix=gpu if run.compute.device == "cuda" else MEMORY,
         )
     run.report.warn(f"{problem}: less is kept of each layer from now on")
-    run.fit = replace(run.fit, use=less)
+    run.memory = replace(run.memory, placement=less)
     run.model.leaner(less)
     run.remember()
     return own
@@ -580,7 +591,7 @@ def _save_adapter(run: Run) -> None:
 def _figures(run: Run, watch: Watch, seconds: float) -> dict[str, Any]:
     import torch
 
-    history, gpu = watch.history, run.choice.device == "cuda"
+    history, gpu = watch.history, run.compute.device == "cuda"
     return {
         "steps": history.step,
         "loss": _rounded(history.loss),
@@ -589,8 +600,8 @@ def _figures(run: Run, watch: Watch, seconds: float) -> dict[str, Any]:
         "best_step": history.best_step,
         "tokens": history.tokens,
         "tokens_per_second": round(watch.speed, 1),
-        "method": f"{run.choice.why}; {described(run.fit, run.sizes)}",
-        "predicted_bytes": run.fit.device_bytes,
+        "method": f"{run.compute.why}; {described(run.memory, run.sizes)}",
+        "predicted_bytes": run.memory.device_bytes,
         "peak_vram_bytes": torch.cuda.max_memory_reserved() if gpu else 0,
         "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "train_seconds": round(seconds, 1),

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from phoenix_forge.catalog.families import ANY
+from phoenix_forge.catalog.memory import Placement
 from phoenix_forge.chat.encode import Encoder
 from phoenix_forge.core.config import TrainConfig
 from phoenix_forge.core.report import Reporter
@@ -22,7 +23,7 @@ from phoenix_forge.errors import UsageError
 from phoenix_forge.train.adapted import why_not_the_engine
 from phoenix_forge.train.base import quiet
 from phoenix_forge.train.batches import Batch, encode, pack, tensors
-from phoenix_forge.train.choose import BYTES, Choice, choose, dtype
+from phoenix_forge.train.choose import BYTES, Compute, choose, dtype
 from phoenix_forge.train.engine.kernels import BLOCK, PLAIN
 from phoenix_forge.weights.adapter import Adapter
 from phoenix_forge.weights.base import ModelFolder
@@ -33,16 +34,16 @@ _ROWS = 1_000_000  # values quantised at a time: bitsandbytes takes 16 times the
 _PLAIN = "--set merge.target=base"
 
 
-def frozen_weights(model: ModelFolder, train: TrainConfig, choice: Choice) -> Frozen:
+def frozen_weights(model: ModelFolder, train: TrainConfig, compute: Compute) -> Frozen:
     """The weights that stood beside the adapter while it was trained with `train` in the way of `choice`: NF4 in blocks
     of 64, from and to the type of the computation; scales as fp16 where the engine trained, quantised again where PEFT
     and bitsandbytes did.
 
     Raises UsageError where the base was not in 4 bits, or the adapter started from its principal components.
     """
-    if choice.bits != 4:
+    if compute.bits != 4:
         raise UsageError(
-            f"merge.target dequantised: the adapter was trained beside {choice.precision} weights "
+            f"merge.target dequantised: the adapter was trained beside {compute.precision} weights "
             f"(train.method {train.method}), not beside 4-bit ones",
             fix=_PLAIN,
         )
@@ -57,8 +58,8 @@ def frozen_weights(model: ModelFolder, train: TrainConfig, choice: Choice) -> Fr
             "merge.target dequantised: which layers of a family without a row were in 4 bits is not known",
             fix=_PLAIN,
         )
-    scales = _nested if why_not_the_engine(model, train, choice) else _halved
-    kind = dtype(choice.precision)
+    scales = _nested if why_not_the_engine(model, train, compute) else _halved
+    kind = dtype(compute.precision)
 
     def frozen(name: str, weight: Tensor) -> Tensor:
         if weight.shape[1] % BLOCK:
@@ -125,25 +126,25 @@ def held_out(
     keeping any of them on disk. One model at a time is in memory."""
     quiet()
     train = TrainConfig()
-    choice = choose(train, model.parameters)
-    slow = why_not_the_engine(model, train, choice)
-    needed = model.parameters * BYTES[choice.precision]
+    compute = choose(train, model.parameters)
+    slow = why_not_the_engine(model, train, compute)
+    needed = model.parameters * BYTES[compute.precision]
     free = (
         torch.cuda.mem_get_info()[0]
-        if choice.device == "cuda"
+        if compute.device == "cuda"
         else psutil.virtual_memory().available
     )
     if slow or needed > free * 0.7:
         return Scores({}, 0, slow or f"the merged model needs {needed:,} bytes, {free:,} are free")
     batches, tokens = _some(
         pack(encode(validation, encoder, 1 << 30), train.max_length, train.seed),
-        TOKENS[choice.device],
+        TOKENS[compute.device],
     )
     if not batches:
         return Scores({}, 0, f"{validation.name} holds no example")
     losses = {}
     for name, frozen in targets.items():
-        losses[name] = _loss(adapter, model, frozen, choice, batches)
+        losses[name] = _loss(adapter, model, frozen, compute, batches)
         report.info(f"merged into {name}: {losses[name]:.4f} nats on {tokens:,} held-out tokens")
     return Scores(losses, tokens)
 
@@ -161,10 +162,14 @@ def _some(batches: list[Batch], tokens: int) -> tuple[list[Batch], int]:
 
 
 def _loss(
-    adapter: Adapter, base: ModelFolder, frozen: Frozen | None, choice: Choice, batches: list[Batch]
+    adapter: Adapter,
+    base: ModelFolder,
+    frozen: Frozen | None,
+    compute: Compute,
+    batches: list[Batch],
 ) -> float:
-    from phoenix_forge.train.engine.load import LoraSettings, Placement, load
-    from phoenix_forge.train.engine.model import Keep
+    from phoenix_forge.train.engine.load import ComputeDevice, LoraSettings, load
+    from phoenix_forge.train.engine.shape import shape
 
     stream = {tensor.name: tensor for tensor in merged(base, adapter, frozen)}
 
@@ -172,15 +177,14 @@ def _loss(
         tensor = torch.from_numpy(stream[name].load().copy())
         return tensor.view(torch.bfloat16) if stream[name].dtype == "BF16" else tensor
 
-    device = torch.device(choice.device)
+    device = torch.device(compute.device)
     decoder = load(
         base.folder,
-        adapter.model.config,
-        base.family.model_type,
+        shape(adapter.model.config, base.family.model_type),
         read,
         LoraSettings((), 1, 1.0, 0),
-        Placement(device, dtype(choice.precision), 16),
-        Keep(0),
+        Placement(0),
+        ComputeDevice(device, dtype(compute.precision)),
     )
     decoder.training = False
     total = sum(

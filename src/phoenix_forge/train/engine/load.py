@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from phoenix_forge.catalog.memory import Placement
 from phoenix_forge.train.engine import starts
 from phoenix_forge.train.engine.frozen import Layer, Resident, sharded, streamed
 from phoenix_forge.train.engine.kernels import kernels, quantise
 from phoenix_forge.train.engine.linear import spread
 from phoenix_forge.train.engine.lora import Lora
-from phoenix_forge.train.engine.model import Decoder, Keep
-from phoenix_forge.train.engine.shape import Group, Shape, rotary, shape
+from phoenix_forge.train.engine.model import Decoder
+from phoenix_forge.train.engine.shape import Group, Shape, rotary
 
 if TYPE_CHECKING:
     from phoenix_forge.weights.base import ModelFolder
@@ -26,17 +27,11 @@ STORES = {"resident": Resident, "streamed": streamed, "sharded": sharded}
 
 
 @dataclass(frozen=True)
-class Placement:
-    """`bits` a frozen weight: 4 is NF4, 8 is e4m3 in both directions, 16 is `kind`. `expanded`: NF4's values laid out
-    in the type of the computation, which spares dequantising and takes four times the memory. `store` is a name in
-    STORES."""
+class ComputeDevice:
+    """The device that computes, and the type that it computes in."""
 
     device: torch.device
     kind: torch.dtype
-    bits: int
-    expanded: bool = False
-    store: str = "resident"
-    embedding_on_host: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,40 +58,43 @@ def reader(model: ModelFolder) -> Read:
 
 def load(
     folder: Path,
-    config: dict[str, Any],
-    family: str,
+    s: Shape,
     read: Read,
     lora: LoraSettings,
-    place: Placement,
-    keep: Keep,
+    placement: Placement,
+    on: ComputeDevice,
 ) -> Decoder:
     """The decoder, its adapter at its start. `folder` is where transformers finds the config (rotary scaling)."""
-    s = shape(config, family)
-    adapter = Lora(s, lora.targets, lora.rank, lora.scaling, place.device, place.kind)
+    adapter = Lora(s, lora.targets, lora.rank, lora.scaling, on.device, on.kind)
     adapter.start(lora.seed)
     start = starts.STARTS[lora.start]
     angles, factor = rotary(folder, s.head_dim)
-    store = STORES[place.store](_layers(s, read, adapter, place, start), place.device)
+    store = STORES[placement.store](_layers(s, read, adapter, start, placement, on), on.device)
     adapter.settle()
-    embedding = read("model.embed_tokens.weight").to(place.kind)
-    head = (embedding if s.tied else read("lm_head.weight").to(place.kind)).to(place.device)
-    if not place.embedding_on_host:
-        embedding = head if s.tied else embedding.to(place.device)
+    embedding = read("model.embed_tokens.weight").to(on.kind)
+    head = (embedding if s.tied else read("lm_head.weight").to(on.kind)).to(on.device)
+    if not placement.embedding_on_host:
+        embedding = head if s.tied else embedding.to(on.device)
     return Decoder(
         s,
         store,
         embedding,
         head,
-        read("model.norm.weight").to(place.device, place.kind),
+        read("model.norm.weight").to(on.device, on.kind),
         angles,
         factor,
         adapter,
-        keep,
+        placement,
     )
 
 
 def _layers(
-    s: Shape, read: Read, adapter: Lora, place: Placement, start: starts.Start | None
+    s: Shape,
+    read: Read,
+    adapter: Lora,
+    start: starts.Start | None,
+    placement: Placement,
+    on: ComputeDevice,
 ) -> Iterator[Layer]:
     for i in range(s.layers):
         prefix = f"model.layers.{i}."
@@ -106,28 +104,30 @@ def _layers(
         }
         if s.qk_norm:
             layer |= {f"{x}_norm": read(f"{prefix}self_attn.{x}_norm.weight") for x in "qk"}
-        layer = {name: t.to(place.device, place.kind) for name, t in layer.items()}
+        layer = {name: t.to(on.device, on.kind) for name, t in layer.items()}
         for group in s.groups:
             stem = f"{prefix}{group.module}."
             if group.bias:
                 layer[f"{group.name}.bias"] = torch.cat(
                     [read(f"{stem}{p}.bias") for p, _ in group.parts]
-                ).to(place.device, place.kind)
-            weight = torch.cat([read(f"{stem}{p}.weight").to(place.device) for p, _ in group.parts])
+                ).to(on.device, on.kind)
+            weight = torch.cat([read(f"{stem}{p}.weight").to(on.device) for p, _ in group.parts])
             if start:
                 weight = start(
-                    weight.float(), adapter, adapter.slots[i, group.name], place.bits == 4
+                    weight.float(), adapter, adapter.slots[i, group.name], placement.bits == 4
                 )
-            layer |= _stored(weight, group, adapter.ranks(i, group.name), place)
+            layer |= _stored(weight, group, adapter.ranks(i, group.name), placement, on)
         yield layer
 
 
-def _stored(weight: Tensor, group: Group, ranks: int, place: Placement) -> Layer:
-    ops = kernels(place.device)
-    if place.bits == 8:
+def _stored(
+    weight: Tensor, group: Group, ranks: int, placement: Placement, on: ComputeDevice
+) -> Layer:
+    ops = kernels(on.device)
+    if placement.bits == 8:
         forward, backward = (
-            ops.round8(weight.to(place.kind)),
-            ops.round8(weight.to(place.kind).t().contiguous()),
+            ops.round8(weight.to(on.kind)),
+            ops.round8(weight.to(on.kind).t().contiguous()),
         )
         return {
             f"{group.name}.eight": forward[0],
@@ -135,10 +135,10 @@ def _stored(weight: Tensor, group: Group, ranks: int, place: Placement) -> Layer
             f"{group.name}.eight_back": backward[0],
             f"{group.name}.eight_back_scale": backward[1],
         }
-    packed, absmax = quantise(weight.to(place.kind)) if place.bits == 4 else (None, None)
-    if packed is not None and absmax is not None and not place.expanded:
+    packed, absmax = quantise(weight.to(on.kind)) if placement.bits == 4 else (None, None)
+    if packed is not None and absmax is not None and not placement.expanded:
         return {f"{group.name}.packed": packed, f"{group.name}.absmax": absmax}
-    matrix = torch.empty(spread(group, ranks), dtype=place.kind, device=place.device)
+    matrix = torch.empty(spread(group, ranks), dtype=on.kind, device=on.device)
     inner = matrix[: group.outputs, : group.inputs]
     if packed is None or absmax is None:
         inner.copy_(weight)

@@ -2,7 +2,7 @@
 
 Only the adapter has gradients, so the backward pass is a chain of matrix products with the frozen weights, and what has
 to be kept for it is known: per token and layer the stream before and after attention, q, k and v, attention's output,
-and gate and up. `Keep` says which of these stay and which are computed again; the result is the same.
+and gate and up. `Placement` says which of these stay and which are computed again; the result is the same.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from phoenix_forge.catalog.memory import Placement
 from phoenix_forge.train.engine import attention
 from phoenix_forge.train.engine.attention import Spans, attend, attend_backward
 from phoenix_forge.train.engine.kernels import kernels
@@ -40,19 +41,6 @@ class Inputs:
     soft: tuple[Tensor, Tensor] | None = None
 
 
-@dataclass(frozen=True)
-class Keep:
-    """What stays in memory from forward to backward. `whole` layers (the last ones) keep everything, the others the
-    stream before them only, with `attention` all but gate and up; `on_host` puts what those keep into pinned memory of
-    the host; their MLP runs over `chunk` tokens at a time. `logits` tokens have logits at a time."""
-
-    whole: int
-    on_host: bool = False
-    attention: bool = False
-    chunk: int = 1 << 30
-    logits: int = 2048
-
-
 @dataclass
 class Decoder:
     """`store` yields layers of tensors: the norms, and per group packed and absmax, or dense, and bias.
@@ -69,7 +57,7 @@ class Decoder:
     angles: Tensor
     angle_factor: float
     lora: Lora
-    keep: Keep
+    placement: Placement
     dropout: float = 0.0
     noise: float = 0.0
     training: bool = True
@@ -104,7 +92,7 @@ class Decoder:
         """The k likeliest tokens at the place of every target, and their probabilities of all tokens, (n, k) each."""
         found = [
             torch.topk(torch.softmax((rows @ self.head.t()).float(), -1), k)
-            for rows in self._forward(inputs).split(max(1, self.keep.logits // WIDE))
+            for rows in self._forward(inputs).split(max(1, self.placement.logits // WIDE))
         ]
         return torch.cat([one.indices for one in found]), torch.cat([one.values for one in found])
 
@@ -123,7 +111,7 @@ class Decoder:
         x, last = self._embed(inputs), self.shape.layers - 1
         shelf = self._shelves()
         for i in range(last + 1):
-            whole = i > last - self.keep.whole
+            whole = i > last - self.placement.whole
             x, saved = self._layer(i, x, inputs, turns, ops, whole)
             shelf.put(saved)
             del saved
@@ -134,7 +122,7 @@ class Decoder:
         return losses
 
     def _shelves(self) -> Drawer | Shelf:
-        if not self.keep.on_host:
+        if not self.placement.on_host:
             return Drawer()
         self._shelf = self._shelf or Shelf(self.device)  # kept: pinning memory is slow
         self._shelf.clear()
@@ -187,7 +175,7 @@ class Decoder:
         for part in self._chunks(len(x)):
             both = gate_up.expand(self._projected(middle[part], tensors["norm2"], gate_up))
             y[part] = down.contract(self._swiglu(both), middle[part])
-        return y, saved if self.keep.attention else Saved(x)
+        return y, saved if self.placement.attention else Saved(x)
 
     def _attention(
         self, i: int, tensors: dict[str, Tensor], saved: Saved, inputs: Inputs, turns: Any, ops: Any
@@ -332,9 +320,9 @@ class Decoder:
         return self._scratch[name][:size]
 
     def _chunks(self, rows: int) -> Iterator[slice]:
-        for at in range(0, rows, self.keep.chunk):
+        for at in range(0, rows, self.placement.chunk):
             self._part = at
-            yield slice(at, min(at + self.keep.chunk, rows))
+            yield slice(at, min(at + self.placement.chunk, rows))
         self._part = 0
 
     def _norm(self, x: Tensor, weight: Tensor, spare: int = 0) -> Tensor:
@@ -364,7 +352,7 @@ class Decoder:
     def _loss(self, normal: Tensor, inputs: Inputs, scale: float) -> tuple[Tensor, Tensor]:
         """Losses of rows that have been through the last norm, and the gradient of those rows."""
         losses, grad = [], torch.empty_like(normal)
-        step = max(1, self.keep.logits // WIDE) if inputs.soft else self.keep.logits
+        step = max(1, self.placement.logits // WIDE) if inputs.soft else self.placement.logits
         for at in range(0, len(normal), step):
             part = slice(at, at + step)
             logits = normal[part] @ self.head.t()
