@@ -449,7 +449,7 @@ DOCUMENTS: dict[str, Made] = {
 # ---- measuring ----
 
 
-def measured(job: object, path: Path) -> dict:
+def measured(context: object, path: Path) -> dict:
     """Extracts one document in a fork, within the bounds above; seconds of a processor, memory, and what came of it."""
     from phoenix_forge.corpus.walk import File
     from phoenix_forge.dataset.extract import extract, unpack
@@ -465,7 +465,7 @@ def measured(job: object, path: Path) -> dict:
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
         try:
             found = unpack(
-                extract(job, File(path, path.name, path.name, path.stat().st_size)).record
+                extract(context, File(path, path.name, path.name, path.stat().st_size)).record
             )
             said = found.skipped or f"{found.tokens:,} tokens"
         except BaseException as error:  # noqa: BLE001 - it is what is measured
@@ -490,7 +490,7 @@ def measured(job: object, path: Path) -> dict:
 def work(names: list[str]) -> None:
     from phoenix_forge.chat.encode import Encoder
     from phoenix_forge.core.config import Config
-    from phoenix_forge.dataset.extract import Job
+    from phoenix_forge.dataset.extract import WorkerContext
     from phoenix_forge.weights.tiny import build_tiny
 
     os.nice(19)
@@ -499,12 +499,14 @@ def work(names: list[str]) -> None:
             Path(folder),
             ["The forge turns documents into a model. It merges, quantises and writes.\n" * 5],
         )
-        job = Job.of(Config(), Encoder.load(Path(folder), stop="<|im_end|>", pad="<|endoftext|>"))
+        context = WorkerContext.of(
+            Config(), Encoder.load(Path(folder), stop="<|im_end|>", pad="<|endoftext|>")
+        )
         for name in names:
             path = Path(folder) / DOCUMENTS[name][0]
             path.write_bytes(DOCUMENTS[name][1]())
             print(
-                json.dumps({"name": name, "bytes": path.stat().st_size, **measured(job, path)}),
+                json.dumps({"name": name, "bytes": path.stat().st_size, **measured(context, path)}),
                 flush=True,
             )
 

@@ -60,14 +60,14 @@ def opened(folder: Path, method: str) -> tuple[Any, Any]:
     from phoenix_forge.train.base import quiet
     from phoenix_forge.train.batches import encode, pack
     from phoenix_forge.train.choose import Compute
-    from phoenix_forge.train.loop import Plan
+    from phoenix_forge.train.loop import Updates
     from phoenix_forge.weights.base import open_base
 
     quiet()
     base = open_base(next((folder / "models/base").glob("*/*")))
     settings = TrainConfig(rank=RANK, max_length=512, tokens_per_update=512, epochs=100)
     encoder = Encoder.load(base.folder, stop=base.family.stop, pad=base.family.pad)
-    plan = Plan.of(
+    updates = Updates.of(
         pack(encode(folder / "dataset_package/bench.jsonl", encoder, 512), 512, 42), settings
     )
     wanted = Wanted("bench", base.family.targets, 2 * RANK, settings)
@@ -75,14 +75,14 @@ def opened(folder: Path, method: str) -> tuple[Any, Any]:
     bits = 4 if "NF4" in method else {"fp8": 8, "fp32": 32, "bf16": 16}[method.rpartition(" ")[2]]
     compute, placement = Compute("cpu", precision, bits, "adamw", ""), Placement(24, 2, bits)
     if method.startswith("Forge"):
-        return EngineModel(base, wanted, compute, placement), plan
+        return EngineModel(base, wanted, compute, placement), updates
     model = PeftModel(base, wanted, compute, placement)
     start = EngineModel(
         base, wanted, Compute("cpu", "bf16", 16, "adamw", ""), Placement(24, 2, 16)
     ).named()
     for name, tensor in model.named().items():
         tensor.copy_(start[name])
-    return model, plan
+    return model, updates
 
 
 def plain_step(model: Any, batch: Any, scale: float) -> float:
@@ -108,11 +108,11 @@ def run(folder: Path, method: str, steps: int) -> None:
 
     from phoenix_forge.train.adapted import gradients, trained
 
-    model, plan = opened(folder, method)
+    model, updates = opened(folder, method)
     optimizer = torch.optim.AdamW(trained(model), lr=RATE, weight_decay=0.0)
     losses, tokens, began = [], 0, 0.0
     for step in range(steps):
-        update = plan.update(step)
+        update = updates.update(step)
         targets = sum(b.targets for b in update)
         for grad in gradients(model):
             grad.zero_()

@@ -102,14 +102,14 @@ def test_a_document_that_ends_its_reader_is_left_out_by_name_and_remembered(
     assert again["documents"] == 46
 
 
-def broken(job, item):
+def broken(context, item):
     raise ValueError(item)
 
 
 def test_an_error_in_a_worker_that_nothing_can_stand_for_is_the_callers(loaded, capfd):
-    source = engines.Source(config(), loaded.folder, loaded.stop, loaded.pad)
+    source = engines.ContextSource(config(), loaded.folder, loaded.stop, loaded.pad)
     with (
-        closing(engines.Local(source.job(), 2)) as pool,
+        closing(engines.Local(source.context(), 2)) as pool,
         pytest.raises(StageFailed, match="reader failed"),
     ):
         list(pool.map(broken, [(7,)], 1))

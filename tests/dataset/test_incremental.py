@@ -129,7 +129,7 @@ def test_nothing_is_kept_that_the_corpus_does_not_use(corpus, encoder, tmp_path)
     with sqlite3.connect(cache) as db:
         assert [
             db.execute(f"SELECT COUNT(*) FROM {t}").fetchone()[0]
-            for t in ("extract", "record", "block")
+            for t in ("extract", "record", "lines")
         ] == [48, 48, 49]
 
 

@@ -26,7 +26,7 @@ from phoenix_forge.dataset.open_book import (
 )
 from phoenix_forge.examples.compare import contained
 from phoenix_forge.questions.briefly import DATA as ENDINGS
-from phoenix_forge.teacher import Asked, Completion, Passage
+from phoenix_forge.teacher import Asked, Completion, Excerpt
 
 HARBOUR = """# The harbour
 
@@ -122,7 +122,7 @@ def opened(
     for path, own in questions.items():
         left = dict(own)
         for found in index.sections(path):
-            passages.append(Passage(path, found.title, found.headings, found.text))
+            passages.append(Excerpt(path, found.title, found.headings, found.text))
             paths.append(path)
             told = [one.text for one in sentences(found.text, language(found.text))]
             written.append(

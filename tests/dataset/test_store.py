@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_forge.dataset.emit import Block
+from phoenix_forge.dataset.emit import ExampleLines
 from phoenix_forge.dataset.extract import Packed
 from phoenix_forge.dataset.store import META, VALUES, Damaged, Store
 from phoenix_forge.errors import EnvironmentProblem
@@ -26,7 +26,7 @@ def filled(path: Path) -> bytes:
     with Store(path) as store:
         for i in range(20):
             store.put_extract(f"document {i}", PACKED)
-            store.put_block(f"block {i}", Block(b"line\n" * 50, b"held\n", **NUMBERS))
+            store.put_lines(f"block {i}", ExampleLines(b"line\n" * 50, b"held\n", **NUMBERS))
         store.commit()
     return path.read_bytes()
 
@@ -39,8 +39,8 @@ def read(path: Path) -> Damaged | None:
                 for table in ("extract", "record"):
                     for name in VALUES[table]:
                         assert store.column(table, name, key) == getattr(PACKED, name)
-            for key in store.has("block", [f"block {i}" for i in range(20)]):
-                assert store.block(key) == Block(b"line\n" * 50, b"held\n", **NUMBERS)
+            for key in store.has("lines", [f"block {i}" for i in range(20)]):
+                assert store.lines(key) == ExampleLines(b"line\n" * 50, b"held\n", **NUMBERS)
     except Damaged as error:
         return error
     return None

@@ -12,7 +12,7 @@ from phoenix_forge.core.report import Silent
 from phoenix_forge.errors import EnvironmentProblem
 from phoenix_forge.exam.freeze import DISTRACTORS, Examined, freeze
 from phoenix_forge.examples.compare import contained, f1
-from phoenix_forge.teacher import Cache, Passage, Tally, write
+from phoenix_forge.teacher import Cache, Excerpt, Tally, write
 from phoenix_forge.teacher.write import Frozen
 
 NAMES = [
@@ -27,7 +27,7 @@ NAMES = [
 ]
 TOWNS = ["Tarvik", "Vea", "Skudnes", "Halden", "Molde", "Narvik", "Farsund", "Mandal"]
 PASSAGES = [
-    Passage(
+    Excerpt(
         f"pier {i}.md",
         f"Pier {i}",
         ("Ferries",),
@@ -37,14 +37,14 @@ PASSAGES = [
     for i, (name, town) in enumerate(zip(NAMES, TOWNS, strict=True))
 ]
 OTHERS = [
-    Passage(
+    Excerpt(
         "turm.md",
         "Der Leuchtturm",
         (),
         "Die Lampe wird in der Dämmerung vom Wärter Lars Holm angezündet. "
         "Die Glocke läutet im Nebel alle 60 Sekunden.",
     ),
-    Passage(
+    Excerpt(
         "dengta.md",
         "灯塔",
         (),
@@ -60,7 +60,7 @@ def cache(tmp_path: Path) -> Iterator[Cache]:
 
 
 def exam(
-    passages: Sequence[Passage],
+    passages: Sequence[Excerpt],
     reader: Reader,
     cache: Cache,
     *,
@@ -83,7 +83,7 @@ def test_a_corpus_that_says_less_has_fewer_questions(cache: Cache) -> None:
     assert 3 < len(few) < 50
     assert len({one.question for one in few}) == len(few)
     assert exam([], Reader(), cache) == []
-    assert exam([Passage("a.md", "A", (), "# Nothing\n\n```\ncode\n```\n")], Reader(), cache) == []
+    assert exam([Excerpt("a.md", "A", (), "# Nothing\n\n```\ncode\n```\n")], Reader(), cache) == []
 
 
 def test_every_question_has_its_answer_in_its_passage_and_its_frozen_words(cache: Cache) -> None:

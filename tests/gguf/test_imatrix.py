@@ -17,7 +17,7 @@ from phoenix_forge.errors import UsageError
 from phoenix_forge.gguf.container import Field, TensorInfo, encode_header, read_header
 from phoenix_forge.gguf.imatrix import Matrix, read, write
 from phoenix_forge.gguf.names import gguf_names
-from phoenix_forge.gguf.write import plan, quantize
+from phoenix_forge.gguf.write import layout, quantize
 from phoenix_forge.weights.base import open_base
 
 Make = Callable[..., Path]
@@ -141,7 +141,7 @@ def test_the_plan_is_exact_with_a_matrix_too(tiny: Path, tmp_path: Path) -> None
     written = quantize(
         tiny, None, {"Q4_0": tmp_path / "x.gguf"}, name="n", matrix=matrix, report=Silent()
     )[0]
-    planned = plan(open_base(tiny), "n", "Q4_0", matrix)
+    planned = layout(open_base(tiny), "n", "Q4_0", matrix)
     assert written["bytes"] == planned.size
     assert (tmp_path / "x.gguf").read_bytes().startswith(planned.header)
 

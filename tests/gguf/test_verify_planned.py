@@ -20,21 +20,21 @@ from phoenix_forge.errors import ForgeError, StageFailed
 from phoenix_forge.gguf import make
 from phoenix_forge.gguf.container import read_header
 from phoenix_forge.gguf.verify import require_digest, require_planned, verify
-from phoenix_forge.gguf.write import Plan, plan, quantize
+from phoenix_forge.gguf.write import GGUFLayout, layout, quantize
 from phoenix_forge.stages import Context
 from phoenix_forge.weights.base import open_base
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> tuple[bytes, Plan, str]:
+def written(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> tuple[bytes, GGUFLayout, str]:
     """A sound file's bytes, its plan, and the checksum that was taken while writing."""
     path = tmp_path_factory.mktemp("written") / "x.gguf"
     (result,) = quantize(tiny, None, {"Q4_K_M": path}, name="n", report=Silent())
-    return path.read_bytes(), plan(open_base(tiny), "n", "Q4_K_M"), result["sha256"]
+    return path.read_bytes(), layout(open_base(tiny), "n", "Q4_K_M"), result["sha256"]
 
 
 def test_what_was_written_is_what_was_planned(
-    written: tuple[bytes, Plan, str], tmp_path: Path
+    written: tuple[bytes, GGUFLayout, str], tmp_path: Path
 ) -> None:
     data, planned, digest = written
     path = tmp_path / "x.gguf"
@@ -47,7 +47,7 @@ def test_what_was_written_is_what_was_planned(
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_any_bit_of_the_header_is_missed(
-    written: tuple[bytes, Plan, str], tmp_path: Path, place: float, bit: int
+    written: tuple[bytes, GGUFLayout, str], tmp_path: Path, place: float, bit: int
 ) -> None:
     data, planned, _ = written
     path, bad = tmp_path / "x.gguf", bytearray(data)
@@ -59,7 +59,7 @@ def test_any_bit_of_the_header_is_missed(
 
 @pytest.mark.parametrize("change", [-40, -1, 32, 4096])
 def test_another_length_is_refused(
-    written: tuple[bytes, Plan, str], tmp_path: Path, change: int
+    written: tuple[bytes, GGUFLayout, str], tmp_path: Path, change: int
 ) -> None:
     data, planned, _ = written
     path = tmp_path / "x.gguf"
@@ -70,7 +70,7 @@ def test_another_length_is_refused(
 
 
 def test_a_file_of_another_model_is_refused(
-    written: tuple[bytes, Plan, str], tmp_path: Path, make_tiny: Callable[..., Path]
+    written: tuple[bytes, GGUFLayout, str], tmp_path: Path, make_tiny: Callable[..., Path]
 ) -> None:
     """Sound in itself, but not what base and config ask for."""
     other = make_tiny(tmp_path / "other", ffn=512)
@@ -81,7 +81,7 @@ def test_a_file_of_another_model_is_refused(
 
 
 def test_a_bit_of_the_data_shows_in_the_checksum(
-    written: tuple[bytes, Plan, str], tmp_path: Path
+    written: tuple[bytes, GGUFLayout, str], tmp_path: Path
 ) -> None:
     data, planned, digest = written
     path, bad = tmp_path / "x.gguf", bytearray(data)

@@ -19,7 +19,7 @@ from phoenix_forge.errors import ForgeError
 from phoenix_forge.hub import patience
 from phoenix_forge.hub.account import endpoint
 from phoenix_forge.hub.download import Fetched, fetch
-from phoenix_forge.hub.publish import plan, publish
+from phoenix_forge.hub.publish import prepare, publish
 from phoenix_forge.runtime.ollama import Ollama, address
 from phoenix_forge.teacher.endpoint import Endpoint
 
@@ -238,7 +238,7 @@ def test_publishing_to_a_hub_that_leads_elsewhere(
     (tmp_path / "x.gguf").write_bytes(b"GGUF")
     with pytest.raises(ForgeError):
         publish(
-            plan("me/model", private=True, create=True, ggufs=[tmp_path / "x.gguf"]),
+            prepare("me/model", private=True, create=True, ggufs=[tmp_path / "x.gguf"]),
             token=SECRET,
             message="m",
             report=Silent(),

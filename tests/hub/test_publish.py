@@ -13,7 +13,7 @@ import pytest
 from phoenix_forge.catalog.bases import Source
 from phoenix_forge.errors import EnvironmentProblem, StageFailed, UsageError
 from phoenix_forge.hub.download import fetch
-from phoenix_forge.hub.publish import Item, Plan, ollama_files, plan, publish
+from phoenix_forge.hub.publish import Item, Upload, ollama_files, prepare, publish
 
 MERGED = {
     "config.json": b"{}",
@@ -44,8 +44,8 @@ def made(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def full(made: Path, **other) -> Plan:
-    return plan(
+def full(made: Path, **other) -> Upload:
+    return prepare(
         "me/m",
         **{
             "private": True,
@@ -87,7 +87,7 @@ def test_the_plan_lists_every_file_and_the_card(made) -> None:
 
 
 def test_an_adapter_alone_is_the_repository(made) -> None:
-    p = plan(
+    p = prepare(
         "me/m",
         private=True,
         create=True,
@@ -121,9 +121,9 @@ def test_what_must_not_be_published_is_refused(made, change, words) -> None:
 
 def test_no_repository_and_nothing_to_publish() -> None:
     with pytest.raises(UsageError, match="no repository"):
-        plan(None, private=True, create=True)
+        prepare(None, private=True, create=True)
     with pytest.raises(UsageError, match="nothing to publish"):
-        plan("me/m", private=True, create=True)
+        prepare("me/m", private=True, create=True)
 
 
 def test_published_files_are_private_verified_and_come_back(server, made, notes) -> None:
@@ -270,7 +270,7 @@ def test_a_merged_model_lies_at_the_root_and_its_adapter_below(server, made, not
     for name, content in MERGED.items():
         (made / "merged").mkdir(exist_ok=True)
         (made / "merged" / name).write_bytes(content)
-    p = plan(
+    p = prepare(
         "me/m",
         private=True,
         create=True,
@@ -302,7 +302,7 @@ def test_a_merged_model_lies_at_the_root_and_its_adapter_below(server, made, not
 def test_examples_alone_are_a_dataset_repository(server, made, notes) -> None:
     examples = [Item("train.jsonl", b'{"messages": []}\n'), Item("validation.jsonl", b"{}\n")]
     done = publish(
-        plan("me/d", private=True, create=True, dataset=examples, dataset_card=CARD.encode()),
+        prepare("me/d", private=True, create=True, dataset=examples, dataset_card=CARD.encode()),
         token="hf_test",
         message="Forge",
         report=notes,
@@ -323,7 +323,7 @@ def test_examples_alone_are_a_dataset_repository(server, made, notes) -> None:
 )
 def test_names_that_are_no_repository(repo, made) -> None:
     with pytest.raises(UsageError, match="not a repository's name"):
-        plan(repo, private=True, create=True, files=[made / "notes.txt"])
+        prepare(repo, private=True, create=True, files=[made / "notes.txt"])
 
 
 def test_no_hub_at_all(made, notes) -> None:

@@ -17,7 +17,7 @@ from phoenix_forge.corpus.prose import HAN, LANGUAGES
 from phoenix_forge.corpus.readers import structure
 from phoenix_forge.corpus.split import split
 from phoenix_forge.examples.fact import Fact
-from phoenix_forge.questions import facts_of, sources
+from phoenix_forge.questions import facts_of, materials
 from phoenix_forge.questions.gaps import DATA, LESS, gaps, thinned
 
 GAP = "____"
@@ -49,7 +49,7 @@ def asked(text: str, limit: int = 400) -> list[Fact]:
         for one in split(made, limit, lambda texts: [len(t) // 4 + 1 for t in texts])
         if one.body
     ]
-    return [fact for source in sources(made, found) for fact in gaps(source)]
+    return [fact for material in materials(made, found) for fact in gaps(material)]
 
 
 class Form(NamedTuple):
@@ -285,7 +285,7 @@ def test_every_section_is_asked_about_with_its_headings_and_its_span() -> None:
 def test_gaps_are_among_the_facts_of_a_document() -> None:
     made = document(f"# The lamp\n\n{TEXTS['de']}\n")
     found = split(made, 200, lambda texts: [len(t) // 4 + 1 for t in texts])
-    kinds = [view.kind for source in sources(made, found) for view, _ in facts_of(source)]
+    kinds = [view.kind for material in materials(made, found) for view, _ in facts_of(material)]
     assert "gap" in kinds
 
 

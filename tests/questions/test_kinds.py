@@ -19,8 +19,8 @@ from phoenix_forge.questions import (
     VIEWS,
     facts_of,
     link_facts,
+    materials,
     phrasings,
-    sources,
     text_forms,
 )
 from phoenix_forge.questions.absent import PROPERTIES, invented
@@ -46,7 +46,9 @@ def known(name: str, text: str, limit: int = LIMIT):
     sections = [
         s for s in split(made, limit, lambda texts: [len(t) // 4 + 1 for t in texts]) if s.body
     ]
-    return made, [[fact for _, fact in facts_of(source)] for source in sources(made, sections)]
+    return made, [
+        [fact for _, fact in facts_of(material)] for material in materials(made, sections)
+    ]
 
 
 def of_kind(name: str, text: str, kind: str):

@@ -5,7 +5,7 @@ import pytest
 from phoenix_forge.corpus.load import load
 from phoenix_forge.corpus.split import split
 from phoenix_forge.corpus.walk import File
-from phoenix_forge.questions import facts_of, sources
+from phoenix_forge.questions import facts_of, materials
 
 CSV = 'name,colour,note\nLamp,green,"lit at dusk\nby the keeper"\nHorn,yellow,sounds in fog\nBell,white,rung by hand\n'
 JSON = '[\n {"name": "Lamp", "colour": "green"},\n {"name": "Horn", "colour": "yellow"}\n]\n'
@@ -23,8 +23,8 @@ def test_a_fact_of_a_row_is_cited_by_the_row(path, text, row):
     sections = split(document, 10_000, lambda texts: [len(each) for each in texts])
     made = [
         fact
-        for source in sources(document, sections)
-        for _, fact in facts_of(source)
+        for material in materials(document, sections)
+        for _, fact in facts_of(material)
         if fact.gold == "yellow"
     ]
     assert made

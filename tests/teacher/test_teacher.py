@@ -607,9 +607,9 @@ def test_a_gguf_is_a_teacher_named_by_its_content(tiny_gguf: Path, cache: Cache)
 @pytest.mark.real
 @pytest.mark.slow
 def test_the_real_model_answers_what_it_is_shown(real_model: Path, cache: Cache) -> None:
-    from phoenix_forge.teacher import Passage, write
+    from phoenix_forge.teacher import Excerpt, write
 
-    lamp = Passage(
+    lamp = Excerpt(
         "docs/lamp.md",
         "Harbour Nine",
         ("The lamp",),

@@ -19,35 +19,35 @@ from stand_ins.reader import Reader, Seen, asking, finding, honest
 from phoenix_forge.core.report import Silent
 from phoenix_forge.corpus.prose import language, sentences, spans
 from phoenix_forge.errors import EnvironmentProblem
-from phoenix_forge.teacher import Asked, Cache, Passage, Tally, per_passage, write
+from phoenix_forge.teacher import Asked, Cache, Excerpt, Tally, per_passage, write
 from phoenix_forge.teacher.write import Frozen, Target, elsewhere, found, question_of
 
 DATA = Path(write.__code__.co_filename).parent / "data" / "prompts.json"
-LAMP = Passage(
+LAMP = Excerpt(
     "lamp.md",
     "Harbour Nine",
     ("The lamp",),
     "The lamp of Harbour Nine is lit at dusk by the keeper, Maren Holt. The bell rings three times every 60 "
     "seconds when fog comes in.",
 )
-LEUCHTTURM = Passage(
+LEUCHTTURM = Excerpt(
     "turm.md",
     "Der Leuchtturm",
     (),
     "Die Lampe wird in der Dämmerung vom Wärter Maren Holt angezündet. Die Glocke läutet im Nebel "
     "alle 60 Sekunden.",
 )
-DENGTA = Passage(
+DENGTA = Excerpt(
     "dengta.md", "灯塔", (), "九号港的灯由守护人马伦·霍尔特在黄昏时点亮。有雾时钟声每60秒响三次。"
 )
-TOWER = Passage(
+TOWER = Excerpt(
     "tower.md",
     "The tower",
     (),
     "The lamp is lit at dusk by Maren Holt. The bell is rung in fog by Erik "
     "Lund. The tower was built of stone in the town of Tarvik.",
 )
-MAYAK = Passage(
+MAYAK = Excerpt(
     "mayak.md",
     "Маяк",
     (),
@@ -63,7 +63,7 @@ def cache(tmp_path: Path) -> Iterator[Cache]:
 
 
 def asked_of(
-    passages: list[Passage],
+    passages: list[Excerpt],
     reader: Reader,
     cache: Cache,
     *,
@@ -101,7 +101,7 @@ def replying(
     "passage", [LAMP, LEUCHTTURM, DENGTA, MAYAK], ids=lambda passage: passage.place
 )
 def test_a_question_whose_answer_the_reader_finds_is_kept_with_its_answer_and_sentence(
-    passage: Passage, cache: Cache
+    passage: Excerpt, cache: Cache
 ) -> None:
     tally = Tally()
     own = language(passage.text)
@@ -204,7 +204,7 @@ LONG = (
     ],
 )
 def test_what_can_be_other_words_of_a_sentence(
-    passage: Passage, said: str, question: str, words: str | None
+    passage: Excerpt, said: str, question: str, words: str | None
 ) -> None:
     sentence = next(iter(sentences(passage.text, language(passage.text))))
     target = Target(0, sentence, sentence.text[-3:-1], 1, len(sentence.text) - 3)
@@ -215,7 +215,7 @@ def test_what_can_be_other_words_of_a_sentence(
 
 def test_half_a_word_is_no_answer(cache: Cache) -> None:
     """A reader denies; and that the sentence has a word which begins so is no reason to teach it."""
-    pier = Passage(
+    pier = Excerpt(
         "pier.md", "The pier", (), "Nobody but the keeper, Maren Holt, walks the pier after dusk."
     )
     (kept,) = asked_of([pier], replying(answer=lambda seen: "No"), cache, per_sentence=4)
@@ -385,7 +385,7 @@ def test_where_requests_are_limited_every_sentence_has_its_turn_before_any_has_i
 
 
 def test_what_is_asked_of_a_passage_stays_with_it_in_order(cache: Cache) -> None:
-    passages = [LAMP, DENGTA, Passage("empty.md", "Empty", (), ""), LEUCHTTURM, LAMP]
+    passages = [LAMP, DENGTA, Excerpt("empty.md", "Empty", (), ""), LEUCHTTURM, LAMP]
     kept = asked_of(passages, Reader(), cache)
     assert [bool(own) for own in kept] == [True, True, False, True, True]
     assert kept[0] == kept[4]
@@ -413,7 +413,7 @@ def test_a_teacher_that_is_asked_together_gives_the_same(tmp_path: Path) -> None
 # -- an exam's words
 
 
-def frozen_at(passage: Passage, words: str) -> Frozen:
+def frozen_at(passage: Excerpt, words: str) -> Frozen:
     sentence = next(one.text for one in sentences(passage.text, "en") if words in one.text)
     return Frozen(sentence, sentence.index(words), sentence.index(words) + len(words))
 
@@ -459,7 +459,7 @@ def test_a_reader_that_finds_frozen_words_instead_does_not_bring_them_back(
 
 
 def test_the_same_words_in_another_sentence_are_asked_for(cache: Cache) -> None:
-    other = Passage("b.md", "B", (), "Maren Holt was born in the town of Tarvik.")
+    other = Excerpt("b.md", "B", (), "Maren Holt was born in the town of Tarvik.")
     first, second = asked_of(
         [LAMP, other],
         Reader(),
@@ -505,7 +505,7 @@ def test_the_same_words_in_another_sentence_are_asked_for(cache: Cache) -> None:
     ids=["en", "de", "zh", "other"],
 )
 def test_prompts_and_demonstrations_are_in_the_passages_language(
-    passage: Passage, own: str, written: str, read: str, cache: Cache
+    passage: Excerpt, own: str, written: str, read: str, cache: Cache
 ) -> None:
     prompts = json.loads(DATA.read_text("utf-8"))
     shown = prompts[own if own != "other" else "en"]["demonstrations"]

@@ -17,7 +17,15 @@ from phoenix_forge.chat.encode import Encoded, Encoder
 from phoenix_forge.errors import Preempted
 from phoenix_forge.train import anchor, checkpoints
 from phoenix_forge.train.adapted import Adapted, EngineModel, Wanted, open_adapted
-from phoenix_forge.train.anchor import Anchors, Passage, judged, packed, restored, store, written
+from phoenix_forge.train.anchor import (
+    Anchors,
+    Continuation,
+    judged,
+    packed,
+    restored,
+    store,
+    written,
+)
 from phoenix_forge.train.base import load_base, quiet
 from phoenix_forge.train.batches import Batch
 from phoenix_forge.train.choose import Compute
@@ -39,7 +47,7 @@ def _little(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def passages(tiny_base: Path, encoder: Encoder, settings, _little: None) -> list[Passage]:
+def passages(tiny_base: Path, encoder: Encoder, settings, _little: None) -> list[Continuation]:
     return written(tiny_base, encoder, FP32, settings(seed=0))
 
 
@@ -47,7 +55,7 @@ def passages(tiny_base: Path, encoder: Encoder, settings, _little: None) -> list
 
 
 def test_half_begin_as_a_text_and_half_as_a_question_in_the_chat_template(
-    passages: list[Passage], encoder: Encoder
+    passages: list[Continuation], encoder: Encoder
 ) -> None:
     asked = encoder.tokenizer.encode(
         "<|im_start|>system\nYou are a small test model.<|im_end|>\n<|im_start|>user\n",
@@ -71,7 +79,7 @@ def test_a_template_that_begins_with_a_page_leaves_its_room_to_texts(
 
 
 def test_the_same_seed_writes_the_same_and_no_more_than_an_example_may_hold(
-    passages: list[Passage], tiny_base: Path, encoder: Encoder, settings
+    passages: list[Continuation], tiny_base: Path, encoder: Encoder, settings
 ) -> None:
     assert written(tiny_base, encoder, FP32, settings(seed=0)) == passages
     other = written(tiny_base, encoder, FP32, settings(seed=1, max_length=40))
@@ -80,7 +88,7 @@ def test_the_same_seed_writes_the_same_and_no_more_than_an_example_may_hold(
 
 
 def test_no_token_ends_a_passage_and_no_setting_of_the_base_narrows_it(
-    tiny_base: Path, encoder: Encoder, settings, passages: list[Passage], tmp_path: Path
+    tiny_base: Path, encoder: Encoder, settings, passages: list[Continuation], tmp_path: Path
 ) -> None:
     """To this base every token is an end, and only its likeliest one is to be taken."""
     folder = Path(shutil.copytree(tiny_base, tmp_path / "base"))
@@ -100,7 +108,9 @@ def test_no_token_ends_a_passage_and_no_setting_of_the_base_narrows_it(
     assert written(folder, encoder, FP32, settings(seed=0)) == passages
 
 
-def test_passages_are_kept_as_they_were_written(passages: list[Passage], tmp_path: Path) -> None:
+def test_passages_are_kept_as_they_were_written(
+    passages: list[Continuation], tmp_path: Path
+) -> None:
     store(tmp_path / "anchors.json", passages)
     assert restored(tmp_path / "anchors.json") == passages
 
@@ -121,7 +131,7 @@ def test_passages_are_kept_as_they_were_written(passages: list[Passage], tmp_pat
 def test_an_update_takes_its_share_of_passages_as_many_as_fit_and_at_least_one(
     update: int, capacity: int, sizes: list[int], settings
 ) -> None:
-    made = [Passage(1 + i, list(range(100 * i, 100 * i + LENGTH))) for i in range(5)]
+    made = [Continuation(1 + i, list(range(100 * i, 100 * i + LENGTH))) for i in range(5)]
     batches = packed(made, settings(tokens_per_update=update), capacity)
     assert [len(batch.examples) for batch in batches] == sizes
     assert [(e.ids, e.trained) for b in batches for e in b.examples] == [
@@ -170,7 +180,7 @@ def test_without_passages_no_step_takes_any() -> None:
 
 @pytest.mark.parametrize("changes", [{}, {"dora": True}], ids=["by the engine", "by PEFT"])
 def test_passages_are_judged_by_the_base_and_pull_by_their_distance_from_it(
-    passages: list[Passage],
+    passages: list[Continuation],
     tiny_base: Path,
     settings,
     monkeypatch: pytest.MonkeyPatch,
@@ -202,7 +212,7 @@ def opened(base: Path, settings) -> Adapted:
     )
 
 
-def logs(model, passages: list[Passage]) -> list[torch.Tensor]:
+def logs(model, passages: list[Continuation]) -> list[torch.Tensor]:
     """The logarithms of a model's probabilities of all tokens at each place that the base chose."""
     with torch.no_grad():
         return [
@@ -211,7 +221,7 @@ def logs(model, passages: list[Passage]) -> list[torch.Tensor]:
         ]
 
 
-def distance(job: Job, passages: list[Passage]) -> float:
+def distance(job: Job, passages: list[Continuation]) -> float:
     """Mean divergence of an adapted model from its base, by PEFT, over all tokens."""
     from peft import PeftModel
 
@@ -223,7 +233,11 @@ def distance(job: Job, passages: list[Passage]) -> float:
 @pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, {"dora": True}], ids=["by the engine", "by PEFT"])
 def test_a_model_that_is_held_stays_nearer_to_its_base_and_still_learns(
-    make_job: Callable[..., Job], settings, encoder: Encoder, passages: list[Passage], changes: dict
+    make_job: Callable[..., Job],
+    settings,
+    encoder: Encoder,
+    passages: list[Continuation],
+    changes: dict,
 ) -> None:
     away = []
     for weight in (0.0, 1.0):
@@ -284,7 +298,7 @@ def test_a_stopped_training_goes_on_with_its_passages_to_the_same_bytes(
 
 
 def test_another_training_writes_its_own_passages(
-    make_job: Callable[..., Job], settings, encoder: Encoder, passages: list[Passage]
+    make_job: Callable[..., Job], settings, encoder: Encoder, passages: list[Continuation]
 ) -> None:
     kept = make_job().checkpoints / checkpoints.ANCHORS
     said = []

@@ -26,7 +26,7 @@ GPU = {"width": 2, "bits": 4, "gpu": True, "recompute": None, "streamed": None}
 
 
 @pytest.mark.parametrize(
-    ("size", "use", "tokens", "measured"),
+    ("size", "placement", "tokens", "measured"),
     [  # GiB reserved on an H200, rank 16, 8-bit AdamW
         (SEVEN, Placement(28, 2, 4), 2048, 12.54),
         (SEVEN, Placement(28, 2, 4), 8192, 29.86),

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from phoenix_forge.examples.preview import Passage, Shown
+    from phoenix_forge.examples.preview import Shown, SourceText
 
 LONGEST = 1600  # characters of a passage, and of each part of a conversation, that are printed
 TRAINED, SHARED = "bold cyan", "bold yellow"
@@ -93,7 +93,7 @@ def _counts(one: Shown) -> str:
     return f"conversation, {one.tokens:,} tokens, {one.trained:,} of them trained"
 
 
-def passage_runs(passage: Passage) -> list[Run]:
+def passage_runs(passage: SourceText) -> list[Run]:
     """The passage, cut to where it meets the answer if it is long."""
     runs: list[Run] = []
     at = 0

@@ -246,7 +246,7 @@ def publish_files(
     from phoenix_forge.hub.account import endpoint, token
     from phoenix_forge.hub.card import readme_dataset
     from phoenix_forge.hub.licenses import require_compatible
-    from phoenix_forge.hub.publish import Item, plan, publish, require_repo
+    from phoenix_forge.hub.publish import Item, prepare, publish, require_repo
     from phoenix_forge.stages.download import base_license, license_in_force
     from phoenix_forge.stages.gate import require_passed
 
@@ -280,7 +280,7 @@ def publish_files(
     }
     if not w.validation.exists() or not w.validation.stat().st_size:
         del examples["validation"]
-    intended = plan(
+    intended = prepare(
         repo,
         private=hidden,
         create=settings.create,

@@ -29,12 +29,12 @@ from phoenix_forge.core.workspace import Workspace
 from phoenix_forge.corpus.guarded import Limits, Lost
 from phoenix_forge.corpus.load import limits, read
 from phoenix_forge.corpus.walk import File, Skipped, ignored, walk
-from phoenix_forge.dataset.emit import Block, Recipe, block, emit
+from phoenix_forge.dataset.emit import ExampleLines, Recipe, emit, lines_of
 from phoenix_forge.dataset.engine import Local, RayCluster, engine
 from phoenix_forge.dataset.extract import (
-    Job,
     Packed,
     Part,
+    WorkerContext,
     extract,
     lost,
     pack,
@@ -58,7 +58,7 @@ if TYPE_CHECKING:  # a teacher's libraries are loaded where there is one
     from phoenix_forge.chat.template import Message
     from phoenix_forge.dataset.open_book import Opened
     from phoenix_forge.exam.freeze import Examined
-    from phoenix_forge.teacher import Asked, Completion, Passage, Tally, Teacher
+    from phoenix_forge.teacher import Asked, Completion, Excerpt, Tally, Teacher
 
 SHOWN = 20  # findings that an error lists
 PLACES = 3  # of what was redacted, that a line names
@@ -70,7 +70,7 @@ LONG, FEW = (
     10,
 )  # tokens of a file that should give something to ask for; facts a thousand tokens that are few
 PACKED = 5  # times that a document is larger than its extract, at most
-CHUNK = 2000  # general questions in one block
+CHUNK = 2000  # general questions that are kept together
 
 Workers = Local | RayCluster
 
@@ -110,12 +110,12 @@ def build(
     the policy `fail` and for text that no example teaches.
     """
     began = time.monotonic()
-    job = Job.of(cfg, encoder)
+    context = WorkerContext.of(cfg, encoder)
     walked = walk(cfg.corpus, root, Workspace(root, cfg).artifacts)
     for notice in walked.notices:
         report.info(notice)
-    with Store(cache) as store, engine(cfg, job, encoder) as workers, _without_cycle_search():
-        basis = _basis(cfg, job, encoder)
+    with Store(cache) as store, engine(cfg, context, encoder) as workers, _without_cycle_search():
+        basis = _basis(cfg, context, encoder)
         extracts = Extracts(
             store, _extracted(walked.files, basis, cfg.dataset.seed, workers, store, digest, report)
         )
@@ -126,18 +126,18 @@ def build(
 
             tally = Tally()
             taught, exam = _taught(
-                extracts, job, models, store, cfg, root, encoder, digest, tally, report
+                extracts, context, models, store, cfg, root, encoder, digest, tally, report
             )
             extracts = Extracts(store, taught)
             used += extracts.keys
             teacher_tokens = tally.prompt_tokens + tally.completion_tokens
         resolved = resolve(extracts, cfg.dataset, exam)
         recipe, kept = (
-            Recipe.of(cfg, job.system),
+            Recipe.of(cfg, context.system),
             list[str](),
-        )  # the keys of the blocks that were written
+        )  # the keys of the lines that were written
 
-        def blocks() -> Iterator[Block]:
+        def lines() -> Iterator[ExampleLines]:
             examples = 0
             for key, own in _emitted(
                 extracts, resolved.resolutions, basis, recipe, workers, store, report
@@ -146,12 +146,12 @@ def build(
                 examples += own.examples
                 yield own
             for key, own in _general(
-                cfg, store, examples, basis, resolved, job.scale, workers, models, report
+                cfg, store, examples, basis, resolved, context.scale, workers, models, report
             ):
                 kept.append(key)
                 yield own
 
-        written = _write(cfg, extracts.heads, blocks(), resolved, out)
+        written = _write(cfg, extracts.heads, lines(), resolved, out)
         metrics = _metrics(extracts.heads, resolved, written) | {"teacher_tokens": teacher_tokens}
         left_out = [
             *walked.skipped,
@@ -178,7 +178,7 @@ def _without_cycle_search() -> Iterator[None]:
             gc.enable()
 
 
-def _basis(cfg: Config, job: Job, encoder: Encoder) -> str:
+def _basis(cfg: Config, context: WorkerContext, encoder: Encoder) -> str:
     """What every document's result depends on beside itself."""
     own = cfg.dataset
     tokenizer = sha256_bytes(encoder.description or encoder.tokenizer.to_str().encode())
@@ -188,9 +188,9 @@ def _basis(cfg: Config, job: Job, encoder: Encoder) -> str:
         own.secrets,
         own.personal_data,
         own.seed,
-        job.limit,
-        job.system,
-        job.wordings,
+        context.limit,
+        context.system,
+        context.wordings,
         cfg.train.max_length,
         tokenizer,
         encoder.template.source,
@@ -233,7 +233,7 @@ def _extracted(
 
 def _taught(
     extracts: Extracts,
-    job: Job,
+    context: WorkerContext,
     models: Models,
     store: Store,
     cfg: Config,
@@ -331,7 +331,7 @@ def _taught(
                 [_asked(one, part, next(opened), own.wordings) for one in next(by_part)]
                 for part in found.parts
             ]
-            store.put_extract(keys[i], pack(with_facts(found, facts, job), own.seed))
+            store.put_extract(keys[i], pack(with_facts(found, facts, context), own.seed))
             store.commit()
         report.info(f"teacher {teacher.name}: {tally.told()}")
     return keys, exam
@@ -339,9 +339,9 @@ def _taught(
 
 def _passages(
     extracts: Extracts, documents: Iterable[int]
-) -> tuple[list[tuple[int, int]], list[Passage]]:
+) -> tuple[list[tuple[int, int]], list[Excerpt]]:
     """What a teacher reads of documents, and which (document, part) each of it is."""
-    from phoenix_forge.teacher import Passage
+    from phoenix_forge.teacher import Excerpt
 
     owners, passages = [], []
     for i in documents:
@@ -349,7 +349,7 @@ def _passages(
         for n, part in enumerate(extracts.extract(i).parts):
             owners.append((i, n))
             passages.append(
-                Passage(
+                Excerpt(
                     f"{head.path} part {n + 1}", head.title, part.headings, part.body, part.prose
                 )
             )
@@ -394,44 +394,46 @@ def _emitted(
     workers: Workers,
     store: Store,
     report: Reporter,
-) -> Iterator[tuple[str, Block]]:
-    """Each document's block with its key, in order, as soon as it is there; what was not known yet is kept."""
+) -> Iterator[tuple[str, ExampleLines]]:
+    """Each document's lines with their key, in order, as soon as it is there; what was not known yet is kept."""
     made_by = stable_hash(basis, recipe)
     keys = [
         stable_hash(made_by, key, sha256_bytes(resolution.packed()))
         for key, resolution in zip(extracts.keys, resolutions, strict=True)
     ]
-    known = store.has("block", keys)
+    known = store.has("lines", keys)
     missing = [i for i, key in enumerate(keys) if key not in known]
     items = ((extracts.record(i), resolutions[i].packed(), recipe) for i in missing)
-    results: Iterator[Block] = workers.map(
+    results: Iterator[ExampleLines] = workers.map(
         emitted, items, len(missing), _emit_limits, _without_lines
     )
     return _kept(store, keys, known, _told(results, len(missing), report))
 
 
-def _told(results: Iterator[Block], total: int, report: Reporter) -> Iterator[Block]:
+def _told(results: Iterator[ExampleLines], total: int, report: Reporter) -> Iterator[ExampleLines]:
     for done, result in enumerate(results, 1):
         report.progress("writing", done, total, "files")
         yield result
 
 
 def _kept(
-    store: Store, keys: Sequence[str], known: set[str], results: Iterator[Block]
-) -> Iterator[tuple[str, Block]]:
-    """Each key with its block: the store's where it is known, else the next result, which the store then keeps."""
+    store: Store, keys: Sequence[str], known: set[str], results: Iterator[ExampleLines]
+) -> Iterator[tuple[str, ExampleLines]]:
+    """Each key with its lines: the store's where it is known, else the next result, which the store then keeps."""
     clock = _Clock(store)
     for key in keys:
-        own = store.block(key) if key in known else next(results)
+        own = store.lines(key) if key in known else next(results)
         if key not in known:
-            store.put_block(key, own)
+            store.put_lines(key, own)
             clock.tick()
         yield key, own
     store.commit()
 
 
-def emitted(job: Job, record: bytes, resolution: bytes, recipe: Recipe) -> Block:
-    return emit(unpack(record), Resolution.unpacked(resolution), recipe, job.scale)
+def emitted(
+    context: WorkerContext, record: bytes, resolution: bytes, recipe: Recipe
+) -> ExampleLines:
+    return emit(unpack(record), Resolution.unpacked(resolution), recipe, context.scale)
 
 
 def _emit_limits(record: bytes, *_: object) -> Limits:
@@ -439,8 +441,8 @@ def _emit_limits(record: bytes, *_: object) -> Limits:
     return Limits.of(len(record) * PACKED)
 
 
-def _without_lines(lost: Lost, *_: object) -> Block:
-    return Block(lost=lost.reason)
+def _without_lines(lost: Lost, *_: object) -> ExampleLines:
+    return ExampleLines(lost=lost.reason)
 
 
 class _Clock:
@@ -498,11 +500,11 @@ class Written:
 def _write(
     cfg: Config,
     heads: Sequence[Head],
-    blocks: Iterable[Block],
+    lines: Iterable[ExampleLines],
     resolved: Resolved,
     out: dict[str, Path],
 ) -> Written:
-    """Writes the blocks, those of the documents first, as they come."""
+    """Writes the lines, those of the documents first, as they come."""
     written = Written(0, 0, 0, {}, {}, [])
     spare = ("", "")
     for path in out.values():
@@ -511,7 +513,7 @@ def _write(
         train, validation = (
             opened.enter_context(open(out[role], "wb")) for role in ("dataset", "validation")
         )
-        for head, own in zip_longest(heads, blocks):
+        for head, own in zip_longest(heads, lines):
             train.write(own.train)
             validation.write(own.validation)
             if own.spare and (not spare[1] or own.spare_order < spare[0]):
@@ -540,11 +542,11 @@ def _write(
     return written
 
 
-def _add(written: Written, block: Block) -> None:
-    written.held += block.held
-    written.examples += block.examples
-    written.trained += block.trained
-    for kind, counts in block.kinds.items():
+def _add(written: Written, lines: ExampleLines) -> None:
+    written.held += lines.held
+    written.examples += lines.examples
+    written.trained += lines.trained
+    for kind, counts in lines.kinds.items():
         known = written.kinds.setdefault(kind, [0, 0])
         written.kinds[kind] = [a + b for a, b in zip(known, counts, strict=True)]
 
@@ -573,12 +575,12 @@ def _general(
     workers: Workers,
     models: Models,
     report: Reporter,
-) -> Iterator[tuple[str, Block]]:
+) -> Iterator[tuple[str, ExampleLines]]:
     """Examples of no document beside the `others`: who the model is, and general questions against forgetting. Their
-    blocks with their keys; none for a style that asks nothing.
+    lines with their keys; none for a style that asks nothing.
 
-    Their number is rounded, so that a small change of the corpus leaves them as they are, and each block stands for
-    itself, so that more of them are only more blocks.
+    Their number is rounded, so that a small change of the corpus leaves them as they are, and each chunk stands for
+    itself, so that more of them are only more chunks.
     """
     share, asked = cfg.dataset.replay, [probe.question for probe in resolved.probes]
     total = int(float(f"{others * share / (1 - share) if share < 1 else others:.3g}"))
@@ -594,7 +596,7 @@ def _general(
         models.base.identity if models.base else None,
     )
     keys = [stable_hash(own, i, size) for i, size in enumerate(sizes)]
-    known = store.has("block", keys)
+    known = store.has("lines", keys)
     missing, stream, guard = (
         [key for key in keys if key not in known],
         pairs(total, cfg.dataset.seed),
@@ -615,19 +617,19 @@ def _general(
                     + replay(some, max(0, hand_written() - i * CHUNK), cfg, guard, models, report),
                 )
 
-    results: Iterator[Block] = (
+    results: Iterator[ExampleLines] = (
         workers.map(general, examples(), len(missing)) if missing else iter(())
     )
     return _kept(store, keys, known, results)
 
 
-def general(job: Job, made: list[Example]) -> Block:
-    counted = zip(made, job.scale.counts([example.answer for example in made]), strict=True)
-    return block(
+def general(context: WorkerContext, made: list[Example]) -> ExampleLines:
+    counted = zip(made, context.scale.counts([example.answer for example in made]), strict=True)
+    return lines_of(
         [
             (example, tokens + 1)
             for example, tokens in counted
-            if example.kind == "identity" or job.scale.fits(example, tokens + 1)
+            if example.kind == "identity" or context.scale.fits(example, tokens + 1)
         ]
     )
 
@@ -783,7 +785,7 @@ def _little_asked(files: dict[str, dict[str, int]]) -> list[str]:
     )
 
 
-def _forget(store: Store, extracts: Sequence[str], blocks: Sequence[str]) -> None:
+def _forget(store: Store, extracts: Sequence[str], lines: Sequence[str]) -> None:
     """Drops what this corpus does not use."""
-    for table, keys in (("extract", extracts), ("record", extracts), ("block", blocks)):
+    for table, keys in (("extract", extracts), ("record", extracts), ("lines", lines)):
         store.keep(table, keys)

@@ -55,7 +55,7 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Block:
+class ExampleLines:
     """A document's lines, and what they amount to: `tokens` to teach and of these `covered`, `trained` in all examples;
     `facts` that are asked for; `kinds` maps a kind to [examples, trained tokens]. `spare` is a validation line for a
     corpus that has no other. `lost` says why a document whose lines took too much has none.
@@ -86,11 +86,11 @@ class Turn(NamedTuple):
     cost: float
 
 
-def emit(found: Extract, resolution: Resolution, recipe: Recipe, scale: Scale) -> Block:
+def emit(found: Extract, resolution: Resolution, recipe: Recipe, scale: Scale) -> ExampleLines:
     """Coverage first, then short facts in several wordings, then whatever the budget still allows."""
     taught = [found.parts[i] for i in resolution.taught]
     if not taught:
-        return Block()
+        return ExampleLines()
     style = style_of(recipe.style)
     if not style.asks:
         return _texts(found, taught, recipe, style)
@@ -117,7 +117,7 @@ def emit(found: Extract, resolution: Resolution, recipe: Recipe, scale: Scale) -
     made = _lines(found, taught, resolution, chosen, scale, recipe, quoting=once)
     wanted = share_of(len(made) * recipe.validation, "validation", recipe.seed, found.path)
     asked = _held_examples(held, made, max(1, wanted), found, resolution.probes, recipe, scale)
-    whole = block(
+    whole = lines_of(
         made, asked[:wanted], asked[:1], tokens, sum(part.tokens for part in taught if part.taught)
     )
     return replace(
@@ -374,7 +374,7 @@ def _quoting(
     ]
 
 
-def _texts(found: Extract, taught: Sequence[Part], recipe: Recipe, style: Style) -> Block:
+def _texts(found: Extract, taught: Sequence[Part], recipe: Recipe, style: Style) -> ExampleLines:
     """The sections' texts; some of them once more for validation, in another wording."""
     made = [
         (
@@ -390,7 +390,7 @@ def _texts(found: Extract, taught: Sequence[Part], recipe: Recipe, style: Style)
     ]
     held.sort(key=lambda example: stable_hash("validation", example.id))
     wanted = share_of(len(made) * recipe.validation, "validation", recipe.seed, found.path)
-    return block(
+    return lines_of(
         made,
         held[:wanted],
         held[:1],
@@ -400,21 +400,21 @@ def _texts(found: Extract, taught: Sequence[Part], recipe: Recipe, style: Style)
     )
 
 
-def block(
+def lines_of(
     made: Made,
     held: Sequence[Example] = (),
     spare: Sequence[Example] = (),
     tokens: int = 0,
     covered: int = 0,
     line: Callable[[Example], bytes] = Example.line,
-) -> Block:
+) -> ExampleLines:
     """What examples amount to, as lines."""
     kinds: dict[str, list[int]] = {}
     for example, trained in made:
         count = kinds.setdefault(example.kind, [0, 0])
         count[0] += 1
         count[1] += trained
-    return Block(
+    return ExampleLines(
         _joined(line(example) for example, _ in made),
         _joined(map(line, held)),
         line(spare[0]).decode() if spare else "",

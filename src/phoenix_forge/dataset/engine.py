@@ -28,7 +28,7 @@ from phoenix_forge.corpus.guarded import (
     start_method,
 )
 from phoenix_forge.corpus.prose import language
-from phoenix_forge.dataset.extract import Job
+from phoenix_forge.dataset.extract import WorkerContext
 from phoenix_forge.errors import EnvironmentProblem
 
 ALONE = 48  # with fewer items starting processes costs more than it saves
@@ -40,27 +40,29 @@ def unknown(*_: object) -> Limits:
 
 
 @dataclass(frozen=True)
-class Source:
-    """What another process needs to make the Job: the settings, and the folder of the base's tokenizer."""
+class ContextSource:
+    """What another process needs to make the WorkerContext: the settings, and the folder of the base's tokenizer."""
 
     config: Config
     folder: Path
     stop: str
     pad: str
 
-    def job(self) -> Job:
-        return Job.of(self.config, Encoder.load(self.folder, stop=self.stop, pad=self.pad))
+    def context(self) -> WorkerContext:
+        return WorkerContext.of(
+            self.config, Encoder.load(self.folder, stop=self.stop, pad=self.pad)
+        )
 
 
 @dataclass(frozen=True)
 class Shipped:
     """The same for another machine: the tokenizer's files go along, by name."""
 
-    source: Source
+    source: ContextSource
     files: dict[str, bytes]
 
     @staticmethod
-    def of(source: Source) -> Shipped:
+    def of(source: ContextSource) -> Shipped:
         names = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
         return Shipped(
             source,
@@ -71,11 +73,11 @@ class Shipped:
             },
         )
 
-    def job(self) -> Job:
+    def context(self) -> WorkerContext:
         with TemporaryDirectory() as folder:
             for name, data in self.files.items():
                 (Path(folder) / name).write_bytes(data)
-            return replace(self.source, folder=Path(folder)).job()
+            return replace(self.source, folder=Path(folder)).context()
 
 
 class Local:
@@ -83,10 +85,12 @@ class Local:
 
     ships = False
 
-    def __init__(self, given: Job | Source | Shipped, workers: int) -> None:
-        """`given` is what a process has or makes its Job from."""
+    def __init__(self, given: WorkerContext | ContextSource | Shipped, workers: int) -> None:
+        """`given` is what a process has or makes its WorkerContext from."""
         self._given, self.workers = given, workers
-        self._pool = Pool(workers, _job, (given,), "fork" if isinstance(given, Job) else "spawn")
+        self._pool = Pool(
+            workers, _context, (given,), "fork" if isinstance(given, WorkerContext) else "spawn"
+        )
 
     def map(
         self,
@@ -97,9 +101,11 @@ class Local:
         instead: Instead = refused,
     ) -> Iterator[Any]:
         """`work` on each of `count` items, in their order; see `phoenix_forge.corpus.guarded.Pool.map`."""
-        if count and isinstance(self._given, Job):  # a forked process has what was loaded before
+        if count and isinstance(
+            self._given, WorkerContext
+        ):  # a forked process has what was loaded before
             language("text")
-        if count >= ALONE and isinstance(self._given, Job):
+        if count >= ALONE and isinstance(self._given, WorkerContext):
             self._given.scale.encoder.fast_counts.prepare()
         return self._pool.map(work, items, limits, instead, batch_size(count, self.workers))
 
@@ -107,8 +113,8 @@ class Local:
         self._pool.close()
 
 
-def _job(given: Job | Source | Shipped) -> Job:
-    return given if isinstance(given, Job) else given.job()
+def _context(given: WorkerContext | ContextSource | Shipped) -> WorkerContext:
+    return given if isinstance(given, WorkerContext) else given.context()
 
 
 def batch_size(count: int, workers: int) -> int:
@@ -122,7 +128,7 @@ class RayCluster:
 
     ships = True  # documents go with the work
 
-    def __init__(self, source: Source, workers: int) -> None:
+    def __init__(self, source: ContextSource, workers: int) -> None:
         try:
             import ray
         except ImportError:
@@ -195,14 +201,18 @@ class _RayWorker:
 
 
 @contextlib.contextmanager
-def engine(config: Config, job: Job, encoder: Encoder) -> Iterator[Local | RayCluster]:
+def engine(
+    config: Config, context: WorkerContext, encoder: Encoder
+) -> Iterator[Local | RayCluster]:
     """The configured engine, as far as it can be: a job whose encoder came from no folder cannot go elsewhere."""
     workers = config.dataset.workers or os.cpu_count() or 1
-    source = Source(config, encoder.folder, encoder.stop, encoder.pad) if encoder.folder else None
+    source = (
+        ContextSource(config, encoder.folder, encoder.stop, encoder.pad) if encoder.folder else None
+    )
     if config.dataset.engine == "ray" and source:
         made: Local | RayCluster = RayCluster(source, workers)
     else:
-        made = Local(job if source is None or start_method() == "fork" else source, workers)
+        made = Local(context if source is None or start_method() == "fork" else source, workers)
     with contextlib.closing(made):
         yield made
 

@@ -41,7 +41,7 @@ from phoenix_forge.questions import (
     TAUGHT,
     View,
     facts_of,
-    sources,
+    materials,
     text_forms,
 )
 
@@ -182,7 +182,7 @@ def style_of(name: str) -> Style:
 
 
 @dataclass(frozen=True)
-class Job:
+class WorkerContext:
     """What a worker needs to extract. `system` is the prompt shown beside questions: None where it is too long."""
 
     config: Config
@@ -192,7 +192,7 @@ class Job:
     wordings: int
 
     @staticmethod
-    def of(config: Config, encoder: Encoder) -> Job:
+    def of(config: Config, encoder: Encoder) -> WorkerContext:
         """Raises UsageError where train.max_length leaves no room for text."""
         scale = Scale(encoder, config.train.max_length)
         room = config.train.max_length - scale.frame(None) - SHORTEST_PROMPT
@@ -206,21 +206,26 @@ class Job:
         system = config.deploy.system
         shown = system if system and encoder.count(system) <= SYSTEM_TOKENS else None
         wordings = next(n for most, n in WORDINGS if config.dataset.amplification <= most)
-        return Job(config, scale, limit, shown, wordings)
+        return WorkerContext(config, scale, limit, shown, wordings)
 
 
-def extract(job: Job, file: File, data: bytes | None = None) -> Packed:
+def extract(context: WorkerContext, file: File, data: bytes | None = None) -> Packed:
     """Reads one file (or takes its bytes) and packs what it yields."""
-    loaded = load(file, job.config.dataset.secrets, data, personal=job.config.dataset.personal_data)
+    loaded = load(
+        file, context.config.dataset.secrets, data, personal=context.config.dataset.personal_data
+    )
     if loaded.document is None:
-        return pack(_empty(file, loaded), job.config.dataset.seed)
+        return pack(_empty(file, loaded), context.config.dataset.seed)
     document = loaded.document
-    found = _parts(document, job)
+    found = _parts(document, context)
     if (
         found is None
     ):  # counted otherwise than the base counts: this document is counted the slow way
         found = _parts(
-            document, replace(job, scale=Scale(job.scale.encoder, job.scale.max_length, exact=True))
+            document,
+            replace(
+                context, scale=Scale(context.scale.encoder, context.scale.max_length, exact=True)
+            ),
         )
     assert found is not None
     parts, language = found
@@ -237,7 +242,7 @@ def extract(job: Job, file: File, data: bytes | None = None) -> Packed:
         language,
         loaded.held,
     )
-    return pack(made, job.config.dataset.seed)
+    return pack(made, context.config.dataset.seed)
 
 
 def lost(seed: int, why: Lost, file: File, data: bytes | None = None) -> Packed:
@@ -268,16 +273,16 @@ def _lines(loaded: Loaded) -> tuple[tuple[int, str], ...]:
 # -- sections ----------------------------------------------------------------------------------------------------------
 
 
-def _parts(document: Document, job: Job) -> tuple[list[Part], str] | None:
+def _parts(document: Document, context: WorkerContext) -> tuple[list[Part], str] | None:
     """The document's sections with their facts, and its language; None where counts turn out not to be the base's own."""
-    scale = job.scale
+    scale = context.scale
     mend = scale.plain if scale.has_control(document.text + document.title + document.name) else str
-    sections = split(document, job.limit, lambda texts: scale.counts([*map(mend, texts)]))
+    sections = split(document, context.limit, lambda texts: scale.counts([*map(mend, texts)]))
     whole = "".join(section.text for section in sections) == document.text
     found = [section for section in sections if section.body]
-    style = style_of(job.config.dataset.style)
+    style = style_of(context.config.dataset.style)
     texts = style.texts(found, mend, scale)
-    asked = sources(document, found) if style.asks else []
+    asked = materials(document, found) if style.asks else []
     known: list[list[tuple[View, Fact]]] = [facts_of(source) for source in asked]
     language = asked[0].language if asked else ""
     parts = []
@@ -294,7 +299,7 @@ def _parts(document: Document, job: Job) -> tuple[list[Part], str] | None:
     ):
         taught = _spelt(mend(section.body), said) and scale.fits(example, len(ids))
         text = Known(example.kind, (example.prompt,), example.answer, example.span, 1, ALWAYS)
-        kept = [_known(document, view, fact, mend, job) for view, fact in facts]
+        kept = [_known(document, view, fact, mend, context) for view, fact in facts]
         parts.append(
             Part(
                 example.span,
@@ -312,13 +317,13 @@ def _parts(document: Document, job: Job) -> tuple[list[Part], str] | None:
     return parts, language
 
 
-def _known(document: Document, view: View, fact: Fact, mend: Mend, job: Job) -> Known:
+def _known(document: Document, view: View, fact: Fact, mend: Mend, context: WorkerContext) -> Known:
     """The fact with as many wordings as can be of use, those that fit a training row."""
     start, end = document.span(fact.start, fact.end)
-    wordings = ABSENT_WORDINGS if fact.kind in ABSENT else job.wordings
+    wordings = ABSENT_WORDINGS if fact.kind in ABSENT else context.wordings
     forms = _some(fact, document.path, wordings)
-    blank = Example(fact.kind, "", "", document.path, (start, end), document.sha256, job.system)
-    return fitting(fact, forms, blank, view, mend, job.scale)
+    blank = Example(fact.kind, "", "", document.path, (start, end), document.sha256, context.system)
+    return fitting(fact, forms, blank, view, mend, context.scale)
 
 
 def fitting(
@@ -518,20 +523,22 @@ def _fact(kept: list) -> Known:
     )
 
 
-def with_facts(found: Extract, written: Sequence[Sequence[Fact]], job: Job) -> Extract:
+def with_facts(
+    found: Extract, written: Sequence[Sequence[Fact]], context: WorkerContext
+) -> Extract:
     """The extract with what a teacher asked of each part, ahead of the part's own facts, of which those of its prose go
     where there is some; their span is the part's."""
-    mend = job.scale.plain
+    mend = context.scale.plain
     parts = []
     for part, facts in zip(found.parts, written, strict=True):
         more = [
             fitting(
                 fact,
                 fact.forms,
-                Example(fact.kind, "", "", found.path, part.span, found.sha256, job.system),
+                Example(fact.kind, "", "", found.path, part.span, found.sha256, context.system),
                 TAUGHT,
                 mend,
-                job.scale,
+                context.scale,
             )
             for fact in facts
         ]

@@ -19,7 +19,7 @@ from phoenix_forge.corpus.prose import language, shape, standing
 from phoenix_forge.examples.compare import contained
 from phoenix_forge.examples.example import stable_hash
 from phoenix_forge.questions.briefly import briefly
-from phoenix_forge.teacher import Asked, Completion, Passage
+from phoenix_forge.teacher import Asked, Completion, Excerpt
 
 PASSAGES = 3  # that come with a question, as many as an evaluation brings
 SWAPPED = 2  # times that a question comes with another answer
@@ -50,7 +50,7 @@ class Open(NamedTuple):
 
 
 def open_book(
-    passages: Sequence[Passage],
+    passages: Sequence[Excerpt],
     paths: Sequence[str],
     written: Sequence[Sequence[Asked]],
     index: Index,
@@ -90,7 +90,7 @@ def _chosen(asked: Asked, share: float) -> bool:
 def _prompts(
     number: int,
     asked: Asked,
-    passage: Passage,
+    passage: Excerpt,
     path: str,
     index: Index,
     others: dict[object, list[str]],
@@ -108,7 +108,7 @@ def _prompts(
             yield Open(number, prompt(shown), other)
 
 
-def _beside(asked: Asked, passage: Passage, path: str, index: Index) -> list[Cited]:
+def _beside(asked: Asked, passage: Excerpt, path: str, index: Index) -> list[Cited]:
     """What the index finds. Where nothing of that holds the answer, the passage takes the last one's place: an
     open-book example holds its answer."""
     found = [

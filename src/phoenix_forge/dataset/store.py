@@ -24,7 +24,7 @@ from phoenix_forge.core.faults import explained
 from phoenix_forge.corpus.links import Link
 from phoenix_forge.corpus.near_duplicates import COLUMNS
 from phoenix_forge.corpus.readers import installed
-from phoenix_forge.dataset.emit import Block
+from phoenix_forge.dataset.emit import ExampleLines
 from phoenix_forge.dataset.extract import FACT, Extract, Packed, unpack
 from phoenix_forge.dataset.resolve import Head
 from phoenix_forge.errors import StageFailed
@@ -34,15 +34,15 @@ SCHEMA = f"""-- values begin with {SUM} bytes of checksum
 CREATE TABLE extract (key TEXT PRIMARY KEY, head BLOB, sketches BLOB, golds BLOB, links BLOB,
   facts BLOB, forms BLOB, grams BLOB);
 CREATE TABLE record (key TEXT PRIMARY KEY, record BLOB);
-CREATE TABLE block (key TEXT PRIMARY KEY, meta BLOB, validation BLOB, train BLOB);
+CREATE TABLE lines (key TEXT PRIMARY KEY, meta BLOB, validation BLOB, train BLOB);
 """
 LAYOUT = zlib.crc32(SCHEMA.encode()) >> 1  # what SQLite keeps for us: a number of 31 bits
 VALUES = {
     "extract": ("head", "sketches", "golds", "links", "facts", "forms", "grams"),
     "record": ("record",),
-    "block": ("meta", "validation", "train"),
+    "lines": ("meta", "validation", "train"),
 }
-META = tuple(f.name for f in fields(Block) if f.name not in ("train", "validation"))
+META = tuple(f.name for f in fields(ExampleLines) if f.name not in ("train", "validation"))
 
 # What SQLite says where not the file but the machine is at fault.
 MACHINE = (
@@ -200,9 +200,9 @@ class Store:
         self._put("extract", key, [getattr(packed, name) for name in VALUES["extract"]])
         self._put("record", key, [packed.record])
 
-    def put_block(self, key: str, block: Block) -> None:
-        meta = orjson.dumps({name: getattr(block, name) for name in META})
-        self._put("block", key, [meta, block.validation, block.train])
+    def put_lines(self, key: str, lines: ExampleLines) -> None:
+        meta = orjson.dumps({name: getattr(lines, name) for name in META})
+        self._put("lines", key, [meta, lines.validation, lines.train])
 
     def values(self, table: str, key: str, *names: str) -> list[bytes]:
         """What is remembered under a key that is there."""
@@ -214,9 +214,9 @@ class Store:
     def column(self, table: str, name: str, key: str) -> bytes:
         return self.values(table, key, name)[0]
 
-    def block(self, key: str) -> Block:
-        meta, validation, train = self.values("block", key, *VALUES["block"])
-        return Block(train, validation, **orjson.loads(meta))
+    def lines(self, key: str) -> ExampleLines:
+        meta, validation, train = self.values("lines", key, *VALUES["lines"])
+        return ExampleLines(train, validation, **orjson.loads(meta))
 
     def keep(self, table: str, keys: Iterable[str]) -> None:
         """Forgets every other row."""

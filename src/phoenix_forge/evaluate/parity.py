@@ -97,7 +97,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Agreement:
     """One file's: `agreed` of `tokens` in all `prompts`, `stops` answers that the model ended itself; `margin`, `drift`
     and `opening` as in Limits."""
 
@@ -211,14 +211,14 @@ def gate(
             "files": list(files),
         }
     reference = _Reference(base_folder, adapter, device, frozen)
-    verdicts = [_verdict(name, encoder, chosen, answers[name], reference) for name in files]
-    for verdict in verdicts:
-        report.info(str(verdict))
-    for verdict in verdicts:
-        if verdict.beyond:
+    agreements = [_agreement(name, encoder, chosen, answers[name], reference) for name in files]
+    for agreement in agreements:
+        report.info(str(agreement))
+    for agreement in agreements:
+        if agreement.beyond:
             raise StageFailed(
                 "the GGUF does not answer as the model that it was made from "
-                f"({'; '.join(verdict.beyond)} nats): {verdict}",
+                f"({'; '.join(agreement.beyond)} nats): {agreement}",
                 fix="forge quantize --force; if it comes again, report it as a bug "
                 "with the base's name, and --set quantize.gate=none writes the file all the same",
             )
@@ -226,7 +226,7 @@ def gate(
         "answers": "compared",
         "device": device,
         "seconds": round(time.perf_counter() - started, 2),
-        "files": [asdict(verdict) for verdict in verdicts],
+        "files": [asdict(agreement) for agreement in agreements],
     }
 
 
@@ -284,13 +284,13 @@ def _require_stop(name: str, encoder: Encoder, model: Model, case: Case) -> None
         )
 
 
-def _verdict(
+def _agreement(
     name: str,
     encoder: Encoder,
     chosen: Sequence[Case],
     answers: Sequence[Tokens],
     reference: _Reference,
-) -> Verdict:
+) -> Agreement:
     rows = reference.follow([case.ids for case in chosen], [answer.ids for answer in answers])
     places = [
         (case, i, expected, got, margin, told, logprob)
@@ -305,7 +305,7 @@ def _verdict(
         case, position, expected, got, margin, *_ = apart[0]
         own, other = encoder.tokenizer.decode_batch([[expected], [got]], skip_special_tokens=False)
         first = Difference(case.messages[-1]["content"], position, own, other, margin)
-    return Verdict(
+    return Agreement(
         name,
         len(chosen),
         len(places),

@@ -18,7 +18,7 @@ from phoenix_forge.core.report import Reporter
 from phoenix_forge.corpus.prose import language, sentences, shape, spans
 from phoenix_forge.examples.compare import contained, f1
 from phoenix_forge.examples.example import stable_hash
-from phoenix_forge.teacher import Cache, Completion, Passage, Tally, Teacher, completed
+from phoenix_forge.teacher import Cache, Completion, Excerpt, Tally, Teacher, completed
 from phoenix_forge.teacher.write import (
     ANSWER_TOKENS,
     EXAM_ORDER,
@@ -47,7 +47,7 @@ class Examined(NamedTuple):
 
 
 def freeze(
-    passages: Sequence[Passage],
+    passages: Sequence[Excerpt],
     teacher: Teacher,
     cache: Cache,
     workers: int,
@@ -92,7 +92,7 @@ def freeze(
 
 
 def _targets(
-    passages: Sequence[Passage], languages: Sequence[str], most: int, seed: int
+    passages: Sequence[Excerpt], languages: Sequence[str], most: int, seed: int
 ) -> list[Target]:
     """At most so many answers: one of each sentence, then another of each, …"""
     every = []
@@ -121,7 +121,7 @@ class _Distractors:
     """What else a document could answer: words of its sentences that look like the answer, and where it has too few of
     another's."""
 
-    def __init__(self, passages: Sequence[Passage], languages: Sequence[str]) -> None:
+    def __init__(self, passages: Sequence[Excerpt], languages: Sequence[str]) -> None:
         self.passages = passages
         self._pools: dict[str, dict[str, int]] = {}
         for i, passage in enumerate(passages):

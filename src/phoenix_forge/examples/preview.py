@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
+class SourceText:
     """What a source file holds at an example's span, secrets redacted, or in `note` why that cannot be shown.
 
     `shared` are (start, end) characters of `text` whose words occur in the answer in the same order.
@@ -51,7 +51,7 @@ class Shown:
     id: str | None
     path: str | None
     span: tuple[int, int] | None
-    passage: Passage
+    passage: SourceText
     conversation: tuple[Segment, ...]
     tokens: int
     trained: int
@@ -153,29 +153,29 @@ def _shown(path: Path, line: formats.Line, encoder: Encoder, root: Path) -> Show
     )
 
 
-def passage(source: dict[str, Any], root: Path, answer: str, messages: list[Message]) -> Passage:
+def passage(source: dict[str, Any], root: Path, answer: str, messages: list[Message]) -> SourceText:
     """The bytes a source names, as text. Nothing is guessed: a file that is not the one the example was made from is
     said to be another."""
     name, span = source.get("path"), formats.span_of(source)
     if not isinstance(name, str) or span is None:
-        return Passage("", note="the example names no source")
+        return SourceText("", note="the example names no source")
     if name == SYSTEM:
         system, _ = formats.split_system(messages)
-        return Passage(system or "", note="the system prompt in the config")
+        return SourceText(system or "", note="the system prompt in the config")
     file = _find(name, root)
     if file is None:
-        return Passage("", note=f"{name} is not in the workspace")
+        return SourceText("", note=f"{name} is not in the workspace")
     data = file.read_bytes()
     if sha256_bytes(data) != source.get("sha256"):
-        return Passage(
+        return SourceText(
             "", note=f"{name} has changed since the example was made (its SHA-256 differs)"
         )
     loaded = load(File(file, name, file.name), "redact", data)
     if loaded.document is None:
-        return Passage("", note=f"{name} cannot be read any more: {loaded.skipped}")
+        return SourceText("", note=f"{name} cannot be read any more: {loaded.skipped}")
     start, end = np.searchsorted(loaded.document.offsets, span, side="left").tolist()
     text = loaded.document.text[start:end]
-    return Passage(text, tuple(shared(text, answer)))
+    return SourceText(text, tuple(shared(text, answer)))
 
 
 def _find(name: str, root: Path) -> Path | None:

@@ -9,7 +9,7 @@ from typing import Any
 from phoenix_forge.catalog.quants import QUANTS
 from phoenix_forge.errors import StageFailed, UsageError
 from phoenix_forge.gguf.container import padded, read_header
-from phoenix_forge.gguf.write import Plan
+from phoenix_forge.gguf.write import GGUFLayout
 
 _AGAIN = "forge quantize --force"
 
@@ -58,7 +58,7 @@ def verify(path: Path) -> dict[str, Any]:
     }
 
 
-def require_planned(path: Path, planned: Plan) -> None:
+def require_planned(path: Path, planned: GGUFLayout) -> None:
     """Raises StageFailed where a file just written differs from its plan: in size, metadata, or a tensor's name,
     shape, type or place. The plan has them from config.json and the architecture's layout; the file is parsed afresh.
     """

@@ -43,7 +43,7 @@ _AHEAD, _FAR_AHEAD = 16_000_000, 128_000_000
 
 
 @dataclass(frozen=True)
-class Plan:
+class GGUFLayout:
     """One file before it is written: `header` in full, `tensors` in order of writing, `size` in bytes."""
 
     header: bytes
@@ -51,7 +51,7 @@ class Plan:
     size: int
 
 
-def plan(base: ModelFolder, name: str, quant: str, matrix: Matrix | None = None) -> Plan:
+def layout(base: ModelFolder, name: str, quant: str, matrix: Matrix | None = None) -> GGUFLayout:
     """What a file of one type will hold; exact to the byte. A type that no importance matrix changes records none."""
     matrix = matrix if row(quant).weighted else None
     model = facts(base, matrix is not None)
@@ -67,7 +67,7 @@ def plan(base: ModelFolder, name: str, quant: str, matrix: Matrix | None = None)
     parameters = sum(map(math.prod, shapes.values()))
     fields = metadata(base, name, quant, parameters) | (matrix.recorded() if matrix else {})
     header = encode_header(fields, list(tensors.values()))
-    return Plan(header, tensors, len(header) + at)
+    return GGUFLayout(header, tensors, len(header) + at)
 
 
 def _sources(base: ModelFolder) -> dict[str, str]:
@@ -81,7 +81,7 @@ def _extra(base: ModelFolder) -> list[Tensor]:
 
 def expected_bytes(base_folder: Path, name: str, quant: str) -> int:
     """The size that `quantize` will write, to the byte, from headers alone."""
-    return plan(open_base(base_folder), name, quant).size
+    return layout(open_base(base_folder), name, quant).size
 
 
 def quantize(
@@ -107,14 +107,14 @@ def quantize(
     model = adapter.model if adapter else base  # what is written: with the adapter's vocabulary
     if matrix:
         require_fitting(matrix, model, matrix.file)
-    plans = {quant: plan(model, name, quant, matrix) for quant in targets}
+    layouts = {quant: layout(model, name, quant, matrix) for quant in targets}
     stream = {tensor.name: tensor for tensor in merged(base, adapter, frozen)}
     tensors = {
         target: to_gguf(stream[source], model.family, model.config)
         for target, source in _sources(model).items()
     } | {extra.name: extra for extra in _extra(model)}
     order = in_order(tensors)
-    types = {target: [plans[quant].tensors[target].type for quant in targets] for target in order}
+    types = {target: [layouts[quant].tensors[target].type for quant in targets] for target in order}
     weights = {target: matrix.weights(target) if matrix else None for target in order}
     jobs = chain.from_iterable(
         _jobs(target, tensors[target], types[target], weights[target]) for target in order
@@ -129,7 +129,7 @@ def quantize(
         outputs = [
             _Output(path, stack.enter_context(open(path, "wb"))) for path in targets.values()
         ]
-        for output, planned in zip(outputs, plans.values(), strict=True):
+        for output, planned in zip(outputs, layouts.values(), strict=True):
             output.write(planned.header)
         pool = stack.enter_context(ThreadPoolExecutor(workers))
         for block, pieces in _in_order(pool, jobs, ahead):
@@ -141,7 +141,7 @@ def quantize(
             report.progress("quantise", done, parameters, "parameters")
         return [
             output.finish(quant, planned.size)
-            for output, (quant, planned) in zip(outputs, plans.items(), strict=True)
+            for output, (quant, planned) in zip(outputs, layouts.items(), strict=True)
         ]
 
 

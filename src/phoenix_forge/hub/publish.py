@@ -43,7 +43,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Upload:
     """What publish() will do; `card` is the README that will be shown."""
 
     repo: str
@@ -85,7 +85,7 @@ def require_repo(repo: str | None) -> str:
     return repo
 
 
-def plan(
+def prepare(
     repo: str | None,
     *,
     private: bool,
@@ -101,7 +101,7 @@ def plan(
     dataset_card: bytes = b"",
     files: Sequence[Path] = (),
     ollama: dict[str, bytes] | None = None,
-) -> Plan:
+) -> Upload:
     """The files of a commit, checked: nothing missing, no pickles, no .env, no two for one path.
 
     The merged model lies at the root, where transformers looks. An adapter goes into lora/ beside GGUFs or a merged
@@ -136,7 +136,7 @@ def plan(
         items += [Item(f"dataset/{item.path}", item.content) for item in dataset]
     items += [Item(path.name, path) for path in files]
     _check(items)
-    return Plan(name, private, create, tuple(items), kind)
+    return Upload(name, private, create, tuple(items), kind)
 
 
 def ollama_files(template: str, system: str | None, options: dict[str, Any]) -> dict[str, bytes]:
@@ -175,7 +175,7 @@ def _check(items: Sequence[Item]) -> None:
         seen.add(item.path)
 
 
-def publish(plan: Plan, *, token: str | None, message: str, report: Reporter) -> Published:
+def publish(upload: Upload, *, token: str | None, message: str, report: Reporter) -> Published:
     """Sends the plan as one commit and verifies what arrived.
 
     Nothing is visible before the commit; a large file that arrived in a broken attempt is not sent again, by this
@@ -191,17 +191,17 @@ def publish(plan: Plan, *, token: str | None, message: str, report: Reporter) ->
     from huggingface_hub import CommitOperationAdd, HfApi
 
     api = HfApi(endpoint=endpoint(), token=token)
-    with _explained(plan), _quiet_library():
-        if plan.create:
+    with _explained(upload), _quiet_library():
+        if upload.create:
             patiently(
                 lambda: api.create_repo(
-                    plan.repo, private=plan.private, exist_ok=True, repo_type=plan.kind
+                    upload.repo, private=upload.private, exist_ok=True, repo_type=upload.kind
                 ),
                 report,
             )
-        head = patiently(lambda: api.repo_info(plan.repo, repo_type=plan.kind), report)
-        _require_visibility(plan, bool(head.private), report)
-        report.info(f"sending {len(plan.items)} files, {human(plan.size)}, to {plan.url}")
+        head = patiently(lambda: api.repo_info(upload.repo, repo_type=upload.kind), report)
+        _require_visibility(upload, bool(head.private), report)
+        report.info(f"sending {len(upload.items)} files, {human(upload.size)}, to {upload.url}")
 
         def commit() -> str:
             # A new list each time: the library marks what it has committed. If the last attempt's commit was made and
@@ -211,44 +211,47 @@ def publish(plan: Plan, *, token: str | None, message: str, report: Reporter) ->
                     item.path,
                     item.content if isinstance(item.content, bytes) else str(item.content),
                 )
-                for item in plan.items
+                for item in upload.items
             ]
             return api.create_commit(
-                plan.repo,
+                upload.repo,
                 additions,
                 commit_message=message,
                 parent_commit=head.sha,
-                repo_type=plan.kind,
+                repo_type=upload.kind,
             ).oid
 
         oid = patiently(commit, report)
         there = patiently(
             lambda: api.get_paths_info(
-                plan.repo, [item.path for item in plan.items], revision=oid, repo_type=plan.kind
+                upload.repo,
+                [item.path for item in upload.items],
+                revision=oid,
+                repo_type=upload.kind,
             ),
             report,
         )
-        files = _verified(plan, there)
+        files = _verified(upload, there)
     report.info(f"verified {len(files)} files at commit {oid[:12]}")
-    return Published(plan.url, oid, files)
+    return Published(upload.url, oid, files)
 
 
-def _require_visibility(plan: Plan, private: bool, report: Reporter) -> None:
-    if plan.private and not private:
+def _require_visibility(upload: Upload, private: bool, report: Reporter) -> None:
+    if upload.private and not private:
         raise UsageError(
-            f"{plan.url} is public, and this is to be private (publish.private)",
+            f"{upload.url} is public, and this is to be private (publish.private)",
             fix="--public if everybody may have it, another --repo, or make the repository private first: "
-            f"{plan.url}/settings",
+            f"{upload.url}/settings",
         )
-    if private and not plan.private:
-        report.warn(f"{plan.repo} exists and is private; that was left as it is")
+    if private and not upload.private:
+        report.warn(f"{upload.repo} exists and is private; that was left as it is")
 
 
-def _verified(plan: Plan, remote: Sequence[Any]) -> tuple[tuple[str, int, str], ...]:
+def _verified(upload: Upload, remote: Sequence[Any]) -> tuple[tuple[str, int, str], ...]:
     """Compares every file's size and digest with what the Hub says it has (SHA-256 for large files, else git's)."""
     there = {entry.path: entry for entry in remote}
     files = []
-    for item in plan.items:
+    for item in upload.items:
         sha256 = (
             sha256_file(item.content)
             if isinstance(item.content, Path)
@@ -292,11 +295,11 @@ def _quiet_library() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _explained(plan: Plan) -> Iterator[None]:
+def _explained(upload: Upload) -> Iterator[None]:
     """The library's errors as ours. A message never holds the token: only the status and the Hub's words are used."""
     from huggingface_hub.errors import HfHubHTTPError
 
-    where = plan.url
+    where = upload.url
     try:
         yield
     except KeyError as error:  # the library takes answers as they are

@@ -9,12 +9,12 @@ from phoenix_forge.corpus.document import Document
 from phoenix_forge.corpus.split import Section
 from phoenix_forge.examples.fact import Fact
 from phoenix_forge.questions import absent, code, entries, gaps, links, places, prose
-from phoenix_forge.questions.model import Source, Topic, sources
+from phoenix_forge.questions.model import Material, Topic, materials
 from phoenix_forge.questions.places import text_forms
 
 __all__ = (
     "ALWAYS", "BESIDE", "LATE", "LINK", "OF_PROSE", "TAUGHT", "VIEWS", "Source", "Topic", "View", "facts_of",
-    "link_facts", "sources", "text_forms",
+    "link_facts", "materials", "text_forms",
 )  # fmt: skip
 
 
@@ -29,7 +29,7 @@ class View:
     several wordings make a fact askable; recitations one by one. `first` is when its first turn comes."""
 
     kind: str
-    facts: Callable[[Source], Iterator[Fact]]
+    facts: Callable[[Material], Iterator[Fact]]
     per_turn: int
     first: int
 
@@ -62,7 +62,7 @@ VIEWS = (
 )
 
 
-def _elsewhere(_: Source) -> Iterator[Fact]:
+def _elsewhere(_: Material) -> Iterator[Fact]:
     """Nothing: links are resolved across the corpus, and come from `link_facts`; a teacher is asked by itself."""
     return iter(())
 
@@ -74,11 +74,11 @@ LINK = View("link", _elsewhere, 5, EARLY)
 TAUGHT = View("teacher", _elsewhere, FULL_TURN, BESIDE)
 
 
-def facts_of(source: Source) -> list[tuple[View, Fact]]:
+def facts_of(material: Material) -> list[tuple[View, Fact]]:
     """A section's facts, most worthwhile kinds first; of two with the same first question, the first."""
     found: dict[str, tuple[View, Fact]] = {}
     for view in VIEWS:
-        for fact in view.facts(source):
+        for fact in view.facts(material):
             if fact.forms and fact.answer.strip():
                 found.setdefault(fact.forms[0], (view, fact))
     return list(found.values())

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from phoenix_forge.examples.fact import Fact
 from phoenix_forge.questions import language as lang
 from phoenix_forge.questions import phrasings
-from phoenix_forge.questions.model import Source, fill
+from phoenix_forge.questions.model import Material, fill
 
 # Properties that documents are asked for; each is used only where none of its words occurs in the text.
 PROPERTIES = (
@@ -70,43 +70,43 @@ SHAPES: tuple[tuple[Callable[[str, str], str], tuple[str, ...]], ...] = (
 )
 
 
-def missing(source: Source) -> Iterator[Fact]:
+def missing(material: Material) -> Iterator[Fact]:
     """A property or an invented name that certainly does not occur in the document; both in a long section."""
-    text, seed = _text(source), _seed(source)
-    both = len(source.section.body) >= LONG
-    wanted = _property(text, seed // 2, source) if both or seed % 2 else ""
+    text, seed = _text(material), _seed(material)
+    both = len(material.section.body) >= LONG
+    wanted = _property(text, seed // 2, material) if both or seed % 2 else ""
     if wanted:
-        forms = fill(phrasings.ABSENT_PROPERTY, source.names, t=wanted)
-        yield _refused(source, "missing", forms, phrasings.REFUSAL, lang.with_article(wanted))
+        forms = fill(phrasings.ABSENT_PROPERTY, material.names, t=wanted)
+        yield _refused(material, "missing", forms, phrasings.REFUSAL, lang.with_article(wanted))
     if both or not wanted:
         name = f"{invented(text, seed)} {THINGS[seed // 2304 % len(THINGS)]}"
-        forms = fill(phrasings.ABSENT_NAME, source.names, t=f"the {name}")
-        yield _refused(source, "missing", forms, phrasings.REFUSAL, lang.with_article(name))
+        forms = fill(phrasings.ABSENT_NAME, material.names, t=f"the {name}")
+        yield _refused(material, "missing", forms, phrasings.REFUSAL, lang.with_article(name))
 
 
-def unknown(source: Source) -> Iterator[Fact]:
+def unknown(material: Material) -> Iterator[Fact]:
     """An invented thing that is asked for without a document: neither the question nor the refusal names one. That no
     other document has the name either is only as good as certain: there are five million pairs."""
-    text, seed = _text(source), _seed(source)
+    text, seed = _text(material), _seed(material)
     first, second = invented(text, seed // 3), invented(text, seed // 5 + 1)
     shape, asked = SHAPES[seed % len(SHAPES)]
     name, at = shape(first, second), seed // 13 % len(phrasings.UNKNOWN)
     forms = fill((*asked, *(phrasings.UNKNOWN * 2)[at : at + len(asked)]), [""], t=name)
-    yield _refused(source, "unknown", forms, phrasings.IGNORANCE, name)
+    yield _refused(material, "unknown", forms, phrasings.IGNORANCE, name)
 
 
-def _text(source: Source) -> str:
-    lower: str = source.once("lower", lambda document: document.text.lower())
+def _text(material: Material) -> str:
+    lower: str = material.once("lower", lambda document: document.text.lower())
     return lower
 
 
-def _seed(source: Source) -> int:
-    return zlib.crc32(f"{source.document.path} {source.section.index}".encode())
+def _seed(material: Material) -> int:
+    return zlib.crc32(f"{material.document.path} {material.section.index}".encode())
 
 
-def _property(text: str, seed: int, source: Source) -> str:
+def _property(text: str, seed: int, material: Material) -> str:
     """The first, from a place that the section decides, none of whose words the document has."""
-    about = " ".join(source.names).lower()
+    about = " ".join(material.names).lower()
     for i in range(len(PROPERTIES)):
         name = PROPERTIES[(seed + i) % len(PROPERTIES)]
         if all(word.lower() not in text and word.lower() not in about for word in name.split()):
@@ -125,11 +125,11 @@ def invented(text: str, seed: int) -> str:
 
 
 def _refused(
-    source: Source, kind: str, forms: tuple[str, ...], wordings: tuple[str, ...], what: str
+    material: Material, kind: str, forms: tuple[str, ...], wordings: tuple[str, ...], what: str
 ) -> Fact:
     """With another wording first each time: the first is asked of every section, the others of few."""
     at = zlib.crc32(forms[0].encode(errors="surrogatepass"))
     wording = wordings[at // len(forms) % len(wordings)]
-    answer = fill((wording,), source.names[:1], t=what)[0]
+    answer = fill((wording,), material.names[:1], t=what)[0]
     turned = forms[at % len(forms) :] + forms[: at % len(forms)]
-    return Fact(kind, turned, answer, source.section.start, source.section.end)
+    return Fact(kind, turned, answer, material.section.start, material.section.end)

@@ -15,7 +15,7 @@ from phoenix_forge.examples.fact import Fact
 from phoenix_forge.questions import language as lang
 from phoenix_forge.questions import phrasings
 from phoenix_forge.questions.entries import explained
-from phoenix_forge.questions.model import LONG, Source, Topic, fill
+from phoenix_forge.questions.model import LONG, Material, Topic, fill
 
 FENCE = re.compile(
     r"^(?P<fence>`{3,}|~{3,})[ \t]*(?P<language>[\w+-]*)[^\n]*\n(?P<code>.*?)\n?[ \t]*(?P=fence)?\s*$",
@@ -47,8 +47,8 @@ ARROW = re.compile(r"(.{1,80}?) → (.{1,80}?)(?:: (.+))?$")  # as the Mermaid r
 # -- symbols -----------------------------------------------------------------------------------------------------------
 
 
-def symbols(source: Source) -> Iterator[Fact]:
-    for topic in source.topics:
+def symbols(material: Material) -> Iterator[Fact]:
+    for topic in material.topics:
         for passage in topic.passages:
             if passage.block.symbols and passage.start == passage.block.start:
                 for symbol in passage.block.symbols:
@@ -72,27 +72,27 @@ def _symbol(topic: Topic, symbol: Symbol) -> Iterator[Fact]:
         yield Fact("docstring_symbol", named, answer, *span, symbol.name, f"symbol {symbol.kind}")
 
 
-def members(source: Source) -> Iterator[Fact]:
+def members(material: Material) -> Iterator[Fact]:
     """All that a file of code defines."""
-    if source.section.index:
+    if material.section.index:
         return
     listed = [
         f"- `{symbol.name}` ({symbol.kind})"
-        for block in source.document.blocks
+        for block in material.document.blocks
         for symbol in block.symbols
     ][:60]
     if len(listed) >= 2:
-        name = source.document.name
+        name = material.document.name
         answer = f"{name} defines:\n\n" + "\n".join(listed)
-        yield Fact("members", fill(phrasings.MEMBERS, [name]), answer, 0, source.section.end)
+        yield Fact("members", fill(phrasings.MEMBERS, [name]), answer, 0, material.section.end)
 
 
 # -- code --------------------------------------------------------------------------------------------------------------
 
 
-def codes(source: Source) -> Iterator[Fact]:
+def codes(material: Material) -> Iterator[Fact]:
     """Code by what introduces it, by its heading, or by its own first line."""
-    for topic in source.topics:
+    for topic in material.topics:
         under = 0
         for before, passage in zip((None, *topic.passages), topic.passages, strict=False):
             raw = passage.raw
@@ -121,9 +121,9 @@ def _first_line(code: str) -> str:
     return line if 8 <= len(line) <= 100 and "`" not in line else ""
 
 
-def commands(source: Source) -> Iterator[Fact]:
+def commands(material: Material) -> Iterator[Fact]:
     """A single command line and the sentence that introduces it, or its own comment."""
-    for topic in source.topics:
+    for topic in material.topics:
         for before, passage in zip((None, *topic.passages), topic.passages, strict=False):
             fence = FENCE.match(passage.raw) if passage.block.kind == "code" else None
             if (
@@ -183,30 +183,30 @@ class Setting:
     end: int
 
 
-def keys(source: Source) -> Iterator[Fact]:
+def keys(material: Material) -> Iterator[Fact]:
     """Scalar settings of YAML, TOML, JSON and INI files by their full key, and back."""
-    if PurePosixPath(source.document.name).suffix.lower() not in KEYED:
+    if PurePosixPath(material.document.name).suffix.lower() not in KEYED:
         return
-    found: list[Setting] = source.once("keys", settings)
-    values: Counter[str] = source.once(
+    found: list[Setting] = material.once("keys", settings)
+    values: Counter[str] = material.once(
         "values", lambda _: Counter(setting.value for setting in found)
     )
     taken = 0
     for setting in found:
-        if not source.section.start <= setting.start < source.section.end or taken >= 40:
+        if not material.section.start <= setting.start < material.section.end or taken >= 40:
             continue
         taken += 1
         key, value = f"`{setting.key}`", f"`{setting.value}`"
-        subject = source.names[0]
+        subject = material.names[0]
         answer = f"In {subject}, {key} is {value}."
         span = setting.start, setting.end
         pool = f"key {setting.key.rsplit('.', 1)[-1]}"
         yield Fact(
-            "key", fill(phrasings.KEY, source.names, t=key), answer, *span, setting.value, pool
+            "key", fill(phrasings.KEY, material.names, t=key), answer, *span, setting.value, pool
         )
         if values[setting.value] == 1 and len(setting.value) > 3:
-            back = fill(phrasings.KEY_OF, source.names, t=value)
-            yield Fact("key_of", back, answer, *span, setting.key, f"key {source.document.path}")
+            back = fill(phrasings.KEY_OF, material.names, t=value)
+            yield Fact("key_of", back, answer, *span, setting.key, f"key {material.document.path}")
 
 
 def settings(document: Document) -> list[Setting]:
@@ -255,9 +255,9 @@ class Drawing:
     end: int
 
 
-def diagrams(source: Source) -> Iterator[Fact]:
-    for drawing in _drawings(source):
-        pool = source.document.path
+def diagrams(material: Material) -> Iterator[Fact]:
+    for drawing in _drawings(material):
+        pool = material.document.path
         if drawing.sequence:
             yield from _message_facts(drawing, f"message {pool}")
         else:
@@ -308,14 +308,16 @@ def _arrow_facts(drawing: Drawing, pool: str) -> Iterator[Fact]:
             yield Fact("edge", forms, answer, drawing.start, drawing.end, gold, pool)
 
 
-def _drawings(source: Source) -> Iterator[Drawing]:
+def _drawings(material: Material) -> Iterator[Drawing]:
     """The diagrams of a section: its own blocks, or those in fenced code."""
-    if PurePosixPath(source.document.name).suffix.lower() in (".mmd", ".mermaid"):
-        sequence = "sequenceDiagram" in source.document.text
-        blocks = [block for block in source.section.blocks if block.items]
-        yield from _parts(blocks, source.names, sequence, source.section.start, source.section.end)
+    if PurePosixPath(material.document.name).suffix.lower() in (".mmd", ".mermaid"):
+        sequence = "sequenceDiagram" in material.document.text
+        blocks = [block for block in material.section.blocks if block.items]
+        yield from _parts(
+            blocks, material.names, sequence, material.section.start, material.section.end
+        )
         return
-    for topic in source.topics:
+    for topic in material.topics:
         drawn = [p for p in topic.passages if p.block.kind == "code" and "mermaid" in p.raw[:14]]
         for passage in drawn[
             :1

@@ -16,8 +16,8 @@ from phoenix_forge.questions.model import (
     LABEL_LINE,
     LONG,
     SHORT,
-    Passage,
-    Source,
+    BlockText,
+    Material,
     Topic,
     brief,
     fill,
@@ -121,7 +121,7 @@ DANGLING = re.compile(
 class Entry:
     label: str
     text: str
-    passage: Passage
+    passage: BlockText
 
 
 def entries(topic: Topic, start: int) -> Iterator[Entry]:
@@ -172,16 +172,16 @@ def _label_lines(raw: str) -> list[str]:
 Sorted = list[tuple[str, Topic, Entry]]
 
 
-def _sorted(source: Source) -> Sorted:
+def _sorted(material: Material) -> Sorted:
     """(field, definition or entry; topic; entry) of what can be asked for; found once for a section."""
-    key = f"entries {source.section.index}"
-    if key not in source.shared:
-        source.shared[key] = [
+    key = f"entries {material.section.index}"
+    if key not in material.shared:
+        material.shared[key] = [
             (kind, topic, entry)
-            for topic in source.topics
-            for kind, entry in _classified(topic, list(entries(topic, source.section.start)))
+            for topic in material.topics
+            for kind, entry in _classified(topic, list(entries(topic, material.section.start)))
         ]
-    found: Sorted = source.shared[key]
+    found: Sorted = material.shared[key]
     return found
 
 
@@ -292,8 +292,8 @@ def _article(text: str) -> str:
     return lang.with_article(lowered) if bare and lowered[:1].islower() else lowered
 
 
-def definitions(source: Source) -> Iterator[Fact]:
-    for kind, topic, entry in _sorted(source):
+def definitions(material: Material) -> Iterator[Fact]:
+    for kind, topic, entry in _sorted(material):
         if kind == "definition":
             said = brief(en.sentences(entry.text))
             name = lang.as_noun(entry.label, entry.text, topic.document.text)
@@ -326,9 +326,9 @@ def defined(
     return Fact(kind, forms, answer, *span, gold, kind)
 
 
-def terms(source: Source) -> Iterator[Fact]:
+def terms(material: Material) -> Iterator[Fact]:
     """From the explanation to the name."""
-    for kind, topic, entry in _sorted(source):
+    for kind, topic, entry in _sorted(material):
         said = en.ended(brief(en.sentences(re.sub(r"^(?:is|are|means) ", "", entry.text)), 200))
         told = entry.label.lower() not in said.lower() and 5 <= len(said.split()) <= 40
         if kind == "definition" and told:
@@ -343,9 +343,9 @@ def terms(source: Source) -> Iterator[Fact]:
             )
 
 
-def notes(source: Source) -> Iterator[Fact]:
+def notes(material: Material) -> Iterator[Fact]:
     """What is said under a label that is no name and no property: quoted, since no sentence can be made of both."""
-    for kind, topic, entry in _sorted(source):
+    for kind, topic, entry in _sorted(material):
         if kind != "entry":
             continue
         said = brief(en.sentences(entry.text))
@@ -371,14 +371,14 @@ def notes(source: Source) -> Iterator[Fact]:
         )
 
 
-def fields(source: Source) -> Iterator[Fact]:
-    yield from (fact for _, fact in _fields(source))
+def fields(material: Material) -> Iterator[Fact]:
+    yield from (fact for _, fact in _fields(material))
 
 
-def headers(source: Source) -> Iterator[Fact]:
+def headers(material: Material) -> Iterator[Fact]:
     """All fields of one thing at once: most stand at the beginning of a file, and are asked for one by one."""
     by_names: dict[tuple[str, ...], list[Fact]] = {}
-    for names, fact in _fields(source):
+    for names, fact in _fields(material):
         by_names.setdefault(tuple(names), []).append(fact)
     for names, facts in by_names.items():
         values = {fact.pool.removeprefix("field "): fact.gold for fact in facts[:HEADER_FIELDS]}
@@ -392,22 +392,22 @@ def headers(source: Source) -> Iterator[Fact]:
             )
 
 
-def _fields(source: Source) -> Iterator[tuple[Sequence[str], Fact]]:
+def _fields(material: Material) -> Iterator[tuple[Sequence[str], Fact]]:
     """Each with the names of what has it."""
-    for kind, topic, entry in _sorted(source):
+    for kind, topic, entry in _sorted(material):
         if kind == "field":
             local = entry.label.lower() in LOCAL and not topic.is_document
             names = topic.places if local else topic.names
             yield names, _field(entry.label, entry.text, topic, names, entry.passage)
     if (
-        not source.section.index
-        and source.document.blocks
-        and source.document.blocks[0].kind == "front_matter"
+        not material.section.index
+        and material.document.blocks
+        and material.document.blocks[0].kind == "front_matter"
     ):
-        yield from ((source.names, fact) for fact in _matter(source))
+        yield from ((material.names, fact) for fact in _matter(material))
 
 
-def _field(label: str, text: str, topic: Topic, names: Sequence[str], passage: Passage) -> Fact:
+def _field(label: str, text: str, topic: Topic, names: Sequence[str], passage: BlockText) -> Fact:
     name = RENAMED.get(label.lower()) or lang.property_name(label, topic.lower | FIELD_WORDS)
     value = text.rstrip(" .;,")
     verb = "are" if en.is_plural(name) else "is"
@@ -416,9 +416,9 @@ def _field(label: str, text: str, topic: Topic, names: Sequence[str], passage: P
     return Fact("field", forms, answer, passage.start, passage.end, value, f"field {name.lower()}")
 
 
-def _matter(source: Source) -> Iterator[Fact]:
-    block = source.document.blocks[0]
-    for match in MATTER_LINE.finditer(source.document.text, block.start, block.end):
+def _matter(material: Material) -> Iterator[Fact]:
+    block = material.document.blocks[0]
+    for match in MATTER_LINE.finditer(material.document.text, block.start, block.end):
         value = match["value"].strip("\"'")
         name = re.sub(r"[_-]+", " ", match["key"]).strip().lower()
         name = RENAMED.get(name, name)
@@ -427,8 +427,8 @@ def _matter(source: Source) -> Iterator[Fact]:
             verb = "are" if en.is_plural(name) else "is"
             yield Fact(
                 "field",
-                fill(phrasings.FIELD, source.names, a=name),
-                en.ended(f"The {name} of {source.names[0]} {verb}{colon} {value}"),
+                fill(phrasings.FIELD, material.names, a=name),
+                en.ended(f"The {name} of {material.names[0]} {verb}{colon} {value}"),
                 match.start(),
                 match.end(),
                 value,
@@ -462,23 +462,23 @@ class Table:
         return f"{self.topic.document.path} {self.block.start}"
 
 
-def _tables(source: Source) -> list[Table]:
-    key = f"tables {source.section.index}"
-    if key not in source.shared:
-        source.shared[key] = [
-            _table(source, topic, passage.block)
-            for topic in source.topics
+def _tables(material: Material) -> list[Table]:
+    key = f"tables {material.section.index}"
+    if key not in material.shared:
+        material.shared[key] = [
+            _table(material, topic, passage.block)
+            for topic in material.topics
             for passage in topic.passages
             if len(passage.block.rows) >= 2 and len(passage.block.rows[0]) >= 2
         ]
-    found: list[Table] = source.shared[key]
+    found: list[Table] = material.shared[key]
     return found
 
 
-def _table(source: Source, topic: Topic, block: Block) -> Table:
+def _table(material: Material, topic: Topic, block: Block) -> Table:
     """Where a row has a line of its own, as in Markdown, or the reader says where it stands, the section has those
     that begin in it."""
-    text, section = topic.document.text, source.section
+    text, section = topic.document.text, material.section
     header = [STARTED.sub("", en.plain(cell)) for cell in block.rows[0]]
     key = 1 if header[0].lower() in NUMBERED_COLUMN and len(header) > 2 else 0
     lines = [m.span() for m in LINE.finditer(text, block.start, block.end)]
@@ -497,8 +497,8 @@ def _table(source: Source, topic: Topic, block: Block) -> Table:
     return Table(topic, block, header, rows, names, key)
 
 
-def tables(source: Source) -> Iterator[Fact]:
-    for table in _tables(source):
+def tables(material: Material) -> Iterator[Fact]:
+    for table in _tables(material):
         key = table.key
         for row in table.rows:
             if (
@@ -566,9 +566,9 @@ def _one(title: str, key: str) -> str:
     return single if fits else en.decapitalised(key) or "row"
 
 
-def rows(source: Source) -> Iterator[Fact]:
+def rows(material: Material) -> Iterator[Fact]:
     """From a cell back to its row, where the cell occurs once in its column."""
-    for table in _tables(source):
+    for table in _tables(material):
         topic, header = table.topic, table.header
         if not header[0].strip() or len(table.block.rows) < 3:
             continue
@@ -589,8 +589,8 @@ def rows(source: Source) -> Iterator[Fact]:
                 yield Fact("row", forms, answer, row.start, row.end, name, f"row {table.where}")
 
 
-def lists(source: Source) -> Iterator[Fact]:
-    for topic in source.topics:
+def lists(material: Material) -> Iterator[Fact]:
+    for topic in material.topics:
         marked = 0
         for before, passage in zip((None, *topic.passages), topic.passages, strict=False):
             whole = passage.start == passage.block.start and passage.end == passage.block.end
@@ -610,7 +610,7 @@ def lists(source: Source) -> Iterator[Fact]:
                 yield fact
 
 
-def _introduced(topic: Topic, passage: Passage, intro: str) -> Fact | None:
+def _introduced(topic: Topic, passage: BlockText, intro: str) -> Fact | None:
     """A list that a sentence with a colon introduces, asked for in that sentence's own words."""
     if not intro.endswith(":") or len(intro) > 200:
         return None
@@ -651,7 +651,7 @@ def _acts(who: str) -> bool:
     return first not in lang.PRONOUNS and first not in lang.NOT_VALUES
 
 
-def _listed(topic: Topic, passage: Passage) -> Fact | None:
+def _listed(topic: Topic, passage: BlockText) -> Fact | None:
     """A list under a heading, asked for by the heading."""
     title = topic.title
     noun = (

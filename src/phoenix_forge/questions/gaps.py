@@ -17,7 +17,7 @@ from pathlib import Path
 from phoenix_forge.corpus.prose import HAN, prose_of, sentences, spans
 from phoenix_forge.examples.example import stable_number
 from phoenix_forge.examples.fact import Fact
-from phoenix_forge.questions.model import Source
+from phoenix_forge.questions.model import Material
 
 DATA = Path(__file__).parent / "data" / "gaps.json"
 LOST = (0.2, 0.6)  # of the words around a gap that is asked for with some of them, from and to
@@ -27,9 +27,9 @@ WORD = re.compile(rf"[{HAN}]{{1,2}}|[^\s{HAN}]+\s*|\s+")
 ALNUM = re.compile(r"[^\W_]")
 
 
-def gaps(source: Source) -> Iterator[Fact]:
-    own, section = source.language, source.section
-    title = " › ".join(dict.fromkeys([source.document.title, *section.headings]))
+def gaps(material: Material) -> Iterator[Fact]:
+    own, section = material.language, material.section
+    title = " › ".join(dict.fromkeys([material.document.title, *section.headings]))
     wordings = [_wording(form, gap, title) for form, gap in _wordings(own)]
     for sentence in sentences(prose_of(section), own):
         for start, end in spans(sentence.text, own, joined=False):

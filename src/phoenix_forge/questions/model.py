@@ -28,7 +28,7 @@ MARKS = re.compile(
 LOWER_WORD = re.compile(r"(?<![\w`./-])[a-z]{2,}\b")
 
 
-class Passage:
+class BlockText:
     """A block, or the part of it that a section holds, as text without markup and as sentences; each made once."""
 
     def __init__(self, document: Document, block: Block, start: int, end: int) -> None:
@@ -73,7 +73,7 @@ class Topic:
     names: tuple[str, ...]  # of the document, the fullest first
     title: str
     code: bool  # the title is a symbol or a key, not a heading
-    passages: tuple[Passage, ...]
+    passages: tuple[BlockText, ...]
     start: int
     end: int
     opens: bool
@@ -113,8 +113,8 @@ class Topic:
 
 
 @dataclass(frozen=True)
-class Source:
-    """One section with the topics that stand in it."""
+class Material:
+    """What there is to ask about in one section: the topics that stand in it."""
 
     section: Section
     topics: tuple[Topic, ...]
@@ -139,7 +139,7 @@ class Source:
         return str(self.once("language", lambda document: language(document.text)))
 
 
-def sources(document: Document, sections: Sequence[Section]) -> list[Source]:
+def materials(document: Document, sections: Sequence[Section]) -> list[Material]:
     """One for each section."""
     names = naming.names(document)
     lower = frozenset(LOWER_WORD.findall(document.text))
@@ -147,7 +147,7 @@ def sources(document: Document, sections: Sequence[Section]) -> list[Source]:
     titles = Counter(title for title, *_ in groups)
     shared: dict[str, Any] = {}
     return [
-        Source(
+        Material(
             section, tuple(_topics(document, section, groups, titles, names, lower)), names, shared
         )
         for section in sections
@@ -196,7 +196,7 @@ def _topics(
         # A heading that the document has several times says where it stands.
         full = f"{en.clip(above, 40)}: {title}" if title and titles[title] > 1 and above else title
         passages = tuple(
-            Passage(document, block, max(block.start, section.start), min(block.end, section.end))
+            BlockText(document, block, max(block.start, section.start), min(block.end, section.end))
             for block in (blocks if code else blocks[1:])
             if block.end > section.start and block.start < section.end
         )

@@ -10,40 +10,42 @@ from phoenix_forge.corpus.split import Section
 from phoenix_forge.examples import english as en
 from phoenix_forge.examples.fact import Fact
 from phoenix_forge.questions import phrasings
-from phoenix_forge.questions.model import Source, fill
+from phoenix_forge.questions.model import Material, fill
 
 CLIPPED = 60  # characters of a heading, or of the beginning of a passage, that name a section
 
 
-def outlines(source: Source) -> Iterator[Fact]:
-    if source.section.index:
+def outlines(material: Material) -> Iterator[Fact]:
+    if material.section.index:
         return
     titles = [
         (block.level, en.clean_title(block.headings[-1]))
-        for block in source.document.blocks
+        for block in material.document.blocks
         if block.kind == "heading"
     ][:60]
     if len(titles) >= 3:
         top = min(level for level, _ in titles)
         listed = "\n".join(f"{'  ' * (level - top)}- {title}" for level, title in titles)
-        yield Fact("outline", fill(phrasings.OUTLINE, source.names), listed, 0, source.section.end)
+        yield Fact(
+            "outline", fill(phrasings.OUTLINE, material.names), listed, 0, material.section.end
+        )
 
 
-def files(source: Source) -> Iterator[Fact]:
+def files(material: Material) -> Iterator[Fact]:
     """The file of a document that has a name of its own. Of 'Questions about Forge' the whole title is asked for:
     Forge itself is in no file."""
-    name = source.document.name
-    title = en.clean_title(source.document.title)
-    part = source.names[0] in title and source.names[0] != title
-    whole = en.quoted(title) if part else source.names[0]
-    named = [each for each in (whole, *source.names[1:]) if PurePosixPath(name).name not in each]
-    if not source.section.index and named:
+    name = material.document.name
+    title = en.clean_title(material.document.title)
+    part = material.names[0] in title and material.names[0] != title
+    whole = en.quoted(title) if part else material.names[0]
+    named = [each for each in (whole, *material.names[1:]) if PurePosixPath(name).name not in each]
+    if not material.section.index and named:
         yield Fact(
             "file",
             fill(phrasings.FILE, named),
             f"{en.capitalised(named[0])} is in {name}.",
             0,
-            source.section.end,
+            material.section.end,
             name,
             "file",
         )

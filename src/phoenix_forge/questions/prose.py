@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from phoenix_forge.examples import english as en
 from phoenix_forge.examples.fact import Fact
 from phoenix_forge.questions import language as lang
-from phoenix_forge.questions.model import LONG, Source, Topic
+from phoenix_forge.questions.model import LONG, Material, Topic
 
 ASKED = re.compile(
     r"^(?:\*\*|__)?(?:Q(?:uestion)?\s*\d*\s*[:.]\s*)?(?P<question>[^*\n]{8,160}\?)(?:\*\*|__)?"
@@ -57,8 +57,8 @@ def _instructs(topic: Topic) -> bool:
     return named and bool(topic.body) and not topic.body.startswith(("![", "|", "<"))
 
 
-def questions(source: Source) -> Iterator[Fact]:
-    for topic in source.topics:
+def questions(material: Material) -> Iterator[Fact]:
+    for topic in material.topics:
         for question, body, start, end in asked(topic):
             made = not topic.asks and start == topic.start  # from an instruction
             answer = body if len(body) <= LONG else _lead(body)

@@ -45,10 +45,10 @@ def require_passed(ctx: Context, what: str, deed: str) -> None:
     from phoenix_forge.evaluate.result import gate
 
     w = ctx.workspace
-    verdict = gate(ctx.config.evaluate.gate, json.loads(w.evaluation.read_text(encoding="utf-8")))
-    if not verdict["passed"]:
+    result = gate(ctx.config.evaluate.gate, json.loads(w.evaluation.read_text(encoding="utf-8")))
+    if not result["passed"]:
         raise StageFailed(
-            f"{what} is kept, but not {deed}: {'; '.join(verdict['failures'])}",
+            f"{what} is kept, but not {deed}: {'; '.join(result['failures'])}",
             fix=f"look at {w.shown(w.evaluation_files['page'])}; train longer, raise "
             "dataset.amplification, or lower the gate",
         )

@@ -275,14 +275,14 @@ def _verify(ctx: Context, files: list[dict], matrix: Matrix | None) -> None:
     """Structure, size and checksum of the staged files. The pipeline wants their digests as well: they are read once
     for both."""
     from phoenix_forge.gguf.verify import require_digest, require_planned, verify
-    from phoenix_forge.gguf.write import plan
+    from phoenix_forge.gguf.write import layout
 
     model = _merged(ctx)
     for file in files:
         path = Path(file["path"])
         verify(path)
         if not model.family.converted:
-            require_planned(path, plan(model, ctx.config.model.name, file["type"], matrix))
+            require_planned(path, layout(model, ctx.config.model.name, file["type"], matrix))
         require_digest(path, ctx.digests.file(path), file["sha256"])
         ctx.report.info(
             f"{ctx.workspace.shown(ctx.workspace.gguf(file['type']))}: {file['type']}, structure, size and "

@@ -4,14 +4,14 @@ from phoenix_forge.teacher.cache import Cache, Completion
 from phoenix_forge.teacher.endpoint import KEY
 from phoenix_forge.teacher.requests import Tally, completed, self_answers
 from phoenix_forge.teacher.transports import Teacher, check, open_teacher
-from phoenix_forge.teacher.write import Asked, Passage, per_passage, write
+from phoenix_forge.teacher.write import Asked, Excerpt, per_passage, write
 
 __all__ = [
     "KEY",
     "Asked",
     "Cache",
     "Completion",
-    "Passage",
+    "Excerpt",
     "Tally",
     "Teacher",
     "check",

@@ -53,7 +53,7 @@ DEMONSTRATED = re.compile(r"Skarn|斯卡恩|Arvik|阿尔维克|Ilves|伊尔维�
 Ask = Callable[[Sequence[Sequence[Message]], int, str], list[Completion]]
 
 
-class Passage(NamedTuple):
+class Excerpt(NamedTuple):
     """`place` says where it is, for messages; `text` is its Markdown, `prose` what of it is asked for (None: all)."""
 
     place: str
@@ -104,7 +104,7 @@ class Target(NamedTuple):
 
 
 def write(
-    passages: Sequence[Passage],
+    passages: Sequence[Excerpt],
     teacher: Teacher,
     cache_: Cache,
     workers: int,
@@ -137,7 +137,7 @@ def per_passage(most: float, passages: int) -> float:
 
 
 def _written(
-    passages: Sequence[Passage],
+    passages: Sequence[Excerpt],
     teacher: Teacher,
     cache_: Cache,
     workers: int,
@@ -204,7 +204,7 @@ def _written(
 
 def questioned(
     targets: Sequence[Target],
-    passages: Sequence[Passage],
+    passages: Sequence[Excerpt],
     languages: Sequence[str],
     tally: Tally,
     ask: Ask,
@@ -230,7 +230,7 @@ def questioned(
 
 def _targets(
     number: int,
-    passage: Passage,
+    passage: Excerpt,
     own: str,
     per_sentence: int,
     wordings: int,
@@ -274,7 +274,7 @@ def _first(targets: Iterator[Target], share: float) -> list[Target]:
     return [every[i] for _, i in sorted(turns)[: max(1, int(share))]]
 
 
-def question_of(said: str, target: Target, passage: Passage) -> str | None:
+def question_of(said: str, target: Target, passage: Excerpt) -> str | None:
     """The question of what a model said; None where it is none, or gives its answer away."""
     question = said.strip().split("\n")[0].strip()
     if not SHORTEST <= len(question) <= LONGEST or not QUESTION_END.search(question):
@@ -351,7 +351,7 @@ def placed(answer: str, target: Target) -> tuple[int, int]:
 FRAMES = ((False, False), (False, True), (True, True))
 
 
-def to_write(target: Target, passage: Passage, own: str) -> list[Message]:
+def to_write(target: Target, passage: Excerpt, own: str) -> list[Message]:
     """What asks for the `variant`-th question: behind demonstrations in an order, the sentence in one of three ways."""
     gapped, before = FRAMES[target.variant % len(FRAMES)]
     text, end = target.sentence.text, target.start + len(target.answer)
@@ -364,7 +364,7 @@ def to_write(target: Target, passage: Passage, own: str) -> list[Message]:
     ]
 
 
-def to_read(passage: Passage, question: str, own: str) -> list[Message]:
+def to_read(passage: Excerpt, question: str, own: str) -> list[Message]:
     """Passage and question, behind demonstrations of how to answer with a few words."""
     asked = _shown(_words(own), passage.named, passage.text.strip(), question=question)
     return [*_demonstrated(own, "answer", 0, False), {"role": "user", "content": asked}]

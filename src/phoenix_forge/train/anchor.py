@@ -44,7 +44,7 @@ def starts(encoder: Encoder) -> tuple[list[int], list[int]]:
 
 def written(
     folder: Path, encoder: Encoder, compute: Compute, settings: TrainConfig
-) -> list[Passage]:
+) -> list[Continuation]:
     """Passages that the base in `folder` writes, none longer than an example may be."""
     import torch
 
@@ -59,7 +59,7 @@ def written(
     ]  # some templates begin with a page
     each, rows = PASSAGES[compute.device] // max(1, len(begun)), _rows(model, length, settings)
     made = [
-        Passage(len(start), row)
+        Continuation(len(start), row)
         for start in begun
         for at in range(0, each, rows)
         for row in _sampled(model, start, min(each - at, rows), length)
@@ -103,7 +103,7 @@ def _sampled(model: Any, start: Sequence[int], rows: int, length: int) -> list[l
     return [list(map(int, row)) for row in out.tolist()]
 
 
-class Passage(NamedTuple):
+class Continuation(NamedTuple):
     """Tokens, the first `given` of which the base did not choose."""
 
     given: int
@@ -132,7 +132,7 @@ class Anchors:
         return self.weight / max(1, sum(batch.targets for batch in batches))
 
 
-def packed(passages: Sequence[Passage], settings: TrainConfig, capacity: int) -> list[Batch]:
+def packed(passages: Sequence[Continuation], settings: TrainConfig, capacity: int) -> list[Batch]:
     """What an update takes in a batch, at most `capacity` tokens."""
     most = min(capacity, int(settings.tokens_per_update * SHARE))
     examples = [Encoded(ids, [int(i >= given) for i in range(len(ids))]) for given, ids in passages]
@@ -145,11 +145,11 @@ def judged(batches: Sequence[Batch], model: Adapted) -> list[Batch]:
     return [Batch(batch.examples, 0, model.likeliest(batch, LIKELIEST)) for batch in batches]
 
 
-def store(path: Path, passages: Sequence[Passage]) -> None:
+def store(path: Path, passages: Sequence[Continuation]) -> None:
     write_sealed(path, [[given, ids] for given, ids in passages])
 
 
-def restored(path: Path) -> list[Passage] | None:
+def restored(path: Path) -> list[Continuation] | None:
     """What was stored, or None where nothing was, or it is damaged."""
     found = read_sealed(path)
-    return None if found is None else [Passage(given, ids) for given, ids in found]
+    return None if found is None else [Continuation(given, ids) for given, ids in found]

@@ -102,8 +102,8 @@ def train(
     resume = checkpoints.latest(job.checkpoints, job.identity, report) if world.first else None
     resume = world.share(resume)
     run = _open(job, settings, alpha, encoder, world, report)
-    plan = Plan.of(pack(examples, run.memory.tokens, settings.seed), settings)
-    report.info(plan.described(examples))
+    updates = Updates.of(pack(examples, run.memory.tokens, settings.seed), settings)
+    report.info(updates.described(examples))
     history = History()
     if resume:
         state = checkpoints.restore(resume, run.model.named(), run.optimizer)
@@ -116,13 +116,13 @@ def train(
         settings.model_dump(),
         history.step,
     )
-    watch = Watch(job.metrics if world.first else None, report, tracker, plan.steps, history)
+    watch = Watch(job.metrics if world.first else None, report, tracker, updates.steps, history)
     started = time.monotonic()
     try:
         with watch.signals():
             _steps(
                 run,
-                plan,
+                updates,
                 watch,
                 pack(held_out, run.memory.tokens, settings.seed) if held_out else [],
             )
@@ -147,7 +147,7 @@ def train(
 
 
 @dataclass(frozen=True)
-class Plan:
+class Updates:
     """How batches become steps: every epoch all of them, shuffled; each step takes `accumulation`."""
 
     batches: list[Batch]
@@ -156,18 +156,18 @@ class Plan:
     seed: int
 
     @staticmethod
-    def of(batches: list[Batch], settings: TrainConfig) -> Plan:
+    def of(batches: list[Batch], settings: TrainConfig) -> Updates:
         mean = sum(b.tokens for b in batches) / len(batches)
         accumulation = max(1, min(round(settings.tokens_per_update / mean), len(batches)))
         per_epoch = math.ceil(len(batches) / accumulation)
         steps = settings.max_steps or max(1, math.ceil(per_epoch * settings.epochs))
-        return Plan(batches, accumulation, steps, settings.seed)
+        return Updates(batches, accumulation, steps, settings.seed)
 
     @property
     def per_epoch(self) -> int:
         return math.ceil(len(self.batches) / self.accumulation)
 
-    def update(self, step: int) -> list[Batch]:
+    def batches_of(self, step: int) -> list[Batch]:
         """All batches of a step (0, 1, …), for all processes."""
         epoch, place = divmod(step, self.per_epoch)
         order = list(range(len(self.batches)))
@@ -191,7 +191,7 @@ class Plan:
 
 @dataclass
 class Run:
-    """What the steps work with. `fit` changes when memory turns out to be short; `anchors` hold the model to what it
+    """What the steps work with. `memory` changes when memory turns out to be short; `anchors` hold the model to what it
     was."""
 
     job: Job
@@ -279,7 +279,7 @@ def _open(
 
 def _passages(
     job: Job, settings: TrainConfig, encoder: Encoder, compute: Compute, report: Reporter
-) -> list[anchor.Passage]:
+) -> list[anchor.Continuation]:
     """What the base wrote for the anchors: as before where a training is resumed, for no GPU samples the same twice."""
     store = job.checkpoints / checkpoints.ANCHORS
     if not settings.anchor:
@@ -332,21 +332,21 @@ def _cap(settings: TrainConfig, compute: Compute) -> None:
 # ---- the steps ----
 
 
-def _steps(run: Run, plan: Plan, watch: Watch, held_out: list[Batch]) -> None:
+def _steps(run: Run, updates: Updates, watch: Watch, held_out: list[Batch]) -> None:
     history, settings = watch.history, run.settings
-    while history.step < plan.steps and not _enough(settings, history):
-        step, update = history.step, plan.update(history.step)
-        rate, norm, loss, stop = _step(run, plan, update, step, watch)
-        history.step, history.tokens = step + 1, history.tokens + sum(b.tokens for b in update)
+    while history.step < updates.steps and not _enough(settings, history):
+        step, batches = history.step, updates.batches_of(history.step)
+        rate, norm, loss, stop = _step(run, updates, batches, step, watch)
+        history.step, history.tokens = step + 1, history.tokens + sum(b.tokens for b in batches)
         wrong = history.trained(step + 1, loss) or _nothing(norm, step)
-        watch.stepped(step + 1, sum(b.tokens for b in update))
+        watch.stepped(step + 1, sum(b.tokens for b in batches))
         if (step + 1) % settings.log_steps == 0 or wrong or step == 0:
             watch.log(
                 step + 1,
                 loss=loss,
                 learning_rate=rate,
                 grad_norm=norm,
-                epoch=(step + 1) / plan.per_epoch,
+                epoch=(step + 1) / updates.per_epoch,
                 tokens_per_second=round(watch.speed, 1),
             )
         stop = stop or (
@@ -355,7 +355,7 @@ def _steps(run: Run, plan: Plan, watch: Watch, held_out: list[Batch]) -> None:
         if wrong:
             _forget(run)
             raise failed(wrong)
-        last = history.step == plan.steps
+        last = history.step == updates.steps
         due = history.step % settings.save_steps == 0 or last
         if held_out and due:
             history.validated(history.step, _validate(run, held_out))
@@ -376,7 +376,7 @@ def _enough(settings: TrainConfig, history: History) -> bool:
 
 
 def _step(
-    run: Run, plan: Plan, update: list[Batch], step: int, watch: Watch
+    run: Run, updates: Updates, batches: list[Batch], step: int, watch: Watch
 ) -> tuple[float, float, float, int]:
     """One optimizer step. Returns the learning rate, the gradient's norm, the mean loss, and the signal that came."""
     import torch
@@ -384,12 +384,12 @@ def _step(
     from phoenix_forge.train.adapted import gradients
     from phoenix_forge.train.optimise import clip, learning_rate
 
-    targets = sum(b.targets for b in update)
-    total = _gradients(run, update[run.world.rank :: run.world.size], targets, step)
+    targets = sum(b.targets for b in batches)
+    total = _gradients(run, batches[run.world.rank :: run.world.size], targets, step)
     asked = torch.full_like(total, float(watch.stop))
     grads = gradients(run.model)
     run.world.sum(total, asked, *grads)
-    rate = learning_rate(run.settings, step, plan.steps)
+    rate = learning_rate(run.settings, step, updates.steps)
     for group in run.optimizer.param_groups:
         group["lr"] = rate * group["factor"]
     if run.scale.usable(grads):

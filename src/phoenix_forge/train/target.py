@@ -35,7 +35,7 @@ _PLAIN = "--set merge.target=base"
 
 
 def frozen_weights(model: ModelFolder, train: TrainConfig, compute: Compute) -> Frozen:
-    """The weights that stood beside the adapter while it was trained with `train` in the way of `choice`: NF4 in blocks
+    """The weights that stood beside the adapter while it was trained with `train` in the way of `compute`: NF4 in blocks
     of 64, from and to the type of the computation; scales as fp16 where the engine trained, quantised again where PEFT
     and bitsandbytes did.
 

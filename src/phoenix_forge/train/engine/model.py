@@ -22,7 +22,7 @@ from phoenix_forge.train.engine.attention import Spans, attend, attend_backward
 from phoenix_forge.train.engine.kernels import kernels
 from phoenix_forge.train.engine.linear import Eight, Linear, fill, spread
 from phoenix_forge.train.engine.lora import Lora
-from phoenix_forge.train.engine.saved import Drawer, Saved, Shelf
+from phoenix_forge.train.engine.saved import DeviceActivations, HostActivations, Saved
 from phoenix_forge.train.engine.shape import Shape
 
 WIDE = 4  # how much fewer tokens have logits at a time where they are needed in fp32
@@ -77,7 +77,7 @@ class Decoder:
         self._turned = 2 * len(self.angles)  # of a head's dimensions; the rest has no positions
         self._groups = {g.name: g for g in self.shape.groups}
         self._spare = max(self.lora.ranks(0, name) for name in ("o", "down"))
-        self._shelf: Shelf | None = None
+        self._activations: HostActivations | None = None
         self._part = 0  # first row of the chunk at work
 
     # ---- the step ----
@@ -109,24 +109,26 @@ class Decoder:
         """Losses of the targets (n); adds the gradient of `scale` × their sum to the adapter's."""
         turns, ops = self._turns(inputs), attention.backend(inputs.spans, self.device)
         x, last = self._embed(inputs), self.shape.layers - 1
-        shelf = self._shelves()
+        activations = self._store_for()
         for i in range(last + 1):
             whole = i > last - self.placement.whole
             x, saved = self._layer(i, x, inputs, turns, ops, whole)
-            shelf.put(saved)
+            activations.put(saved)
             del saved
         losses, grad = self._head(x, inputs, scale)
         del x
         for i in range(last, -1, -1):
-            self._layer_backward(i, grad, shelf.take(), inputs, turns, ops)
+            self._layer_backward(i, grad, activations.take(), inputs, turns, ops)
         return losses
 
-    def _shelves(self) -> Drawer | Shelf:
+    def _store_for(self) -> DeviceActivations | HostActivations:
         if not self.placement.on_host:
-            return Drawer()
-        self._shelf = self._shelf or Shelf(self.device)  # kept: pinning memory is slow
-        self._shelf.clear()
-        return self._shelf
+            return DeviceActivations()
+        self._activations = self._activations or HostActivations(
+            self.device
+        )  # kept: pinning memory is slow
+        self._activations.clear()
+        return self._activations
 
     def _embed(self, inputs: Inputs) -> Tensor:
         table = self.embedding

@@ -22,7 +22,7 @@ class Saved:
     gate_up: Tensor | None = None
 
 
-class Drawer:
+class DeviceActivations:
     """Activations stay on the device."""
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Drawer:
         return self._saved.pop()
 
 
-class Shelf:
+class HostActivations:
     """Layers that are computed again leave what they keep in pinned host memory; it comes back one layer ahead of its
     use.
 
