@@ -32,10 +32,10 @@ def train(base_folder: Path, precision: str, steps: int) -> None:
     from phoenix_forge.catalog.memory import Placement
     from phoenix_forge.chat.encode import Encoded
     from phoenix_forge.core.config import TrainConfig
-    from phoenix_forge.train.adapted import EngineModel, Wanted, gradients, trained
     from phoenix_forge.train.base import quiet
     from phoenix_forge.train.batches import Batch
     from phoenix_forge.train.choose import Compute
+    from phoenix_forge.train.trainable import EngineModel, Wanted, gradients, trained
     from phoenix_forge.weights.base import open_base
 
     quiet()

@@ -56,11 +56,11 @@ def opened(folder: Path, method: str) -> tuple[Any, Any]:
     from phoenix_forge.catalog.memory import Placement
     from phoenix_forge.chat.encode import Encoder
     from phoenix_forge.core.config import TrainConfig
-    from phoenix_forge.train.adapted import EngineModel, PeftModel, Wanted
     from phoenix_forge.train.base import quiet
     from phoenix_forge.train.batches import encode, pack
     from phoenix_forge.train.choose import Compute
     from phoenix_forge.train.loop import Updates
+    from phoenix_forge.train.trainable import EngineModel, PeftModel, Wanted
     from phoenix_forge.weights.base import open_base
 
     quiet()
@@ -106,7 +106,7 @@ def run(folder: Path, method: str, steps: int) -> None:
     """Prints one JSON object."""
     import torch
 
-    from phoenix_forge.train.adapted import gradients, trained
+    from phoenix_forge.train.trainable import gradients, trained
 
     model, updates = opened(folder, method)
     optimizer = torch.optim.AdamW(trained(model), lr=RATE, weight_decay=0.0)

@@ -1,4 +1,4 @@
-"""`forge evaluate` on a workspace: the ladder, its report, the gate, and what happens to bad input."""
+"""`forge evaluate` on a workspace: its conditions, its report, the gate, and what happens to bad input."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def space(trained: Path, tmp_path: Path) -> Path:
     return shutil.copytree(trained, tmp_path / "work", symlinks=True)
 
 
-def test_the_ladder_and_its_report(space: Path, run_forge: Any) -> None:
+def test_the_conditions_and_their_report(space: Path, run_forge: Any) -> None:
     done = run_forge("evaluate", "--questions", "questions.jsonl", "--json", cwd=space)
     assert done.code == 0, done.stderr
     found = done.json

@@ -30,7 +30,7 @@ from phoenix_forge.catalog.families import (
     Family,
 )
 from phoenix_forge.chat.encode import Encoder, segments
-from phoenix_forge.chat.shown import shown
+from phoenix_forge.chat.mask_summary import mask_summary
 from phoenix_forge.chat.template import ChatTemplate
 from phoenix_forge.errors import UsageError
 from phoenix_forge.examples.tokens import Tally
@@ -295,7 +295,7 @@ def test_a_llama_of_another_format_is_refused_by_what_it_lacks(tmp_path: Path):
 def test_what_is_shown_adds_up(encoders, case, messages):
     encoder = encoder_of(case, encoders)
     messages = messages if case.system else [m for m in messages if m["role"] != "system"]
-    encoded, line = encoder.conversation(messages), shown(encoder, messages)
+    encoded, line = encoder.conversation(messages), mask_summary(encoder, messages)
     parts = dict(part.split(" ", 1) for part in line.split("; "))
     counted = {
         role: [int(word) for word in text.replace(",", "").split() if word.isdigit()]
@@ -317,8 +317,8 @@ def test_a_shown_line(encoders):
         {"role": "user", "content": "bc"},
         {"role": "assistant", "content": "d"},
     ]
-    assert shown(encoder, messages) == (
+    assert mask_summary(encoder, messages) == (
         "system 7 tokens, 0 trained; user 11, 0 trained; assistant 4, 2 trained, ending in <|end|>"
     )
-    assert shown(encoder, messages[1:2]) == "user 8 tokens, 0 trained"
-    assert shown(encoders["qwen2"], messages[1:]).startswith("system ")  # the template's own
+    assert mask_summary(encoder, messages[1:2]) == "user 8 tokens, 0 trained"
+    assert mask_summary(encoders["qwen2"], messages[1:]).startswith("system ")  # the template's own

@@ -459,7 +459,7 @@ def test_the_token_reaches_no_file_and_no_output(copy, monkeypatch, capsys):
     monkeypatch.setenv("HF_TOKEN", token)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.delenv("HF_HUB_OFFLINE")
-    monkeypatch.setattr("phoenix_forge.hub.patience.WAITS", ())
+    monkeypatch.setattr("phoenix_forge.hub.retry.WAITS", ())
     assert guarded(lambda: invoke(["publish", "--repo", "ada/small", "--verbose"])) in (3, 4)
     out, err = capsys.readouterr()
     assert "127.0.0.1:9" in err

@@ -10,8 +10,8 @@ from said import Said
 
 from phoenix_forge.chat.encode import Encoder
 from phoenix_forge.corpus.index import Passage
+from phoenix_forge.evaluate.conditions import BRIEFLY, INDEX, EvaluatedModel, Runner
 from phoenix_forge.evaluate.engine import Prompt, Reply
-from phoenix_forge.evaluate.ladder import BRIEFLY, INDEX, Examiner, Subject
 from phoenix_forge.evaluate.questions import Placed, Question
 from phoenix_forge.examples.quote import quoted
 
@@ -60,7 +60,7 @@ def asked(
     material: str = "",
 ):
     question = Question("q", "own", QUESTION, "64", (), ("32", "8", "16"), "a.md", None, None)
-    examiner = Examiner(
+    runner = Runner(
         encoder,
         None,
         [Placed(question, (), None)],
@@ -71,7 +71,7 @@ def asked(
         report=Said(),
         quotes=quotes,
     )
-    return examiner.condition(name, Subject(name, name, lambda: engine), material).judged[0]
+    return runner.condition(name, EvaluatedModel(name, name, lambda: engine), material).judged[0]
 
 
 @pytest.mark.parametrize(

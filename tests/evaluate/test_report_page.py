@@ -313,7 +313,7 @@ def test_questions_of_forges_own_rules_tell_recall_and_not_knowledge():
 
 def test_the_conditions_table():
     tree = parsed(made())
-    assert [*zip(heads(tree, "ladder"), rows(tree, "ladder")[3], strict=True)] == [
+    assert [*zip(heads(tree, "conditions"), rows(tree, "conditions")[3], strict=True)] == [
         ("Condition", "tuned"),
         ("Choice", "41.0 %"),
         ("95 % interval", "32.9 to 50.3 %"),
@@ -327,7 +327,7 @@ def test_the_conditions_table():
         ("Time", "15.1 s"),
         ("Tokens", "15,105"),
     ]
-    assert [row[0] for row in rows(tree, "ladder")] == [*CONDITIONS]
+    assert [row[0] for row in rows(tree, "conditions")] == [*CONDITIONS]
 
 
 def test_knowledge_gained_by_each_measure():
@@ -442,13 +442,13 @@ def test_a_failed_gate_says_why():
 # -- drawings ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_ladder_is_drawn_where_the_figures_are():
+def test_the_conditions_are_drawn_where_the_figures_are():
     result = made()
     result["conditions"][1]["contained_low"] = None
     result["conditions"][2]["choice_accuracy"] = None
-    rungs = parsed(result).css(".rung:not(.axis)")
-    assert [words(rung.css_first(".name")) for rung in rungs] == [*CONDITIONS]
-    tuned, index, passage = rungs[3], rungs[1], rungs[2]
+    rows = parsed(result).css(".condition:not(.axis)")
+    assert [words(row.css_first(".name")) for row in rows] == [*CONDITIONS]
+    tuned, index, passage = rows[3], rows[1], rows[2]
     assert tuned.css_first("circle.c").attributes["cx"] == "41.00%"
     assert tuned.css_first("svg svg").attributes["x"] == "22.00%"
     assert [(line.attributes["x1"], line.attributes["x2"]) for line in tuned.css("line.iv")] == [
@@ -466,7 +466,7 @@ def test_chance_is_the_mean_over_the_questions_that_have_options():
     result = made(3)
     for one, options in zip(result["answers"], (["a", "b"], ["a", "b", "c", "d"], []), strict=True):
         one["options"] = options
-    assert "choices by chance: 37.5 %" in words(parsed(result).css_first("#ladder .key"))
+    assert "choices by chance: 37.5 %" in words(parsed(result).css_first("#conditions .key"))
     for one in result["answers"]:
         one["options"] = []
     assert not parsed(result).css(".chance")
@@ -753,7 +753,7 @@ def test_what_was_not_measured_is_never_a_number():
             if words(cell) != "CPU, 2 cores":
                 assert words(cell) == "not measured"
     assert not tree.css(
-        ".rung circle, .rung svg svg, .rung line.iv, .groups circle, .groups .most-given, .groups .way"
+        ".condition circle, .condition svg svg, .condition line.iv, .groups circle, .groups .most-given, .groups .way"
     )
     assert {i.attributes["class"] for i in tree.css(".cells i")} == {"unmeasured"}
     assert words(tree.css_first(".verdict")) == "Knowledge gained was not measured."
@@ -779,7 +779,7 @@ def test_a_result_from_before_a_measure_was_made_lacks_it_and_nothing_else():
         return [*row[:column], "not measured", *row[column + 1 :]]
 
     now, before = parsed(made()), parsed(result)
-    assert rows(before, "ladder") == [without(row, 3) for row in rows(now, "ladder")]
+    assert rows(before, "conditions") == [without(row, 3) for row in rows(now, "conditions")]
     for table in range(3):
         assert rows(before, "groups", table) == [
             without(row, 7) for row in rows(now, "groups", table)
@@ -960,8 +960,8 @@ def tables(card: str) -> list[list[list[str]]]:
 
 def test_the_summary():
     card = markdown(made())
-    ladder, lost = tables(card)
-    assert [*zip(ladder[0], ladder[1:][3], strict=True)] == [
+    measured, lost = tables(card)
+    assert [*zip(measured[0], measured[1:][3], strict=True)] == [
         ("condition", "tuned"),
         ("choice accuracy", "41.0 %"),
         ("95 % interval", "32.9 to 50.3 %"),
@@ -972,7 +972,7 @@ def test_the_summary():
         ("F1", "28.6 %"),
         ("nats a token", "2.76"),
     ]
-    assert [row[0] for row in ladder[1:]] == [*CONDITIONS]
+    assert [row[0] for row in measured[1:]] == [*CONDITIONS]
     assert lost[1:] == [
         ["quantisation loss (tuned − Q4_K_M)", "2.1 points"],
         ["forgetting (60 general questions)", "1.8 points"],
@@ -999,19 +999,19 @@ def test_when_to_believe_an_answer():
 
 
 def test_hostile_names_stay_in_their_cells():
-    ladder, lost = tables(markdown(hostile(made())))
-    assert {len(row) for row in ladder} == {9}
+    measured, lost = tables(markdown(hostile(made())))
+    assert {len(row) for row in measured} == {9}
     assert {len(row) for row in lost} == {2}
-    assert ladder[1][0].startswith(
+    assert measured[1][0].startswith(
         "base<script>alert(\"x\")</script>|<img src=x onerror=alert(1)> # & 'quotes' ␛[31m"
     )
 
 
 @given(st.text())
 def test_any_text_is_one_cell_of_the_summary(value):
-    ladder, _ = tables(markdown({"conditions": [{"name": value}]}))
-    assert len(ladder) == 2
-    assert ladder[1] == [
+    measured, _ = tables(markdown({"conditions": [{"name": value}]}))
+    assert len(measured) == 2
+    assert measured[1] == [
         report_words.visible(" ".join(value.split())),
         "not measured",
         "",

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from phoenix_forge.core.config import GateConfig
 from phoenix_forge.corpus.index import Passage
-from phoenix_forge.evaluate.ladder import Condition
+from phoenix_forge.evaluate.conditions import Condition
 from phoenix_forge.evaluate.questions import Placed, Question
 from phoenix_forge.evaluate.result import figures, gate
 from phoenix_forge.evaluate.scoring import Judged, Resamples, chosen, likeliest
@@ -30,7 +30,7 @@ def judged(right: bool, nats: float = 1.0) -> Judged:
     )
 
 
-def rung(name: str, rights: list[bool]) -> Condition:
+def condition(name: str, rights: list[bool]) -> Condition:
     return Condition(name, [judged(right, 1.0 if right else 3.0) for right in rights], 1.0, 100)
 
 
@@ -64,10 +64,10 @@ def test_knowledge_gained_is_the_share_of_the_gap_that_training_closed():
     found = figures(
         placed(100, 20),
         [
-            rung("base", base),
-            rung("base + passage", passage),
-            rung("tuned", tuned),
-            rung("Q4_K_M", [True] * 45 + [False] * 55),
+            condition("base", base),
+            condition("base + passage", passage),
+            condition("tuned", tuned),
+            condition("Q4_K_M", [True] * 45 + [False] * 55),
         ],
     )
     gained = found["knowledge_gained"]
@@ -92,11 +92,11 @@ def test_a_question_of_no_document_is_no_part_of_what_the_passage_is_worth():
     """Asked without a passage under "base + passage" as well, it would make the gap look smaller."""
     free = [Placed(question(100 + i, None), (), None) for i in range(20)]
     rights = ([True] * 8 + [False] * 32, [True] * 32 + [False] * 8, [True] * 20 + [False] * 20)
-    rungs = [
-        rung(name, own + [False] * 20)
+    conditions = [
+        condition(name, own + [False] * 20)
         for name, own in zip(("base", "base + passage", "tuned"), rights, strict=True)
     ]
-    found = figures([*placed(40, 10), *free], rungs)
+    found = figures([*placed(40, 10), *free], conditions)
     assert found["knowledge_gained"]["value"] == 0.5
     assert [c["choice_accuracy"] for c in found["conditions"]] == [
         round(8 / 60, 4),
@@ -115,16 +115,16 @@ def test_how_often_it_is_right_where_it_quotes_a_sentence_of_the_documents_and_w
         "contained_where_it_stands": 0.75,
         "contained_elsewhere": 0.0833,
     }
-    assert figures(placed(2, 1), [rung("tuned", [True, False])])["quotations"] is None
+    assert figures(placed(2, 1), [condition("tuned", [True, False])])["quotations"] is None
 
 
 def test_without_a_gap_there_is_nothing_to_be_a_share_of():
     same = [True, False] * 20
     found = figures(
-        placed(40, 10), [rung(name, same) for name in ("base", "base + passage", "tuned")]
+        placed(40, 10), [condition(name, same) for name in ("base", "base + passage", "tuned")]
     )
     assert found["knowledge_gained"]["value"] is None
-    assert figures(placed(40, 10), [rung("base", same)])["knowledge_gained"] is None
+    assert figures(placed(40, 10), [condition("base", same)])["knowledge_gained"] is None
 
 
 def test_questions_of_one_document_are_drawn_together():

@@ -45,13 +45,13 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
 
 def adapted(folder: Path):
     """What trains it, with an adapter that changes something."""
-    from phoenix_forge.train.adapted import Wanted, open_adapted
     from phoenix_forge.train.choose import Compute, by_autograd
+    from phoenix_forge.train.trainable import Wanted, open_trainable
 
     base, train = open_base(folder), TrainConfig(rank=4, max_length=64, recompute=False)
     compute = Compute("cpu", "bf16", 16, "adamw", "")
     torch.set_num_threads(1)
-    model = open_adapted(
+    model = open_trainable(
         base,
         Wanted("base", (), 8, train),
         compute,

@@ -16,7 +16,7 @@ from stand_ins.hub import serving
 from phoenix_forge.catalog.bases import Source
 from phoenix_forge.core.report import Silent
 from phoenix_forge.errors import ForgeError
-from phoenix_forge.hub import patience
+from phoenix_forge.hub import retry
 from phoenix_forge.hub.account import endpoint
 from phoenix_forge.hub.download import Fetched, fetch
 from phoenix_forge.hub.publish import prepare, publish
@@ -95,7 +95,7 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf"))
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
-    monkeypatch.setattr(patience, "WAITS", ())
+    monkeypatch.setattr(retry, "WAITS", ())
     monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _: None)
 
 

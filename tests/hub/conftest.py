@@ -10,7 +10,7 @@ from huggingface_hub import constants
 from stand_ins import hub as stand_in
 
 from phoenix_forge.core.report import Silent
-from phoenix_forge.hub import patience
+from phoenix_forge.hub import retry
 
 
 class Notes(Silent):
@@ -58,7 +58,7 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """No waiting between tries, here or in the library."""
-    monkeypatch.setattr(patience, "WAITS", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(retry, "WAITS", (0.0, 0.0, 0.0))
     monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _: None)
 
 

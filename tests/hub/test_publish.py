@@ -254,7 +254,7 @@ def test_a_broken_upload_goes_on_without_what_has_arrived(server, made, notes) -
 
 def test_a_limit_is_waited_out_as_long_as_the_hub_asks(server, made, notes, monkeypatch) -> None:
     waited: list[float] = []
-    monkeypatch.setattr("phoenix_forge.hub.patience.time.sleep", waited.append)
+    monkeypatch.setattr("phoenix_forge.hub.retry.time.sleep", waited.append)
     server.fail = {
         "POST /api/models/me/m/commit": [
             (429, {"Retry-After": "7"}),

@@ -16,7 +16,6 @@ from phoenix_forge.catalog.memory import Placement
 from phoenix_forge.chat.encode import Encoded, Encoder
 from phoenix_forge.errors import Preempted
 from phoenix_forge.train import anchor, checkpoints
-from phoenix_forge.train.adapted import Adapted, EngineModel, Wanted, open_adapted
 from phoenix_forge.train.anchor import (
     Anchors,
     Continuation,
@@ -30,6 +29,7 @@ from phoenix_forge.train.base import load_base, quiet
 from phoenix_forge.train.batches import Batch
 from phoenix_forge.train.choose import Compute
 from phoenix_forge.train.loop import Job, train
+from phoenix_forge.train.trainable import EngineModel, Trainable, Wanted, open_trainable
 from phoenix_forge.weights.base import open_base
 
 FP32 = Compute("cpu", "fp32", 32, "adamw", "")
@@ -205,9 +205,9 @@ def test_passages_are_judged_by_the_base_and_pull_by_their_distance_from_it(
     assert sum(model.loss(batch).item() for batch in batches) == pytest.approx(away, rel=1e-2)
 
 
-def opened(base: Path, settings) -> Adapted:
+def opened(base: Path, settings) -> Trainable:
     model = open_base(base)
-    return open_adapted(
+    return open_trainable(
         model, Wanted("forge/tiny", model.family.targets, 8, settings), FP32, Placement(2, 2, 2)
     )
 

@@ -17,8 +17,8 @@ from phoenix_forge.errors import EnvironmentProblem
 from phoenix_forge.stages import Context
 from phoenix_forge.stages.train import prediction
 from phoenix_forge.train import checkpoints
-from phoenix_forge.train.adapted import EngineModel
 from phoenix_forge.train.loop import train
+from phoenix_forge.train.trainable import EngineModel
 
 SEVEN, FOURTEEN = BASES["qwen2-7b"].sizes, BASES["qwen2.5-14b"].sizes
 HALF = BASES["qwen2-0.5b"].sizes

@@ -13,7 +13,7 @@ from phoenix_forge.chat.encode import Encoded, Encoder
 from phoenix_forge.train.base import load_base, quiet
 from phoenix_forge.train.batches import Batch, encode, pack, tensors
 from phoenix_forge.train.choose import Compute
-from phoenix_forge.train.engine import starts
+from phoenix_forge.train.engine import lora_init
 from phoenix_forge.train.engine.frozen import Packed
 from phoenix_forge.train.engine.kernels import PLAIN, quantise
 from phoenix_forge.train.engine.load import ComputeDevice, LoraSettings, load, reader
@@ -329,7 +329,7 @@ def test_loftq_starts_nearer_to_the_weights_than_nf4(family, folder):
         PLAIN.dequantise(*quantise(w), out)
         return out
 
-    frozen = starts.loftq(weight.clone(), decoder.lora, [slot], True)
+    frozen = lora_init.loftq(weight.clone(), decoder.lora, [slot], True)
     corrected = rounded(frozen) + SCALING * decoder.lora.b_of(slot) @ decoder.lora.a_of(slot)
     assert (corrected - weight).norm() < 0.95 * (rounded(weight) - weight).norm()
 

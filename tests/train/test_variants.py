@@ -12,11 +12,11 @@ from phoenix_forge.catalog.families import FAMILIES
 from phoenix_forge.catalog.memory import Placement
 from phoenix_forge.chat.encode import Encoder
 from phoenix_forge.errors import StageFailed, UsageError
-from phoenix_forge.train.adapted import Wanted, open_adapted
 from phoenix_forge.train.base import load_base, quiet
 from phoenix_forge.train.batches import encode
 from phoenix_forge.train.choose import Compute
 from phoenix_forge.train.loop import train
+from phoenix_forge.train.trainable import Wanted, open_trainable
 from phoenix_forge.weights.base import open_base
 from phoenix_forge.weights.tiny import build_tiny
 
@@ -155,7 +155,7 @@ def test_what_cannot_be_combined_is_said(make_job, settings, encoder):
 def test_fp8_is_not_quietly_something_else(tiny_base, settings):
     wanted = Wanted("x", ("q_proj",), 8, settings(method="fp8", dora=True))
     with pytest.raises(UsageError, match=r"train\.method fp8 cannot be had together with DoRA"):
-        open_adapted(
+        open_trainable(
             open_base(tiny_base), wanted, Compute("cpu", "fp32", 8, "adamw", ""), Placement(4, 4, 8)
         )
 
@@ -197,7 +197,7 @@ def test_a_loss_that_climbs_and_stays_up_has_diverged():
 def test_a_gradient_that_is_zero_everywhere_is_told_at_once(
     make_job, settings, encoder, monkeypatch
 ):
-    from phoenix_forge.train.adapted import EngineModel
+    from phoenix_forge.train.trainable import EngineModel
 
     monkeypatch.setattr(EngineModel, "step", lambda self, batch, scale, seed: torch.tensor(3.0))
     with pytest.raises(StageFailed, match="nothing is being trained: the first gradient is zero"):

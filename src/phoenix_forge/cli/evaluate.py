@@ -11,7 +11,7 @@ from phoenix_forge.evaluate.report_words import learned
 
 
 def summary(result: dict[str, Any]) -> str:
-    """The ladder as a table, and the figures below it."""
+    """The conditions as a table, and the figures below it."""
     lines = [
         f"{'':16} {'choices':>14} {'answers contain':>18} {'evidence':>9} {'F1':>6} {'nats/token':>11}"
     ]

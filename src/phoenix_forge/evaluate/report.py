@@ -14,10 +14,10 @@ from phoenix_forge.core.fsio import human
 from phoenix_forge.evaluate.report_answers import best_html, worst_html
 from phoenix_forge.evaluate.report_plots import (
     DOTS_KEY,
+    conditions_plot,
     coverage_map,
     dots,
     html,
-    ladder,
     path_html,
     text,
 )
@@ -55,7 +55,7 @@ def page(result: Result, loss_curve: bytes | None) -> str:
     """The whole page; `loss_curve` is a PNG."""
     name = text(result.get("model") or "model")
     sections = (
-        ("ladder", "How much it answers", _ladder(result)),
+        ("conditions", "How much it answers", _conditions(result)),
         ("knowledge", learned(result), _knowledge(result)),
         ("change", "Since the last evaluation", _change(result)),
         ("groups", "Where it learned", _breakdowns(result)),
@@ -197,7 +197,7 @@ def _table(heads: Sequence[str], rows: Sequence[str], style: str = "") -> str:
     )
 
 
-def _ladder(result: Result) -> str:
+def _conditions(result: Result) -> str:
     conditions = result.get("conditions") or []
     if not conditions:
         return "<p>No condition was measured.</p>"
@@ -233,7 +233,7 @@ def _ladder(result: Result) -> str:
     return (
         "<p>Each question is asked alone, as a choice between options and as a question to answer freely. “+ passage” "
         "has the right passage in the prompt, the most that reading can give; “+ index” what a search found.</p>"
-        f"{ladder(conditions, chance(result))}{_table(heads, rows, 'wide')}"
+        f"{conditions_plot(conditions, chance(result))}{_table(heads, rows, 'wide')}"
         "<p class=note>Choice: the option that gains most by the question. Likeliest: the most probable option is the "
         "right one; what a tuned model says often, it can choose less well than say. Contained: the gold answer occurs "
         "in what was written. Evidence: it occurs there, or in the sentence quoted before it. Nats a token: of the "

@@ -47,10 +47,10 @@ def path_html(path: object) -> str:
     return f"<code>{text(path).replace('/', '/<wbr>')}</code>"
 
 
-# -- the ladder --------------------------------------------------------------------------------------------------------
+# -- the conditions ----------------------------------------------------------------------------------------------------
 
 
-def ladder(conditions: Sequence[dict[str, Any]], guessing: float | None) -> str:
+def conditions_plot(conditions: Sequence[dict[str, Any]], guessing: float | None) -> str:
     """A row a condition: a blue dot for choice accuracy, an orange diamond for answers contained, with intervals."""
     ticks = "".join(
         f'<text class=tick x="{at}%" y="16" text-anchor="{anchor}">{at}\N{NO-BREAK SPACE}%</text>'
@@ -62,14 +62,14 @@ def ladder(conditions: Sequence[dict[str, Any]], guessing: float | None) -> str:
             (100, "end"),
         )
     )
-    rungs = "".join(_rung(one, guessing) for one in conditions)
+    rows = "".join(_condition(one, guessing) for one in conditions)
     return (
-        f"{_ladder_key(guessing)}<div class=ladder>{rungs}<div class='rung axis' aria-hidden=true>"
+        f"{_conditions_key(guessing)}<div class=conditions>{rows}<div class='condition axis' aria-hidden=true>"
         f"<svg class=plot>{ticks}</svg></div></div>"
     )
 
 
-def _ladder_key(guessing: float | None) -> str:
+def _conditions_key(guessing: float | None) -> str:
     marks = [
         (
             f"<svg aria-hidden=true>{_interval(0, 1, 7, 'c')}{_dot(0.5, 7)}</svg>",
@@ -86,7 +86,7 @@ def _ladder_key(guessing: float | None) -> str:
     return "<ul class=key>" + "".join(f"<li>{mark}{label}</li>" for mark, label in marks) + "</ul>"
 
 
-def _rung(one: dict[str, Any], guessing: float | None) -> str:
+def _condition(one: dict[str, Any], guessing: float | None) -> str:
     lines = "".join(
         f'<line class=grid x1="{at}%" x2="{at}%" y1=0 y2="100%" />' for at in range(0, 101, 25)
     )
@@ -105,7 +105,7 @@ def _rung(one: dict[str, Any], guessing: float | None) -> str:
         else:
             values += NONE
     return (
-        f"<div class=rung><div class=name>{text(one.get('name', ''))}</div>"
+        f"<div class=condition><div class=name>{text(one.get('name', ''))}</div>"
         f"<svg class=plot aria-hidden=true>{lines}{marks}</svg><div class=values>{values}</div></div>"
     )
 

@@ -27,17 +27,17 @@ th button:focus-visible{outline:2px solid var(--link);outline-offset:2px}
 th[aria-sort=descending] button::after{content:" ↓"}th[aria-sort=ascending] button::after{content:" ↑"}
 .key{display:flex;flex-wrap:wrap;gap:4px 24px;margin:0 0 14px;padding:0;list-style:none;font-size:.88rem}
 .key svg{display:inline-block;width:26px;height:14px;margin-right:8px;vertical-align:-2px;overflow:visible}
-.ladder{margin:0 0 1.6em;font-size:.92rem}
-.rung{display:grid;grid-template-columns:9em minmax(0,1fr) 13em;grid-template-areas:"name plot values";
+.conditions{margin:0 0 1.6em;font-size:.92rem}
+.condition{display:grid;grid-template-columns:9em minmax(0,1fr) 13em;grid-template-areas:"name plot values";
 column-gap:18px;align-items:center}
-.rung .name{grid-area:name}
-.rung .plot{grid-area:plot;display:block;width:100%;height:54px;overflow:visible}
-.rung .values{grid-area:values;display:grid;grid-template-columns:5em 1fr;font-variant-numeric:tabular-nums;
+.condition .name{grid-area:name}
+.condition .plot{grid-area:plot;display:block;width:100%;height:54px;overflow:visible}
+.condition .values{grid-area:values;display:grid;grid-template-columns:5em 1fr;font-variant-numeric:tabular-nums;
 line-height:18px}
-.rung .values b{font-weight:600;text-align:right;padding-right:12px;white-space:nowrap}
-.rung .values .none{grid-column:1/3;padding-left:1.6em}
-.rung .values .iv{color:var(--soft);white-space:nowrap;font-size:.92em}
-.rung.axis .plot{height:24px}
+.condition .values b{font-weight:600;text-align:right;padding-right:12px;white-space:nowrap}
+.condition .values .none{grid-column:1/3;padding-left:1.6em}
+.condition .values .iv{color:var(--soft);white-space:nowrap;font-size:.92em}
+.condition.axis .plot{height:24px}
 .grid{stroke:var(--line)}.chance{stroke:var(--soft);stroke-dasharray:4 4;stroke-width:1.5}
 .tick{fill:var(--soft);font-size:12px}
 .c{fill:var(--choice)}.f{fill:var(--found)}line.iv{stroke-width:4;stroke-opacity:.45}
@@ -63,9 +63,9 @@ border:1px solid var(--line);border-radius:8px}
 @media(max-width:960px){.num.wide .dup{display:none}}
 @media(min-width:761px) and (max-width:960px){.figures dd{font-size:1.25rem}.groups .none{font-size:.72rem}}
 @media(max-width:760px){
-.rung{grid-template-columns:minmax(0,1fr) auto;grid-template-areas:"name values" "plot plot";align-items:start;
+.condition{grid-template-columns:minmax(0,1fr) auto;grid-template-areas:"name values" "plot plot";align-items:start;
 margin-bottom:10px}
-.rung .values{grid-template-columns:5em 7.4em}.rung.axis{margin:0}.rung .name{font-weight:600}
+.condition .values{grid-template-columns:5em 7.4em}.condition.axis{margin:0}.condition .name{font-weight:600}
 .num.wide{font-size:.86rem}.num.wide th,.num.wide td{padding-right:8px}
 .num.wide tr>:last-child{display:none}.num.wide tr>:nth-last-child(2){padding-right:0}
 .num.small{width:100%}.num .dup{display:none}.num thead .n{white-space:normal}.num .none{font-size:.72rem}

@@ -208,8 +208,8 @@ def measurement(result: Result) -> str:
 
 
 def markdown(result: Result) -> str:
-    """The section of a model card: the headline, the ladder, what was lost, and how it was measured."""
-    rungs = [
+    """The section of a model card: the headline, the conditions, what was lost, and how it was measured."""
+    rows = [
         (
             one["name"],
             percent(one.get("choice_accuracy")),
@@ -223,7 +223,7 @@ def markdown(result: Result) -> str:
         )
         for one in result.get("conditions") or []
     ]
-    ladder = _table(
+    table = _table(
         (
             "condition",
             "choice accuracy",
@@ -235,13 +235,13 @@ def markdown(result: Result) -> str:
             "F1",
             "nats a token",
         ),
-        rungs,
+        rows,
     )
     lost = _table(("measure", "value"), _lost(result))
     parts = [
         "## Evaluation",
         _escaped(headline(result)),
-        *([ladder] if rungs else []),
+        *([table] if rows else []),
         lost,
         _escaped(measurement(result)),
     ]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from phoenix_forge.core.config import GateConfig
-from phoenix_forge.evaluate.ladder import Condition
+from phoenix_forge.evaluate.conditions import Condition
 from phoenix_forge.evaluate.questions import Placed, options
 from phoenix_forge.evaluate.rouge import rouge
 from phoenix_forge.evaluate.scoring import MEASURES, NOT_ASKED, Interval, Resamples, column
@@ -96,7 +96,7 @@ def _gained(by_name: dict[str, Condition], draws: Resamples) -> dict[str, Any] |
 
 def _lost(by_name: dict[str, Condition]) -> float | None:
     """Choice accuracy of the tuned model less the first GGUF's."""
-    first = next((c for name, c in by_name.items() if name not in RUNGS), None)
+    first = next((c for name, c in by_name.items() if name not in CONDITIONS), None)
     if first is None or TUNED not in by_name:
         return None
     return _rounded(_mean(by_name[TUNED]) - _mean(first))
@@ -116,7 +116,7 @@ def _quotations(tuned: Condition | None) -> dict[str, float | None] | None:
     }
 
 
-RUNGS = (BASE, BASE_INDEX, BASE_PASSAGE, TUNED, TUNED_INDEX, "merged")
+CONDITIONS = (BASE, BASE_INDEX, BASE_PASSAGE, TUNED, TUNED_INDEX, "merged")
 
 
 def _mean(condition: Condition) -> float:

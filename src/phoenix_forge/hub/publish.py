@@ -17,7 +17,7 @@ from phoenix_forge.core.fsio import files_below, human, sha256_bytes, sha256_fil
 from phoenix_forge.core.report import Reporter
 from phoenix_forge.errors import EnvironmentProblem, StageFailed, UsageError
 from phoenix_forge.hub.account import endpoint
-from phoenix_forge.hub.patience import patiently
+from phoenix_forge.hub.retry import retry
 from phoenix_forge.hub.snapshot import PICKLES, git_oid
 
 Kind = Literal["model", "dataset"]
@@ -193,13 +193,13 @@ def publish(upload: Upload, *, token: str | None, message: str, report: Reporter
     api = HfApi(endpoint=endpoint(), token=token)
     with _explained(upload), _quiet_library():
         if upload.create:
-            patiently(
+            retry(
                 lambda: api.create_repo(
                     upload.repo, private=upload.private, exist_ok=True, repo_type=upload.kind
                 ),
                 report,
             )
-        head = patiently(lambda: api.repo_info(upload.repo, repo_type=upload.kind), report)
+        head = retry(lambda: api.repo_info(upload.repo, repo_type=upload.kind), report)
         _require_visibility(upload, bool(head.private), report)
         report.info(f"sending {len(upload.items)} files, {human(upload.size)}, to {upload.url}")
 
@@ -221,8 +221,8 @@ def publish(upload: Upload, *, token: str | None, message: str, report: Reporter
                 repo_type=upload.kind,
             ).oid
 
-        oid = patiently(commit, report)
-        there = patiently(
+        oid = retry(commit, report)
+        there = retry(
             lambda: api.get_paths_info(
                 upload.repo,
                 [item.path for item in upload.items],

@@ -28,7 +28,7 @@ from phoenix_forge.core.fsio import PARTIAL, sha256_file
 from phoenix_forge.core.report import Reporter
 from phoenix_forge.errors import ForgeError, StageFailed, UsageError
 from phoenix_forge.hub.account import endpoint, offline
-from phoenix_forge.hub.patience import patiently
+from phoenix_forge.hub.retry import retry
 
 if TYPE_CHECKING:
     from huggingface_hub import RepoFile
@@ -178,12 +178,10 @@ def _fetched(
     if _require_names not in hooks["response"]:
         get_session().event_hooks = hooks | {"response": [*hooks["response"], _require_names]}
     api = HfApi(endpoint=endpoint(), token=token or False)
-    info = patiently(lambda: api.model_info(repo, revision=revision), report)
+    info = retry(lambda: api.model_info(repo, revision=revision), report)
     commit = str(info.sha)
     require_safetensors((s.rfilename for s in info.siblings or []), f"Hub repository {repo}")
-    tree = patiently(
-        lambda: list(api.list_repo_tree(repo, recursive=True, revision=commit)), report
-    )
+    tree = retry(lambda: list(api.list_repo_tree(repo, recursive=True, revision=commit)), report)
     wanted = list(
         filter_repo_objects(
             [f for f in tree if isinstance(f, RepoFile)],
@@ -194,7 +192,7 @@ def _fetched(
     _fetch_large(repo, commit, [f for f in wanted if f.lfs], token, report)
     # By the name of the branch, so that the cache knows where it is on the day without a network.
     folder = Path(
-        patiently(
+        retry(
             lambda: snapshot_download(
                 repo,
                 revision=revision,
@@ -301,7 +299,7 @@ def _fetch_blob(
         if out.tell() > file.size:
             out.truncate(0)
         count(min(out.tell(), file.size))
-        patiently(
+        retry(
             lambda: _append(url, headers, out, file.size, stop, count), report, out.tell, stop.wait
         )
         if stop.is_set():

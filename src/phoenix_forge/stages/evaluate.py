@@ -25,8 +25,8 @@ from phoenix_forge.stages.memory import peak_rss
 
 if TYPE_CHECKING:
     from phoenix_forge.corpus.index import Index
+    from phoenix_forge.evaluate.conditions import Condition, EvaluatedModel, Runner
     from phoenix_forge.evaluate.engine import Engine
-    from phoenix_forge.evaluate.ladder import Condition, Examiner, Subject
     from phoenix_forge.evaluate.questions import Placed
     from phoenix_forge.train.choose import Compute
 
@@ -162,13 +162,13 @@ def _measured(ctx: Context) -> dict[str, Any]:
             "rule_made": _questions_file(ctx) == w.probes
             and any(one.question.kind != EXAM for one in asked),
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            **_climbed(ctx, asked, index, compute, card, opened),
+            **_conditions(ctx, asked, index, compute, card, opened),
             "costs": {"device": _device(compute)},
             "versions": {"forge": __version__, **tool_versions(TOOLS)},
         }
 
 
-def _climbed(
+def _conditions(
     ctx: Context,
     asked: Sequence[Placed],
     index: Index,
@@ -176,12 +176,12 @@ def _climbed(
     card: dict[str, Any],
     opened: ExitStack,
 ) -> dict[str, Any]:
-    """The ladder, rung by rung, and what else is asked of base and tuned model."""
+    """The questions under each condition, and what else is asked of base and tuned model."""
     from phoenix_forge.evaluate import result as found
-    from phoenix_forge.evaluate.ladder import INDEX, PASSAGE, Examiner, neutral_texts
+    from phoenix_forge.evaluate.conditions import INDEX, PASSAGE, Runner, neutral_texts
 
     own = ctx.config.evaluate
-    examiner = Examiner(
+    runner = Runner(
         encoder(ctx, tuned=True),
         ctx.config.deploy.system,
         asked,
@@ -192,14 +192,14 @@ def _climbed(
         report=ctx.report,
         quotes=any(kind.endswith("_quoted") for kind in card.get("kinds", {})),
     )
-    subjects = _subjects(ctx, examiner, compute, opened)
-    rungs = [
+    opened_models = _evaluated_models(ctx, runner, compute, opened)
+    rows = [
         (found.BASE, "base", ""),
         (found.BASE_INDEX, "base", INDEX),
         (found.BASE_PASSAGE, "base", PASSAGE),
         (found.TUNED, "tuned", ""),
         (found.TUNED_INDEX, "tuned", INDEX),
-        *((name, name, "") for name in subjects if name not in ("base", "tuned")),
+        *((name, name, "") for name in opened_models if name not in ("base", "tuned")),
     ]
     conditions: list[Condition] = []
     aside: dict[str, Any] = {"general": {}, "refusals": {}, "bits_per_byte": {}}
@@ -208,13 +208,13 @@ def _climbed(
         "held_out": [p.text for path in card.get("held_out", []) for p in index.sections(path)],
         "neutral": neutral_texts(),
     }
-    for name, subject, material in rungs:
-        if subject not in subjects:
+    for name, model, material in rows:
+        if model not in opened_models:
             continue
-        conditions.append(examiner.condition(name, subjects[subject], material))
+        conditions.append(runner.condition(name, opened_models[model], material))
         if name in ("base", "tuned"):
-            _aside(examiner, subjects[name], texts, TEXT_TOKENS[compute.device], aside)
-    examiner.forget()
+            _aside(runner, opened_models[name], texts, TEXT_TOKENS[compute.device], aside)
+    runner.forget()
     tuned = next((c for c in conditions if c.name == found.TUNED), None)
     general = aside["general"]
     return {
@@ -228,34 +228,34 @@ def _climbed(
 
 
 def _aside(
-    examiner: Examiner,
-    subject: Subject,
+    runner: Runner,
+    model: EvaluatedModel,
     texts: dict[str, list[str]],
     tokens: int,
     into: dict[str, Any],
 ) -> None:
     """What is measured of base and tuned model beside the questions."""
     for key, shares in (
-        ("general", examiner.general(subject)),
-        ("refusals", examiner.refusals(subject)),
+        ("general", runner.general(model)),
+        ("refusals", runner.refusals(model)),
     ):
         if shares:
             into[key] |= {
                 "questions": len(shares),
-                subject.name: round(sum(shares) / len(shares), 4),
+                model.name: round(sum(shares) / len(shares), 4),
             }
     for name, own in texts.items():
-        bits = examiner.bits_per_byte(subject, f"{name.replace('_', ' ')} text", own, tokens)
+        bits = runner.bits_per_byte(model, f"{name.replace('_', ' ')} text", own, tokens)
         if bits is not None:
-            into["bits_per_byte"].setdefault(name, {})[subject.name] = round(bits, 4)
+            into["bits_per_byte"].setdefault(name, {})[model.name] = round(bits, 4)
 
 
-def _subjects(
-    ctx: Context, examiner: Examiner, compute: Compute, opened: ExitStack
-) -> dict[str, Subject]:
-    """By name, in the order of the ladder. An engine gives its memory back when the next one opens."""
+def _evaluated_models(
+    ctx: Context, runner: Runner, compute: Compute, opened: ExitStack
+) -> dict[str, EvaluatedModel]:
+    """By name, in the order of the conditions. An engine gives its memory back when the next one opens."""
+    from phoenix_forge.evaluate.conditions import EvaluatedModel
     from phoenix_forge.evaluate.engine import HuggingFace, LlamaCpp
-    from phoenix_forge.evaluate.ladder import Subject
 
     w, models, digests = ctx.workspace, ctx.config.evaluate.models, ctx.digests
     adapter = w.adapter if "adapter" in models else None
@@ -275,26 +275,26 @@ def _subjects(
     how = f"{compute.device} {compute.precision} {compute.bits}"
     found = {}
     if "base" in models:
-        found["base"] = Subject(
+        found["base"] = EvaluatedModel(
             "base",
             f"{digests.tree(ctx.base_dir)} {how}",
-            only(lambda: HuggingFace(ctx.base_dir, examiner.encoder, compute)),
+            only(lambda: HuggingFace(ctx.base_dir, runner.encoder, compute)),
         )
     if adapter:
-        found["tuned"] = Subject(
+        found["tuned"] = EvaluatedModel(
             "tuned",
             f"{digests.tree(ctx.base_dir)} {digests.tree(adapter)} {how}",
-            only(lambda: HuggingFace(ctx.base_dir, examiner.encoder, compute, adapter)),
+            only(lambda: HuggingFace(ctx.base_dir, runner.encoder, compute, adapter)),
         )
     if "merged" in models:
-        found["merged"] = Subject(
+        found["merged"] = EvaluatedModel(
             "merged",
             f"{digests.tree(w.merged)} {how}",
-            only(lambda: HuggingFace(w.merged, examiner.encoder, compute)),
+            only(lambda: HuggingFace(w.merged, runner.encoder, compute)),
         )
     for name, path in _ggufs(ctx).items():
-        opened_as = only(partial(LlamaCpp, path, examiner.encoder, examiner.longest))
-        found[name] = Subject(name, digests.file(path), opened_as)
+        opened_as = only(partial(LlamaCpp, path, runner.encoder, runner.longest))
+        found[name] = EvaluatedModel(name, digests.file(path), opened_as)
     return found
 
 

@@ -23,8 +23,8 @@ from phoenix_forge.train.generate import kept_bytes
 
 if TYPE_CHECKING:
     from phoenix_forge.core.config import TrainConfig
-    from phoenix_forge.train.adapted import Adapted
     from phoenix_forge.train.choose import Compute
+    from phoenix_forge.train.trainable import Trainable
 
 LENGTH = {"cuda": 256, "cpu": 64}  # tokens of a passage, at most
 PASSAGES = {"cuda": 256, "cpu": 16}
@@ -140,7 +140,7 @@ def packed(passages: Sequence[Continuation], settings: TrainConfig, capacity: in
     return [Batch(tuple(examples[i : i + each]), 0) for i in range(0, len(examples), each)]
 
 
-def judged(batches: Sequence[Batch], model: Adapted) -> list[Batch]:
+def judged(batches: Sequence[Batch], model: Trainable) -> list[Batch]:
     """The same batches with what the model, which must still be the base, gives the likeliest tokens."""
     return [Batch(batch.examples, 0, model.likeliest(batch, LIKELIEST)) for batch in batches]
 

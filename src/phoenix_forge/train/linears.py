@@ -21,7 +21,7 @@ _SENSES = ("vision", "visual", "audio", "multi_modal")  # nothing goes through t
 _FUSED = (("mamba", "out_proj"), ("mixer", "out_proj"))
 
 
-def trainable(model: torch.nn.Module, base: ModelFolder) -> tuple[str, ...]:
+def trainable_linears(model: torch.nn.Module, base: ModelFolder) -> tuple[str, ...]:
     """Names for PEFT's target_modules: every linear layer whose matrix the folder stores as it is, but for the output,
     routers and gates. Experts that transformers keeps in one tensor are no linear layers.
 

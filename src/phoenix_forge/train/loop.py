@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from phoenix_forge.catalog.memory import MemoryPlan, Sizes
 from phoenix_forge.chat.encode import Encoded, Encoder
-from phoenix_forge.chat.shown import shown
+from phoenix_forge.chat.mask_summary import mask_summary
 from phoenix_forge.chat.template import TEMPLATE
 from phoenix_forge.core.config import TrainConfig
 from phoenix_forge.core.faults import MEMORY, explained, out_of_memory
@@ -91,7 +91,7 @@ def train(
     if not examples:
         raise UsageError(f"{job.dataset} holds no example", fix="forge dataset")
     report.info(
-        f"what is trained, in the first example: {shown(encoder, next(iter(read(job.dataset)))[1])}"
+        f"what is trained, in the first example: {mask_summary(encoder, next(iter(read(job.dataset)))[1])}"
     )
     held_out = (
         encode(job.validation, encoder, settings.max_length)
@@ -222,8 +222,8 @@ def _open(
     report: Reporter,
 ) -> Run:
     """The model, the way it is used on this machine, and the optimizer. A resumed run uses the machine as before."""
-    from phoenix_forge.train.adapted import Wanted, open_adapted, why_not_the_engine
     from phoenix_forge.train.optimise import optimizer
+    from phoenix_forge.train.trainable import Wanted, open_trainable, why_not_the_engine
     from phoenix_forge.weights.base import open_base
 
     base = open_base(job.base)
@@ -254,7 +254,7 @@ def _open(
     passages = world.share(
         _passages(job, settings, encoder, compute, report) if world.first and whole else []
     )
-    model = open_adapted(base, wanted, compute, memory.placement)
+    model = open_trainable(base, wanted, compute, memory.placement)
     anchors = Anchors(
         anchor.judged(anchor.packed(passages, settings, memory.tokens), model),
         settings.anchor,
@@ -296,7 +296,7 @@ def _chosen(
     job: Job, settings: TrainConfig, base: ModelFolder, size: Sizes, world: parallel.World
 ) -> tuple[Compute, MemoryPlan]:
     """How this machine is used: as before where a training is resumed, which must not measure its way to another."""
-    from phoenix_forge.train.adapted import why_not_the_engine
+    from phoenix_forge.train.trainable import why_not_the_engine
 
     known = read_sealed(job.checkpoints / checkpoints.CHOICE)
     if known is not None:
@@ -381,8 +381,8 @@ def _step(
     """One optimizer step. Returns the learning rate, the gradient's norm, the mean loss, and the signal that came."""
     import torch
 
-    from phoenix_forge.train.adapted import gradients
     from phoenix_forge.train.optimise import clip, learning_rate
+    from phoenix_forge.train.trainable import gradients
 
     targets = sum(b.targets for b in batches)
     total = _gradients(run, batches[run.world.rank :: run.world.size], targets, step)
@@ -414,7 +414,7 @@ def _gradients(run: Run, own: list[Batch], targets: int, step: int) -> Any:
     """
     import torch
 
-    from phoenix_forge.train.adapted import gradients
+    from phoenix_forge.train.trainable import gradients
 
     grads = gradients(run.model)
     held = run.anchors.of(step, run.world.rank, run.world.size)

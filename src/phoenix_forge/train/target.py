@@ -20,11 +20,11 @@ from phoenix_forge.chat.encode import Encoder
 from phoenix_forge.core.config import TrainConfig
 from phoenix_forge.core.report import Reporter
 from phoenix_forge.errors import UsageError
-from phoenix_forge.train.adapted import why_not_the_engine
 from phoenix_forge.train.base import quiet
 from phoenix_forge.train.batches import Batch, encode, pack, tensors
 from phoenix_forge.train.choose import BYTES, Compute, choose, dtype
 from phoenix_forge.train.engine.kernels import BLOCK, PLAIN
+from phoenix_forge.train.trainable import why_not_the_engine
 from phoenix_forge.weights.adapter import Adapter
 from phoenix_forge.weights.base import ModelFolder
 from phoenix_forge.weights.merge import Frozen, merged

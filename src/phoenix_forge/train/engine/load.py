@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from phoenix_forge.catalog.memory import Placement
-from phoenix_forge.train.engine import starts
+from phoenix_forge.train.engine import lora_init
 from phoenix_forge.train.engine.frozen import Layer, Resident, sharded, streamed
 from phoenix_forge.train.engine.kernels import kernels, quantise
 from phoenix_forge.train.engine.linear import spread
@@ -36,7 +36,7 @@ class ComputeDevice:
 
 @dataclass(frozen=True)
 class LoraSettings:
-    """`start` is a name in starts.STARTS."""
+    """`start` is a name in lora_init.INITS."""
 
     targets: tuple[str, ...]
     rank: int
@@ -67,7 +67,7 @@ def load(
     """The decoder, its adapter at its start. `folder` is where transformers finds the config (rotary scaling)."""
     adapter = Lora(s, lora.targets, lora.rank, lora.scaling, on.device, on.kind)
     adapter.start(lora.seed)
-    start = starts.STARTS[lora.start]
+    start = lora_init.INITS[lora.start]
     angles, factor = rotary(folder, s.head_dim)
     store = STORES[placement.store](_layers(s, read, adapter, start, placement, on), on.device)
     adapter.settle()
@@ -92,7 +92,7 @@ def _layers(
     s: Shape,
     read: Read,
     adapter: Lora,
-    start: starts.Start | None,
+    start: lora_init.Init | None,
     placement: Placement,
     on: ComputeDevice,
 ) -> Iterator[Layer]:

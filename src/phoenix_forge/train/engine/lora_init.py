@@ -14,7 +14,7 @@ from torch import Tensor
 from phoenix_forge.train.engine.kernels import kernels, quantise
 from phoenix_forge.train.engine.lora import Lora, Slot
 
-Start = Callable[[Tensor, Lora, Sequence[Slot], bool], Tensor]
+Init = Callable[[Tensor, Lora, Sequence[Slot], bool], Tensor]
 
 
 def _principal(weight: Tensor, lora: Lora, slot: Slot) -> Tensor:
@@ -54,4 +54,4 @@ def _rounded(weight: Tensor) -> Tensor:
     return out
 
 
-STARTS: dict[str, Start | None] = {"default": None, "pissa": pissa, "loftq": loftq}
+INITS: dict[str, Init | None] = {"default": None, "pissa": pissa, "loftq": loftq}

@@ -16,7 +16,7 @@ WAITS = (1.0, 4.0, 16.0)  # seconds before each further try
 LONGEST = 300.0  # seconds that a server's own wish is followed for; the Hub's limits count over five minutes
 
 
-def patiently(
+def retry(
     act: Callable[[], T],
     report: Reporter,
     progress: Callable[[], int] = lambda: 0,

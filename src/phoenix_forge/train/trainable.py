@@ -22,7 +22,7 @@ from phoenix_forge.errors import UsageError
 from phoenix_forge.train.base import load_base
 from phoenix_forge.train.batches import Batch, halves, tensors
 from phoenix_forge.train.choose import Compute, dtype
-from phoenix_forge.train.linears import trainable
+from phoenix_forge.train.linears import trainable_linears
 
 if TYPE_CHECKING:
     from phoenix_forge.weights.base import ModelFolder
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 ONLY_WRITTEN_OUT = ("pissa", "loftq", "fp8")  # settings that PEFT's make does not have
 
 
-class Adapted(Protocol):
+class Trainable(Protocol):
     """What the loop needs. Gradients accumulate in the parameters' .grad until they are zeroed."""
 
     groups: dict[str, list[Parameter]]
@@ -105,9 +105,9 @@ def why_not_the_engine(model: ModelFolder, train: TrainConfig, compute: Compute)
     return unsupported(model.config, model.family.model_type, train.max_length)
 
 
-def open_adapted(
+def open_trainable(
     model: ModelFolder, wanted: Wanted, compute: Compute, placement: Placement
-) -> Adapted:
+) -> Trainable:
     why = why_not_the_engine(model, wanted.train, compute)
     if why is None:
         return EngineModel(model, wanted, compute, placement)
@@ -215,7 +215,7 @@ class PeftModel:
 
         base = load_base(model.folder, compute)
         if not wanted.targets:
-            wanted = replace(wanted, targets=trainable(base, model))
+            wanted = replace(wanted, targets=trainable_linears(base, model))
         self.wanted, train, self.one_by_one = wanted, wanted.train, model.family.name == ANY
         torch.manual_seed(train.seed)
         self.model: Any = get_peft_model(
@@ -354,9 +354,9 @@ class PeftModel:
         return saved, self.wanted.config(self.wanted.train.rank, self.wanted.alpha)
 
 
-def trained(model: Adapted) -> list[Parameter]:
+def trained(model: Trainable) -> list[Parameter]:
     return [*model.groups["a"], *model.groups["b"]]
 
 
-def gradients(model: Adapted) -> list[Tensor]:
+def gradients(model: Trainable) -> list[Tensor]:
     return [p.grad for p in trained(model) if p.grad is not None]

@@ -10,7 +10,7 @@ from phoenix_forge.chat.template import Message
 from phoenix_forge.errors import UsageError
 
 
-def shown(encoder: Encoder, messages: Sequence[Message]) -> str:
+def mask_summary(encoder: Encoder, messages: Sequence[Message]) -> str:
     """`system 24 tokens, 0 trained; user 11, 0 trained; assistant 19, 19 trained, ending in <|im_end|>`.
 
     What a template writes around contents counts for who is prompted: an answer's header is the user's. A system prompt

@@ -1,4 +1,4 @@
-"""The ladder: the same questions, closed book and open, put to the base, the tuned model and each GGUF.
+"""The conditions: the same questions, closed book and open, put to the base, the tuned model and each GGUF.
 
 What a model made of a set of prompts is kept under their digest, so an evaluation that was killed goes on where it was,
 and a question that is asked again of the same model costs nothing.
@@ -41,7 +41,7 @@ VERSION = 1  # of what is kept
 
 
 @dataclass(frozen=True)
-class Subject:
+class EvaluatedModel:
     """A model that is asked: `identity` changes with its weights, `open` gives its engine, the same each time."""
 
     name: str
@@ -51,7 +51,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Condition:
-    """One rung: a judgement a question, in their order; `seconds` it took, `tokens` that were computed."""
+    """A judgement a question, in their order; `seconds` it took, `tokens` that were computed."""
 
     name: str
     judged: list[Judged]
@@ -59,8 +59,8 @@ class Condition:
     tokens: int
 
 
-class Examiner:
-    """Asks subjects; what they said is kept in the folder `cache`. `quotes`: a tuned model, asked a plain question
+class Runner:
+    """Asks models; what they said is kept in the folder `cache`. `quotes`: a tuned model, asked a plain question
     without passages, quotes a sentence before it answers, as it was trained to."""
 
     def __init__(
@@ -89,9 +89,9 @@ class Examiner:
 
     # -- what is asked -------------------------------------------------------------------------------------------------
 
-    def condition(self, name: str, subject: Subject, material: str = CLOSED) -> Condition:
+    def condition(self, name: str, model: EvaluatedModel, material: str = CLOSED) -> Condition:
         """The questions, with what `material` says in the prompt."""
-        quoting = self.quotes and not material and subject.name != "base"
+        quoting = self.quotes and not material and model.name != "base"
         prompts = [
             Prompt(
                 self._asked(placed.question, self._material(placed, material)),
@@ -100,19 +100,19 @@ class Examiner:
             )
             for placed in self.placed
         ]
-        replies, seconds = self._replies(subject, prompts, name)
+        replies, seconds = self._replies(model, prompts, name)
         if quoting:
             plain = [
                 Prompt(self._ids(placed.question.question), (), QUOTE_TOKENS + self.max_tokens)
                 for placed in self.placed
             ]
-            said, more = self._replies(subject, plain, f"{name}, quoting")
+            said, more = self._replies(model, plain, f"{name}, quoting")
             replies = [
                 replace(one, logprobs=reply.logprobs)
                 for one, reply in zip(said, replies, strict=True)
             ]
             prompts, seconds = [*prompts, *plain], seconds + more
-        priors = self._priors(subject, [placed.question for placed in self.placed])
+        priors = self._priors(model, [placed.question for placed in self.placed])
         judged = [
             judge(
                 placed.question,
@@ -131,43 +131,43 @@ class Examiner:
         _require_answers(name, judged, replies)
         return Condition(name, judged, seconds, sum(prompt.tokens for prompt in prompts))
 
-    def general(self, subject: Subject) -> list[bool]:
+    def general(self, model: EvaluatedModel) -> list[bool]:
         """Whether each of the general questions shipped with Forge, which no dataset asks, is answered right."""
         asked = general_questions()
         prompts = [
             Prompt(self._asked(q), [self.encoder.ids(option) for option in options(q)])
             for q in asked
         ]
-        replies, _ = self._replies(subject, prompts, f"{subject.name}, general questions")
-        priors = self._priors(subject, asked)
+        replies, _ = self._replies(model, prompts, f"{model.name}, general questions")
+        priors = self._priors(model, asked)
         return [
             options(q)[chosen(reply.logprobs, [priors[o] for o in options(q)])] == q.answer
             for q, reply in zip(asked, replies, strict=True)
         ]
 
-    def refusals(self, subject: Subject) -> list[bool]:
-        """Whether the subject says of each invented name that it does not know it."""
+    def refusals(self, model: EvaluatedModel) -> list[bool]:
+        """Whether the model says of each invented name that it does not know it."""
         asked = invented.questions(
             lambda name: any(
                 name.lower() in passage.text.lower() for passage in self.index.search(name, 3)
             )
         )
         prompts = [Prompt(self._ids(question), (), REFUSAL_TOKENS) for question in asked]
-        replies, _ = self._replies(subject, prompts, f"{subject.name}, invented names")
+        replies, _ = self._replies(model, prompts, f"{model.name}, invented names")
         decode = self.encoder.tokenizer.decode
         return [refusal.refuses(decode(reply.ids, skip_special_tokens=True)) for reply in replies]
 
     def bits_per_byte(
-        self, subject: Subject, name: str, texts: Sequence[str], tokens: int
+        self, model: EvaluatedModel, name: str, texts: Sequence[str], tokens: int
     ) -> float | None:
-        """−log2 of what the subject gives the texts, a byte of UTF-8; up to so many tokens of them, each text's first
+        """−log2 of what the model gives the texts, a byte of UTF-8; up to so many tokens of them, each text's first
         CHUNK. None where there is no text."""
         pieces = [piece for own in texts if len(piece := self.encoder.ids(own)[:CHUNK]) > 1]
         pieces = pieces[: max(1, tokens // CHUNK)]
         if not pieces:
             return None
         replies, _ = self._replies(
-            subject, [Prompt(piece[:1], [piece[1:]]) for piece in pieces], f"{subject.name}, {name}"
+            model, [Prompt(piece[:1], [piece[1:]]) for piece in pieces], f"{model.name}, {name}"
         )
         size = sum(
             len(self.encoder.tokenizer.decode(piece[1:], skip_special_tokens=False).encode())
@@ -203,13 +203,15 @@ class Examiner:
             return self.index.search(placed.question.question, self.passages)
         return placed.passages[:1] if material == PASSAGE else ()
 
-    def _priors(self, subject: Subject, questions: Sequence[Question]) -> dict[str, list[float]]:
+    def _priors(
+        self, model: EvaluatedModel, questions: Sequence[Question]
+    ) -> dict[str, list[float]]:
         """Each option's log-probabilities behind BRIEFLY."""
         texts = sorted({option for question in questions for option in offered(question)})
         groups = [texts[i : i + BATCH] for i in range(0, len(texts), BATCH)]
         ids = self._ids(BRIEFLY)
         prompts = [Prompt(ids, [self.encoder.ids(option) for option in group]) for group in groups]
-        replies, _ = self._replies(subject, prompts, f"{subject.name}, options by themselves")
+        replies, _ = self._replies(model, prompts, f"{model.name}, options by themselves")
         return {
             option: own
             for group, reply in zip(groups, replies, strict=True)
@@ -219,17 +221,17 @@ class Examiner:
     # -- replies -------------------------------------------------------------------------------------------------------
 
     def _replies(
-        self, subject: Subject, prompts: Sequence[Prompt], what: str
+        self, model: EvaluatedModel, prompts: Sequence[Prompt], what: str
     ) -> tuple[list[Reply], float]:
         """In the order of the prompts, and the seconds it took to get them."""
         asked = [
             [list(p.ids), [list(ids) for ids in p.continuations], p.max_tokens] for p in prompts
         ]
-        kept = self.cache / f"{sha256_json([VERSION, subject.identity, asked])[:32]}.json"
+        kept = self.cache / f"{sha256_json([VERSION, model.identity, asked])[:32]}.json"
         self._used.add(kept)
         if found := read_sealed(kept):
             return [Reply(**reply) for reply in found["replies"]], found["seconds"]
-        engine = subject.open()
+        engine = model.open()
         started, replies = time.perf_counter(), dict[int, Reply]()
         for i, reply in engine.ask(prompts):
             replies[i] = reply
