@@ -30,7 +30,7 @@ def asked(about, answer, kind="field", pool="field date"):
 
 
 def section(*facts, text=None):
-    return (" / ".join(fact.gold for fact in facts) if text is None else text, list(facts))
+    return (" / ".join(fact.answer_key for fact in facts) if text is None else text, list(facts))
 
 
 def probes(*documents, wanted=100):
@@ -74,7 +74,7 @@ def test_a_probe_is_asked_where_all_is_well():
 )
 def test_what_makes_no_probe(fact, text):
     found = frozen(*dated(*DATES), document("b.md", section(fact, text=text)))
-    assert fact.gold not in found
+    assert fact.answer_key not in found
     assert set(found) == set(DATES)
 
 
@@ -117,7 +117,7 @@ def test_an_easy_question_is_not_asked_though_others_would_look_like_its_answer(
 )
 def test_the_passage_holds_the_answer_whatever_the_markup(text):
     fact = asked("the end of project nine", "2024-01-02")
-    assert fact.gold in frozen(*dated(*DATES), document("b.md", section(fact, text=text)))
+    assert fact.answer_key in frozen(*dated(*DATES), document("b.md", section(fact, text=text)))
 
 
 def test_the_answer_that_most_questions_have_is_not_asked_for():
@@ -213,9 +213,9 @@ def test_the_answer_is_not_the_only_one_that_takes_up_the_question():
         "Count the lamps again today",
         "Bring the ladder back home",
     ]
-    assert fact.gold not in frozen(*dated(*plain), document("b.md", section(fact)))
+    assert fact.answer_key not in frozen(*dated(*plain), document("b.md", section(fact)))
     found = frozen(*dated(*plain, "Close the harbour bridge soon"), document("b.md", section(fact)))
-    assert "Close the harbour bridge soon" in found[fact.gold]
+    assert "Close the harbour bridge soon" in found[fact.answer_key]
 
 
 def test_what_things_are_can_be_confused_whatever_the_kind():
@@ -231,7 +231,7 @@ def test_what_things_are_can_be_confused_whatever_the_kind():
         )
     ]
     found = frozen(document("a.md", section(*told)))
-    assert set(found) == {fact.gold for fact in told}
+    assert set(found) == {fact.answer_key for fact in told}
 
 
 def test_kinds_take_turns_and_one_without_usable_facts_does_not_hold_the_others_up():

@@ -88,8 +88,8 @@ class Library:
     def sketches(self, i):
         return self._array(i, "sketches", np.uint64).reshape(-1, COLUMNS)
 
-    def gold(self, i, fact):
-        return orjson.loads(self.packed[i].golds)[str(fact)]
+    def answer_key(self, i, fact):
+        return orjson.loads(self.packed[i].answer_keys)[str(fact)]
 
     def links(self, i):
         return [Link(**link) for link in orjson.loads(self.packed[i].links)]

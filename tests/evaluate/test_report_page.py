@@ -426,7 +426,7 @@ def test_what_must_not_break_and_what_it_cost():
 def test_how_it_was_measured():
     said = words(parsed(made()).css_first("#method"))
     assert "100 questions from 51 documents, asked closed book" in said
-    assert "contains the gold answer. Guessing would choose right in 25.0 %." in said
+    assert "contains the answer key. Guessing would choose right in 25.0 %." in said
     assert "passage left the corpus: 2" in said
     assert "forge 0.1, torch 2.13.0" in said
 
@@ -710,7 +710,7 @@ def test_an_answer_is_shown_with_both_sides_and_its_passage():
     one = worst(result)[0]
     shown = parsed(result).css("#worst article")[0]
     assert words(shown.css_first(".ask")) == one["question"]
-    assert words(shown.css_first(".gold")) == f"Gold: {one['answer']}"
+    assert words(shown.css_first(".answer-key")) == f"Answer key: {one['answer']}"
     for side, who in zip(shown.css(".sides > div"), ("base", "tuned"), strict=True):
         said = one["conditions"][who]
         verdict = "✓ right" if said["right"] else "✗ wrong"
@@ -766,7 +766,7 @@ def test_what_was_not_measured_is_never_a_number():
 
 
 def test_a_result_from_before_a_measure_was_made_lacks_it_and_nothing_else():
-    """Neither the likeliest option nor, of a group, the answers that contain the gold one were always measured."""
+    """Neither the likeliest option nor, of a group, the answers that contain the answer key were always measured."""
     result = made()
     for of in result["conditions"], *result["breakdowns"].values():
         for one in of:
@@ -992,7 +992,7 @@ def test_when_to_believe_an_answer():
     said = markdown(made(quotations=quoted)).replace("\N{NO-BREAK SPACE}", " ")
     assert (
         "62.5 % of the tuned model's answers quote a sentence that stands in the documents; of these 44.0 % "
-        "contain the gold answer, of the others 11.0 %."
+        "contain the answer key, of the others 11.0 %."
     ) in said
     for none in (None, quoted | {"stands": 0.0, "contained_where_it_stands": None}):
         assert "quote a sentence" not in markdown(made(quotations=none))

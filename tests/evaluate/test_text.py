@@ -63,28 +63,28 @@ def test_case_space_and_marks_around_a_text_change_nothing(text: str):
 
 
 @given(TEXT, TEXT)
-def test_scores_agree_with_each_other(text: str, gold: str):
-    if exact(text, [gold]):
-        assert f1(text, [gold]) == 1
-        assert contained(text, [gold]) or not normal(gold)
-    told = {word for word in normal(gold).split() if any(c.isalnum() for c in word)} - {
+def test_scores_agree_with_each_other(text: str, answer_key: str):
+    if exact(text, [answer_key]):
+        assert f1(text, [answer_key]) == 1
+        assert contained(text, [answer_key]) or not normal(answer_key)
+    told = {word for word in normal(answer_key).split() if any(c.isalnum() for c in word)} - {
         "a",
         "an",
         "the",
     }
-    assert not contained(text, [gold]) or f1(text, [gold]) > 0 or not told
-    assert 0 <= f1(text, [gold]) == f1(gold, [text]) <= 1
-    assert f1(text, [gold]) <= f1(text, [gold, text]) == 1
+    assert not contained(text, [answer_key]) or f1(text, [answer_key]) > 0 or not told
+    assert 0 <= f1(text, [answer_key]) == f1(answer_key, [text]) <= 1
+    assert f1(text, [answer_key]) <= f1(text, [answer_key, text]) == 1
 
 
 @given(TEXT, st.lists(st.sampled_from(["lamp", "the", "bell", "9"]), max_size=4))
-def test_a_gold_is_found_between_other_words(gold: str, around: list[str]):
-    for side in ([*around, gold], [gold, *around]):
-        assert contained(" ".join(side), [gold]) or not gold.strip()
+def test_a_gold_is_found_between_other_words(answer_key: str, around: list[str]):
+    for side in ([*around, answer_key], [answer_key, *around]):
+        assert contained(" ".join(side), [answer_key]) or not answer_key.strip()
 
 
 @pytest.mark.parametrize(
-    ("text", "gold"),
+    ("text", "answer_key"),
     [
         ("v1.2", "v12"),
         ("3.5", "35"),
@@ -106,9 +106,9 @@ def test_a_gold_is_found_between_other_words(gold: str, around: list[str]):
         ),  # a vowel with a letter of its own, a letter with a sign that is always written
     ],
 )
-def test_what_differs_in_meaning_is_not_equal(text: str, gold: str):
-    assert not exact(text, [gold])
-    assert f1(text, [gold]) < 1
+def test_what_differs_in_meaning_is_not_equal(text: str, answer_key: str):
+    assert not exact(text, [answer_key])
+    assert f1(text, [answer_key]) < 1
 
 
 def test_an_alias_counts_as_the_answer():
@@ -131,7 +131,7 @@ def test_chinese_is_compared_by_characters_and_german_keeps_its_articles():
 
 
 @pytest.mark.parametrize(
-    ("text", "gold", "found"),
+    ("text", "answer_key", "found"),
     [
         ("It is lit by Maren Holt, the keeper.", "maren holt", True),
         ("It is lit by Maren, not Holt.", "Maren Holt", False),
@@ -180,8 +180,8 @@ def test_chinese_is_compared_by_characters_and_german_keeps_its_articles():
         ("Set max_pids_limit to 100.", "pids_limit", False),
     ],
 )
-def test_a_gold_is_contained_as_whole_words(text: str, gold: str, found: bool):
-    assert contained(text, [gold]) is found
+def test_a_gold_is_contained_as_whole_words(text: str, answer_key: str, found: bool):
+    assert contained(text, [answer_key]) is found
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def is_among(some: list[str], every: list[str]) -> bool:
 
 
 def around(fact: Fact) -> tuple[list[str], list[str]]:
-    before, _, after = fact.answer.partition(fact.gold)
+    before, _, after = fact.answer.partition(fact.answer_key)
     return words(before), words(after)
 
 
@@ -114,7 +114,7 @@ def test_a_sentence_is_asked_for_with_a_gap_in_its_own_language(
     own: str, answer: str, form: str
 ) -> None:
     facts = asked(f"# The lamp\n\n{TEXTS[own]}\n")
-    fact = next(one for one in facts if one.gold == answer)
+    fact = next(one for one in facts if one.answer_key == answer)
     wordings = json.loads(DATA.read_text("utf-8"))
     assert fact.forms[0] in [
         wording.format(title="The lamp", sentence=form.format(gap))
@@ -139,7 +139,7 @@ def test_every_run_of_words_is_left_out_wherever_it_stands() -> None:
     text = "; ".join(
         f"{name} came to the tower in {year}" for name, year in zip(names, years, strict=True)
     )
-    found = {fact.gold for fact in asked(f"# The tower\n\nIn order of years, {text}.\n")}
+    found = {fact.answer_key for fact in asked(f"# The tower\n\nIn order of years, {text}.\n")}
     assert {*names, *map(str, years)} <= found
 
 
@@ -168,7 +168,7 @@ def test_the_first_form_filled_in_is_the_sentence_again_and_the_second_has_lost_
     for fact in facts:
         assert fact.answer == TEXTS[own]
         whole, thin = taken_apart(fact, "Chapter", own)
-        assert whole.filled(fact.gold) == TEXTS[own]
+        assert whole.filled(fact.answer_key) == TEXTS[own]
         before, after = around(fact)
         left, right = words(thin.before), words(thin.after)
         assert is_among(left, before)
@@ -182,7 +182,7 @@ def test_of_a_short_sentence_some_words_are_left_out_and_some_stay() -> None:
     assert len(facts) > 100
     for fact in facts:
         whole, thin = taken_apart(fact, "Bells", "en")
-        assert whole.filled(fact.gold) == fact.answer != thin.filled(fact.gold)
+        assert whole.filled(fact.answer_key) == fact.answer != thin.filled(fact.answer_key)
         assert any(map(str.isalnum, thin.before + thin.after)), fact.forms
 
 
@@ -191,10 +191,14 @@ def test_no_form_says_its_answer_where_words_are_left_out_between_those_of_it() 
         f"Maren met Holt on day {i}, and Maren Holt left the town." for i in range(40)
     )
     facts = [
-        fact for fact in asked(f"# Chapter\n\n{text}\n", limit=10**4) if fact.gold == "Maren Holt"
+        fact
+        for fact in asked(f"# Chapter\n\n{text}\n", limit=10**4)
+        if fact.answer_key == "Maren Holt"
     ]
     assert len(facts) == 40
-    assert [fact.forms for fact in facts if any(fact.gold in form for form in fact.forms)] == []
+    assert [
+        fact.forms for fact in facts if any(fact.answer_key in form for form in fact.forms)
+    ] == []
 
 
 @pytest.mark.parametrize(
@@ -212,7 +216,7 @@ def test_of_the_words_around_a_gap_two_to_six_tenths_are_lost(own: str, sentence
         len(words(form.before + form.after)) / count_around(fact)
         for fact in facts
         for form in taken_apart(fact, "Piers", own)
-        if form.filled(fact.gold) != fact.answer
+        if form.filled(fact.answer_key) != fact.answer
     ]
     assert 0.5 < sum(kept) / len(kept) < 0.7
     assert min(kept) < 0.45
@@ -252,8 +256,8 @@ def test_what_stands_in_the_sentence_twice_is_no_gap() -> None:
     facts = asked(
         "# Bells\n\nMaren Holt rings the bell, and the bell was cast by Erik Lund in Tarvik.\n"
     )
-    assert "Erik Lund" in {fact.gold for fact in facts}
-    assert not any(fact.gold == "bell" for fact in facts)
+    assert "Erik Lund" in {fact.answer_key for fact in facts}
+    assert not any(fact.answer_key == "bell" for fact in facts)
 
 
 def test_braces_in_a_title_or_sentence_are_only_braces() -> None:
@@ -300,6 +304,6 @@ def test_each_wording_has_a_place_for_the_sentence_and_a_gap() -> None:
 @given(st.text(max_size=300))
 def test_any_text_has_gaps_or_none(text: str) -> None:
     for fact in asked(f"# The lamp\n\n{text}\n"):
-        assert fact.gold
-        assert fact.gold in fact.answer
+        assert fact.answer_key
+        assert fact.answer_key in fact.answer
         assert all(form.strip() for form in fact.forms)

@@ -217,7 +217,7 @@ def test_each_section_is_asked_for_what_it_says(name):
 
 def telling(facts):
     """Whether several things that the section itself states are asked for."""
-    return len({fact.gold or fact.answer for fact in facts if fact.kind not in ASIDE}) >= 3
+    return len({fact.answer_key or fact.answer for fact in facts if fact.kind not in ASIDE}) >= 3
 
 
 @pytest.mark.parametrize("name", SAMPLE)
@@ -236,7 +236,7 @@ def check(made, sections):
             assert fact.answer.strip()
             assert all(form.strip() for form in fact.forms)
             assert len(set(fact.forms)) == len(fact.forms)
-            assert bool(fact.pool) >= bool(fact.gold), fact
+            assert bool(fact.pool) >= bool(fact.answer_key), fact
             if fact.kind == "missing":
                 absent(fact, lower)
             if fact.kind == "unknown":
@@ -317,7 +317,7 @@ def test_a_table_cut_in_two_is_asked_for_where_its_rows_are():
     asked = [fact for facts in sections for fact in facts if fact.kind == "table"]
     assert len(asked) == len({fact.forms[0] for fact in asked}) == 40
     for fact in asked:
-        assert fact.gold in made.text[fact.start : fact.end]
+        assert fact.answer_key in made.text[fact.start : fact.end]
 
 
 def test_what_goes_on_in_a_list_is_no_explanation():
@@ -345,7 +345,7 @@ def test_links():
         '"ADR 12: The Gate" refers to "Protocol 31: The Airlock" (p/31.md) and "morning'
     )
     assert back.answer == '"ADR 12: The Gate" is referred to in "Index of all" (i.md).'
-    assert (to.gold, back.gold) == ("", "Index of all")
+    assert (to.answer_key, back.answer_key) == ("", "Index of all")
     assert link_facts(made, [], []) == []
 
 

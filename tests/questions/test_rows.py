@@ -25,7 +25,7 @@ def test_a_fact_of_a_row_is_cited_by_the_row(path, text, row):
         fact
         for material in materials(document, sections)
         for _, fact in facts_of(material)
-        if fact.gold == "yellow"
+        if fact.answer_key == "yellow"
     ]
     assert made
     for fact in made:

@@ -124,7 +124,7 @@ def emit(found: Extract, resolution: Resolution, recipe: Recipe, scale: Scale) -
         whole,
         facts=len(
             {
-                (turn.part, turn.fact.gold or turn.fact.answer)
+                (turn.part, turn.fact.answer_key or turn.fact.answer)
                 for turn in chosen
                 if turn.fact.kind not in NO_FACT
             }
@@ -198,7 +198,7 @@ def _turns(
     for order, fact in enumerate(facts):
         forms, cost = (
             fact.forms,
-            len(fact.gold if fact.kind in BRIEF else fact.answer) * density + 1,
+            len(fact.answer_key if fact.kind in BRIEF else fact.answer) * density + 1,
         )
         if len(forms) >= HELD_FROM:
             held.append(Turn(part, fact, len(forms) - 1, forms[-1:], cost))
@@ -333,7 +333,7 @@ def _examples(found: Extract, turn: Turn, recipe: Recipe, scale: Scale) -> list[
             Example(fact.kind, form, fact.answer, *place, recipe.system if i % 2 else None)
             for i, form in enumerate(turn.forms, turn.at)
         ]
-    core = scale.plain(fact.gold)
+    core = scale.plain(fact.answer_key)
     opened = fact.opened if turn.at == 0 else ()
     return [
         *(
@@ -358,7 +358,7 @@ def _quoting(
     fact = turn.fact
     if not quoting or fact.kind not in BRIEF:
         return []
-    said = quoted(fact.answer, scale.plain(fact.gold))
+    said = quoted(fact.answer, scale.plain(fact.answer_key))
     shown = [(i, form) for i, form in enumerate(turn.forms, turn.at) if fact.kind != "gap" or i % 2]
     return [
         Example(

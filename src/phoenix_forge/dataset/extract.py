@@ -76,7 +76,7 @@ FACT = np.dtype(
         ("named", "?"),
         ("probed", "i1"),
         ("answer", "u8"),
-        ("gold", "u8"),
+        ("answer_key", "u8"),
         ("pool", "u8"),
         ("order", "u8"),
     ]
@@ -92,7 +92,7 @@ class Known(NamedTuple):
     span: tuple[int, int]
     per_turn: int
     first: int
-    gold: str = ""
+    answer_key: str = ""
     pool: str = ""
     opened: tuple[tuple[str, str], ...] = ()
 
@@ -144,13 +144,13 @@ class Extract:
 class Packed:
     """An extract as bytes, and what decisions across documents are made from: JSON, and arrays.
 
-    `facts` has dtype FACT, one row a fact in order; `golds` the checkable answers by the fact's number; `forms` one
+    `facts` has dtype FACT, one row a fact in order; `answer_keys` the checkable answers by the fact's number; `forms` one
     hash a wording; `grams` a filter of the word 3-grams of all wordings; `sketches` COLUMNS hashes a part.
     """
 
     record: bytes
     head: bytes
-    golds: bytes
+    answer_keys: bytes
     links: bytes
     facts: bytes
     forms: bytes
@@ -343,7 +343,7 @@ def fitting(
         blank.span,
         view.per_turn,
         view.first,
-        fact.gold,
+        fact.answer_key,
         fact.pool,
         tuple((mend(prompt), mend(said)) for prompt, said in fact.opened),
     )
@@ -433,13 +433,16 @@ def pack(found: Extract, seed: int) -> Packed:
         table["forms"] = [len(fact.forms) for _, fact in facts]
         table["named"] = [fact.kind in NAMES for _, fact in facts]
         table["probed"] = [
-            PROBED.index(fact.kind) if fact.gold and fact.kind in PROBED else -1
+            PROBED.index(fact.kind) if fact.answer_key and fact.kind in PROBED else -1
             for _, fact in facts
         ]
         table["answer"] = [hashed(fact.answer.lower()) for _, fact in facts]
     for i in np.flatnonzero(table["probed"] >= 0).tolist():
         fact = facts[i][1]
-        table["gold"][i], table["pool"][i] = hashed(fact.gold.lower()), hashed(fact.pool.lower())
+        table["answer_key"][i], table["pool"][i] = (
+            hashed(fact.answer_key.lower()),
+            hashed(fact.pool.lower()),
+        )
         table["order"][i] = _hash(f"{seed}\0{found.path}\0{fact.forms[0]}")
     head = {
         "path": found.path,
@@ -453,11 +456,13 @@ def pack(found: Extract, seed: int) -> Packed:
         "tokens": [part.tokens for part in found.parts],
         "wordings": len(forms),
     }
-    golds = {str(i): facts[i][1].gold for i in np.flatnonzero(table["probed"] >= 0).tolist()}
+    answer_keys = {
+        str(i): facts[i][1].answer_key for i in np.flatnonzero(table["probed"] >= 0).tolist()
+    }
     return Packed(
         zlib.compress(orjson.dumps(found, default=tuple), 1),
         orjson.dumps(head),
-        orjson.dumps(golds),
+        orjson.dumps(answer_keys),
         orjson.dumps(found.links),
         table.tobytes(),
         hashes.tobytes(),
@@ -509,7 +514,7 @@ def unpack(record: bytes) -> Extract:
 
 
 def _fact(kept: list) -> Known:
-    kind, forms, answer, span, per_turn, first, gold, pool, opened = kept
+    kind, forms, answer, span, per_turn, first, answer_key, pool, opened = kept
     return Known(
         kind,
         tuple(forms),
@@ -517,7 +522,7 @@ def _fact(kept: list) -> Known:
         tuple(span),
         per_turn,
         first,
-        gold,
+        answer_key,
         pool,
         tuple((prompt, said) for prompt, said in opened),
     )

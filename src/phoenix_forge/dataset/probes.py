@@ -49,7 +49,7 @@ class Candidates(NamedTuple):
 
     kind: np.ndarray
     order: np.ndarray
-    gold: np.ndarray
+    answer_key: np.ndarray
     pool: np.ndarray
     document: np.ndarray
     fact: np.ndarray
@@ -63,23 +63,25 @@ def candidates(documents: Iterable[tuple[np.ndarray, np.ndarray]]) -> Candidates
         kind = facts["probed"][able]
         pool = np.where(np.isin(kind, TELLING), np.uint64(0), facts["pool"][able])
         place = np.full(len(able), number)
-        parts.append(Candidates(kind, facts["order"][able], facts["gold"][able], pool, place, able))
+        parts.append(
+            Candidates(kind, facts["order"][able], facts["answer_key"][able], pool, place, able)
+        )
     return Candidates(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 Facts = Callable[[int, int], tuple[Extract, Known, tuple[str, ...], str]]
-Golds = Callable[[int, int], str]
+AnswerKeys = Callable[[int, int], str]
 
 
-def freeze(able: Candidates, wanted: int, known: Facts, gold: Golds) -> list[Probe]:
+def freeze(able: Candidates, wanted: int, known: Facts, answer_key: AnswerKeys) -> list[Probe]:
     """At most `wanted` probes, and at most one for four facts that have a checkable answer, spread over kinds.
 
-    `known` gives a document's extract, a fact of it, the wordings left of it and its section's text, `gold` a fact's
-    answer. The wording of a probe is one of its fact's own, never the first; `Guard` keeps it from being trained.
+    `known` gives a document's extract, a fact of it, the wordings left of it and its section's text, `answer_key` that of
+    a fact. The wording of a probe is one of its fact's own, never the first; `Guard` keeps it from being trained.
     Facts are passed over whose question common sense can answer, or the section cannot: see `_probe`.
     """
     limit = min(wanted, (len(able.kind) + 3) // 4)
-    pools = _Pools(able, gold)
+    pools = _Pools(able, answer_key)
     order = np.lexsort((able.fact, able.document, able.order))
     order = order[pools.usable[order]]
     by_kind = [order[able.kind[order] == kind] for kind in range(len(PROBED))]
@@ -114,7 +116,14 @@ def _probe(able: Candidates, i: int, pools: _Pools, known: Facts) -> Probe | Non
     if wrong is None:
         return None
     return Probe(
-        fact.kind, question, fact.gold, wrong, document, extract.path, fact.span, extract.sha256
+        fact.kind,
+        question,
+        fact.answer_key,
+        wrong,
+        document,
+        extract.path,
+        fact.span,
+        extract.sha256,
     )
 
 
@@ -163,10 +172,10 @@ class _Pools:
     """What each answer can be confused with. `usable` has one bool a candidate: whether its pool is wide enough, and
     the answer no favourite there."""
 
-    def __init__(self, able: Candidates, gold: Golds) -> None:
+    def __init__(self, able: Candidates, answer_key: AnswerKeys) -> None:
         self.able, self.read = (
             able,
-            lru_cache(KEPT)(lambda document, fact: _Answer.of(gold(document, fact))),
+            lru_cache(KEPT)(lambda document, fact: _Answer.of(answer_key(document, fact))),
         )
         self.order = np.lexsort(
             (able.fact, able.document, able.pool)
@@ -175,7 +184,10 @@ class _Pools:
         _, self.group, sizes = np.unique(able.pool, return_inverse=True, return_counts=True)
         self.ends = np.append(0, np.cumsum(sizes))
         _, first, which, counts = np.unique(
-            able.pool * MIX + able.gold, return_index=True, return_inverse=True, return_counts=True
+            able.pool * MIX + able.answer_key,
+            return_index=True,
+            return_inverse=True,
+            return_counts=True,
         )
         distinct = np.bincount(self.group[first], minlength=len(sizes))
         favourite = counts[which] > np.maximum(1, COMMON * sizes[self.group])
@@ -188,10 +200,10 @@ class _Pools:
         """Other answers of the pool, those of the nearest documents first, with whether it is the same document."""
         at, (start, end) = self.place[i], self.ends[self.group[i] :][:2]
         around = self.order[max(start, at - NEAR) : min(end, at + NEAR + 1)]
-        around = around[self.able.gold[around] != self.able.gold[i]]
+        around = around[self.able.answer_key[around] != self.able.answer_key[i]]
         away = np.abs(self.able.document[around] - self.able.document[i])
-        nearest = np.lexsort((self.able.gold[around], away))
-        _, first = np.unique(self.able.gold[around[nearest]], return_index=True)
+        nearest = np.lexsort((self.able.answer_key[around], away))
+        _, first = np.unique(self.able.answer_key[around[nearest]], return_index=True)
         chosen = nearest[np.sort(first)[:NEAR]]
         return [(bool(away[j] == 0), self.answer(int(around[j]))) for j in chosen]
 

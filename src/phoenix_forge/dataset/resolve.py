@@ -79,7 +79,7 @@ class Library(Protocol):
 
     def sketches(self, number: int) -> np.ndarray: ...
 
-    def gold(self, number: int, fact: int) -> str: ...
+    def answer_key(self, number: int, fact: int) -> str: ...
 
     def links(self, number: int) -> list[Link]: ...
 
@@ -307,7 +307,7 @@ def _probes(
         forms = tuple(form for i, form in enumerate(own[fact].forms, start) if i not in gone)
         return extract, own[fact], forms, extract.parts[library.facts(number)["section"][fact]].body
 
-    return freeze(candidates(map(left, range(len(taught)))), wanted, known, library.gold)
+    return freeze(candidates(map(left, range(len(taught)))), wanted, known, library.answer_key)
 
 
 Pairs = list[list[tuple[str, str]]]

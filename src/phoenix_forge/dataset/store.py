@@ -31,14 +31,14 @@ from phoenix_forge.errors import StageFailed
 
 SUM = 8  # bytes of the checksum before each value: of its key, its column and itself
 SCHEMA = f"""-- values begin with {SUM} bytes of checksum
-CREATE TABLE extract (key TEXT PRIMARY KEY, head BLOB, sketches BLOB, golds BLOB, links BLOB,
+CREATE TABLE extract (key TEXT PRIMARY KEY, head BLOB, sketches BLOB, answer_keys BLOB, links BLOB,
   facts BLOB, forms BLOB, grams BLOB);
 CREATE TABLE record (key TEXT PRIMARY KEY, record BLOB);
 CREATE TABLE lines (key TEXT PRIMARY KEY, meta BLOB, validation BLOB, train BLOB);
 """
 LAYOUT = zlib.crc32(SCHEMA.encode()) >> 1  # what SQLite keeps for us: a number of 31 bits
 VALUES = {
-    "extract": ("head", "sketches", "golds", "links", "facts", "forms", "grams"),
+    "extract": ("head", "sketches", "answer_keys", "links", "facts", "forms", "grams"),
     "record": ("record",),
     "lines": ("meta", "validation", "train"),
 }
@@ -236,8 +236,8 @@ class Extracts:
             Head.read(store.column("extract", "head", key)) for key in keys
         ]
         self._unpacked = lru_cache(maxsize=64)(lambda number: unpack(self.record(number)))
-        self._golds = lru_cache(maxsize=64)(
-            lambda number: orjson.loads(store.column("extract", "golds", keys[number]))
+        self._answer_keys = lru_cache(maxsize=64)(
+            lambda number: orjson.loads(store.column("extract", "answer_keys", keys[number]))
         )
 
     def _array(self, number: int, name: str, dtype: Any) -> np.ndarray:
@@ -255,8 +255,8 @@ class Extracts:
     def sketches(self, number: int) -> np.ndarray:
         return self._array(number, "sketches", np.uint64).reshape(-1, COLUMNS)
 
-    def gold(self, number: int, fact: int) -> str:
-        return self._golds(number)[str(fact)]
+    def answer_key(self, number: int, fact: int) -> str:
+        return self._answer_keys(number)[str(fact)]
 
     def links(self, number: int) -> list[Link]:
         return [

@@ -257,13 +257,15 @@ def _passages(question: Question, index: Index) -> list[Passage]:
     document = index.document(question.path)
     if document is None:
         return []
-    golds = (question.answer, *question.aliases)
+    answer_keys = (question.answer, *question.aliases)
     there = index.at(question.path, question.span) if question.span else []
     if there and question.sha256 in (None, document[0]):
-        return sorted(there, key=lambda passage: not contained(passage.text, golds))
+        return sorted(there, key=lambda passage: not contained(passage.text, answer_keys))
     near = index.search(question.question, NEAR, within=question.path)
     holding = [
-        passage for passage in dict.fromkeys((*there, *near)) if contained(passage.text, golds)
+        passage
+        for passage in dict.fromkeys((*there, *near))
+        if contained(passage.text, answer_keys)
     ]
     if holding or question.span or question.sha256:
         return holding

@@ -235,9 +235,9 @@ def _conditions(result: Result) -> str:
         "has the right passage in the prompt, the most that reading can give; “+ index” what a search found.</p>"
         f"{conditions_plot(conditions, chance(result))}{_table(heads, rows, 'wide')}"
         "<p class=note>Choice: the option that gains most by the question. Likeliest: the most probable option is the "
-        "right one; what a tuned model says often, it can choose less well than say. Contained: the gold answer occurs "
+        "right one; what a tuned model says often, it can choose less well than say. Contained: the answer key occurs "
         "in what was written. Evidence: it occurs there, or in the sentence quoted before it. Nats a token: of the "
-        "gold answer; lower is better.</p>"
+        "answer key; lower is better.</p>"
     )
 
 
@@ -316,7 +316,7 @@ def _breakdowns(result: Result) -> str:
         f"<h3>{title}</h3>{_groups(found[key])}" for key, title in titles if found.get(key)
     )
     said = (
-        "<p>Choice accuracy; gain in points; the tuned model’s answers that contain the gold one. Groups of few "
+        "<p>Choice accuracy; gain in points; the tuned model’s answers that contain the answer key. Groups of few "
         "questions say little.</p>"
     )
     return (
@@ -428,7 +428,7 @@ def _rouge(result: Result) -> str:
     ]
     table = _table(("", ">Base", ">Tuned"), rows, "small")
     return table and (
-        "<h3>ROUGE</h3><p>Overlap of words with the gold answers, as older evaluations have it. It says "
+        "<h3>ROUGE</h3><p>Overlap of words with the answer keys, as older evaluations have it. It says "
         f"little of short answers.</p>{table}"
     )
 

@@ -21,8 +21,8 @@ CLIPPED, LINES = 600, 12  # characters and lines of a question or an answer
 def best(result: Result) -> list[dict[str, Any]]:
     """The answers that training brought: tuned right and base wrong, the largest gain first.
 
-    The gain is the base's nats of the gold answer less the tuned model's. Right is the choice; where a question has no
-    options, that the answer written contains the gold answer.
+    The gain is the base's nats of the answer key less the tuned model's. Right is the choice; where a question has no
+    options, that the answer written contains the answer key.
     """
     found = [
         one
@@ -35,7 +35,7 @@ def best(result: Result) -> list[dict[str, Any]]:
 
 
 def worst(result: Result) -> list[dict[str, Any]]:
-    """The tuned model's wrong answers (as in `best`), those first whose gold answer takes it most nats."""
+    """The tuned model's wrong answers (as in `best`), those first whose answer key takes it most nats."""
     found = [one for one in result.get("answers") or [] if _right(one, "tuned") is False]
     return sorted(found, key=lambda one: _descending(_nats(one, "tuned"), one))[:SHOWN]
 
@@ -43,7 +43,7 @@ def worst(result: Result) -> list[dict[str, Any]]:
 def best_html(result: Result) -> str:
     pairs = "".join(map(_pair, best(result)))
     return (
-        "<p>The tuned model is right where the base was wrong; first where the gold answer gained most nats.</p>"
+        "<p>The tuned model is right where the base was wrong; first where the answer key gained most nats.</p>"
         f"{pairs}"
         if pairs
         else "<p>There is no answer that the tuned model has right and the base wrong.</p>"
@@ -53,7 +53,7 @@ def best_html(result: Result) -> str:
 def worst_html(result: Result) -> str:
     pairs = "".join(map(_pair, worst(result)))
     return (
-        "<p>The tuned model is wrong; first where it expects the gold answer least (most nats).</p>"
+        "<p>The tuned model is wrong; first where it expects the answer key least (most nats).</p>"
         f"{pairs}"
         if pairs
         else "<p>There is no wrong answer of the tuned model.</p>"
@@ -89,7 +89,7 @@ def _pair(one: dict[str, Any]) -> str:
     kind = f", {text(one['kind'])}" if one.get("kind") else ""
     return (
         f"<article class=pair><p class=ask dir=auto>{_clipped(one.get('question'))}</p>"
-        f"<p class=gold dir=auto><span>Gold:</span> {_clipped(one.get('answer'))}</p>"
+        f"<p class=answer-key dir=auto><span>Answer key:</span> {_clipped(one.get('answer'))}</p>"
         f"<div class=sides>{_side(one, 'base')}{_side(one, 'tuned')}</div><footer>{foot}{kind}</footer></article>"
     )
 

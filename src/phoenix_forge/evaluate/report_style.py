@@ -49,8 +49,8 @@ line-height:18px}
 .wrong{background:repeating-linear-gradient(45deg,var(--lost) 0 4px,transparent 4px 6px);
 outline:1px solid var(--lost);outline-offset:-1px}
 .map+details{margin-top:22px}
-.pair{margin:0 0 14px}.pair .ask,.pair .gold{margin:0 0 4px;max-width:none;white-space:pre-wrap}
-.pair .ask{font-weight:600}.pair .gold{margin-bottom:10px}.pair .gold span{color:var(--soft)}
+.pair{margin:0 0 14px}.pair .ask,.pair .answer-key{margin:0 0 4px;max-width:none;white-space:pre-wrap}
+.pair .ask{font-weight:600}.pair .answer-key{margin-bottom:10px}.pair .answer-key span{color:var(--soft)}
 .sides{display:grid;grid-template-columns:repeat(2,minmax(0,1fr));gap:22px;margin-bottom:8px}
 .sides h4{display:flex;flex-wrap:wrap;gap:2px 12px;margin:0 0 4px;padding-bottom:4px;
 border-bottom:1px solid var(--line);font-size:.92rem}

@@ -185,7 +185,7 @@ def _believed(result: Result) -> str:
     )
     return (
         f" {stands} of the tuned model's answers quote a sentence that stands in the documents; of these {right} "
-        f"contain the gold answer, of the others {others}."
+        f"contain the answer key, of the others {others}."
     )
 
 
@@ -199,8 +199,8 @@ def measurement(result: Result) -> str:
     return (
         f"{several(result.get('questions'), 'question')} from {several(result.get('documents'), 'document')}, asked "
         "closed book: no document is in the prompt, except in “+ passage” and “+ index”. Intervals are 95 % bootstrap "
-        f"intervals, clustered by document. Evidence: the answer, or the sentence quoted before it, contains the gold "
-        f"answer.{_believed(result)}{by_chance}{whose}"
+        f"intervals, clustered by document. Evidence: the answer, or the sentence quoted before it, contains the "
+        f"answer key.{_believed(result)}{by_chance}{whose}"
     ).replace(" %", "\N{NO-BREAK SPACE}%")
 
 

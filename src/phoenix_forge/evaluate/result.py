@@ -104,7 +104,7 @@ def _lost(by_name: dict[str, Condition]) -> float | None:
 
 def _quotations(tuned: Condition | None) -> dict[str, float | None] | None:
     """How many of the tuned model's answers quote a sentence that stands in the documents, and how many contain the
-    gold answer where it does and where it does not. None where the model does not quote."""
+    answer key where it does and where it does not. None where the model does not quote."""
     judged = [one for one in tuned.judged if one.stands is not None] if tuned else []
     if not judged:
         return None
@@ -147,7 +147,7 @@ GROUPINGS: dict[str, Callable[[Placed], str | None]] = {
 def _groups(
     placed: Sequence[Placed], by_name: dict[str, Condition], group: Callable[[Placed], str | None]
 ) -> list[dict[str, Any]]:
-    """Choice accuracy of each group's questions, and how many of the tuned model's answers contain the gold one; the
+    """Choice accuracy of each group's questions, and how many of the tuned model's answers contain the answer key; the
     thirds in their order, else the largest group first."""
     members: dict[str, list[int]] = {}
     for i, one in enumerate(placed):

@@ -24,10 +24,10 @@ MEASURES = ("choice_accuracy", "likeliest", "contained", "nats_per_token")
 
 @dataclass(frozen=True)
 class Judged:
-    """One question under one condition. `right`: the choice is the gold answer; `likeliest`: so is the most probable
-    option, as it stands. They are None where the question has no distractors; `nats` are the gold answer's a token,
+    """One question under one condition. `right`: the choice is the answer key; `likeliest`: so is the most probable
+    option, as it stands. They are None where the question has no distractors; `nats` are the answer key's a token,
     lower is better. `text` is the answer without the sentence quoted before it, `evidence`: that sentence or the answer
-    contains the gold one; `stands`: the sentence is one of the documents, None where no model quotes. All of it is None
+    contains the answer key; `stands`: the sentence is one of the documents, None where no model quotes. All of it is None
     where nothing was asked."""
 
     choice: str | None
@@ -56,7 +56,7 @@ class Interval(NamedTuple):
 
 
 def offered(question: Question) -> list[str]:
-    """The texts whose likelihood is wanted: the options, or the gold answer alone."""
+    """The texts whose likelihood is wanted: the options, or the answer key alone."""
     return options(question) if question.distractors else [question.answer]
 
 
@@ -94,21 +94,21 @@ def judge(
     choice = texts[chosen(reply.logprobs, priors)] if question.distractors else None
     right = choice == question.answer if question.distractors else None
     said = texts[likeliest(reply.logprobs)] == question.answer if question.distractors else None
-    golds = (question.answer, *question.aliases)
+    answer_keys = (question.answer, *question.aliases)
     whole = encoder.tokenizer.decode(reply.ids, skip_special_tokens=True).strip()
     quote, answer = split(whole) if quoting else Said("", whole)
-    found = compare.contained(answer, golds)
+    found = compare.contained(answer, answer_keys)
     return Judged(
         choice,
         right,
         said,
         answer,
-        compare.exact(answer, golds),
-        compare.f1(answer, golds),
+        compare.exact(answer, answer_keys),
+        compare.f1(answer, answer_keys),
         found,
         nats,
         quote,
-        found or compare.contained(quote, golds),
+        found or compare.contained(quote, answer_keys),
     )
 
 

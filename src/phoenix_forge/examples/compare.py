@@ -48,26 +48,30 @@ def normal(text: str) -> str:
     return " ".join(_words(text))
 
 
-def exact(text: str, golds: Sequence[str]) -> bool:
-    """Whether the text is one of the golds, both in normal form."""
-    return normal(text) in map(normal, golds)
+def exact(text: str, answer_keys: Sequence[str]) -> bool:
+    """Whether the text is one of the answer keys, both in normal form."""
+    return normal(text) in map(normal, answer_keys)
 
 
-def f1(text: str, golds: Sequence[str]) -> float:
-    """The best F1 of the text's words with those of a gold (0 to 1), in normal form, each counted as often as it is
+def f1(text: str, answer_keys: Sequence[str]) -> float:
+    """The best F1 of the text's words with those of an answer key (0 to 1), in normal form, each counted as often as it is
     there."""
     own = Counter(_words(text))
-    return max((_f1(own, Counter(_words(gold))) for gold in golds), default=0.0)
+    return max((_f1(own, Counter(_words(answer_key))) for answer_key in answer_keys), default=0.0)
 
 
-def _f1(own: Counter[str], gold: Counter[str]) -> float:
-    return 2 * (own & gold).total() / (own.total() + gold.total()) if own or gold else 1.0
+def _f1(own: Counter[str], answer_key: Counter[str]) -> float:
+    return (
+        2 * (own & answer_key).total() / (own.total() + answer_key.total())
+        if own or answer_key
+        else 1.0
+    )
 
 
-def contained(text: str, golds: Sequence[str]) -> bool:
-    """Whether the words of a gold stand in the text one after the other, with their articles or without any; a gold
-    without words (`[]`) has to stand there as it is."""
-    return any(_contains(text, gold) for gold in golds)
+def contained(text: str, answer_keys: Sequence[str]) -> bool:
+    """Whether the words of an answer key stand in the text one after the other, with their articles or without
+    any; one without words (`[]`) has to stand there as it is."""
+    return any(_contains(text, answer_key) for answer_key in answer_keys)
 
 
 def gives_away(question: str, answer: str) -> bool:
@@ -79,10 +83,10 @@ def gives_away(question: str, answer: str) -> bool:
     )
 
 
-def _contains(text: str, gold: str) -> bool:
-    if not WORD.search(_plain(gold)):
-        return bool(gold.strip()) and gold.strip() in text
-    own, wanted = _all_words(text), _all_words(gold)
+def _contains(text: str, answer_key: str) -> bool:
+    if not WORD.search(_plain(answer_key)):
+        return bool(answer_key.strip()) and answer_key.strip() in text
+    own, wanted = _all_words(text), _all_words(answer_key)
     return _is_run(wanted, own) or _is_run(_bare(wanted), _bare(own))
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 class Fact(NamedTuple):
     """`forms` are complete questions, the most natural first. `start` and `end` are characters of the document.
 
-    `gold` is the checkable core of the answer, with `pool` naming what it can be confused with; "" where it has none.
+    `answer_key` is the checkable core of the answer, with `pool` naming what it can be confused with; "" where it has none.
     `opened` are prompts that ask with passages of documents before the question, each with its answer.
     """
 
@@ -18,7 +18,7 @@ class Fact(NamedTuple):
     answer: str
     start: int
     end: int
-    gold: str = ""
+    answer_key: str = ""
     pool: str = ""
     opened: tuple[tuple[str, str], ...] = ()
 

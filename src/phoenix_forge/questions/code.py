@@ -302,10 +302,10 @@ def _arrow_facts(drawing: Drawing, pool: str) -> Iterator[Fact]:
     for table, verb, templates in ways:
         for node, others in table.items():
             several = list(dict.fromkeys(others))
-            gold = several[0].split('"')[1] if len(several) == 1 else ""
+            answer_key = several[0].split('"')[1] if len(several) == 1 else ""
             answer = f'In {drawing.names[0]}, "{node}" {verb} {lang.listed(several)}.'
             forms = fill(templates, drawing.names, t=f'"{node}"')
-            yield Fact("edge", forms, answer, drawing.start, drawing.end, gold, pool)
+            yield Fact("edge", forms, answer, drawing.start, drawing.end, answer_key, pool)
 
 
 def _drawings(material: Material) -> Iterator[Drawing]:

@@ -299,8 +299,8 @@ def definitions(material: Material) -> Iterator[Fact]:
             name = lang.as_noun(entry.label, entry.text, topic.document.text)
             alone = _by_itself(name) or bool(GLOSSARY.search(topic.title))
             span = entry.passage.start, entry.passage.end
-            gold = said if len(said) < 160 else ""
-            yield defined("definition", name, explained(name, said), topic, span, gold, alone)
+            answer_key = said if len(said) < 160 else ""
+            yield defined("definition", name, explained(name, said), topic, span, answer_key, alone)
 
 
 def _by_itself(name: str) -> bool:
@@ -309,7 +309,13 @@ def _by_itself(name: str) -> bool:
 
 
 def defined(
-    kind: str, term: str, answer: str, topic: Topic, span: tuple[int, int], gold: str, alone: bool
+    kind: str,
+    term: str,
+    answer: str,
+    topic: Topic,
+    span: tuple[int, int],
+    answer_key: str,
+    alone: bool,
 ) -> Fact:
     """A named thing, asked for within its document and, where `alone`, by its name; one that acts, by what it does."""
     within = (
@@ -323,7 +329,7 @@ def defined(
         does = fill(phrasings.DOES if alone else phrasings.DOES_IN, topic.names, t=term)
     named = fill(phrasings.DEFINITION, topic.names, t=term) if alone or not within else ()
     forms = interleaved(*(column for column in (does, named, within) if column))
-    return Fact(kind, forms, answer, *span, gold, kind)
+    return Fact(kind, forms, answer, *span, answer_key, kind)
 
 
 def terms(material: Material) -> Iterator[Fact]:
@@ -359,15 +365,15 @@ def notes(material: Material) -> Iterator[Fact]:
         names = topic.places if local else topic.names
         forms = fill(phrasings.ENTRY, names, t=f'"{entry.label.replace(chr(34), chr(39))}"')
         answer = en.ended(f'Under "{entry.label}", {names[0]} says: {said}')
-        gold = said if len(said) <= 160 else ""
+        answer_key = said if len(said) <= 160 else ""
         yield Fact(
             "entry",
             forms,
             answer,
             entry.passage.start,
             entry.passage.end,
-            gold,
-            "entry" if gold else "",
+            answer_key,
+            "entry" if answer_key else "",
         )
 
 
@@ -381,7 +387,9 @@ def headers(material: Material) -> Iterator[Fact]:
     for names, fact in _fields(material):
         by_names.setdefault(tuple(names), []).append(fact)
     for names, facts in by_names.items():
-        values = {fact.pool.removeprefix("field "): fact.gold for fact in facts[:HEADER_FIELDS]}
+        values = {
+            fact.pool.removeprefix("field "): fact.answer_key for fact in facts[:HEADER_FIELDS]
+        }
         if len(values) > 1:
             forms = fill(phrasings.HEADER, names, a=lang.listed(list(values)))
             answer = "\n".join(

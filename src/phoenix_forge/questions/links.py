@@ -31,10 +31,17 @@ def links(
     ):
         named = [_named(*target) for target in dict.fromkeys(targets)][:MOST]
         if named:
-            gold = targets[0][0] if len(named) == 1 else ""
+            answer_key = targets[0][0] if len(named) == 1 else ""
             answer = fill((verb,), names[:1], t=lang.listed(named))[0]
             facts.append(
-                Fact("link", fill(templates, names), answer, *span, gold, "link" if gold else "")
+                Fact(
+                    "link",
+                    fill(templates, names),
+                    answer,
+                    *span,
+                    answer_key,
+                    "link" if answer_key else "",
+                )
             )
     return facts
 

@@ -69,10 +69,12 @@ def questions(material: Material) -> Iterator[Fact]:
             )
             forms = tuple(lang.question_forms(question, topic.subject, topic.names[1:], alone))
             said = en.sentences(en.plain(answer.split("\n\n")[0]))
-            gold = " ".join(said[:2] if said and len(said[0].split()) < 3 else said[:1])
-            listed = gold.startswith(("```", "|", "- ", "* ", "1. ", "1) "))
-            checkable = len(gold) <= 160 and not gold.endswith(":") and not listed
-            yield Fact("question", forms, answer, start, end, gold if checkable else "", "question")
+            answer_key = " ".join(said[:2] if said and len(said[0].split()) < 3 else said[:1])
+            listed = answer_key.startswith(("```", "|", "- ", "* ", "1. ", "1) "))
+            checkable = len(answer_key) <= 160 and not answer_key.endswith(":") and not listed
+            yield Fact(
+                "question", forms, answer, start, end, answer_key if checkable else "", "question"
+            )
 
 
 def _lead(body: str) -> str:
