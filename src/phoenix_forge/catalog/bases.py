@@ -292,9 +292,9 @@ def resolve(base: str, root: Path) -> Base:
 
     Sizes are 0 where nothing is known before the base is there.
     """
-    known = BASES.get(base) or next((row for row in BASES.values() if row.identity == base), None)
-    if known:
-        return known
+    entry = BASES.get(base) or next((row for row in BASES.values() if row.identity == base), None)
+    if entry:
+        return entry
     path = root / Path(base).expanduser()
     if base.endswith(".gguf"):
         return Base(base, f"local/{path.stem}", 0, "other", (Source("gguf", str(path)),))

@@ -19,7 +19,7 @@ def proposed(gpu_gib: float, languages: Collection[str] = ()) -> Base:
 
     Open: a licence without restrictions of use; Llama's and Gemma's are taken when they are named.
     """
-    known = [
+    candidates = [
         base
         for base in BASES.values()
         if base.chat
@@ -28,8 +28,8 @@ def proposed(gpu_gib: float, languages: Collection[str] = ()) -> Base:
         and base.parameters <= LARGEST
     ]
     speaking = [
-        base for base in known if all(base.speaks(language) for language in languages)
-    ] or known
+        base for base in candidates if all(base.speaks(language) for language in languages)
+    ] or candidates
     smallest = min(speaking, key=lambda base: base.parameters)
     fitting = [base for base in speaking if _fits(base, gpu_gib)]
     return max(fitting, key=lambda base: base.parameters, default=smallest)

@@ -164,13 +164,13 @@ def foreign(architecture: str, model_type: str, stop: str, pad: str) -> Family:
 def _row(
     attribute: str, value: str | None, what: str, where: str, families: tuple[Family, ...]
 ) -> Family:
-    known = {getattr(family, attribute): family for family in families}
-    if not isinstance(value, str) or value not in known:
+    by_key = {getattr(family, attribute): family for family in families}
+    if not isinstance(value, str) or value not in by_key:
         raise UsageError(
-            f"{where}: the {what} {value!r} is not supported; supported: {', '.join(known)}",
+            f"{where}: the {what} {value!r} is not supported; supported: {', '.join(by_key)}",
             fix="choose a base of a supported architecture with --set model.base=…",
         )
-    return known[value]
+    return by_key[value]
 
 
 def architecture(config: dict[str, Any]) -> str | None:
@@ -206,11 +206,11 @@ def by_gguf(architecture: str | None, pre: str | None, where: str) -> Family:
     """The row for a GGUF's general.architecture and tokenizer.ggml.pre: Llama and Mistral share the former."""
     _row("gguf", architecture, "GGUF architecture", where, FAMILIES)
     rows = [family for family in (*FAMILIES, *VARIANTS) if family.gguf == architecture]
-    found = next((family for family in rows if pre in family.pre), None)
-    if found is None:
-        known = ", ".join(name for family in rows for name in family.pre)
+    match = next((family for family in rows if pre in family.pre), None)
+    if match is None:
+        names = ", ".join(name for family in rows for name in family.pre)
         raise UsageError(
-            f"{where}: a {architecture!r} with pre-tokenizer {pre!r} is not supported; supported: {known}",
+            f"{where}: a {architecture!r} with pre-tokenizer {pre!r} is not supported; supported: {names}",
             fix="take another file of the model, or its Hugging Face folder",
         )
-    return found
+    return match

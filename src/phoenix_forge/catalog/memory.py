@@ -132,9 +132,9 @@ def device_bytes(s: Sizes, placement: Placement, tokens: int, rank: int, optimiz
     """Peak bytes on the device of a step whose passes compute `tokens` tokens; `optimizer`: bytes of its state a
     parameter (8: AdamW in fp32, 2: in 8 bits)."""
     w, h, m = placement.width, s.hidden, placement.chunk
-    kept = 2 if placement.streamed or placement.sharded > 1 else s.layers
+    resident_layers = 2 if placement.streamed or placement.sharded > 1 else s.layers
     shards = s.layers // placement.sharded if placement.sharded > 1 else 0
-    frozen = layer_bytes(s, placement, rank) * (kept + shards)
+    frozen = layer_bytes(s, placement, rank) * (resident_layers + shards)
     scratch = s.spread(rank) * w if placement.bits == 4 and not placement.expanded else 0
     embedding = s.vocabulary * h * w
     tables = embedding if s.tied or placement.embedding_on_host else 2 * embedding
@@ -165,10 +165,12 @@ def host_bytes(s: Sizes, placement: Placement, tokens: int, rank: int) -> int:
     """RAM that a GPU's training asks for beside the libraries: streamed layers, activations, the embedding."""
     layers = s.layers * layer_bytes(s, placement, rank) if placement.streamed else 0
     row = s.hidden + (s.attention * 2 + 2 * s.kv + s.hidden if placement.attention else 0)
-    kept = (s.layers - placement.whole) * tokens * placement.width * row if placement.on_host else 0
+    activations = (
+        (s.layers - placement.whole) * tokens * placement.width * row if placement.on_host else 0
+    )
     return (
         layers
-        + kept
+        + activations
         + (s.vocabulary * s.hidden * placement.width if placement.embedding_on_host else 0)
     )
 

@@ -98,16 +98,16 @@ def cut(text: str, offsets: np.ndarray, cuts: Iterable[Cut]) -> tuple[str, np.nd
     spread over its place.
     """
     pieces: list[str] = []
-    kept: list[np.ndarray] = []
+    offset_runs: list[np.ndarray] = []
     at = 0
     for start, end, shown in sorted(cuts, key=lambda each: (each.start, -each.end)):
         if start < at:
             continue
         pieces += [text[at:start], shown]
         spread = start + np.arange(len(shown)) * (end - start) // max(len(shown), 1)
-        kept += [offsets[at:start], offsets[spread]]
+        offset_runs += [offsets[at:start], offsets[spread]]
         at = end
-    return "".join([*pieces, text[at:]]), np.concatenate([*kept, offsets[at:]])
+    return "".join([*pieces, text[at:]]), np.concatenate([*offset_runs, offsets[at:]])
 
 
 def tiled(blocks: list[Block], length: int) -> tuple[Block, ...]:

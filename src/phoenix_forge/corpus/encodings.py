@@ -103,11 +103,11 @@ def decode(data: bytes, named: str | None = None) -> Decoded:
         return Decoded(
             body.decode(unmarked, "replace"), 0, f"no byte order mark: read as {unmarked.upper()}"
         )
-    if (found := ESCAPED.search(body)) and (escaped := _escaped(body)):
+    if (escape := ESCAPED.search(body)) and (escaped := _escaped(body)):
         return Decoded(
             escaped[0],
             0,
-            f"escapes of East Asian letters (byte {found.start()}): read as {escaped[1]}",
+            f"escapes of East Asian letters (byte {escape.start()}): read as {escaped[1]}",
         )
     try:
         return Decoded(body.decode("utf-8"), len(mark), "")
@@ -137,8 +137,8 @@ def _broken(body: bytes, where: str, named: str | None) -> Decoded:
     text, slips = _mended(body)
     whole = len(MULTIBYTE.findall(body))
     if slips * 2 <= whole or (whole and not named and _beyond(body) * FEW <= len(body)):
-        told = "one byte was" if slips == 1 else f"{slips} bytes were"
-        return Decoded(text, 0, f"{where}: {told} read as Windows-1252")
+        message = "one byte was" if slips == 1 else f"{slips} bytes were"
+        return Decoded(text, 0, f"{where}: {message} read as Windows-1252")
     if named and (claimed := _claimed(body, named)) is not None:
         return Decoded(claimed, 0, f"{where}: read as {named}, which it names")
     return _guess(body, where)
@@ -153,8 +153,8 @@ def _mended(body: bytes) -> tuple[str, int]:
     return STRAY.subn(_stray, body.decode("utf-8", "surrogateescape"))
 
 
-def _stray(found: re.Match[str]) -> str:
-    stray = found[0].encode("utf-8", "surrogateescape")
+def _stray(match: re.Match[str]) -> str:
+    stray = match[0].encode("utf-8", "surrogateescape")
     return stray.decode("cp1252", "replace") if len(stray) == 1 else "\ufffd"
 
 

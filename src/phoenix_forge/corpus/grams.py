@@ -80,40 +80,40 @@ def _lowered(text: str) -> bytes:
     return simple if others == others.lower() else text.lower().encode("utf-8", "surrogatepass")
 
 
-def identities(found: Words) -> np.ndarray:
+def identities(split: Words) -> np.ndarray:
     """One hash a text: equal for texts that differ in case, punctuation and spacing only; 0 without any word."""
-    whole = np.zeros(found.texts, np.uint64)
-    if len(found.hashes):
-        first = np.flatnonzero(np.diff(found.text, prepend=-1))
-        place = np.arange(len(found.text)) - np.repeat(
-            first, np.diff(first, append=len(found.text))
+    whole = np.zeros(split.texts, np.uint64)
+    if len(split.hashes):
+        first = np.flatnonzero(np.diff(split.text, prepend=-1))
+        place = np.arange(len(split.text)) - np.repeat(
+            first, np.diff(first, append=len(split.text))
         )
-        values = found.hashes * WEIGHTS[place % PLACES]
-        whole[found.text[first]] = np.add.reduceat(values, first)
+        values = split.hashes * WEIGHTS[place % PLACES]
+        whole[split.text[first]] = np.add.reduceat(values, first)
     return whole
 
 
-def grams(found: Words, n: int) -> tuple[np.ndarray, np.ndarray]:
+def grams(split: Words, n: int) -> tuple[np.ndarray, np.ndarray]:
     """(hash, text) of every run of `n` words in a text; texts with fewer words have none."""
-    size = len(found.hashes) - n + 1
+    size = len(split.hashes) - n + 1
     if size <= 0:
         return np.zeros(0, np.uint64), np.zeros(0, np.int64)
     hashes = np.zeros(size, np.uint64)
     for k in range(n):
-        hashes += found.hashes[k : k + size] * WEIGHTS[k]
-    whole = found.text[:size] == found.text[n - 1 :]
-    return hashes[whole], found.text[:size][whole]
+        hashes += split.hashes[k : k + size] * WEIGHTS[k]
+    whole = split.text[:size] == split.text[n - 1 :]
+    return hashes[whole], split.text[:size][whole]
 
 
 def filtered(hashes: np.ndarray) -> np.ndarray:
     """A set of hashes in four to eight bits each (uint8): `maybe` tells whether one is in it."""
     bits = max(3, (FILTER * len(hashes)).bit_length())
-    found = np.zeros(1 << bits, bool)
-    found[hashes >> np.uint64(64 - bits)] = True
-    return np.packbits(found)
+    table = np.zeros(1 << bits, bool)
+    table[hashes >> np.uint64(64 - bits)] = True
+    return np.packbits(table)
 
 
-def maybe(found: np.ndarray, hashes: np.ndarray) -> np.ndarray:
+def maybe(table: np.ndarray, hashes: np.ndarray) -> np.ndarray:
     """One bool a hash: whether it may be in the set. A yes is wrong once in FILTER times or less, a no never."""
-    at = hashes >> np.uint64(65 - (8 * len(found)).bit_length())
-    return np.unpackbits(found)[at].astype(bool)
+    at = hashes >> np.uint64(65 - (8 * len(table)).bit_length())
+    return np.unpackbits(table)[at].astype(bool)

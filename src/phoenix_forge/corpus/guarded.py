@@ -205,14 +205,14 @@ def _without_script() -> Iterator[None]:
     """A process that is spawned in here does not run the caller's script again, as multiprocessing would have it: all
     that is done there lies in modules, and somebody's script of five lines need not guard them by its __name__."""
     script = sys.modules["__main__"]
-    kept: dict[str, Any] = {
+    originals: dict[str, Any] = {
         name: vars(script)[name] for name in ("__file__", "__spec__") if name in vars(script)
     }
     try:
-        vars(script).update(dict.fromkeys(kept))
+        vars(script).update(dict.fromkeys(originals))
         yield
     finally:
-        vars(script).update(kept)
+        vars(script).update(originals)
 
 
 class _Child:
@@ -316,13 +316,13 @@ def _reason(code: int, limits: Limits) -> str:
 # -- in the process ----------------------------------------------------------------------------------------------------
 
 
-def _serve(connection: Connection, parent: int, make: Callable[..., Any], given: tuple) -> None:
+def _serve(connection: Connection, parent: int, make: Callable[..., Any], arguments: tuple) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is asked, and ends its processes
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one core a process
     threading.Thread(target=_follow, args=(parent,), daemon=True).start()
     gc.disable()
-    first = make(*given)
+    first = make(*arguments)
     connection.send(READY)
     items = 0
     with contextlib.suppress(EOFError, OSError):  # the parent is gone

@@ -48,17 +48,17 @@ PICT = re.compile(rb"\\pict\b")  # of RTF, which has some once more for older pr
 Counts = tuple[int, int, int]  # equations, of these read, pictures
 
 
-def counted(name: str, data: bytes, found: str | Unreadable) -> tuple[Held, ...]:
-    """What a file holds, of every kind that it has at all. `found` is the text that was read of it, or why none was."""
-    text = "" if isinstance(found, Unreadable) else str(found)
+def counted(name: str, data: bytes, reading: str | Unreadable) -> tuple[Held, ...]:
+    """What a file holds, of every kind that it has at all. `reading` is the text that was read of it, or why none was."""
+    text = "" if isinstance(reading, Unreadable) else str(reading)
     module = READERS.get(PurePosixPath(name).suffix.lower(), READERS[""]).module
     equations, read, pictures = _counts(module, data, text)
-    known = (
-        *getattr(found, "held", ()),
+    countable = (
+        *getattr(reading, "held", ()),
         Held("equations", equations, read),
         Held("pictures", pictures, 0),
     )
-    return tuple(each for each in known if each.total)
+    return tuple(each for each in countable if each.total)
 
 
 def _counts(module: str, data: bytes, text: str) -> Counts:
@@ -81,11 +81,11 @@ def _counts(module: str, data: bytes, text: str) -> Counts:
 
 def _named(module: str, text: str) -> int:
     """How many pictures a text names, outside of code."""
-    found = list(NAMED[module].finditer(text))
-    if not found or module not in ("markdown", "mdx"):
-        return len(found)
+    matches = list(NAMED[module].finditer(text))
+    if not matches or module not in ("markdown", "mdx"):
+        return len(matches)
     code = markdown.in_code(text)
-    return sum(not code(each.start()) for each in found)
+    return sum(not code(each.start()) for each in matches)
 
 
 def _sum(counts: Iterator[Counts]) -> Counts:
@@ -115,7 +115,7 @@ def _part(root: Element, bare: str) -> Counts:
     equations = [_bare(omml.latex(each)) for each in shown if local(each) == "oMath"]
     return (
         len(equations),
-        sum(bool(said) and said in bare for said in equations),
+        sum(bool(label) and label in bare for label in equations),
         sum(local(each) in PICTURES for each in shown),
     )
 
@@ -147,8 +147,8 @@ def _open(data: bytes, text: str) -> Counts:
             if root is None or local(root) != "math":
                 pictures += root is not None
                 continue
-            said = _bare("".join(next(packed.below(root, "annotation"), root).itertext()))
-            equations, read = equations + 1, read + (bool(said) and said in bare)
+            annotation = _bare("".join(next(packed.below(root, "annotation"), root).itertext()))
+            equations, read = equations + 1, read + (bool(annotation) and annotation in bare)
     return equations, read, pictures
 
 
@@ -173,8 +173,8 @@ def _page(page: str, text: str) -> Counts:
         return 0, 0, 0
     parsed: Any = LexborHTMLParser(page.replace("\0", "\ufffd"))
     equations = parsed.css(":not(math) > math")
-    said = sum(bool(each.attributes.get("alttext") or each.text().strip()) for each in equations)
-    return len(equations), said if text else 0, len(parsed.css(IMAGES))
+    labels = sum(bool(each.attributes.get("alttext") or each.text().strip()) for each in equations)
+    return len(equations), labels if text else 0, len(parsed.css(IMAGES))
 
 
 PACKED = {

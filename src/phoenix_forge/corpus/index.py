@@ -131,7 +131,7 @@ class Entry(NamedTuple):
     def of(document: Document, sections: Iterable[Section]) -> Entry:
         bodies = [section for section in sections if section.body]
         spans = [document.span(section.start, section.end) for section in bodies]
-        kept = tuple(
+        own_sections = tuple(
             ((start, end), section.headings, section.body)
             for (start, end), section in zip(spans, bodies, strict=True)
         )
@@ -142,7 +142,7 @@ class Entry(NamedTuple):
             document.sha256,
             int(document.offsets[-1]),
             spoken(document),
-            kept,
+            own_sections,
         )
 
 
@@ -198,13 +198,13 @@ class Index:
             *limits,
             count * SPARE,
         )
-        found: dict[bytes, int] = {}
+        distinct: dict[bytes, int] = {}
         for number, _ in rows:
             ((alike,),) = self._rows("SELECT alike FROM section WHERE id = ?", number)
-            found.setdefault(alike, number)
+            distinct.setdefault(alike, number)
         return [
             passage
-            for number in list(found.values())[:count]
+            for number in list(distinct.values())[:count]
             for passage in self._passages("s.id = ?", number)
         ]
 
@@ -212,19 +212,19 @@ class Index:
         """The passage that a sentence stands in, compared without case, marks and spaces; None where none has it. The
         sentence may be as it reads, without the marks of Markdown that the document has."""
         wanted = bare(sentence)
-        found = self.search(sentence, QUOTED_IN) if wanted else []
+        passages = self.search(sentence, QUOTED_IN) if wanted else []
         return next(
-            (p for p in found if wanted in bare(p.text) or wanted in bare(inline.plain(p.text))),
+            (p for p in passages if wanted in bare(p.text) or wanted in bare(inline.plain(p.text))),
             None,
         )
 
     def at(self, path: str, span: tuple[int, int]) -> list[Passage]:
         """The passages of a document that overlap the span, the longest overlap first."""
-        found = self._passages(
+        passages = self._passages(
             "s.document = ? AND s.start < ? AND s.end > ?", self._document(path), span[1], span[0]
         )
         return sorted(
-            found, key=lambda p: (max(p.span[0], span[0]) - min(p.span[1], span[1]), p.span)
+            passages, key=lambda p: (max(p.span[0], span[0]) - min(p.span[1], span[1]), p.span)
         )
 
     def sections(self, path: str) -> list[Passage]:
@@ -233,14 +233,14 @@ class Index:
 
     def document(self, path: str) -> tuple[str, int] | None:
         """SHA-256 of a document's file, and its bytes as spans count them."""
-        found = self._rows("SELECT sha256, bytes FROM document WHERE id = ?", self._document(path))
-        return found[0] if found else None
+        rows = self._rows("SELECT sha256, bytes FROM document WHERE id = ?", self._document(path))
+        return rows[0] if rows else None
 
     @property
     def reading(self) -> str:
         """How its documents were read."""
-        ((made,),) = self._rows("SELECT reading FROM about")
-        return str(made)
+        ((stored_reading,),) = self._rows("SELECT reading FROM about")
+        return str(stored_reading)
 
     def documents(self) -> dict[tuple[str, str, str], int]:
         """The number of each document, by its path, its name and the SHA-256 of its file."""
@@ -276,18 +276,18 @@ class Index:
 
     def _frequency(self, stem: str) -> int:
         """How many passages have it."""
-        found = self._rows("SELECT doc FROM vocabulary WHERE term = ?", stem)
-        return found[0][0] if found else 0
+        rows = self._rows("SELECT doc FROM vocabulary WHERE term = ?", stem)
+        return rows[0][0] if rows else 0
 
     def _document(self, path: str) -> int | None:
         """Its number, by its path, else by its name from the corpus root."""
         key = _stored(path)
-        found = self._rows(
+        rows = self._rows(
             "SELECT id FROM document WHERE path = ?1 UNION ALL "
             "SELECT id FROM document WHERE name = ?1 LIMIT 1",
             key,
         )
-        return found[0][0] if found else None
+        return rows[0][0] if rows else None
 
     def _sections(self, path: str) -> tuple[int, int] | None:
         """First and last number of a document's sections."""
@@ -329,11 +329,11 @@ def query(
     """The question in FTS5's syntax: its words OR-ed, the parts of its compounds, and runs of its words that begin and
     end with a word that counts; each brought to its stem in every language of the corpus, since a question is too
     short to tell its language by. `frequency` says how many passages have a stem."""
-    found, telling = _asked(question, [own.language for own in stems])
+    own_words, telling = _asked(question, [own.language for own in stems])
     runs = [
         run
         for length in range(2, RUN + 1)
-        for run in zip(*(found[i:] for i in range(length)), strict=False)
+        for run in zip(*(own_words[i:] for i in range(length)), strict=False)
         if run[0] in telling and run[-1] in telling
     ][: RUN * MOST]
     terms: dict[str, None] = {}
@@ -355,13 +355,13 @@ def _asked(question: str, languages: Iterable[str]) -> tuple[list[str], dict[str
     silent = [stop for stop, count in counts.items() if count == max(counts.values())]
     for stop in silent:
         text = stop.without(text)
-    found = words(text)
+    own_words = words(text)
     telling = [
-        word for word in dict.fromkeys(found) if not any(word in stop.words for stop in silent)
+        word for word in dict.fromkeys(own_words) if not any(word in stop.words for stop in silent)
     ]
     if not telling:
-        found, telling = whole, list(dict.fromkeys(whole))
-    return found, dict.fromkeys(telling[:MOST])
+        own_words, telling = whole, list(dict.fromkeys(whole))
+    return own_words, dict.fromkeys(telling[:MOST])
 
 
 # -- making ------------------------------------------------------------------------------------------------------------
@@ -387,8 +387,8 @@ def ensure(
     if there != wanted:
         with ExitStack() as opened:
             old = opened.enter_context(Index(target)) if there else None
-            known = old if old and old.reading == reading else None
-            build(_entries(cfg, files, count, digest, known, report), target, wanted, reading)
+            reusable = old if old and old.reading == reading else None
+            build(_entries(cfg, files, count, digest, reusable, report), target, wanted, reading)
     return Index(target)
 
 
@@ -453,25 +453,25 @@ def _entries(
     files: Sequence[File],
     count: Count,
     digest: Callable[[Path], str],
-    known: Index | None,
+    reusable: Index | None,
     report: Reporter,
 ) -> Iterator[Entry]:
-    """What can be read of the corpus. What an index has `known` of a file that is as it was is taken from there."""
+    """What can be read of the corpus. A file that is as it was has its entry from `reusable`, an index."""
     from phoenix_forge.corpus.guarded import Pool
     from phoenix_forge.corpus.load import limits
 
     skipped: list[str] = []
     prose.language("text")  # its model is loaded before the processes are forked
     reading = _Reading(cfg.dataset.secrets, cfg.dataset.personal_data, cfg.section_tokens, count)
-    known_as = known.documents() if known else {}
+    known_as = reusable.documents() if reusable else {}
     with closing(
         Pool(cfg.dataset.workers or os.cpu_count() or 1, _Reading, astuple(reading))
     ) as pool:
         numbers = [known_as.get((file.relative, file.name, digest(file.path))) for file in files]
         changed = ((file,) for file, number in zip(files, numbers, strict=True) if number is None)
-        found = pool.map(_read_entry, changed, limits, lambda lost, _: lost.reason)
+        results = pool.map(_read_entry, changed, limits, lambda lost, _: lost.reason)
         for done, (file, number) in enumerate(zip(files, numbers, strict=True), 1):
-            entry = next(found) if known is None or number is None else known.entry(number)
+            entry = next(results) if reusable is None or number is None else reusable.entry(number)
             if isinstance(entry, Entry):
                 yield entry
             else:
@@ -565,17 +565,21 @@ class _Writer:
         language: str,
         named: list[list[str]],
     ) -> None:
-        found = words(body)
-        alike = hashlib.blake2b(" ".join(found).encode(), digest_size=8).digest()
+        section_words = words(body)
+        alike = hashlib.blake2b(" ".join(section_words).encode(), digest_size=8).digest()
         row = self.db.execute(
             "INSERT INTO section VALUES (NULL, ?, ?, ?, ?, ?, ?)",
             (number, *span, alike, json.dumps(headings), _stored(body)),
         ).lastrowid
         if language in COMPOUNDING:
-            self._vocabularies[language].update(map(self._of(language).__getitem__, set(found)))
+            self._vocabularies[language].update(
+                map(self._of(language).__getitem__, set(section_words))
+            )
         else:
             self._terms(
-                row, language, [*named, words(" ".join(headings)), found, words(labels(body))]
+                row,
+                language,
+                [*named, words(" ".join(headings)), section_words, words(labels(body))],
             )
 
     def _of(self, language: str) -> Stems:
@@ -632,11 +636,11 @@ def identity(path: Path, *, sound: bool = False) -> str | None:
             sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
         ) as db:
             checked = ("ok",) if sound else db.execute("PRAGMA quick_check(1)").fetchone()
-            made = db.execute("PRAGMA user_version").fetchone()
-            found = db.execute("SELECT identity FROM about").fetchone()
+            version = db.execute("PRAGMA user_version").fetchone()
+            row = db.execute("SELECT identity FROM about").fetchone()
     except sqlite3.DatabaseError:
         return None
-    return found[0] if found and checked == ("ok",) and made == (FORMAT,) else None
+    return row[0] if row and checked == ("ok",) and version == (FORMAT,) else None
 
 
 def bare(text: str) -> str:

@@ -54,18 +54,18 @@ def plain(text: str, ticks: bool = False) -> str:
     """The text in one line. `ticks`: code keeps its backticks."""
     held: list[str] = []
 
-    def hold(found: re.Match[str]) -> str:
+    def hold(match: re.Match[str]) -> str:
         held.append(
-            found["escaped"] or (found[0] if ticks or not found["code"] else found["code"].strip())
+            match["escaped"] or (match[0] if ticks or not match["code"] else match["code"].strip())
         )
         return chr(FIRST + len(held) - 1)
 
     if "`_" in text:
-        text = RST.sub(lambda found: found["shown"], text)
+        text = RST.sub(lambda token: token["shown"], text)
     if "`" in text or "$" in text or "\\" in text:
         text = HELD.sub(hold, text)
     if "[" in text:
-        text = LINK.sub(lambda found: found["shown"], WIKI.sub(lambda found: found["shown"], text))
+        text = LINK.sub(lambda token: token["shown"], WIKI.sub(lambda token: token["shown"], text))
     if "<" in text:
         text = TAG.sub(_tag, AUTO.sub(r"\1", text))
     if "*" in text or "_" in text:
@@ -75,14 +75,14 @@ def plain(text: str, ticks: bool = False) -> str:
     return " ".join(text.split())
 
 
-def _tag(found: re.Match[str]) -> str:
-    return "" if WITHIN_WORDS.fullmatch(found["element"] or "") else " "
+def _tag(match: re.Match[str]) -> str:
+    return "" if WITHIN_WORDS.fullmatch(match["element"] or "") else " "
 
 
 def _unmarked(text: str) -> str:
     for pair in PAIRS:
-        text, found = pair.subn(lambda mark: mark["text"], text)
-        if found and ("*" in text or "_" in text):  # one within another
+        text, replacements = pair.subn(lambda mark: mark["text"], text)
+        if replacements and ("*" in text or "_" in text):  # one within another
             text = pair.sub(lambda mark: mark["text"], text)
     return text
 

@@ -103,31 +103,34 @@ def gated(text: str, offsets: np.ndarray, whole: str) -> Gated:
     if not stretches:
         return Gated(text, offsets)
     lost = sum(stretch.end - stretch.start for stretch in stretches)
-    kept, places = cut(
+    legible_text, places = cut(
         text, offsets, [Cut(stretch.start, stretch.end, "…") for stretch in stretches]
     )
-    letters = len(LETTER.findall(kept))
+    letters = len(LETTER.findall(legible_text))
     fault = ""
     if letters < LEFT and letters * 10 < lost:
         fault = f"cannot be read: {_most(stretches)}, {lost * 100 // len(text)} % of it"
     return Gated(
-        kept, places, tuple(_notes(stretches, offsets, whole.encode(errors="surrogatepass"))), fault
+        legible_text,
+        places,
+        tuple(_notes(stretches, offsets, whole.encode(errors="surrogatepass"))),
+        fault,
     )
 
 
 def unreadable(text: str) -> list[Stretch]:
     """Stretches of a text that nobody can read, in order."""
     runs = sorted(_runs(text), key=lambda run: (run.start, -run.end))
-    found: list[Stretch] = []
+    stretches: list[Stretch] = []
     group: list[Stretch] = []
     for run in runs:
         if group and run.start < group[-1].end:
             continue
         if group and not _is_near(text, group, run):
-            found += _stretch(text, group)
+            stretches += _stretch(text, group)
             group = []
         group.append(run)
-    return [*found, *_stretch(text, group)]
+    return [*stretches, *_stretch(text, group)]
 
 
 def hidden(text: str, whole: str) -> tuple[str, ...]:

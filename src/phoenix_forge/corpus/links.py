@@ -69,44 +69,44 @@ def links(document: Document) -> list[Link]:
     return list(dict.fromkeys(find(document))) if find else []
 
 
-def resolve(target: str, known: set[str]) -> str | None:
+def resolve(target: str, paths: set[str]) -> str | None:
     """The document that a target names: itself, without its suffix, or as a folder."""
     return next(
-        (name for ending in TRIED if (name := (target + ending).lstrip("/")) in known), None
+        (name for ending in TRIED if (name := (target + ending).lstrip("/")) in paths), None
     )
 
 
 def resolved(
-    found: Sequence[Link], known: set[str], notes: Notes | None = None
+    links: Sequence[Link], paths: set[str], notes: Notes | None = None
 ) -> list[tuple[Link, str]]:
     """The links that lead to a known document, with its name; one a place."""
-    notes = notes or Notes(known)
-    made: dict[tuple[int, int], tuple[Link, str]] = {}
-    for link in found:
+    notes = notes or Notes(paths)
+    targets: dict[tuple[int, int], tuple[Link, str]] = {}
+    for link in links:
         name = (
             notes.find(link.target)
             if link.target.startswith(ANYWHERE)
-            else resolve(link.target, known)
+            else resolve(link.target, paths)
         )
         if name is not None:
-            made.setdefault((link.start, link.end), (link, name))
-    return list(made.values())
+            targets.setdefault((link.start, link.end), (link, name))
+    return list(targets.values())
 
 
 def graph(
-    found: Iterable[tuple[str, Sequence[Link]]], known: set[str]
+    documents: Iterable[tuple[str, Sequence[Link]]], paths: set[str]
 ) -> Iterator[tuple[str, list[str]]]:
-    """Each document with the other documents, of those `known`, that it links to, in the order it names them."""
-    notes = Notes(known)
-    for name, out in found:
-        yield name, list(dict.fromkeys(to for _, to in resolved(out, known, notes) if to != name))
+    """Each document with the other documents, of those at `paths`, that it links to, in the order it names them."""
+    notes = Notes(paths)
+    for name, out in documents:
+        yield name, list(dict.fromkeys(to for _, to in resolved(out, paths, notes) if to != name))
 
 
 class Notes:
     """Documents by their names without folder and suffix, whatever their case; made when the first one is sought."""
 
-    def __init__(self, known: set[str]) -> None:
-        self.known = known
+    def __init__(self, paths: set[str]) -> None:
+        self.known = paths
         self.named: dict[str, str] | None = None
 
     def find(self, target: str) -> str | None:
@@ -197,10 +197,10 @@ def _inline(document: Document, start: int, end: int, defined: dict[str, str]) -
             opened.append((token.end(), token["open"] == "!["))
         elif token["close"] and opened:
             inner, image = opened.pop()
-            said = text[inner : token.start()] if token.start() - inner <= LONG else ""
-            to, after = _target(text, token.end(), end, said, defined)
+            label = text[inner : token.start()] if token.start() - inner <= LONG else ""
+            to, after = _target(text, token.end(), end, label, defined)
             if to and not image:
-                yield from _link(document, inner - 1, after, said, to)
+                yield from _link(document, inner - 1, after, label, to)
         elif token["auto"] and PurePosixPath(token["auto"][1:-1]).suffix.lower() in READERS:
             yield from _named(document, token.start(), token.end(), token["auto"][1:-1])
         elif token["href"]:
@@ -211,17 +211,17 @@ def _note(document: Document, start: int, end: int, inner: str) -> Iterator[Link
     """`[[folder/Note#part|words]]`, from the note's folder or the root, or the note of that name wherever it lies."""
     target, _, words = inner.partition("|")
     target = target.partition("#")[0].strip().removesuffix(".md")
-    said = words.strip() or target
+    label = words.strip() or target
     if not target or not PurePosixPath(target).name:
         return
-    yield from _link(document, start, end, said, target)
-    yield from _link(document, start, end, said, f"/{target}")
+    yield from _link(document, start, end, label, target)
+    yield from _link(document, start, end, label, f"/{target}")
     if target.isprintable() and ".." not in target:
-        yield Link(start, end, " ".join(said.split()), f"{ANYWHERE}{PurePosixPath(target).name}")
+        yield Link(start, end, " ".join(label.split()), f"{ANYWHERE}{PurePosixPath(target).name}")
 
 
 def _target(
-    text: str, at: int, end: int, said: str, defined: dict[str, str]
+    text: str, at: int, end: int, words: str, defined: dict[str, str]
 ) -> tuple[str | None, int]:
     """Where a bracketed text leads, and the character after the link."""
     if text.startswith("(", at) and (match := DESTINATION.match(text, at, end)):
@@ -229,20 +229,20 @@ def _target(
     if not defined:
         return None, at
     label = LABEL.match(text, at, end) if text.startswith("[", at) else None
-    to = defined.get(_label((label[1] if label else "") or said))
+    to = defined.get(_label((label[1] if label else "") or words))
     return (to, label.end() if label else at) if to and not text.startswith(":", at) else (None, at)
 
 
 def _closing_ticks(tokens: list[re.Match[str]]) -> dict[int, re.Match[str]]:
     """Index of each run of backticks → the next run of the same length, which closes it."""
     following: dict[int, re.Match[str]] = {}
-    found: dict[int, re.Match[str]] = {}
+    runs: dict[int, re.Match[str]] = {}
     for i in range(len(tokens) - 1, -1, -1):
         if ticks := tokens[i]["ticks"]:
             if len(ticks) in following:
-                found[i] = following[len(ticks)]
+                runs[i] = following[len(ticks)]
             following[len(ticks)] = tokens[i]
-    return found
+    return runs
 
 
 def _label(text: str) -> str:

@@ -107,8 +107,8 @@ def _load(policy: Policy, file: File) -> Loaded:
 
 def limits(file: File, _: bytes | None = None) -> Limits:
     """What reading a file may take. A page that is an image takes seconds, however few bytes it has."""
-    made = Limits.of(file.size)
-    return Limits(made.seconds * RECOGNISING, made.memory * 2) if recognises(file.name) else made
+    limit = Limits.of(file.size)
+    return Limits(limit.seconds * RECOGNISING, limit.memory * 2) if recognises(file.name) else limit
 
 
 def load(
@@ -153,9 +153,11 @@ def load(
     if gated.fault:
         return Loaded(None, digest, findings, gated.fault, held)
     text, offsets, notes = gated.text, gated.offsets, (*notes, *gated.notes)
-    found = structure(file.name, text)
-    title = found.title or _title(file.name)
-    document = Document(file.relative, file.name, digest, text, title, found.blocks, offsets, notes)
+    outline = structure(file.name, text)
+    title = outline.title or _title(file.name)
+    document = Document(
+        file.relative, file.name, digest, text, title, outline.blocks, offsets, notes
+    )
     return Loaded(document, digest, findings, held=held)
 
 
@@ -180,14 +182,14 @@ def decode(data: bytes) -> tuple[str, np.ndarray, tuple[str, ...]]:
 
     The line ends of old Macs become those of today, in the same place.
     """
-    made = encodings.decode(data)
-    text = RETURNS.sub(_line_end, made.text) if "\r" in made.text else made.text
-    return text, _offsets(text, made.skip), (made.note,) if made.note else ()
+    decoded = encodings.decode(data)
+    text = RETURNS.sub(_line_end, decoded.text) if "\r" in decoded.text else decoded.text
+    return text, _offsets(text, decoded.skip), (decoded.note,) if decoded.note else ()
 
 
-def _line_end(found: re.Match[str]) -> str:
+def _line_end(match: re.Match[str]) -> str:
     """Characters keep their number, so that they keep their places."""
-    return found[0] if found[1] else "\n" * len(found[0])
+    return match[0] if match[1] else "\n" * len(match[0])
 
 
 def _visible(name: str, text: str, offsets: np.ndarray) -> tuple[str, np.ndarray]:

@@ -143,10 +143,10 @@ def made_up(secret: str, password: bool) -> bool:
 def encoded(secret: str) -> str:
     """The text that base64 stands for, if it is any."""
     try:
-        told = base64.b64decode(secret, validate=True).decode()
+        clear = base64.b64decode(secret, validate=True).decode()
     except (binascii.Error, UnicodeDecodeError):
         return ""
-    return told if told.isprintable() else ""
+    return clear if clear.isprintable() else ""
 
 
 # A value below its key in YAML: folded (>), or as it stands (|).
@@ -282,8 +282,8 @@ class _Heading(NamedTuple):
 def _heading(line: str) -> _Heading | None:
     for mark in "|\t;," if len(line) <= LONGEST_HEADING else "":
         cells = line.split(mark)
-        found = [i for i, cell in enumerate(cells) if _CELL.fullmatch(cell)]
+        columns = [i for i, cell in enumerate(cells) if _CELL.fullmatch(cell)]
         filled = all(cell.strip() for cell in cells) or mark == "|"
-        if len(cells) > 1 and found and filled and all(len(cell.split()) <= 4 for cell in cells):
-            return _Heading(found[0], len(cells), mark)
+        if len(cells) > 1 and columns and filled and all(len(cell.split()) <= 4 for cell in cells):
+            return _Heading(columns[0], len(cells), mark)
     return None

@@ -37,9 +37,9 @@ class Duplicate:
 def sketches(texts: Sequence[str]) -> np.ndarray:
     """One row of COLUMNS hashes (uint64) a text; a text too short to be told from others has a row of zeros."""
     rows = np.zeros((len(texts), COLUMNS), np.uint64)
-    found = words(texts)
-    hashes, text = grams(found, GRAM)
-    long = np.flatnonzero(np.bincount(found.text, minlength=len(texts)) >= MIN_WORDS)
+    text_words = words(texts)
+    hashes, text = grams(text_words, GRAM)
+    long = np.flatnonzero(np.bincount(text_words.text, minlength=len(texts)) >= MIN_WORDS)
     if not len(long):
         return rows
     offsets = np.searchsorted(text, np.arange(len(texts) + 1))
@@ -50,7 +50,7 @@ def sketches(texts: Sequence[str]) -> np.ndarray:
     rows[long, :BANDS] = (digests.reshape(len(long), BANDS, -1) * _weights).sum(axis=2) + np.arange(
         1, BANDS + 1, dtype=np.uint64
     )
-    rows[long, BANDS] = identities(found)[long]
+    rows[long, BANDS] = identities(text_words)[long]
     return rows
 
 
@@ -62,21 +62,21 @@ def duplicates(rows: np.ndarray, text_of: Callable[[int], str]) -> list[Duplicat
     """
     values, counts = np.unique(rows, return_counts=True)
     shared = values[(counts > 1) & (values != 0)]
-    known: dict[int, list[int]] = defaultdict(list)  # band → texts that are kept
+    by_band: dict[int, list[int]] = defaultdict(list)  # band → texts that are kept
     seen: dict[int, _Text] = {}
-    found: list[Duplicate] = []
+    pairs: list[Duplicate] = []
     for i in np.flatnonzero(np.isin(rows, shared).any(axis=1)).tolist():
         bands = [band for band in rows[i].tolist() if band]
-        candidates = sorted({j for band in bands for j in known[band]})
+        candidates = sorted({j for band in bands for j in by_band[band]})
         seen[i] = _Text.read(text_of(i))
         near = next((j for j in candidates if seen[i].repeats(seen[j])), None)
         if near is None:
             for band in bands:
-                known[band].append(i)
+                by_band[band].append(i)
         else:
-            found.append(Duplicate(i, near, bool(rows[i, BANDS] == rows[near, BANDS])))
+            pairs.append(Duplicate(i, near, bool(rows[i, BANDS] == rows[near, BANDS])))
             del seen[i]
-    return found
+    return pairs
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,18 +120,18 @@ def phones(text: str) -> Iterator[Span]:
             prose.language(text[max(0, (stretch - 1) * _AROUND) : (stretch + 1) * _AROUND]), ()
         )
 
-    for found in _NUMBER.finditer(text):
-        raw, before = found[0], text[max(0, found.start() - _ASIDE) : found.start()]
+    for match in _NUMBER.finditer(text):
+        raw, before = match[0], text[max(0, match.start() - _ASIDE) : match.start()]
         if "+" in raw or raw.startswith("00"):
-            known = _valid(re.sub(r"^[(（]?(?:\+|00)", "+", raw), None) is not None
+            valid = _valid(re.sub(r"^[(（]?(?:\+|00)", "+", raw), None) is not None
         elif _NAMED.search(before):
-            known = any(_valid(raw, region) for region in EVERYWHERE)
+            valid = any(_valid(raw, region) for region in EVERYWHERE)
         else:
-            known = not raw.isdigit() and any(
-                _grouped_as(_valid(raw, region), raw) for region in spoken(found.start() // _AROUND)
+            valid = not raw.isdigit() and any(
+                _grouped_as(_valid(raw, region), raw) for region in spoken(match.start() // _AROUND)
             )
-        if known:
-            yield found.span()
+        if valid:
+            yield match.span()
 
 
 def _valid(raw: str, region: str | None) -> PhoneNumber | None:
@@ -158,17 +158,17 @@ def accounts(text: str) -> Iterator[Span]:
     """IBANs of the countries that have them, by structure and checksum."""
     from stdnum import iban
 
-    for found in _ACCOUNT.finditer(text):
+    for match in _ACCOUNT.finditer(text):
         ends = [
-            found.start() + len(found[0]),
+            match.start() + len(match[0]),
             *(
-                found.start() + at
-                for at in reversed([m.start() for m in re.finditer(" ", found[0])])
+                match.start() + at
+                for at in reversed([m.start() for m in re.finditer(" ", match[0])])
             ),
         ]
-        end = next((end for end in ends if iban.is_valid(text[found.start() : end])), None)
+        end = next((end for end in ends if iban.is_valid(text[match.start() : end])), None)
         if end:
-            yield found.start(), end
+            yield match.start(), end
 
 
 def cards(text: str) -> Iterator[Span]:
@@ -176,28 +176,28 @@ def cards(text: str) -> Iterator[Span]:
     services publish for tests repeat their digits, and stay."""
     from stdnum import luhn
 
-    for found in _CARD.finditer(text):
-        digits = re.sub(r"\D", "", found[0])
-        grouped = len(digits) < len(found[0])
-        before = text[max(0, found.start() - 2 * _ASIDE) : found.start()]
+    for match in _CARD.finditer(text):
+        digits = re.sub(r"\D", "", match[0])
+        grouped = len(digits) < len(match[0])
+        before = text[max(0, match.start() - 2 * _ASIDE) : match.start()]
         if (
             len(set(digits)) > 4
             and luhn.is_valid(digits)
             and (grouped or _CARD_NAME.search(before))
         ):
-            yield found.span()
+            yield match.span()
 
 
 def people(text: str) -> Iterator[Span]:
     """Identity, tax and insurance numbers."""
     for kind in NATIONAL:
         checked = import_module(f"stdnum.{kind.module}")
-        for found in kind.form.finditer(text):
+        for match in kind.form.finditer(text):
             named = kind.named is None or kind.named.search(
-                text[max(0, found.start() - _ASIDE) : found.start()]
+                text[max(0, match.start() - _ASIDE) : match.start()]
             )
-            if named and checked.is_valid(found[0]):
-                yield found.span()
+            if named and checked.is_valid(match[0]):
+                yield match.span()
 
 
 # In this order a place goes to the first: a card's number may look like a telephone number.

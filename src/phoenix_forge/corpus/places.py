@@ -37,11 +37,11 @@ def place(root: Path, passage: Passage, text: str, words: Words) -> Place:
     if extracts(passage.path):
         return nowhere
     try:
-        made = decode((root / passage.path).read_bytes())
+        decoded = decode((root / passage.path).read_bytes())
     except OSError:  # gone since it was indexed, or of a name that cannot be written
         return nowhere
-    whole = made.text.encode("utf-8", "surrogatepass")
-    start, end = (max(0, at - made.skip) for at in passage.span)
+    whole = decoded.text.encode("utf-8", "surrogatepass")
+    start, end = (max(0, at - decoded.skip) for at in passage.span)
     above = len(LINE_END.findall(whole[:start].decode("utf-8", "replace")))
     text_there = LINE_END.sub("\n", whole[start:end].decode("utf-8", "replace"))
     own = text_there.split("\n")
@@ -64,7 +64,7 @@ def _above(passage: Passage, text: str, at: int) -> tuple[str, ...]:
     if not tops:
         return passage.headings
     first = blocks[0]
-    kept = (
+    headings = (
         len(passage.headings) - 1 - first.level if first.kind == "heading" else -1
     )  # above a heading of level 0
-    return (*passage.headings[: max(0, kept + tops[0].level)], *below)
+    return (*passage.headings[: max(0, headings + tops[0].level)], *below)

@@ -103,7 +103,7 @@ def _identifier() -> Any:
 
 def language(text: str) -> str:
     """The ISO 639-1 code of the language that most of a text is in; "en" where there is nothing to tell by."""
-    sample = " ".join(found[0] for found in islice(WORDLIKE.finditer(text), SAMPLE // 4))[:SAMPLE]
+    sample = " ".join(match[0] for match in islice(WORDLIKE.finditer(text), SAMPLE // 4))[:SAMPLE]
     return str(_identifier().classify(sample)[0]) if sample else "en"
 
 
@@ -177,13 +177,13 @@ def _segmented(paragraph: str, language: str) -> list[str]:
     whole = paragraph.encode(
         "utf-8", "replace"
     ).decode()  # half a surrogate pair cannot be segmented
-    found: list[str] = []
+    sentences: list[str] = []
     for sentence in filter(None, map(str.strip, segment(language, whole))):
-        if found and language == "de" and GERMAN_ORDINAL.search(found[-1]):
-            found[-1] = f"{found[-1]} {sentence}"
+        if sentences and language == "de" and GERMAN_ORDINAL.search(sentences[-1]):
+            sentences[-1] = f"{sentences[-1]} {sentence}"
         else:
-            found.append(sentence)
-    return found
+            sentences.append(sentence)
+    return sentences
 
 
 def shape(text: str) -> tuple[bool, bool, bool, int]:

@@ -146,8 +146,8 @@ _BLOB = re.compile(r"(?<![A-Za-z0-9+/=_-])[A-Za-z0-9+/]{24,4096}={0,2}(?![A-Za-z
 def _inside(text: str) -> Iterator[Span]:
     """base64 of a text that holds a token."""
     for match in _BLOB.finditer(text):
-        told = encoded(match[0]) if len(match[0]) % 4 == 0 else ""
-        if told and any(next(rule.find(told), None) for rule in RULES if not rule.anywhere):
+        clear = encoded(match[0]) if len(match[0]) % 4 == 0 else ""
+        if clear and any(next(rule.find(clear), None) for rule in RULES if not rule.anywhere):
             yield match.span()
 
 
@@ -470,45 +470,47 @@ def scan(text: str, *, personal: bool = False) -> list[Finding]:
     hinted = {at for hint, at in HINTS if hint in words} | {
         at for hint, at in HINTS_ANYWHERE if hint in whole
     }
-    taken: list[tuple[int, int, str]] = []
+    claims: list[tuple[int, int, str]] = []
     for rule in (RULES[at] for at in sorted(hinted)):
         for start, end in rule.find(text):
-            _claim(taken, start, end, rule.kind)
+            _claim(claims, start, end, rule.kind)
     divided = [rule for rule in RULES if rule.divided and rule.hints[0] in whole]
     for start, end, kind in _rejoined(text, divided) if divided else ():
-        if not any(start < known_end and known < end for known, known_end, _ in taken):
-            _claim(taken, start, end, kind)
+        if not any(start < known_end and claim_start < end for claim_start, known_end, _ in claims):
+            _claim(claims, start, end, kind)
     for kind, find in FINDERS if personal else ():
         for start, end in find(text):
-            _claim(taken, start, end, kind)
-    if not taken:
+            _claim(claims, start, end, kind)
+    if not claims:
         return []
     breaks = [match.start() for match in re.finditer("\n", text)]
-    return [Finding(kind, start, end, bisect_left(breaks, start) + 1) for start, end, kind in taken]
+    return [
+        Finding(kind, start, end, bisect_left(breaks, start) + 1) for start, end, kind in claims
+    ]
 
 
-def _claim(taken: list[tuple[int, int, str]], start: int, end: int, kind: str) -> None:
+def _claim(claims: list[tuple[int, int, str]], start: int, end: int, kind: str) -> None:
     """Adds a span to the sorted ones; those it meets become one with it, under the name of the rule that came first."""
-    at = bisect_right(taken, start, key=lambda span: span[0])
-    while at and taken[at - 1][1] > start:
+    at = bisect_right(claims, start, key=lambda span: span[0])
+    while at and claims[at - 1][1] > start:
         at -= 1
-    while at < len(taken) and taken[at][0] < end:
-        known = taken.pop(at)
-        start, end, kind = min(start, known[0]), max(end, known[1]), known[2]
-    insort(taken, (start, end, kind))
+    while at < len(claims) and claims[at][0] < end:
+        earlier = claims.pop(at)
+        start, end, kind = min(start, earlier[0]), max(end, earlier[1]), earlier[2]
+    insort(claims, (start, end, kind))
 
 
 def redact(text: str, offsets: np.ndarray, findings: list[Finding]) -> tuple[str, np.ndarray]:
     """The text with each finding replaced by its kind, and the byte offsets of its characters in the file."""
     pieces: list[str] = []
-    kept: list[np.ndarray] = []
+    offset_runs: list[np.ndarray] = []
     at = 0
     for finding in findings:
         mark = f"[REDACTED {finding.kind}]"
         pieces += [text[at : finding.start], mark]
-        kept += [
+        offset_runs += [
             offsets[at : finding.start],
             np.full(len(mark), offsets[finding.start], offsets.dtype),
         ]
         at = finding.end
-    return "".join([*pieces, text[at:]]), np.concatenate([*kept, offsets[at:]])
+    return "".join([*pieces, text[at:]]), np.concatenate([*offset_runs, offsets[at:]])

@@ -96,9 +96,9 @@ def _wrong(path: Path, problems: list[str]) -> UsageError:
 
 
 def _unknown(data: dict) -> list[str]:
-    known = [*INCLUDED, *EXCLUDED, *SAID]
+    keys = [*INCLUDED, *EXCLUDED, *SAID]
     close = {
-        str(key): get_close_matches(str(key), known, 1, 0.85) for key in data if key not in known
+        str(key): get_close_matches(str(key), keys, 1, 0.85) for key in data if key not in keys
     }
     return [
         f"unknown section {key!r}: did you mean {guess[0]!r}?"

@@ -89,15 +89,17 @@ def _rows(text: str, block: Block, limit: int, count: Count) -> list[_Piece]:
     """A table cut between its rows; a row over the limit as any text."""
     bounds = [block.start, *(start for start, _ in block.spans[1:]), block.end]
     parts = [(a, b) for a, b in pairwise(bounds) if b > a]
-    made: list[_Piece] = []
+    pieces: list[_Piece] = []
     for (a, b), n in zip(parts, count([text[a:b] for a, b in parts]), strict=True):
-        if made and made[-1].tokens + n < limit:
-            made[-1] = _Piece(made[-1].start, b, made[-1].tokens + n + 1, block)
+        if pieces and pieces[-1].tokens + n < limit:
+            pieces[-1] = _Piece(pieces[-1].start, b, pieces[-1].tokens + n + 1, block)
         elif n <= limit:
-            made.append(_Piece(a, b, n, block))
+            pieces.append(_Piece(a, b, n, block))
         else:
-            made += [_Piece(a + c, a + d, m, block) for c, d, m in _cut(text[a:b], n, limit, count)]
-    return made
+            pieces += [
+                _Piece(a + c, a + d, m, block) for c, d, m in _cut(text[a:b], n, limit, count)
+            ]
+    return pieces
 
 
 def _cut(text: str, tokens: int, limit: int, count: Count) -> Iterator[tuple[int, int, int]]:

@@ -77,30 +77,34 @@ def supported(
         words.all(" ".join([p.path, p.title, *p.headings, p.text]), p.language) for p in passages
     ]
     asked = [set(words.telling(question, p.language)) for p in passages]
-    found: list[Supported] = []
+    results: list[Supported] = []
     for sentence in sentences(answer, passages[0].language if passages else "en"):
-        said = [words.telling(sentence, p.language) for p in passages] or [
+        spoken = [words.telling(sentence, p.language) for p in passages] or [
             words.telling(sentence, "en")
         ]
-        if not any(said):
+        if not any(spoken):
             continue
         scores = [
             _score(own, question_words, there)
-            for own, question_words, there in zip(said, asked, held, strict=False)
+            for own, question_words, there in zip(spoken, asked, held, strict=False)
         ]
         best = max(range(len(scores)), key=lambda i: (scores[i], -i), default=0)
-        found.append(Supported(sentence, best if scores and scores[best] > 0 else None))
-    return found
+        results.append(Supported(sentence, best if scores and scores[best] > 0 else None))
+    return results
 
 
-def _score(said: Sequence[str], asked: set[str], held: set[str]) -> float:
+def _score(
+    sentence_words: Sequence[str], question_words: set[str], passage_words: set[str]
+) -> float:
     """0 where a passage does not support a sentence, else how much of its words and of the question's it has."""
-    telling = {word for word in said if word not in asked} or set(said)
-    there = telling & held
+    telling = {word for word in sentence_words if word not in question_words} or set(sentence_words)
+    there = telling & passage_words
     numbers = {word for word in telling if any(map(str.isdigit, word))}
-    if not telling or len(there) < math.ceil(ENOUGH * len(telling)) or not numbers <= held:
+    if not telling or len(there) < math.ceil(ENOUGH * len(telling)) or not numbers <= passage_words:
         return 0
-    return len(there) / len(telling) + len(asked & held) / max(1, len(asked))
+    return len(there) / len(telling) + len(question_words & passage_words) / max(
+        1, len(question_words)
+    )
 
 
 def sentences(answer: str, language: str) -> Iterator[str]:

@@ -74,8 +74,8 @@ ACCENTS = dict.fromkeys(range(0x300, 0x370))
 def words(text: str) -> list[str]:
     """What is compared: runs of letters and digits in lower case, without leading zeros; `pids_limit` is two."""
     plain = normal(text)
-    found = (PLAIN if plain.isascii() else WORD).findall(plain)
-    return [word.lstrip("0") or "0" if word[0] == "0" else word for word in found]
+    tokens = (PLAIN if plain.isascii() else WORD).findall(plain)
+    return [word.lstrip("0") or "0" if word[0] == "0" else word for word in tokens]
 
 
 def normal(text: str) -> str:
@@ -123,9 +123,9 @@ class Stems(dict[str, str]):
         """The stem of a word that is not worth remembering."""
         return _folded(self._stem(word))
 
-    def line(self, found: Iterable[str]) -> str:
+    def line(self, tokens: Iterable[str]) -> str:
         """Stems of words, with one space between them."""
-        return " ".join(map(self.__getitem__, found))
+        return " ".join(map(self.__getitem__, tokens))
 
 
 class Compounds:
@@ -155,8 +155,8 @@ class Compounds:
         return [part for half in halves for part in (self._stems.once(half), *self(half))]
 
     def _weight(self, left: str, right: str) -> int:
-        known = self._frequency(self._stems.once(left))
-        return known and known * self._frequency(self._stems.once(right))
+        frequency = self._frequency(self._stems.once(left))
+        return frequency and frequency * self._frequency(self._stems.once(right))
 
 
 def _folded(word: str) -> str:
@@ -176,14 +176,14 @@ class Stops:
     """
 
     def __init__(self, language: str) -> None:
-        given = normal(STOPS.get(language, "")).split()
-        cut = sorted((entry for entry in given if HAS_ALONE.search(entry)), key=len, reverse=True)
-        self.words = frozenset(entry for entry in given if not HAS_ALONE.search(entry))
+        entries = normal(STOPS.get(language, "")).split()
+        cut = sorted((entry for entry in entries if HAS_ALONE.search(entry)), key=len, reverse=True)
+        self.words = frozenset(entry for entry in entries if not HAS_ALONE.search(entry))
         self._cut = regex.compile("|".join(map(regex.escape, cut))) if cut else None
 
-    def count(self, text: str, found: Sequence[str]) -> int:
-        """How often they stand in a normal text whose words are `found`."""
-        return sum(word in self.words for word in found) + (
+    def count(self, text: str, tokens: Sequence[str]) -> int:
+        """How often they stand in a normal text whose words are `tokens`."""
+        return sum(word in self.words for word in tokens) + (
             len(self._cut.findall(text)) if self._cut else 0
         )
 

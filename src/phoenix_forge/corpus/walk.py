@@ -111,7 +111,7 @@ def survey(config: CorpusConfig, root: Path, own: Iterable[Path] = ()) -> Walked
         else None
     )
     left_out = _left_out(config, sources, home, own)
-    found: dict[str, File] = {}
+    files: dict[str, File] = {}
     skipped: dict[str, Skipped] = {}
     outputs: Counter[Skipped] = Counter()
     seen: set[str] = set()
@@ -136,13 +136,13 @@ def survey(config: CorpusConfig, root: Path, own: Iterable[Path] = ()) -> Walked
             if reason or not status:
                 skipped.setdefault(path, Skipped(_writable(path), reason))
             else:
-                found[path] = File(Path(at), _writable(path), _writable(name), status.st_size)
+                files[path] = File(Path(at), _writable(path), _writable(name), status.st_size)
     skipped |= {
         folder.path: replace(folder, reason=f"{folder.reason}: {_files(count)}")
         for folder, count in outputs.items()
     }
     return Walked(
-        [found[key] for key in sorted(found)],
+        [files[key] for key in sorted(files)],
         [skipped[key] for key in sorted(skipped)],
         sources.notices if sources else [],
     )
@@ -368,20 +368,20 @@ def _git(start: str) -> list[str] | None:
     ]
 
 
-def _stays(start: str, ahead: str, known: dict[str, bool]) -> bool:
+def _stays(start: str, ahead: str, cache: dict[str, bool]) -> bool:
     """Whether the folder `ahead` lies below `start`. A forged index has names like `../x`, and names below what is a
     link by now; git lists both."""
     if not ahead:
         return True
-    if ahead not in known:
+    if ahead not in cache:
         above, _, name = ahead.rpartition("/")
-        known[ahead] = (
+        cache[ahead] = (
             name not in ("", ".", "..", ".git")
             and not os.path.islink(f"{_folder(start)}{ahead}")
             and not ahead.startswith("/")
-            and _stays(start, above, known)
+            and _stays(start, above, cache)
         )
-    return known[ahead]
+    return cache[ahead]
 
 
 def _with_submodule(start: str, name: str) -> list[str]:

@@ -132,7 +132,7 @@ def build(
             used += extracts.keys
             teacher_tokens = tally.prompt_tokens + tally.completion_tokens
         resolved = resolve(extracts, cfg.dataset, exam)
-        recipe, kept = (
+        recipe, line_keys = (
             Recipe.of(cfg, context.system),
             list[str](),
         )  # the keys of the lines that were written
@@ -142,13 +142,13 @@ def build(
             for key, own in _emitted(
                 extracts, resolved.resolutions, basis, recipe, workers, store, report
             ):
-                kept.append(key)
+                line_keys.append(key)
                 examples += own.examples
                 yield own
             for key, own in _general(
                 cfg, store, examples, basis, resolved, context.scale, workers, models, report
             ):
-                kept.append(key)
+                line_keys.append(key)
                 yield own
 
         written = _write(cfg, extracts.heads, lines(), resolved, out)
@@ -162,7 +162,7 @@ def build(
             out["card"],
             _card(cfg, models.teacher, extracts, left_out, resolved, written, metrics, out, digest),
         )
-        _forget(store, used, kept)
+        _forget(store, used, line_keys)
     return {**metrics, "seconds": round(time.monotonic() - began, 2)}
 
 
@@ -212,8 +212,8 @@ def _extracted(
 ) -> list[str]:
     """Extracts what is not known yet; returns the key of each document's extract."""
     keys = [stable_hash(basis, file.relative, file.name, digest(file.path)) for file in files]
-    known = store.has("extract", keys)
-    missing = [i for i, key in enumerate(keys) if key not in known]
+    stored_keys = store.has("extract", keys)
+    missing = [i for i, key in enumerate(keys) if key not in stored_keys]
     items = ((files[i], read(files[i])) if workers.ships else (files[i],) for i in missing)
     results: Iterator[Packed] = workers.map(
         extract, items, len(missing), limits, partial(lost, seed)
@@ -290,8 +290,8 @@ def _taught(
             )
             for key in extracts.keys
         ]
-        known = store.has("extract", keys)
-        missing = [i for i, key in enumerate(keys) if key not in known]
+        stored_keys = store.has("extract", keys)
+        missing = [i for i, key in enumerate(keys) if key not in stored_keys]
         owners, passages = _passages(extracts, missing)
         written = list(
             write(
@@ -326,12 +326,12 @@ def _taught(
         )
         by_part = iter(written)
         for i in missing:
-            found = extracts.extract(i)
+            own_extract = extracts.extract(i)
             facts = [
                 [_asked(one, part, next(opened), own.wordings) for one in next(by_part)]
-                for part in found.parts
+                for part in own_extract.parts
             ]
-            store.put_extract(keys[i], pack(with_facts(found, facts, context), own.seed))
+            store.put_extract(keys[i], pack(with_facts(own_extract, facts, context), own.seed))
             store.commit()
         report.info(f"teacher {teacher.name}: {tally.told()}")
     return keys, exam
@@ -357,16 +357,16 @@ def _passages(
 
 
 def _probe(one: Examined, document: int, part: int, extracts: Extracts) -> Probe:
-    found = extracts.extract(document)
+    own_extract = extracts.extract(document)
     return Probe(
         EXAM,
         one.question,
         one.answer,
         one.distractors,
         document,
-        found.path,
-        found.parts[part].span,
-        found.sha256,
+        own_extract.path,
+        own_extract.parts[part].span,
+        own_extract.sha256,
     )
 
 
@@ -401,13 +401,13 @@ def _emitted(
         stable_hash(made_by, key, sha256_bytes(resolution.packed()))
         for key, resolution in zip(extracts.keys, resolutions, strict=True)
     ]
-    known = store.has("lines", keys)
-    missing = [i for i, key in enumerate(keys) if key not in known]
+    stored_keys = store.has("lines", keys)
+    missing = [i for i, key in enumerate(keys) if key not in stored_keys]
     items = ((extracts.record(i), resolutions[i].packed(), recipe) for i in missing)
     results: Iterator[ExampleLines] = workers.map(
         emitted, items, len(missing), _emit_limits, _without_lines
     )
-    return _kept(store, keys, known, _told(results, len(missing), report))
+    return _kept(store, keys, stored_keys, _told(results, len(missing), report))
 
 
 def _told(results: Iterator[ExampleLines], total: int, report: Reporter) -> Iterator[ExampleLines]:
@@ -417,13 +417,13 @@ def _told(results: Iterator[ExampleLines], total: int, report: Reporter) -> Iter
 
 
 def _kept(
-    store: Store, keys: Sequence[str], known: set[str], results: Iterator[ExampleLines]
+    store: Store, keys: Sequence[str], stored_keys: set[str], results: Iterator[ExampleLines]
 ) -> Iterator[tuple[str, ExampleLines]]:
     """Each key with its lines: the store's where it is known, else the next result, which the store then keeps."""
     clock = _Clock(store)
     for key in keys:
-        own = store.lines(key) if key in known else next(results)
-        if key not in known:
+        own = store.lines(key) if key in stored_keys else next(results)
+        if key not in stored_keys:
             store.put_lines(key, own)
             clock.tick()
         yield key, own
@@ -462,23 +462,23 @@ def _tell(heads: Sequence[Head], cfg: Config, report: Reporter) -> None:
     for head in heads:
         for note in head.notes:
             report.warn(f"{head.path}: {note}")
-    found = [f"{head.path}:{line}: {kind}" for head in heads for line, kind in head.redactions]
-    if found and cfg.dataset.secrets == "fail":
+    redactions = [f"{head.path}:{line}: {kind}" for head in heads for line, kind in head.redactions]
+    if redactions and cfg.dataset.secrets == "fail":
         raise StageFailed(
-            f"{len(found)} secrets in the corpus:\n  " + "\n  ".join(found[:SHOWN]),
+            f"{len(redactions)} secrets in the corpus:\n  " + "\n  ".join(redactions[:SHOWN]),
             fix="remove them, or --set dataset.secrets=redact",
         )
-    if found and cfg.dataset.secrets == "redact":
+    if redactions and cfg.dataset.secrets == "redact":
         kinds = Counter(kind for head in heads for _, kind in head.redactions)
         report.warn(
             f"redacted, and taught to nobody: {', '.join(f'{n} x {kind}' for kind, n in kinds.most_common())} "
-            f"({', '.join(found[:PLACES])}{', …' if len(found) > PLACES else ''})"
+            f"({', '.join(redactions[:PLACES])}{', …' if len(redactions) > PLACES else ''})"
         )
     if all(head.skipped for head in heads):
         why = "\n  ".join(f"{head.path}: {head.skipped}" for head in heads[:SHOWN])
         raise StageFailed(
             f"no document of the corpus can be used:\n  {why}",
-            fix="--set dataset.secrets=redact" if found else "add documents to corpus.roots",
+            fix="--set dataset.secrets=redact" if redactions else "add documents to corpus.roots",
         )
 
 
@@ -547,8 +547,8 @@ def _add(written: Written, lines: ExampleLines) -> None:
     written.examples += lines.examples
     written.trained += lines.trained
     for kind, counts in lines.kinds.items():
-        known = written.kinds.setdefault(kind, [0, 0])
-        written.kinds[kind] = [a + b for a, b in zip(known, counts, strict=True)]
+        totals = written.kinds.setdefault(kind, [0, 0])
+        written.kinds[kind] = [a + b for a, b in zip(totals, counts, strict=True)]
 
 
 def _check_coverage(files: dict[str, dict[str, int]]) -> None:
@@ -596,9 +596,9 @@ def _general(
         models.base.identity if models.base else None,
     )
     keys = [stable_hash(own, i, size) for i, size in enumerate(sizes)]
-    known = store.has("lines", keys)
+    stored_keys = store.has("lines", keys)
     missing, stream, guard = (
-        [key for key in keys if key not in known],
+        [key for key in keys if key not in stored_keys],
         pairs(total, cfg.dataset.seed),
         Guard(asked),
     )
@@ -606,25 +606,27 @@ def _general(
     def examples() -> Iterator[tuple[list[Example]]]:
         for i, (key, size) in enumerate(zip(keys, sizes, strict=True)):
             some = list(islice(stream, size))
-            if key not in known:
-                made = (
+            if key not in stored_keys:
+                identities = (
                     identity(cfg.deploy.system, cfg.dataset.identity, scale, report)
                     if i == 0
                     else []
                 )
                 yield (
-                    made
+                    identities
                     + replay(some, max(0, hand_written() - i * CHUNK), cfg, guard, models, report),
                 )
 
     results: Iterator[ExampleLines] = (
         workers.map(general, examples(), len(missing)) if missing else iter(())
     )
-    return _kept(store, keys, known, results)
+    return _kept(store, keys, stored_keys, results)
 
 
-def general(context: WorkerContext, made: list[Example]) -> ExampleLines:
-    counted = zip(made, context.scale.counts([example.answer for example in made]), strict=True)
+def general(context: WorkerContext, examples: list[Example]) -> ExampleLines:
+    counted = zip(
+        examples, context.scale.counts([example.answer for example in examples]), strict=True
+    )
     return lines_of(
         [
             (example, tokens + 1)
@@ -644,7 +646,7 @@ def identity(system: str | None, count: int, scale: Scale, report: Reporter) -> 
     if not system or not answer:
         return []
     data = system.encode()
-    made = []
+    examples = []
     for i, prompt in enumerate(phrasings.IDENTITY[:count]):
         shown = system if i % 2 else None
         example = Example(
@@ -652,8 +654,8 @@ def identity(system: str | None, count: int, scale: Scale, report: Reporter) -> 
         )
         # A system prompt longer than a training row cannot be shown; who the model is, is taught all the same.
         fits = scale.fits(example, scale.encoder.count(answer) + 1)
-        made.append(example if fits else example._replace(system=None))
-    return made
+        examples.append(example if fits else example._replace(system=None))
+    return examples
 
 
 def replay(

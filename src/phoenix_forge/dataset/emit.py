@@ -86,15 +86,15 @@ class Turn(NamedTuple):
     cost: float
 
 
-def emit(found: Extract, resolution: Resolution, recipe: Recipe, scale: Scale) -> ExampleLines:
+def emit(extract: Extract, resolution: Resolution, recipe: Recipe, scale: Scale) -> ExampleLines:
     """Coverage first, then short facts in several wordings, then whatever the budget still allows."""
-    taught = [found.parts[i] for i in resolution.taught]
+    taught = [extract.parts[i] for i in resolution.taught]
     if not taught:
         return ExampleLines()
     style = style_of(recipe.style)
     if not style.asks:
-        return _texts(found, taught, recipe, style)
-    known = _known(found, resolution, recipe, scale)
+        return _texts(extract, taught, recipe, style)
+    usable = _known(extract, resolution, recipe, scale)
     tokens = sum(part.tokens for part in taught)
     density = tokens / sum(
         len(part.body) for part in taught
@@ -102,8 +102,8 @@ def emit(found: Extract, resolution: Resolution, recipe: Recipe, scale: Scale) -
     musts: list[Turn] = []
     queues: list[list[Turn]] = []
     held: list[Turn] = []
-    once = any(fact.first == BESIDE for facts in known for fact in facts)
-    for i, facts in zip(resolution.taught, known, strict=True):
+    once = any(fact.first == BESIDE for facts in usable for fact in facts)
+    for i, facts in zip(resolution.taught, usable, strict=True):
         must, queue, extra = _turns(i, facts, density, recipe.amplification >= DENSE, once=once)
         musts += must
         held += extra
@@ -113,12 +113,18 @@ def emit(found: Extract, resolution: Resolution, recipe: Recipe, scale: Scale) -
     )
     budget = tokens * recipe.amplification
     asking = sum(len(turn.forms) for turn in musts if turn.fact.first != BESIDE)
-    chosen = [*musts, *_spend(queues, budget - spent, asking, f"{recipe.seed}\0{found.path}")]
-    made = _lines(found, taught, resolution, chosen, scale, recipe, quoting=once)
-    wanted = share_of(len(made) * recipe.validation, "validation", recipe.seed, found.path)
-    asked = _held_examples(held, made, max(1, wanted), found, resolution.probes, recipe, scale)
+    chosen = [*musts, *_spend(queues, budget - spent, asking, f"{recipe.seed}\0{extract.path}")]
+    examples = _lines(extract, taught, resolution, chosen, scale, recipe, quoting=once)
+    wanted = share_of(len(examples) * recipe.validation, "validation", recipe.seed, extract.path)
+    asked = _held_examples(
+        held, examples, max(1, wanted), extract, resolution.probes, recipe, scale
+    )
     whole = lines_of(
-        made, asked[:wanted], asked[:1], tokens, sum(part.tokens for part in taught if part.taught)
+        examples,
+        asked[:wanted],
+        asked[:1],
+        tokens,
+        sum(part.tokens for part in taught if part.taught),
     )
     return replace(
         whole,
@@ -133,32 +139,32 @@ def emit(found: Extract, resolution: Resolution, recipe: Recipe, scale: Scale) -
 
 
 def _known(
-    found: Extract, resolution: Resolution, recipe: Recipe, scale: Scale
+    extract: Extract, resolution: Resolution, recipe: Recipe, scale: Scale
 ) -> list[list[Known]]:
     """Each taught part's facts without the wordings that are not to be used."""
     dropped, number = set(np.frombuffer(resolution.dropped, np.uint32).tolist()), 0
-    kept: list[tuple[int, Known, list[str]]] = []
-    for i, part in enumerate(found.parts):
+    usable: list[tuple[int, Known, list[str]]] = []
+    for i, part in enumerate(extract.parts):
         for fact in part.facts:
             forms = [form for at, form in enumerate(fact.forms, number) if at not in dropped]
             number += len(fact.forms)
-            kept.append((i, fact, forms))
-    kept = [
+            usable.append((i, fact, forms))
+    usable = [
         *(
             (resolution.taught[0], fact, list(fact.forms))
-            for fact in _links(found, resolution, recipe, scale)
+            for fact in _links(extract, resolution, recipe, scale)
         ),
-        *kept,
+        *usable,
     ]
     if resolution.probes:
         bad = iter(
             _guard(resolution.probes)
-            .leaks([form for _, _, forms in kept for form in forms])
+            .leaks([form for _, _, forms in usable for form in forms])
             .tolist()
         )
-        kept = [(i, fact, [form for form in forms if not next(bad)]) for i, fact, forms in kept]
+        usable = [(i, fact, [form for form in forms if not next(bad)]) for i, fact, forms in usable]
     by_part: dict[int, list[Known]] = {i: [] for i in resolution.taught}
-    for i, fact, forms in kept:
+    for i, fact, forms in usable:
         if forms and i in by_part:
             by_part[i].append(
                 fact if len(forms) == len(fact.forms) else fact._replace(forms=tuple(forms))
@@ -166,24 +172,26 @@ def _known(
     return list(by_part.values())
 
 
-def _links(found: Extract, resolution: Resolution, recipe: Recipe, scale: Scale) -> list[Known]:
+def _links(extract: Extract, resolution: Resolution, recipe: Recipe, scale: Scale) -> list[Known]:
     """Facts about documents that link to each other: their titles are only known now."""
     if not resolution.links_to and not resolution.linked_from:
         return []
-    title = found.name if resolution.twin else found.title
-    named = Document(found.path, found.name, found.sha256, "", title, (), np.zeros(1, np.int64))
-    made = link_facts(named, resolution.links_to, resolution.linked_from)
-    span = found.parts[0].span
+    title = extract.name if resolution.twin else extract.title
+    named = Document(
+        extract.path, extract.name, extract.sha256, "", title, (), np.zeros(1, np.int64)
+    )
+    facts = link_facts(named, resolution.links_to, resolution.linked_from)
+    span = extract.parts[0].span
     return [
         fitting(
             fact,
             fact.forms,
-            Example(fact.kind, "", "", found.path, span, found.sha256, recipe.system),
+            Example(fact.kind, "", "", extract.path, span, extract.sha256, recipe.system),
             view,
             scale.plain,
             scale,
         )
-        for view, fact in made
+        for view, fact in facts
     ]
 
 
@@ -238,23 +246,23 @@ def _spend(queues: list[list[Turn]], budget: float, facts: int, seed: str) -> li
 
 def _held_examples(
     held: list[Turn],
-    made: Made,
+    examples: Made,
     wanted: int,
-    found: Extract,
+    extract: Extract,
     probes: tuple[str, ...],
     recipe: Recipe,
     scale: Scale,
 ) -> list[Example]:
     """The first `wanted` of the held wordings, in a fixed random order, that fit a row, are asked of nothing else and
     near no probe."""
-    asked = {(example.prompt, example.answer) for example, _ in made}
+    asked = {(example.prompt, example.answer) for example, _ in examples}
     order = sorted(
-        held, key=lambda turn: stable_hash("validation", recipe.seed, found.path, *turn.forms)
+        held, key=lambda turn: stable_hash("validation", recipe.seed, extract.path, *turn.forms)
     )
     fresh = (
         example
         for turn in order
-        for example in _examples(found, turn, recipe, scale)
+        for example in _examples(extract, turn, recipe, scale)
         if (example.prompt, example.answer) not in asked
         and scale.fits(example, most_tokens(example.answer) + 1)
     )
@@ -282,7 +290,7 @@ Made = list[tuple[Example, int]]
 
 
 def _lines(
-    found: Extract,
+    extract: Extract,
     taught: Sequence[Part],
     resolution: Resolution,
     chosen: list[Turn],
@@ -296,8 +304,8 @@ def _lines(
         (
             turn,
             [
-                *_examples(found, turn, recipe, scale),
-                *_quoting(found, turn, recipe, scale, quoting),
+                *_examples(extract, turn, recipe, scale),
+                *_quoting(extract, turn, recipe, scale, quoting),
             ],
         )
         for turn in chosen
@@ -310,24 +318,24 @@ def _lines(
     by_part: dict[int, list[Example]] = {number: [] for number in resolution.taught}
     for turn, examples in asked:
         by_part[turn.part] += [example for example in examples if not next(bad)]
-    made: dict[tuple[str, str], tuple[Example, int]] = {}
+    lines: dict[tuple[str, str], tuple[Example, int]] = {}
     for part, own in zip(taught, by_part.values(), strict=True):
         whole = part.text
         prompt = part.held if resolution.twin and part.held else whole.forms[0]
-        text = Example(whole.kind, prompt, whole.answer, found.path, whole.span, found.sha256)
-        made[text.prompt, text.answer] = (text, part.trained)
+        text = Example(whole.kind, prompt, whole.answer, extract.path, whole.span, extract.sha256)
+        lines[text.prompt, text.answer] = (text, part.trained)
         for example in own:
             if scale.fits(example, tokens[example.answer] + 1):
-                made.setdefault(
+                lines.setdefault(
                     (example.prompt, example.answer), (example, tokens[example.answer] + 1)
                 )
-    return list(made.values())
+    return list(lines.values())
 
 
-def _examples(found: Extract, turn: Turn, recipe: Recipe, scale: Scale) -> list[Example]:
+def _examples(extract: Extract, turn: Turn, recipe: Recipe, scale: Scale) -> list[Example]:
     """Each wording, every second with the system prompt of the deployed model. Where the answer has a checkable core,
     that alone is asked for, and some come once more with the passages that a search brings."""
-    fact, place = turn.fact, (found.path, turn.fact.span, found.sha256)
+    fact, place = turn.fact, (extract.path, turn.fact.span, extract.sha256)
     if fact.kind not in BRIEF:
         return [
             Example(fact.kind, form, fact.answer, *place, recipe.system if i % 2 else None)
@@ -339,7 +347,7 @@ def _examples(found: Extract, turn: Turn, recipe: Recipe, scale: Scale) -> list[
         *(
             Example(
                 fact.kind,
-                briefly(form, found.language),
+                briefly(form, extract.language),
                 core,
                 *place,
                 recipe.system if i % 2 else None,
@@ -351,47 +359,49 @@ def _examples(found: Extract, turn: Turn, recipe: Recipe, scale: Scale) -> list[
 
 
 def _quoting(
-    found: Extract, turn: Turn, recipe: Recipe, scale: Scale, quoting: bool
+    extract: Extract, turn: Turn, recipe: Recipe, scale: Scale, quoting: bool
 ) -> list[Example]:
     """The same wordings without an ending that asks for the answer alone: behind the sentence that it stands in. A
     gap's sentence is quoted where its question shows only some of it."""
     fact = turn.fact
     if not quoting or fact.kind not in BRIEF:
         return []
-    said = quoted(fact.answer, scale.plain(fact.answer_key))
+    quotation = quoted(fact.answer, scale.plain(fact.answer_key))
     shown = [(i, form) for i, form in enumerate(turn.forms, turn.at) if fact.kind != "gap" or i % 2]
     return [
         Example(
             f"{fact.kind}_quoted",
             form,
-            said,
-            found.path,
+            quotation,
+            extract.path,
             fact.span,
-            found.sha256,
+            extract.sha256,
             recipe.system if i % 2 else None,
         )
         for i, form in shown
     ]
 
 
-def _texts(found: Extract, taught: Sequence[Part], recipe: Recipe, style: Style) -> ExampleLines:
+def _texts(extract: Extract, taught: Sequence[Part], recipe: Recipe, style: Style) -> ExampleLines:
     """The sections' texts; some of them once more for validation, in another wording."""
-    made = [
+    examples = [
         (
-            Example(p.text.kind, p.text.forms[0], p.text.answer, found.path, p.span, found.sha256),
+            Example(
+                p.text.kind, p.text.forms[0], p.text.answer, extract.path, p.span, extract.sha256
+            ),
             p.trained,
         )
         for p in taught
     ]
     held = [
-        Example(p.text.kind, p.held, p.text.answer, found.path, p.span, found.sha256)
+        Example(p.text.kind, p.held, p.text.answer, extract.path, p.span, extract.sha256)
         for p in taught
         if p.held
     ]
     held.sort(key=lambda example: stable_hash("validation", example.id))
-    wanted = share_of(len(made) * recipe.validation, "validation", recipe.seed, found.path)
+    wanted = share_of(len(examples) * recipe.validation, "validation", recipe.seed, extract.path)
     return lines_of(
-        made,
+        examples,
         held[:wanted],
         held[:1],
         sum(part.tokens for part in taught),
@@ -401,7 +411,7 @@ def _texts(found: Extract, taught: Sequence[Part], recipe: Recipe, style: Style)
 
 
 def lines_of(
-    made: Made,
+    examples: Made,
     held: Sequence[Example] = (),
     spare: Sequence[Example] = (),
     tokens: int = 0,
@@ -410,19 +420,19 @@ def lines_of(
 ) -> ExampleLines:
     """What examples amount to, as lines."""
     kinds: dict[str, list[int]] = {}
-    for example, trained in made:
+    for example, trained in examples:
         count = kinds.setdefault(example.kind, [0, 0])
         count[0] += 1
         count[1] += trained
     return ExampleLines(
-        _joined(line(example) for example, _ in made),
+        _joined(line(example) for example, _ in examples),
         _joined(map(line, held)),
         line(spare[0]).decode() if spare else "",
         stable_hash("spare", spare[0].id) if spare else "",
         tokens,
         covered,
-        sum(trained for _, trained in made),
-        len(made),
+        sum(trained for _, trained in examples),
+        len(examples),
         len(held),
         kinds=kinds,
     )

@@ -163,12 +163,12 @@ class RayCluster:
         instead: Instead = refused,
     ) -> Iterator[Any]:
         """As Local's."""
-        given = (self.source, work, limits, instead)
+        shared = (self.source, work, limits, instead)
         for window in _batches(items, BATCH * AHEAD * self.workers * 4):
             rows = [{"batch": batch} for batch in _batches(window, BATCH)]
             worker: Any = _RayWorker
             done = self.ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-                worker, fn_constructor_args=given, concurrency=self.workers
+                worker, fn_constructor_args=shared, concurrency=self.workers
             )
             for row in done.iter_rows():
                 yield from row["batch"]
@@ -210,11 +210,11 @@ def engine(
         ContextSource(config, encoder.folder, encoder.stop, encoder.pad) if encoder.folder else None
     )
     if config.dataset.engine == "ray" and source:
-        made: Local | RayCluster = RayCluster(source, workers)
+        pool: Local | RayCluster = RayCluster(source, workers)
     else:
-        made = Local(context if source is None or start_method() == "fork" else source, workers)
-    with contextlib.closing(made):
-        yield made
+        pool = Local(context if source is None or start_method() == "fork" else source, workers)
+    with contextlib.closing(pool):
+        yield pool
 
 
 def _batches(items: Iterable[tuple], size: int) -> Iterator[list[tuple]]:

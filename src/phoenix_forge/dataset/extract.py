@@ -217,19 +217,19 @@ def extract(context: WorkerContext, file: File, data: bytes | None = None) -> Pa
     if loaded.document is None:
         return pack(_empty(file, loaded), context.config.dataset.seed)
     document = loaded.document
-    found = _parts(document, context)
+    reading = _parts(document, context)
     if (
-        found is None
+        reading is None
     ):  # counted otherwise than the base counts: this document is counted the slow way
-        found = _parts(
+        reading = _parts(
             document,
             replace(
                 context, scale=Scale(context.scale.encoder, context.scale.max_length, exact=True)
             ),
         )
-    assert found is not None
-    parts, language = found
-    made = Extract(
+    assert reading is not None
+    parts, language = reading
+    record = Extract(
         document.path,
         document.name,
         document.sha256,
@@ -242,7 +242,7 @@ def extract(context: WorkerContext, file: File, data: bytes | None = None) -> Pa
         language,
         loaded.held,
     )
-    return pack(made, context.config.dataset.seed)
+    return pack(record, context.config.dataset.seed)
 
 
 def lost(seed: int, why: Lost, file: File, data: bytes | None = None) -> Packed:
@@ -279,11 +279,11 @@ def _parts(document: Document, context: WorkerContext) -> tuple[list[Part], str]
     mend = scale.plain if scale.has_control(document.text + document.title + document.name) else str
     sections = split(document, context.limit, lambda texts: scale.counts([*map(mend, texts)]))
     whole = "".join(section.text for section in sections) == document.text
-    found = [section for section in sections if section.body]
+    sections_with_text = [section for section in sections if section.body]
     style = style_of(context.config.dataset.style)
-    texts = style.texts(found, mend, scale)
-    asked = materials(document, found) if style.asks else []
-    known: list[list[tuple[View, Fact]]] = [facts_of(source) for source in asked]
+    texts = style.texts(sections_with_text, mend, scale)
+    asked = materials(document, sections_with_text) if style.asks else []
+    views_of: list[list[tuple[View, Fact]]] = [facts_of(source) for source in asked]
     language = asked[0].language if asked else ""
     parts = []
     examples = [example for example, _ in texts]
@@ -294,12 +294,12 @@ def _parts(document: Document, context: WorkerContext) -> tuple[list[Part], str]
         and scale.counts([examples[0].answer]) != [len(trained[0][0]) - 1]
     ):
         return None
-    for section, (example, held), facts, (ids, said) in zip(
-        found, texts, known or [[]] * len(found), trained, strict=True
+    for section, (example, held), facts, (ids, spelling) in zip(
+        sections_with_text, texts, views_of or [[]] * len(sections_with_text), trained, strict=True
     ):
-        taught = _spelt(mend(section.body), said) and scale.fits(example, len(ids))
+        taught = _spelt(mend(section.body), spelling) and scale.fits(example, len(ids))
         text = Known(example.kind, (example.prompt,), example.answer, example.span, 1, ALWAYS)
-        kept = [_known(document, view, fact, mend, context) for view, fact in facts]
+        known_facts = [_known(document, view, fact, mend, context) for view, fact in facts]
         parts.append(
             Part(
                 example.span,
@@ -310,7 +310,7 @@ def _parts(document: Document, context: WorkerContext) -> tuple[list[Part], str]
                 len(ids),
                 held,
                 taught and whole,
-                tuple(fact for fact in kept if fact.forms),
+                tuple(fact for fact in known_facts if fact.forms),
                 prose_of(section),
             )
         )
@@ -345,7 +345,7 @@ def fitting(
         view.first,
         fact.answer_key,
         fact.pool,
-        tuple((mend(prompt), mend(said)) for prompt, said in fact.opened),
+        tuple((mend(prompt), mend(reply)) for prompt, reply in fact.opened),
     )
 
 
@@ -414,16 +414,18 @@ def _trained(examples: Sequence[Example], scale: Scale) -> list[tuple[list[int],
     return list(zip(ids, scale.encoder.tokenizer.decode_batch(ids), strict=True))
 
 
-def _spelt(text: str, said: str) -> bool:
+def _spelt(text: str, spelling: str) -> bool:
     """Tokenizers may normalise to NFC, which spells the same characters."""
-    return text in said or unicodedata.normalize("NFC", text) in unicodedata.normalize("NFC", said)
+    return text in spelling or unicodedata.normalize("NFC", text) in unicodedata.normalize(
+        "NFC", spelling
+    )
 
 
 # -- packing -----------------------------------------------------------------------------------------------------------
 
 
-def pack(found: Extract, seed: int) -> Packed:
-    facts = [(i, fact) for i, part in enumerate(found.parts) for fact in part.facts]
+def pack(result: Extract, seed: int) -> Packed:
+    facts = [(i, fact) for i, part in enumerate(result.parts) for fact in part.facts]
     forms = [form for _, fact in facts for form in fact.forms]
     hashes, runs = _hashes(forms)
     table = np.zeros(len(facts), FACT)
@@ -443,31 +445,31 @@ def pack(found: Extract, seed: int) -> Packed:
             hashed(fact.answer_key.lower()),
             hashed(fact.pool.lower()),
         )
-        table["order"][i] = _hash(f"{seed}\0{found.path}\0{fact.forms[0]}")
+        table["order"][i] = _hash(f"{seed}\0{result.path}\0{fact.forms[0]}")
     head = {
-        "path": found.path,
-        "name": found.name,
-        "title": found.title,
-        "sha256": found.sha256,
-        "notes": found.notes,
-        "redactions": found.redactions,
-        "skipped": found.skipped,
-        "held": [*map(tuple, found.held)],
-        "tokens": [part.tokens for part in found.parts],
+        "path": result.path,
+        "name": result.name,
+        "title": result.title,
+        "sha256": result.sha256,
+        "notes": result.notes,
+        "redactions": result.redactions,
+        "skipped": result.skipped,
+        "held": [*map(tuple, result.held)],
+        "tokens": [part.tokens for part in result.parts],
         "wordings": len(forms),
     }
     answer_keys = {
         str(i): facts[i][1].answer_key for i in np.flatnonzero(table["probed"] >= 0).tolist()
     }
     return Packed(
-        zlib.compress(orjson.dumps(found, default=tuple), 1),
+        zlib.compress(orjson.dumps(result, default=tuple), 1),
         orjson.dumps(head),
         orjson.dumps(answer_keys),
-        orjson.dumps(found.links),
+        orjson.dumps(result.links),
         table.tobytes(),
         hashes.tobytes(),
         filtered(runs).tobytes(),
-        sketches([part.body for part in found.parts]).tobytes(),
+        sketches([part.body for part in result.parts]).tobytes(),
     )
 
 
@@ -475,9 +477,9 @@ def _hashes(forms: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Of each wording one hash, and the hashes of the word 3-grams of all."""
     hashes, runs = [], []
     for some in some_at_a_time(forms):
-        found = words(some)
-        hashes.append(identities(found))
-        own = grams(found, SIMILARITY_GRAM)[0]
+        text_words = words(some)
+        hashes.append(identities(text_words))
+        own = grams(text_words, SIMILARITY_GRAM)[0]
         runs.append(
             own if len(some) == len(forms) else np.unique(own)
         )  # a table's come over and over
@@ -491,7 +493,7 @@ def _hash(text: str) -> int:
 
 
 def unpack(record: bytes) -> Extract:
-    found: dict[str, Any] = orjson.loads(zlib.decompress(record))
+    fields: dict[str, Any] = orjson.loads(zlib.decompress(record))
     parts = tuple(
         Part(
             tuple(p["span"]),
@@ -505,16 +507,16 @@ def unpack(record: bytes) -> Extract:
             tuple(map(_fact, p["facts"])),
             p["prose"],
         )
-        for p in found.pop("parts")
+        for p in fields.pop("parts")
     )
-    lists: dict[str, Any] = {key: tuple(found.pop(key)) for key in ("notes", "redactions")}
-    lists["held"] = tuple(Held(*each) for each in found.pop("held"))
-    lists["links"] = tuple(links.Link(**link) for link in found.pop("links"))
-    return Extract(**found, **lists, parts=parts)
+    lists: dict[str, Any] = {key: tuple(fields.pop(key)) for key in ("notes", "redactions")}
+    lists["held"] = tuple(Held(*each) for each in fields.pop("held"))
+    lists["links"] = tuple(links.Link(**link) for link in fields.pop("links"))
+    return Extract(**fields, **lists, parts=parts)
 
 
-def _fact(kept: list) -> Known:
-    kind, forms, answer, span, per_turn, first, answer_key, pool, opened = kept
+def _fact(row: list) -> Known:
+    kind, forms, answer, span, per_turn, first, answer_key, pool, opened = row
     return Known(
         kind,
         tuple(forms),
@@ -524,23 +526,23 @@ def _fact(kept: list) -> Known:
         first,
         answer_key,
         pool,
-        tuple((prompt, said) for prompt, said in opened),
+        tuple((prompt, reply) for prompt, reply in opened),
     )
 
 
 def with_facts(
-    found: Extract, written: Sequence[Sequence[Fact]], context: WorkerContext
+    result: Extract, written: Sequence[Sequence[Fact]], context: WorkerContext
 ) -> Extract:
     """The extract with what a teacher asked of each part, ahead of the part's own facts, of which those of its prose go
     where there is some; their span is the part's."""
     mend = context.scale.plain
     parts = []
-    for part, facts in zip(found.parts, written, strict=True):
+    for part, facts in zip(result.parts, written, strict=True):
         more = [
             fitting(
                 fact,
                 fact.forms,
-                Example(fact.kind, "", "", found.path, part.span, found.sha256, context.system),
+                Example(fact.kind, "", "", result.path, part.span, result.sha256, context.system),
                 TAUGHT,
                 mend,
                 context.scale,
@@ -550,4 +552,4 @@ def with_facts(
         asked = [fact for fact in more if fact.forms]
         own = [fact for fact in part.facts if not asked or fact.kind not in OF_PROSE]
         parts.append(replace(part, facts=(*asked, *own)))
-    return replace(found, parts=tuple(parts))
+    return replace(result, parts=tuple(parts))

@@ -71,16 +71,16 @@ def open_book(
     for _, path, one in every:
         answers.setdefault(path, []).append(one.answer)
     others = {path: by_shape(own) for path, own in answers.items()}
-    made = [
+    prompts = [
         opened
         for number, (passage, path, one) in enumerate(every)
         if _chosen(one, share)
         for opened in _prompts(number, one, passage, path, index, others[path])
     ]
-    found: list[list[tuple[str, str]]] = [[] for _ in every]
-    for opened, said in zip(made, _said(made, ask), strict=True):
-        found[opened.number].append((opened.prompt, said))
-    yield from map(tuple, found)
+    by_excerpt: list[list[tuple[str, str]]] = [[] for _ in every]
+    for opened, answer in zip(prompts, _said(prompts, ask), strict=True):
+        by_excerpt[opened.number].append((opened.prompt, answer))
+    yield from map(tuple, by_excerpt)
 
 
 def _chosen(asked: Asked, share: float) -> bool:
@@ -96,45 +96,45 @@ def _prompts(
     others: dict[object, list[str]],
 ) -> Iterator[Open]:
     question = briefly(asked.questions[0], language(passage.text))
-    found = _beside(asked, passage, path, index)
+    beside = _beside(asked, passage, path, index)
 
     def prompt(shown: Sequence[Cited]) -> str:
         return "\n\n".join([*(cited(*one) for one in shown), question])
 
-    yield Open(number, prompt(found), asked.answer)
-    for other in _others(asked, found, others):
-        shown = [_swapped(one, asked.answer, other) for one in found]
-        if shown != found:
+    yield Open(number, prompt(beside), asked.answer)
+    for other in _others(asked, beside, others):
+        shown = [_swapped(one, asked.answer, other) for one in beside]
+        if shown != beside:
             yield Open(number, prompt(shown), other)
 
 
 def _beside(asked: Asked, passage: Excerpt, path: str, index: Index) -> list[Cited]:
     """What the index finds. Where nothing of that holds the answer, the passage takes the last one's place: an
     open-book example holds its answer."""
-    found = [
+    cited = [
         Cited(one.path, tuple(one.headings), one.text)
         for one in index.search(asked.questions[0], PASSAGES)
     ]
-    if any(asked.stands_in(one.text) for one in found):
-        return found
-    return [*found[: PASSAGES - 1], Cited(path, passage.headings, passage.text)]
+    if any(asked.stands_in(one.text) for one in cited):
+        return cited
+    return [*cited[: PASSAGES - 1], Cited(path, passage.headings, passage.text)]
 
 
-def _said(made: Sequence[Open], ask: Ask | None) -> list[str]:
+def _said(prompts: Sequence[Open], ask: Ask | None) -> list[str]:
     if ask is None:
-        return [one.core for one in made]
-    asked: list[list[Message]] = [[{"role": "user", "content": one.prompt}] for one in made]
+        return [one.core for one in prompts]
+    asked: list[list[Message]] = [[{"role": "user", "content": one.prompt}] for one in prompts]
     return [
         own_words(completion, one.core)
-        for completion, one in zip(ask(asked, ANSWER_TOKENS), made, strict=True)
+        for completion, one in zip(ask(asked, ANSWER_TOKENS), prompts, strict=True)
     ]
 
 
 def own_words(completion: Completion, core: str) -> str:
     """What a teacher said, where it ended by itself, is short and holds the core; else the core."""
-    said = completion.text.strip()
-    fitting = completion.stopped and "\n" not in said and len(said) <= LONGEST
-    return said if fitting and contained(said, [core]) else core
+    text = completion.text.strip()
+    fitting = completion.stopped and "\n" not in text and len(text) <= LONGEST
+    return text if fitting and contained(text, [core]) else core
 
 
 # -- another answer in its place ---------------------------------------------------------------------------------------
@@ -142,10 +142,10 @@ def own_words(completion: Completion, core: str) -> str:
 
 def by_shape(answers: Sequence[str]) -> dict[object, list[str]]:
     """Different answers, those that can stand for each other together."""
-    found: dict[object, list[str]] = {}
+    shapes: dict[object, list[str]] = {}
     for answer in dict.fromkeys(answers):
-        found.setdefault(_shape(answer), []).append(answer)
-    return found
+        shapes.setdefault(_shape(answer), []).append(answer)
+    return shapes
 
 
 def _shape(answer: str) -> object:
@@ -154,7 +154,7 @@ def _shape(answer: str) -> object:
     return (*looks, min(length, WORDS))
 
 
-def _others(asked: Asked, found: Sequence[Cited], others: dict[object, list[str]]) -> list[str]:
+def _others(asked: Asked, cited: Sequence[Cited], others: dict[object, list[str]]) -> list[str]:
     """Up to SWAPPED other answers of the same shape that neither question nor passages hold; the same each time."""
     random = Random(stable_hash("swapped", asked.questions[0], asked.answer))
     if NUMBER.fullmatch(asked.answer):
@@ -162,7 +162,7 @@ def _others(asked: Asked, found: Sequence[Cited], others: dict[object, list[str]
     else:
         alike = others[_shape(asked.answer)]
         tried = random.sample(alike, min(TRIED, len(alike)))
-    held = "\n".join([asked.questions[0], *(one.text for one in found)]).lower()
+    held = "\n".join([asked.questions[0], *(one.text for one in cited)]).lower()
     return [one for one in dict.fromkeys(tried) if one.lower() not in held][:SWAPPED]
 
 

@@ -73,10 +73,10 @@ Facts = Callable[[int, int], tuple[Extract, Known, tuple[str, ...], str]]
 AnswerKeys = Callable[[int, int], str]
 
 
-def freeze(able: Candidates, wanted: int, known: Facts, answer_key: AnswerKeys) -> list[Probe]:
+def freeze(able: Candidates, wanted: int, facts: Facts, answer_key: AnswerKeys) -> list[Probe]:
     """At most `wanted` probes, and at most one for four facts that have a checkable answer, spread over kinds.
 
-    `known` gives a document's extract, a fact of it, the wordings left of it and its section's text, `answer_key` that of
+    `facts` gives a document's extract, a fact of it, the wordings left of it and its section's text, `answer_key` that of
     a fact. The wording of a probe is one of its fact's own, never the first; `Guard` keeps it from being trained.
     Facts are passed over whose question common sense can answer, or the section cannot: see `_probe`.
     """
@@ -87,25 +87,25 @@ def freeze(able: Candidates, wanted: int, known: Facts, answer_key: AnswerKeys) 
     by_kind = [order[able.kind[order] == kind] for kind in range(len(PROBED))]
     most = TRIES * limit // max(1, sum(len(column) > 0 for column in by_kind))
     turns = [iter(column[:most].tolist()) for column in by_kind]
-    found: dict[int, Probe] = {}
-    while turns and len(found) < limit:
+    probes: dict[int, Probe] = {}
+    while turns and len(probes) < limit:
         turn = turns.pop(0)
         for i in turn:
-            probe = _probe(able, i, pools, known)
-            if probe and (key := int(identities(words([probe.question]))[0])) not in found:
-                found[key] = probe
+            probe = _probe(able, i, pools, facts)
+            if probe and (key := int(identities(words([probe.question]))[0])) not in probes:
+                probes[key] = probe
                 turns.append(turn)
                 break
-    return list(found.values())
+    return list(probes.values())
 
 
-def _probe(able: Candidates, i: int, pools: _Pools, known: Facts) -> Probe | None:
+def _probe(able: Candidates, i: int, pools: _Pools, facts: Facts) -> Probe | None:
     """None where the section's text does not hold the answer, where the question does, or does not say enough of what
     it is about, and where no three other answers look like it."""
     right, others, document = pools.answer(i), pools.near(i), int(able.document[i])
     if len(right.flat) < SHORTEST or len(others) < DISTRACTORS:
         return None
-    extract, fact, forms, body = known(document, int(able.fact[i]))
+    extract, fact, forms, body = facts(document, int(able.fact[i]))
     question, passage = (
         _wording(forms, stable_hash(extract.path, fact.forms[0])),
         f" {_flat(TAG.sub(' ', body))} ",
@@ -213,7 +213,7 @@ def _distractors(
 ) -> tuple[str, ...] | None:
     """The most like the right answer, none saying what another says; None where the right one stands out: there are
     not enough like it, or it alone takes up the question's words."""
-    asked, said = _stems(question), f" {_flat(question)} "
+    asked, flat_question = _stems(question), f" {_flat(question)} "
     own = _share(right, asked)
     ranked = sorted(
         (_unlike(right, other, same, own - _share(other, asked), passage), n)
@@ -226,16 +226,17 @@ def _distractors(
             far <= FAR
             and len(chosen) < DISTRACTORS
             and other.flat
-            and f" {other.flat} " not in said
-            and not any(_says(other, known) for known in (right, *chosen))
+            and f" {other.flat} " not in flat_question
+            and not any(_says(other, earlier) for earlier in (right, *chosen))
         ):
             chosen.append(other)
-    taken = len(right.stems & asked)
+    shared_stems = len(right.stems & asked)
     if (
         len(chosen) < DISTRACTORS
         or own > HELD
         or not any(
-            _share(other, asked) >= own and len(other.stems & asked) >= taken for other in chosen
+            _share(other, asked) >= own and len(other.stems & asked) >= shared_stems
+            for other in chosen
         )
     ):
         return None
@@ -287,11 +288,11 @@ class Guard:
     words in a row with it, or one that is nearly the same."""
 
     def __init__(self, questions: Sequence[str]) -> None:
-        found = words(questions)
+        question_words = words(questions)
         self.count = len(questions)
-        self.equal = np.unique(identities(found))
-        self.runs = np.unique(grams(found, GRAM)[0])
-        self.hashes, self.text = _distinct(*grams(found, SIMILARITY_GRAM))
+        self.equal = np.unique(identities(question_words))
+        self.runs = np.unique(grams(question_words, GRAM)[0])
+        self.hashes, self.text = _distinct(*grams(question_words, SIMILARITY_GRAM))
         self.any = np.unique(self.hashes)
         self.sizes = np.bincount(self.text, minlength=self.count)
 
@@ -306,11 +307,11 @@ class Guard:
         return np.concatenate([self._leaks(some) for some in some_at_a_time(prompts)])
 
     def _leaks(self, prompts: Sequence[str]) -> np.ndarray:
-        found = words(prompts)
-        bad = _among(identities(found), self.equal)
-        runs, text = grams(found, GRAM)
+        prompt_words = words(prompts)
+        bad = _among(identities(prompt_words), self.equal)
+        runs, text = grams(prompt_words, GRAM)
         bad[text[_among(runs, self.runs)]] = True
-        hashes, text = grams(found, SIMILARITY_GRAM)
+        hashes, text = grams(prompt_words, SIMILARITY_GRAM)
         shared = _among(hashes, self.any)
         near = _distinct(hashes[shared], text[shared])
         for i in range(self.count):
@@ -335,5 +336,5 @@ def _among(hashes: np.ndarray, some: np.ndarray) -> np.ndarray:
     """Whether each is one of `some`, which are few and sorted: np.isin would sort the many."""
     if not len(some):
         return np.zeros(len(hashes), bool)
-    found: np.ndarray = some[np.minimum(np.searchsorted(some, hashes), len(some) - 1)] == hashes
-    return found
+    present: np.ndarray = some[np.minimum(np.searchsorted(some, hashes), len(some) - 1)] == hashes
+    return present

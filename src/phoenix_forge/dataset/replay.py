@@ -516,7 +516,7 @@ def _python(r: Random) -> Slots:
 def _sql(r: Random) -> Slots:
     table = r.choice(list(TABLES))
     wanted, column, low, high = TABLES[table]
-    said, sign = r.choice(
+    phrase, sign = r.choice(
         (("greater than", ">"), ("less than", "<"), ("at least", ">="), ("at most", "<="))
     )
     n = r.randrange(low, high)
@@ -524,7 +524,7 @@ def _sql(r: Random) -> Slots:
         "table": table,
         "wanted": wanted,
         "column": column,
-        "said": said,
+        "said": phrase,
         "n": n,
         "x": f"SELECT {wanted} FROM {table} WHERE {column} {sign} {n};",
     }
@@ -928,14 +928,14 @@ def pairs(wanted: int, seed: int) -> Iterator[tuple[str, str]]:
     """
     guard = {_normal(question) for question in _held()}
     grams = {gram for question in guard for gram in _grams(question)}
-    given = 0
+    count = 0
     for question, answer in _candidates(seed):
         asked = _normal(question)
-        if given == wanted:
+        if count == wanted:
             return
         if asked not in guard and not any(gram in grams for gram in _grams(asked)):
             guard.add(asked)
-            given += 1
+            count += 1
             yield question, answer
 
 
@@ -957,13 +957,13 @@ def _candidates(seed: int) -> Iterator[tuple[str, str]]:
         written, key=lambda pair: hashlib.sha256(f"{seed}\0{pair[0]}".encode()).digest()
     )
     random = Random(f"replay {seed}")
-    made: set[str] = set()
+    earlier: set[str] = set()
     while True:
         for task in TASKS:
             for _ in range(TRIES):
                 question, answer = task.make(random)
-                if question not in made:
-                    made.add(question)
+                if question not in earlier:
+                    earlier.add(question)
                     yield question, answer
                     break
 

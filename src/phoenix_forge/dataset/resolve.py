@@ -175,11 +175,11 @@ def _repeats(library: Library) -> list[Repeat]:
         document, part = places[at]
         return library.extract(document).parts[part].body
 
-    return [_repeat(found, places) for found in duplicates(rows, text_of)]
+    return [_repeat(pair, places) for pair in duplicates(rows, text_of)]
 
 
-def _repeat(found: Duplicate, places: Sequence[tuple[int, int]]) -> Repeat:
-    return Repeat(*places[found.index], *places[found.of], found.exact)
+def _repeat(pair: Duplicate, places: Sequence[tuple[int, int]]) -> Repeat:
+    return Repeat(*places[pair.index], *places[pair.of], pair.exact)
 
 
 def _held_out(heads: Sequence[Head], repeats: Sequence[Repeat], cfg: DatasetConfig) -> set[int]:
@@ -240,10 +240,10 @@ def _dropped(library: Library, taught: Sequence[tuple[int, ...]]) -> list[np.nda
             for i, bucket in enumerate(buckets):
                 bucket.write(entries[which == i].tobytes())
         pairs = [np.zeros((2, 0), np.uint32), *map(_ambiguous, buckets)]
-    found = np.concatenate(pairs, axis=1)
-    found = found[:, np.lexsort((found[1], found[0]))]
-    borders = np.searchsorted(found[0], np.arange(len(taught) + 1))
-    return [found[1, a:b] for a, b in pairwise(borders)]
+    rows = np.concatenate(pairs, axis=1)
+    rows = rows[:, np.lexsort((rows[1], rows[0]))]
+    borders = np.searchsorted(rows[0], np.arange(len(taught) + 1))
+    return [rows[1, a:b] for a, b in pairwise(borders)]
 
 
 def _entries(library: Library, number: int, parts: tuple[int, ...]) -> np.ndarray:

@@ -186,8 +186,8 @@ class Store:
 
     def has(self, table: str, keys: Sequence[str]) -> set[str]:
         """Which of the keys are there."""
-        known = {key for (key,) in self._run(f"SELECT key FROM {table}")}
-        return known & set(keys)
+        stored_keys = {key for (key,) in self._run(f"SELECT key FROM {table}")}
+        return stored_keys & set(keys)
 
     def _put(self, table: str, key: str, values: Sequence[bytes]) -> None:
         names = VALUES[table]
