@@ -15,9 +15,9 @@ DATES = ("2025-08-01", "2025-08-04", "2025-09-12", "2025-11-30", "2025-12-24")
 
 
 def asked(about, answer, kind="field", pool="field date"):
-    forms = tuple(
-        form.format(about)
-        for form in (
+    wordings = tuple(
+        wording.format(about)
+        for wording in (
             "{}?",
             "Tell me: {}.",
             "What is given for {}?",
@@ -26,7 +26,7 @@ def asked(about, answer, kind="field", pool="field date"):
             "Say what {} is.",
         )
     )
-    return Known(kind, forms, f"It is {answer}.", (0, 10), 6, ALWAYS, answer, pool)
+    return Known(kind, wordings, f"It is {answer}.", (0, 10), 6, ALWAYS, answer, pool)
 
 
 def section(*facts, text=None):

@@ -25,10 +25,10 @@ FORMS = (
 
 
 def fact(aspect, subject, answer, kind="field"):
-    forms = tuple(form.format(a=aspect, s=subject) for form in FORMS)
+    wordings = tuple(wording.format(a=aspect, s=subject) for wording in FORMS)
     return Known(
         kind,
-        forms,
+        wordings,
         f"The {aspect} of {subject} is {answer}.",
         (0, 10),
         6,
@@ -79,8 +79,8 @@ class Library:
     def facts(self, i):
         return self._array(i, "facts", FACT)
 
-    def forms(self, i):
-        return self._array(i, "forms", np.uint64)
+    def wordings(self, i):
+        return self._array(i, "wordings", np.uint64)
 
     def grams(self, i):
         return self._array(i, "grams", np.uint8)
@@ -99,9 +99,11 @@ class Library:
 
 
 def forms_left(library, resolved, i):
-    own = [form for part in library.all[i].parts for fact in part.facts for form in fact.forms]
+    own = [
+        wording for part in library.all[i].parts for fact in part.facts for wording in fact.wordings
+    ]
     gone = set(np.frombuffer(resolved.resolutions[i].dropped, np.uint32).tolist())
-    return [form for at, form in enumerate(own) if at not in gone]
+    return [wording for at, wording in enumerate(own) if at not in gone]
 
 
 def settings(**changes):
@@ -183,7 +185,7 @@ def test_probes_have_distractors_of_their_kind_and_their_wording_is_kept_out():
         assert len(probe.distractors) == 3
         assert probe.answer not in probe.distractors
         assert probe.question in resolved.resolutions[probe.document].probes
-        assert probe.question != library.all[probe.document].parts[0].facts[0].forms[0]
+        assert probe.question != library.all[probe.document].parts[0].facts[0].wordings[0]
     assert sum(bool(resolution.probes) for resolution in resolved.resolutions) < 20
 
 

@@ -70,15 +70,15 @@ def taken_apart(fact: Fact, title: str, own: str) -> Iterator[Form]:
         (*wording.format(title=title, sentence="\0").split("\0"), gap)
         for wording, gap in wordings.get(own, wordings["other"])
     ]
-    for form in fact.forms:
+    for wording in fact.wordings:
         ((start, end, gap),) = [
             frame
             for frame in frames
-            if form.startswith(frame[0])
-            and form.endswith(frame[1])
-            and form[len(frame[0]) :].count(frame[2]) == 1
+            if wording.startswith(frame[0])
+            and wording.endswith(frame[1])
+            and wording[len(frame[0]) :].count(frame[2]) == 1
         ]
-        before, _, after = form[len(start) : len(form) - len(end)].partition(gap)
+        before, _, after = wording[len(start) : len(wording) - len(end)].partition(gap)
         yield Form(before, gap, after)
 
 
@@ -102,7 +102,7 @@ def count_around(fact: Fact) -> int:
 
 
 @pytest.mark.parametrize(
-    ("own", "answer", "form"),
+    ("own", "answer", "sentence"),
     [
         ("en", "Maren Holt", "The lamp of Harbour Nine is lit at dusk by the keeper, {}."),
         ("de", "Wärter Maren Holt", "Die Lampe im Hafen wird in der Dämmerung vom {} angezündet."),
@@ -111,17 +111,17 @@ def count_around(fact: Fact) -> int:
     ],
 )
 def test_a_sentence_is_asked_for_with_a_gap_in_its_own_language(
-    own: str, answer: str, form: str
+    own: str, answer: str, sentence: str
 ) -> None:
     facts = asked(f"# The lamp\n\n{TEXTS[own]}\n")
     fact = next(one for one in facts if one.answer_key == answer)
     wordings = json.loads(DATA.read_text("utf-8"))
-    assert fact.forms[0] in [
-        wording.format(title="The lamp", sentence=form.format(gap))
+    assert fact.wordings[0] in [
+        wording.format(title="The lamp", sentence=sentence.format(gap))
         for wording, gap in wordings.get(own, wordings["other"])
     ]
-    assert fact == Fact("gap", fact.forms, TEXTS[own], fact.start, fact.end, answer, "gap")
-    assert len(set(fact.forms)) == 2
+    assert fact == Fact("gap", fact.wordings, TEXTS[own], fact.start, fact.end, answer, "gap")
+    assert len(set(fact.wordings)) == 2
 
 
 def test_every_run_of_words_is_left_out_wherever_it_stands() -> None:
@@ -146,9 +146,9 @@ def test_every_run_of_words_is_left_out_wherever_it_stands() -> None:
 def test_all_wordings_are_used() -> None:
     text = "\n\n".join(f"Bell {i} of bronze hangs in tower {i + 100}." for i in range(30))
     used = {
-        form.split("Bell")[0].split("____")[0]
+        wording.split("Bell")[0].split("____")[0]
         for fact in asked(f"# Bells\n\n{text}\n", 10**4)
-        for form in fact.forms
+        for wording in fact.wordings
     }
     wordings = json.loads(DATA.read_text("utf-8"))["en"]
     assert len(used) >= len(wordings)
@@ -183,7 +183,7 @@ def test_of_a_short_sentence_some_words_are_left_out_and_some_stay() -> None:
     for fact in facts:
         whole, thin = taken_apart(fact, "Bells", "en")
         assert whole.filled(fact.answer_key) == fact.answer != thin.filled(fact.answer_key)
-        assert any(map(str.isalnum, thin.before + thin.after)), fact.forms
+        assert any(map(str.isalnum, thin.before + thin.after)), fact.wordings
 
 
 def test_no_form_says_its_answer_where_words_are_left_out_between_those_of_it() -> None:
@@ -197,7 +197,9 @@ def test_no_form_says_its_answer_where_words_are_left_out_between_those_of_it() 
     ]
     assert len(facts) == 40
     assert [
-        fact.forms for fact in facts if any(fact.answer_key in form for form in fact.forms)
+        fact.wordings
+        for fact in facts
+        if any(fact.answer_key in wording for wording in fact.wordings)
     ] == []
 
 
@@ -213,10 +215,10 @@ def test_of_the_words_around_a_gap_two_to_six_tenths_are_lost(own: str, sentence
     facts = asked(f"# Piers\n\n{text}\n", limit=10**4)
     assert len(facts) > 150
     kept = [
-        len(words(form.before + form.after)) / count_around(fact)
+        len(words(wording.before + wording.after)) / count_around(fact)
         for fact in facts
-        for form in taken_apart(fact, "Piers", own)
-        if form.filled(fact.answer_key) != fact.answer
+        for wording in taken_apart(fact, "Piers", own)
+        if wording.filled(fact.answer_key) != fact.answer
     ]
     assert 0.5 < sum(kept) / len(kept) < 0.7
     assert min(kept) < 0.45
@@ -239,8 +241,8 @@ def test_a_thinned_question_has_lost_other_words_each_time_but_neither_its_first
     every, found = words(question), list(thinned(question, 12))
     assert len(found) > 8
     assert len({question, *found}) == len(found) + 1
-    for form in found:
-        left = words(form)
+    for wording in found:
+        left = words(wording)
         assert is_among(left, every)
         assert (left[0], left[-1]) == (every[0], every[-1])
         assert len(left) >= (1 - LESS[1]) * len(every) - 1
@@ -265,9 +267,9 @@ def test_braces_in_a_title_or_sentence_are_only_braces() -> None:
         "# The {title} of {0}\n\nThe lamp {sentence} of Harbour Nine is lit at dusk by Maren Holt.\n"
     )
     assert any(
-        form.startswith("The {title} of {0}: The lamp {sentence} of")
+        wording.startswith("The {title} of {0}: The lamp {sentence} of")
         for fact in facts
-        for form in fact.forms
+        for wording in fact.wordings
     )
 
 
@@ -297,8 +299,10 @@ def test_each_wording_has_a_place_for_the_sentence_and_a_gap() -> None:
     wordings = json.loads(DATA.read_text("utf-8"))
     assert set(wordings) - {"other"} < set(LANGUAGES)
     for pairs in wordings.values():
-        assert len({form.format(title="t", sentence=gap) for form, gap in pairs}) == len(pairs)
-        assert all("{sentence}" in form and gap for form, gap in pairs)
+        assert len({wording.format(title="t", sentence=gap) for wording, gap in pairs}) == len(
+            pairs
+        )
+        assert all("{sentence}" in wording and gap for wording, gap in pairs)
 
 
 @given(st.text(max_size=300))
@@ -306,4 +310,4 @@ def test_any_text_has_gaps_or_none(text: str) -> None:
     for fact in asked(f"# The lamp\n\n{text}\n"):
         assert fact.answer_key
         assert fact.answer_key in fact.answer
-        assert all(form.strip() for form in fact.forms)
+        assert all(wording.strip() for wording in fact.wordings)

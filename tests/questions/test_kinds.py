@@ -21,7 +21,7 @@ from phoenix_forge.questions import (
     link_facts,
     materials,
     phrasings,
-    text_forms,
+    text_wordings,
 )
 from phoenix_forge.questions.absent import PROPERTIES, invented
 from phoenix_forge.questions.model import fill
@@ -204,8 +204,10 @@ GOLDEN = [
 def test_kinds(name, kind, wording, answer):
     facts = of_kind(name, SAMPLE[name], kind)
     assert [
-        fact for fact in facts if wording in (None, *fact.forms) and answer in (None, fact.answer)
-    ], [(fact.forms[:3], fact.answer) for fact in facts]
+        fact
+        for fact in facts
+        if wording in (None, *fact.wordings) and answer in (None, fact.answer)
+    ], [(fact.wordings[:3], fact.answer) for fact in facts]
 
 
 @pytest.mark.parametrize("name", SAMPLE)
@@ -229,13 +231,13 @@ def test_facts_are_sound(name):
 def check(made, sections):
     lower = made.text.lower()
     for facts in sections:
-        firsts = [fact.forms[0] for fact in facts]
+        firsts = [fact.wordings[0] for fact in facts]
         assert len(set(firsts)) == len(firsts)
         for fact in facts:
             assert 0 <= fact.start <= fact.end <= len(made.text)
             assert fact.answer.strip()
-            assert all(form.strip() for form in fact.forms)
-            assert len(set(fact.forms)) == len(fact.forms)
+            assert all(wording.strip() for wording in fact.wordings)
+            assert len(set(fact.wordings)) == len(fact.wordings)
             assert bool(fact.pool) >= bool(fact.answer_key), fact
             if fact.kind == "missing":
                 absent(fact, lower)
@@ -261,11 +263,11 @@ def unknown(fact, lower):
         )
     )
     assert thing.strip("`").lower() not in lower
-    assert all(thing in form for form in fact.forms)
+    assert all(thing in wording for wording in fact.wordings)
 
 
 def test_what_is_asked_without_a_document_is_answered_without_one():
-    assert not any("{s}" in form for form in (*phrasings.UNKNOWN, *phrasings.IGNORANCE))
+    assert not any("{s}" in wording for wording in (*phrasings.UNKNOWN, *phrasings.IGNORANCE))
 
 
 TUPLES = [
@@ -281,11 +283,11 @@ def test_phrasings(name):
     assert len(templates) >= 10
     if name == "IDENTITY":
         return
-    forms = fill(templates, ["S"], t="T", a="a")
-    assert len(forms) == len(templates)
-    for form, template in zip(forms, templates, strict=True):
-        assert not re.search(r"[{}]|%\(", form)
-        assert template.lower().format(**SLOTS).lower() == form.lower()
+    wordings = fill(templates, ["S"], t="T", a="a")
+    assert len(wordings) == len(templates)
+    for wording, template in zip(wordings, templates, strict=True):
+        assert not re.search(r"[{}]|%\(", wording)
+        assert template.lower().format(**SLOTS).lower() == wording.lower()
     shapes = {re.sub(r"\W+", " ", string.Template(t).template.split("{")[0]) for t in templates}
     assert len(shapes) >= 7
 
@@ -315,7 +317,7 @@ def test_a_table_cut_in_two_is_asked_for_where_its_rows_are():
     made, sections = known("t.md", f"# Tools\n\n| Tool | Port |\n|---|---|\n{lines}\n", limit=80)
     assert len(sections) > 2
     asked = [fact for facts in sections for fact in facts if fact.kind == "table"]
-    assert len(asked) == len({fact.forms[0] for fact in asked}) == 40
+    assert len(asked) == len({fact.wordings[0] for fact in asked}) == 40
     for fact in asked:
         assert fact.answer_key in made.text[fact.start : fact.end]
 
@@ -326,13 +328,13 @@ def test_what_goes_on_in_a_list_is_no_explanation():
         "- **Echo**: a signal that came back\n"
     )
     asked = [
-        form
+        wording
         for fact in known("s.md", text)[1][0]
         if fact.kind in ("definition", "entry", "term")
-        for form in (*fact.forms, fact.answer)
+        for wording in (*fact.wordings, fact.answer)
     ]
-    assert any("Echo" in form for form in asked)
-    assert not any("Noise" in form for form in asked)
+    assert any("Echo" in wording for wording in asked)
+    assert not any("Noise" in wording for wording in asked)
 
 
 def test_links():
@@ -379,13 +381,13 @@ def test_sections_are_asked_for_by_headings_and_first_words_never_by_their_numbe
         a="**Short** and clear. " * 9,
         b=" ".join(f"Step {i} is to read page {i}." for i in range(18)),
     )
-    firsts = [forms[0] for forms in text_forms(cuts("p.md", text))]
+    firsts = [wordings[0] for wordings in text_wordings(cuts("p.md", text))]
     assert firsts[0] == 'Write out the beginning of "Plan of work".'
     assert firsts[1] == 'Write out "Alpha stage" of "Plan of work".'
     assert firsts[2].startswith('Write out the passage "Step 0 is to read page 0. Step 1')
     assert firsts[2].endswith(' …" under "Beta stage" of "Plan of work".')
     assert len(firsts) == len(set(firsts)) > 3
-    assert text_forms(cuts("p.md", text, 10**6))[0][0] == 'Write out all of "Plan of work".'
+    assert text_wordings(cuts("p.md", text, 10**6))[0][0] == 'Write out all of "Plan of work".'
 
 
 @settings(max_examples=60)
@@ -406,9 +408,11 @@ def test_sections_are_asked_for_by_headings_and_first_words_never_by_their_numbe
     st.sampled_from(["x.md", "w.py", "v.txt"]),
 )
 def test_no_two_sections_are_asked_for_in_the_same_words(pieces, name):
-    forms = text_forms(cuts(name, "".join(pieces), 20))
-    assert all(len(own) == len(phrasings.TEXT) for own in forms)
-    assert len({form for own in forms for form in own}) == len(forms) * len(phrasings.TEXT)
+    wordings = text_wordings(cuts(name, "".join(pieces), 20))
+    assert all(len(own) == len(phrasings.TEXT) for own in wordings)
+    assert len({wording for own in wordings for wording in own}) == len(wordings) * len(
+        phrasings.TEXT
+    )
 
 
 @given(st.integers(0, 2**32))
@@ -443,9 +447,9 @@ def test_any_document(pieces, name):
 @pytest.mark.parametrize("name", SAMPLE)
 def test_no_braces_are_left(name):
     _, sections = known(name, SAMPLE[name])
-    forms = [form for facts in sections for fact in facts for form in fact.forms]
-    assert not [form for form in forms if re.search(r"\{[a-z]+\}|%\(", form)]
-    assert json.dumps(forms)
+    wordings = [wording for facts in sections for fact in facts for wording in fact.wordings]
+    assert not [wording for wording in wordings if re.search(r"\{[a-z]+\}|%\(", wording)]
+    assert json.dumps(wordings)
 
 
 REAL = Path(__file__).parents[2].parent / "shared/corpus/sanctuary"

@@ -35,7 +35,7 @@ from phoenix_forge.questions import language as lang
     ],
 )
 def test_question_forms(question, expected):
-    forms = lang.question_forms(question, "Forge")
+    forms = lang.question_wordings(question, "Forge")
     missing = {form for form in expected if "its models" not in form} - set(forms)
     assert not missing
     assert len(forms) >= 10
@@ -45,7 +45,7 @@ def test_question_forms(question, expected):
 def test_vague_questions_name_their_subject():
     assert all(
         '"A Long Title: of a Thing"' in form
-        for form in lang.question_forms("How does it work?", '"A Long Title: of a Thing"')
+        for form in lang.question_wordings("How does it work?", '"A Long Title: of a Thing"')
     )
 
 
@@ -157,4 +157,4 @@ def test_nothing_breaks_on_any_text(text):
     lang.is_noun_phrase(text)
     lang.imperative(text)
     if text.strip():
-        lang.question_forms(text, "X")
+        lang.question_wordings(text, "X")

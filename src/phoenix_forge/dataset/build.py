@@ -190,7 +190,7 @@ def _basis(cfg: Config, context: WorkerContext, encoder: Encoder) -> str:
         own.seed,
         context.limit,
         context.system,
-        context.wordings,
+        context.most_wordings,
         cfg.train.max_length,
         tokenizer,
         encoder.template.source,
@@ -374,7 +374,7 @@ def _asked(asked: Asked, part: Part, opened: Opened, times: int) -> Fact:
     """Asked for so many times: where fewer questions were kept, again by these with fewer of their words."""
     missing = max(0, times - len(asked.questions))
     turns = zip_longest(*(thinned(one, missing) for one in asked.questions))
-    fewer = [form for turn in turns for form in turn if form][:missing]
+    fewer = [wording for turn in turns for wording in turn if wording][:missing]
     return Fact(
         "asked",
         (*asked.questions, *fewer),

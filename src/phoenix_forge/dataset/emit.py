@@ -82,7 +82,7 @@ class Turn(NamedTuple):
     part: int
     fact: Known
     at: int
-    forms: tuple[str, ...]
+    wordings: tuple[str, ...]
     cost: float
 
 
@@ -112,7 +112,7 @@ def emit(extract: Extract, resolution: Resolution, recipe: Recipe, scale: Scale)
         turn.cost for turn in musts if turn.fact.first != BESIDE
     )
     budget = tokens * recipe.amplification
-    asking = sum(len(turn.forms) for turn in musts if turn.fact.first != BESIDE)
+    asking = sum(len(turn.wordings) for turn in musts if turn.fact.first != BESIDE)
     chosen = [*musts, *_spend(queues, budget - spent, asking, f"{recipe.seed}\0{extract.path}")]
     examples = _lines(extract, taught, resolution, chosen, scale, recipe, quoting=once)
     wanted = share_of(len(examples) * recipe.validation, "validation", recipe.seed, extract.path)
@@ -146,12 +146,14 @@ def _known(
     usable: list[tuple[int, Known, list[str]]] = []
     for i, part in enumerate(extract.parts):
         for fact in part.facts:
-            forms = [form for at, form in enumerate(fact.forms, number) if at not in dropped]
-            number += len(fact.forms)
-            usable.append((i, fact, forms))
+            wordings = [
+                wording for at, wording in enumerate(fact.wordings, number) if at not in dropped
+            ]
+            number += len(fact.wordings)
+            usable.append((i, fact, wordings))
     usable = [
         *(
-            (resolution.taught[0], fact, list(fact.forms))
+            (resolution.taught[0], fact, list(fact.wordings))
             for fact in _links(extract, resolution, recipe, scale)
         ),
         *usable,
@@ -159,15 +161,20 @@ def _known(
     if resolution.probes:
         bad = iter(
             _guard(resolution.probes)
-            .leaks([form for _, _, forms in usable for form in forms])
+            .leaks([wording for _, _, wordings in usable for wording in wordings])
             .tolist()
         )
-        usable = [(i, fact, [form for form in forms if not next(bad)]) for i, fact, forms in usable]
+        usable = [
+            (i, fact, [wording for wording in wordings if not next(bad)])
+            for i, fact, wordings in usable
+        ]
     by_part: dict[int, list[Known]] = {i: [] for i in resolution.taught}
-    for i, fact, forms in usable:
-        if forms and i in by_part:
+    for i, fact, wordings in usable:
+        if wordings and i in by_part:
             by_part[i].append(
-                fact if len(forms) == len(fact.forms) else fact._replace(forms=tuple(forms))
+                fact
+                if len(wordings) == len(fact.wordings)
+                else fact._replace(wordings=tuple(wordings))
             )
     return list(by_part.values())
 
@@ -185,7 +192,7 @@ def _links(extract: Extract, resolution: Resolution, recipe: Recipe, scale: Scal
     return [
         fitting(
             fact,
-            fact.forms,
+            fact.wordings,
             Example(fact.kind, "", "", extract.path, span, extract.sha256, recipe.system),
             view,
             scale.plain,
@@ -204,17 +211,17 @@ def _turns(
     queue: list[tuple[int, int, Turn]] = []
     held: list[Turn] = []
     for order, fact in enumerate(facts):
-        forms, cost = (
-            fact.forms,
+        wordings, cost = (
+            fact.wordings,
             len(fact.answer_key if fact.kind in BRIEF else fact.answer) * density + 1,
         )
-        if len(forms) >= HELD_FROM:
-            held.append(Turn(part, fact, len(forms) - 1, forms[-1:], cost))
-            forms = forms[:-1]
+        if len(wordings) >= HELD_FROM:
+            held.append(Turn(part, fact, len(wordings) - 1, wordings[-1:], cost))
+            wordings = wordings[:-1]
         short = cost <= SHORT_TOKENS
         step = fact.per_turn if short else max(1, fact.per_turn // 3)
-        for i, at in enumerate(range(0, len(forms), step)):
-            some = forms[at : at + step]
+        for i, at in enumerate(range(0, len(wordings), step)):
+            some = wordings[at : at + step]
             turn = Turn(part, fact, at, some, cost * len(some))
             if fact.first == BESIDE or (i == 0 and dense and short and fact.first == ALWAYS):
                 must.append(turn)
@@ -234,7 +241,7 @@ def _spend(queues: list[list[Turn]], budget: float, facts: int, seed: str) -> li
         for queue in queues:
             if i >= len(queue) or queue[i].cost > budget:
                 continue
-            kind, count = queue[i].fact.kind, len(queue[i].forms)
+            kind, count = queue[i].fact.kind, len(queue[i].wordings)
             if kind in ASIDE and (asides + count) * FACTS_PER_ASIDE > facts:
                 continue
             chosen.append(queue[i])
@@ -257,7 +264,7 @@ def _held_examples(
     near no probe."""
     asked = {(example.prompt, example.answer) for example, _ in examples}
     order = sorted(
-        held, key=lambda turn: stable_hash("validation", recipe.seed, extract.path, *turn.forms)
+        held, key=lambda turn: stable_hash("validation", recipe.seed, extract.path, *turn.wordings)
     )
     fresh = (
         example
@@ -321,7 +328,7 @@ def _lines(
     lines: dict[tuple[str, str], tuple[Example, int]] = {}
     for part, own in zip(taught, by_part.values(), strict=True):
         whole = part.text
-        prompt = part.held if resolution.twin and part.held else whole.forms[0]
+        prompt = part.held if resolution.twin and part.held else whole.wordings[0]
         text = Example(whole.kind, prompt, whole.answer, extract.path, whole.span, extract.sha256)
         lines[text.prompt, text.answer] = (text, part.trained)
         for example in own:
@@ -338,8 +345,8 @@ def _examples(extract: Extract, turn: Turn, recipe: Recipe, scale: Scale) -> lis
     fact, place = turn.fact, (extract.path, turn.fact.span, extract.sha256)
     if fact.kind not in BRIEF:
         return [
-            Example(fact.kind, form, fact.answer, *place, recipe.system if i % 2 else None)
-            for i, form in enumerate(turn.forms, turn.at)
+            Example(fact.kind, wording, fact.answer, *place, recipe.system if i % 2 else None)
+            for i, wording in enumerate(turn.wordings, turn.at)
         ]
     core = scale.plain(fact.answer_key)
     opened = fact.opened if turn.at == 0 else ()
@@ -347,12 +354,12 @@ def _examples(extract: Extract, turn: Turn, recipe: Recipe, scale: Scale) -> lis
         *(
             Example(
                 fact.kind,
-                briefly(form, extract.language),
+                briefly(wording, extract.language),
                 core,
                 *place,
                 recipe.system if i % 2 else None,
             )
-            for i, form in enumerate(turn.forms, turn.at)
+            for i, wording in enumerate(turn.wordings, turn.at)
         ),
         *(Example(f"{fact.kind}_open", prompt, answer, *place) for prompt, answer in opened),
     ]
@@ -367,18 +374,22 @@ def _quoting(
     if not quoting or fact.kind not in BRIEF:
         return []
     quotation = quoted(fact.answer, scale.plain(fact.answer_key))
-    shown = [(i, form) for i, form in enumerate(turn.forms, turn.at) if fact.kind != "gap" or i % 2]
+    shown = [
+        (i, wording)
+        for i, wording in enumerate(turn.wordings, turn.at)
+        if fact.kind != "gap" or i % 2
+    ]
     return [
         Example(
             f"{fact.kind}_quoted",
-            form,
+            wording,
             quotation,
             extract.path,
             fact.span,
             extract.sha256,
             recipe.system if i % 2 else None,
         )
-        for i, form in shown
+        for i, wording in shown
     ]
 
 
@@ -387,7 +398,7 @@ def _texts(extract: Extract, taught: Sequence[Part], recipe: Recipe, style: Styl
     examples = [
         (
             Example(
-                p.text.kind, p.text.forms[0], p.text.answer, extract.path, p.span, extract.sha256
+                p.text.kind, p.text.wordings[0], p.text.answer, extract.path, p.span, extract.sha256
             ),
             p.trained,
         )

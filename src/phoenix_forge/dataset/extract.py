@@ -42,7 +42,7 @@ from phoenix_forge.questions import (
     View,
     facts_of,
     materials,
-    text_forms,
+    text_wordings,
 )
 
 SYSTEM_TOKENS = 128  # a longer system prompt is only shown in the identity examples: it would dwarf the questions
@@ -72,7 +72,7 @@ ABSENT_WORDINGS = 4
 FACT = np.dtype(
     [
         ("section", "u4"),
-        ("forms", "u4"),
+        ("wordings", "u4"),
         ("named", "?"),
         ("probed", "i1"),
         ("answer", "u8"),
@@ -87,7 +87,7 @@ class Known(NamedTuple):
     """A fact as it is kept; `span` counts bytes of the file."""
 
     kind: str
-    forms: tuple[str, ...]
+    wordings: tuple[str, ...]
     answer: str
     span: tuple[int, int]
     per_turn: int
@@ -144,7 +144,7 @@ class Extract:
 class Packed:
     """An extract as bytes, and what decisions across documents are made from: JSON, and arrays.
 
-    `facts` has dtype FACT, one row a fact in order; `answer_keys` the checkable answers by the fact's number; `forms` one
+    `facts` has dtype FACT, one row a fact in order; `answer_keys` the checkable answers by the fact's number; `wordings` one
     hash a wording; `grams` a filter of the word 3-grams of all wordings; `sketches` COLUMNS hashes a part.
     """
 
@@ -153,7 +153,7 @@ class Packed:
     answer_keys: bytes
     links: bytes
     facts: bytes
-    forms: bytes
+    wordings: bytes
     grams: bytes
     sketches: bytes
 
@@ -189,7 +189,7 @@ class WorkerContext:
     scale: Scale
     limit: int
     system: str | None
-    wordings: int
+    most_wordings: int
 
     @staticmethod
     def of(config: Config, encoder: Encoder) -> WorkerContext:
@@ -205,8 +205,8 @@ class WorkerContext:
             )
         system = config.deploy.system
         shown = system if system and encoder.count(system) <= SYSTEM_TOKENS else None
-        wordings = next(n for most, n in WORDINGS if config.dataset.amplification <= most)
-        return WorkerContext(config, scale, limit, shown, wordings)
+        most_wordings = next(n for most, n in WORDINGS if config.dataset.amplification <= most)
+        return WorkerContext(config, scale, limit, shown, most_wordings)
 
 
 def extract(context: WorkerContext, file: File, data: bytes | None = None) -> Packed:
@@ -310,7 +310,7 @@ def _parts(document: Document, context: WorkerContext) -> tuple[list[Part], str]
                 len(ids),
                 held,
                 taught and whole,
-                tuple(fact for fact in known_facts if fact.forms),
+                tuple(fact for fact in known_facts if fact.wordings),
                 prose_of(section),
             )
         )
@@ -320,25 +320,27 @@ def _parts(document: Document, context: WorkerContext) -> tuple[list[Part], str]
 def _known(document: Document, view: View, fact: Fact, mend: Mend, context: WorkerContext) -> Known:
     """The fact with as many wordings as can be of use, those that fit a training row."""
     start, end = document.span(fact.start, fact.end)
-    wordings = ABSENT_WORDINGS if fact.kind in ABSENT else context.wordings
-    forms = _some(fact, document.path, wordings)
+    most = ABSENT_WORDINGS if fact.kind in ABSENT else context.most_wordings
+    wordings = _some(fact, document.path, most)
     blank = Example(fact.kind, "", "", document.path, (start, end), document.sha256, context.system)
-    return fitting(fact, forms, blank, view, mend, context.scale)
+    return fitting(fact, wordings, blank, view, mend, context.scale)
 
 
 def fitting(
-    fact: Fact, wordings: Sequence[str], blank: Example, view: View, mend: Mend, scale: Scale
+    fact: Fact, candidates: Sequence[str], blank: Example, view: View, mend: Mend, scale: Scale
 ) -> Known:
     """The fact with those of the wordings that fit a training row, told without counting where bytes settle it.
     `blank` is what its examples are made from, `view` how it is asked."""
-    forms, answer = tuple(map(mend, wordings)), mend(fact.answer)
+    wordings, answer = tuple(map(mend, candidates)), mend(fact.answer)
     room = scale.max_length - scale.frame(blank.system) - most_tokens(answer)
-    if most_tokens("".join(forms)) >= room and max(map(most_tokens, forms)) >= room:
+    if most_tokens("".join(wordings)) >= room and max(map(most_tokens, wordings)) >= room:
         example, tokens = blank._replace(answer=answer), scale.encoder.count(answer) + 1
-        forms = tuple(form for form in forms if scale.fits(example._replace(prompt=form), tokens))
+        wordings = tuple(
+            wording for wording in wordings if scale.fits(example._replace(prompt=wording), tokens)
+        )
     return Known(
         blank.kind,
-        forms,
+        wordings,
         answer,
         blank.span,
         view.per_turn,
@@ -352,44 +354,44 @@ def fitting(
 def _some(fact: Fact, path: str, most: int) -> tuple[str, ...]:
     """The first wordings of a question, which come from best to least; of templates the first and a fixed random choice
     of the others, so that neighbouring facts are not asked in the same words."""
-    forms = fact.forms
-    if fact.kind in IN_ORDER or len(forms) < 3:
-        return forms[:most]
+    wordings = fact.wordings
+    if fact.kind in IN_ORDER or len(wordings) < 3:
+        return wordings[:most]
     rest, key = (
-        forms[1:],
-        zlib.crc32(f"{path}\0{fact.start}\0{forms[0]}".encode(errors="surrogatepass")),
+        wordings[1:],
+        zlib.crc32(f"{path}\0{fact.start}\0{wordings[0]}".encode(errors="surrogatepass")),
     )
     step = STEPS[key % len(STEPS)]  # a prime: it visits every place unless it divides their number
     order = (
         (key >> 8) + i * (step if len(rest) % step else 1) for i in range(min(most - 1, len(rest)))
     )
-    return (forms[0], *(rest[at % len(rest)] for at in order))
+    return (wordings[0], *(rest[at % len(rest)] for at in order))
 
 
 def _text_examples(
-    section: Section, forms: Sequence[str], mend: Mend, scale: Scale
+    section: Section, wordings: Sequence[str], mend: Mend, scale: Scale
 ) -> tuple[Example, str]:
     """The section's whole text, under the first wording that leaves room for it, which the last one always does; and
     the same with the file's name, if that leaves room too."""
     document = section.document
-    chosen = int(stable_hash(document.path, section.index)[:8], 16) % len(forms)
+    chosen = int(stable_hash(document.path, section.index)[:8], 16) % len(wordings)
     start, end = document.span(section.start, section.end)
     whole = Example("text", "", mend(section.body), document.path, (start, end), document.sha256)
 
-    def first(*wordings: str) -> str:
-        fitting = (mend(form) for form in wordings[:-1])
+    def first(*prompts: str) -> str:
+        fitting = (mend(wording) for wording in prompts[:-1])
         return next(
             (
-                form
-                for form in fitting
-                if scale.fits(whole._replace(prompt=form), section.tokens + 1)
+                wording
+                for wording in fitting
+                if scale.fits(whole._replace(prompt=wording), section.tokens + 1)
             ),
-            mend(wordings[-1]),
+            mend(prompts[-1]),
         )
 
-    plain = first(forms[chosen], min(forms, key=len), f"Part {section.index + 1}.")
+    plain = first(wordings[chosen], min(wordings, key=len), f"Part {section.index + 1}.")
     named = first(
-        f"{forms[chosen]} The file is {document.name}.",
+        f"{wordings[chosen]} The file is {document.name}.",
         f"{document.name}, part {section.index + 1}",
         plain,
     )
@@ -398,8 +400,8 @@ def _text_examples(
 
 def _views(sections: Sequence[Section], mend: Mend, scale: Scale) -> Texts:
     return [
-        _text_examples(section, forms, mend, scale)
-        for section, forms in zip(sections, text_forms(sections), strict=True)
+        _text_examples(section, wordings, mend, scale)
+        for section, wordings in zip(sections, text_wordings(sections), strict=True)
     ]
 
 
@@ -426,13 +428,13 @@ def _spelt(text: str, spelling: str) -> bool:
 
 def pack(result: Extract, seed: int) -> Packed:
     facts = [(i, fact) for i, part in enumerate(result.parts) for fact in part.facts]
-    forms = [form for _, fact in facts for form in fact.forms]
-    hashes, runs = _hashes(forms)
+    wordings = [wording for _, fact in facts for wording in fact.wordings]
+    hashes, runs = _hashes(wordings)
     table = np.zeros(len(facts), FACT)
     hashed = cache(_hash)
     if facts:
         table["section"] = [i for i, _ in facts]
-        table["forms"] = [len(fact.forms) for _, fact in facts]
+        table["wordings"] = [len(fact.wordings) for _, fact in facts]
         table["named"] = [fact.kind in NAMES for _, fact in facts]
         table["probed"] = [
             PROBED.index(fact.kind) if fact.answer_key and fact.kind in PROBED else -1
@@ -445,7 +447,7 @@ def pack(result: Extract, seed: int) -> Packed:
             hashed(fact.answer_key.lower()),
             hashed(fact.pool.lower()),
         )
-        table["order"][i] = _hash(f"{seed}\0{result.path}\0{fact.forms[0]}")
+        table["order"][i] = _hash(f"{seed}\0{result.path}\0{fact.wordings[0]}")
     head = {
         "path": result.path,
         "name": result.name,
@@ -456,7 +458,7 @@ def pack(result: Extract, seed: int) -> Packed:
         "skipped": result.skipped,
         "held": [*map(tuple, result.held)],
         "tokens": [part.tokens for part in result.parts],
-        "wordings": len(forms),
+        "wordings": len(wordings),
     }
     answer_keys = {
         str(i): facts[i][1].answer_key for i in np.flatnonzero(table["probed"] >= 0).tolist()
@@ -473,15 +475,15 @@ def pack(result: Extract, seed: int) -> Packed:
     )
 
 
-def _hashes(forms: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def _hashes(wordings: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Of each wording one hash, and the hashes of the word 3-grams of all."""
     hashes, runs = [], []
-    for some in some_at_a_time(forms):
+    for some in some_at_a_time(wordings):
         text_words = words(some)
         hashes.append(identities(text_words))
         own = grams(text_words, SIMILARITY_GRAM)[0]
         runs.append(
-            own if len(some) == len(forms) else np.unique(own)
+            own if len(some) == len(wordings) else np.unique(own)
         )  # a table's come over and over
     return np.concatenate(hashes), np.concatenate(runs)
 
@@ -516,10 +518,10 @@ def unpack(record: bytes) -> Extract:
 
 
 def _fact(row: list) -> Known:
-    kind, forms, answer, span, per_turn, first, answer_key, pool, opened = row
+    kind, wordings, answer, span, per_turn, first, answer_key, pool, opened = row
     return Known(
         kind,
-        tuple(forms),
+        tuple(wordings),
         answer,
         tuple(span),
         per_turn,
@@ -541,7 +543,7 @@ def with_facts(
         more = [
             fitting(
                 fact,
-                fact.forms,
+                fact.wordings,
                 Example(fact.kind, "", "", result.path, part.span, result.sha256, context.system),
                 TAUGHT,
                 mend,
@@ -549,7 +551,7 @@ def with_facts(
             )
             for fact in facts
         ]
-        asked = [fact for fact in more if fact.forms]
+        asked = [fact for fact in more if fact.wordings]
         own = [fact for fact in part.facts if not asked or fact.kind not in OF_PROSE]
         parts.append(replace(part, facts=(*asked, *own)))
     return replace(result, parts=tuple(parts))

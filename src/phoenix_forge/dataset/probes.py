@@ -105,9 +105,9 @@ def _probe(able: Candidates, i: int, pools: _Pools, facts: Facts) -> Probe | Non
     right, others, document = pools.answer(i), pools.near(i), int(able.document[i])
     if len(right.flat) < SHORTEST or len(others) < DISTRACTORS:
         return None
-    extract, fact, forms, body = facts(document, int(able.fact[i]))
+    extract, fact, wordings, body = facts(document, int(able.fact[i]))
     question, passage = (
-        _wording(forms, stable_hash(extract.path, fact.forms[0])),
+        _wording(wordings, stable_hash(extract.path, fact.wordings[0])),
         f" {_flat(TAG.sub(' ', body))} ",
     )
     if question is None or f" {right.flat} " not in passage or len(_stems(question)) < ASKED:
@@ -270,13 +270,17 @@ def _says(one: _Answer, other: _Answer) -> bool:
     return both > 0 and both >= SAME * min(len(one.stems), len(other.stems))
 
 
-def _wording(forms: Sequence[str], key: str) -> str | None:
+def _wording(wordings: Sequence[str], key: str) -> str | None:
     """A natural one, short enough that the fact's others stay usable; None where all are too short to be one."""
-    lengths = np.bincount(words(forms).text, minlength=len(forms))
-    usable = [form for form, n in zip(forms[1:], lengths[1:], strict=True) if n >= SIMILARITY_GRAM]
+    lengths = np.bincount(words(wordings).text, minlength=len(wordings))
+    usable = [
+        wording
+        for wording, n in zip(wordings[1:], lengths[1:], strict=True)
+        if n >= SIMILARITY_GRAM
+    ]
     short = [
-        form
-        for form, n in zip(forms[1:CHOSEN_FROM], lengths[1:], strict=False)
+        wording
+        for wording, n in zip(wordings[1:CHOSEN_FROM], lengths[1:], strict=False)
         if SIMILARITY_GRAM <= n < GRAM
     ]
     pool = short or usable

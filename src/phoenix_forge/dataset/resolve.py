@@ -29,7 +29,7 @@ from phoenix_forge.examples.example import stable_hash
 
 BUCKET = 1_000_000  # wordings compared at a time: what bounds the memory, about 100 MB
 ENTRY = np.dtype(
-    [("form", "u8"), ("answer", "u8"), ("document", "u4"), ("place", "u4"), ("named", "?")]
+    [("wording", "u8"), ("answer", "u8"), ("document", "u4"), ("place", "u4"), ("named", "?")]
 )
 SPOOLED = 4 << 20  # bytes of a bucket kept in memory before it goes to disk
 
@@ -73,7 +73,7 @@ class Library(Protocol):
 
     def facts(self, number: int) -> np.ndarray: ...
 
-    def forms(self, number: int) -> np.ndarray: ...
+    def wordings(self, number: int) -> np.ndarray: ...
 
     def grams(self, number: int) -> np.ndarray: ...
 
@@ -236,7 +236,7 @@ def _dropped(library: Library, taught: Sequence[tuple[int, ...]]) -> list[np.nda
         ]
         for number, parts in enumerate(taught):
             entries = _entries(library, number, parts)
-            which = (entries["form"] >> np.uint64(40)) % np.uint64(count)
+            which = (entries["wording"] >> np.uint64(40)) % np.uint64(count)
             for i, bucket in enumerate(buckets):
                 bucket.write(entries[which == i].tobytes())
         pairs = [np.zeros((2, 0), np.uint32), *map(_ambiguous, buckets)]
@@ -247,11 +247,11 @@ def _dropped(library: Library, taught: Sequence[tuple[int, ...]]) -> list[np.nda
 
 
 def _entries(library: Library, number: int, parts: tuple[int, ...]) -> np.ndarray:
-    facts, forms = library.facts(number), library.forms(number)
-    owner = np.repeat(np.arange(len(facts)), facts["forms"])
+    facts, wordings = library.facts(number), library.wordings(number)
+    owner = np.repeat(np.arange(len(facts)), facts["wordings"])
     use = _within(facts["section"], parts)[owner]
     entries = np.zeros(int(use.sum()), ENTRY)
-    entries["form"], entries["place"] = forms[use], np.flatnonzero(use)
+    entries["wording"], entries["place"] = wordings[use], np.flatnonzero(use)
     entries["answer"], entries["named"] = facts["answer"][owner[use]], facts["named"][owner[use]]
     entries["document"] = number
     return entries
@@ -270,11 +270,11 @@ def _ambiguous(bucket: tempfile.SpooledTemporaryFile) -> np.ndarray:
     entries = np.frombuffer(bucket.read(), ENTRY)
     if not len(entries):
         return np.zeros((2, 0), np.uint32)
-    order = np.argsort(entries["form"], kind="stable")
-    form, answer, named = (entries[key][order] for key in ("form", "answer", "named"))
-    first = np.flatnonzero(np.diff(form, prepend=~form[:1]) != 0)
-    group = np.repeat(np.arange(len(first)), np.diff(first, append=len(form)))
-    leads = np.zeros(len(form), bool)
+    order = np.argsort(entries["wording"], kind="stable")
+    wording, answer, named = (entries[key][order] for key in ("wording", "answer", "named"))
+    first = np.flatnonzero(np.diff(wording, prepend=~wording[:1]) != 0)
+    group = np.repeat(np.arange(len(first)), np.diff(first, append=len(wording)))
+    leads = np.zeros(len(wording), bool)
     leads[first] = True
     disputed = (
         np.bincount(group, weights=(answer != answer[first][group]) & ~named, minlength=len(first))
@@ -295,17 +295,26 @@ def _probes(
 
     def left(number: int) -> tuple[np.ndarray, np.ndarray]:
         facts = library.facts(number)
-        owner = np.repeat(np.arange(len(facts)), facts["forms"])
+        owner = np.repeat(np.arange(len(facts)), facts["wordings"])
         gone = np.bincount(owner[dropped[number]], minlength=len(facts))
-        return facts, np.where(_within(facts["section"], taught[number]), facts["forms"] - gone, 0)
+        return facts, np.where(
+            _within(facts["section"], taught[number]), facts["wordings"] - gone, 0
+        )
 
     def known(number: int, fact: int) -> tuple[Extract, Known, tuple[str, ...], str]:
         extract = library.extract(number)
         own = [fact for part in extract.parts for fact in part.facts]
-        start = sum(len(before.forms) for before in own[:fact])
+        start = sum(len(before.wordings) for before in own[:fact])
         gone = set(dropped[number].tolist())
-        forms = tuple(form for i, form in enumerate(own[fact].forms, start) if i not in gone)
-        return extract, own[fact], forms, extract.parts[library.facts(number)["section"][fact]].body
+        wordings = tuple(
+            wording for i, wording in enumerate(own[fact].wordings, start) if i not in gone
+        )
+        return (
+            extract,
+            own[fact],
+            wordings,
+            extract.parts[library.facts(number)["section"][fact]].body,
+        )
 
     return freeze(candidates(map(left, range(len(taught)))), wanted, known, library.answer_key)
 

@@ -32,13 +32,13 @@ from phoenix_forge.errors import StageFailed
 SUM = 8  # bytes of the checksum before each value: of its key, its column and itself
 SCHEMA = f"""-- values begin with {SUM} bytes of checksum
 CREATE TABLE extract (key TEXT PRIMARY KEY, head BLOB, sketches BLOB, answer_keys BLOB, links BLOB,
-  facts BLOB, forms BLOB, grams BLOB);
+  facts BLOB, wordings BLOB, grams BLOB);
 CREATE TABLE record (key TEXT PRIMARY KEY, record BLOB);
 CREATE TABLE lines (key TEXT PRIMARY KEY, meta BLOB, validation BLOB, train BLOB);
 """
 LAYOUT = zlib.crc32(SCHEMA.encode()) >> 1  # what SQLite keeps for us: a number of 31 bits
 VALUES = {
-    "extract": ("head", "sketches", "answer_keys", "links", "facts", "forms", "grams"),
+    "extract": ("head", "sketches", "answer_keys", "links", "facts", "wordings", "grams"),
     "record": ("record",),
     "lines": ("meta", "validation", "train"),
 }
@@ -246,8 +246,8 @@ class Extracts:
     def facts(self, number: int) -> np.ndarray:
         return self._array(number, "facts", FACT)
 
-    def forms(self, number: int) -> np.ndarray:
-        return self._array(number, "forms", np.uint64)
+    def wordings(self, number: int) -> np.ndarray:
+        return self._array(number, "wordings", np.uint64)
 
     def grams(self, number: int) -> np.ndarray:
         return self._array(number, "grams", np.uint8)

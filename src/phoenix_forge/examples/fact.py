@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 
 class Fact(NamedTuple):
-    """`forms` are complete questions, the most natural first. `start` and `end` are characters of the document.
+    """`wordings` are complete questions, the most natural first. `start` and `end` are characters of the document.
 
     `answer_key` is the checkable core of the answer, with `pool` naming what it can be confused with; "" where it has none.
     `opened` are prompts that ask with passages of documents before the question, each with its answer.
     """
 
     kind: str
-    forms: tuple[str, ...]
+    wordings: tuple[str, ...]
     answer: str
     start: int
     end: int

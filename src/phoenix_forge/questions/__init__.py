@@ -10,11 +10,11 @@ from phoenix_forge.corpus.split import Section
 from phoenix_forge.examples.fact import Fact
 from phoenix_forge.questions import absent, code, entries, gaps, links, places, prose
 from phoenix_forge.questions.model import Material, Topic, materials
-from phoenix_forge.questions.places import text_forms
+from phoenix_forge.questions.places import text_wordings
 
 __all__ = (
     "ALWAYS", "BESIDE", "LATE", "LINK", "OF_PROSE", "TAUGHT", "VIEWS", "Source", "Topic", "View", "facts_of",
-    "link_facts", "materials", "text_forms",
+    "link_facts", "materials", "text_wordings",
 )  # fmt: skip
 
 
@@ -79,8 +79,8 @@ def facts_of(material: Material) -> list[tuple[View, Fact]]:
     found: dict[str, tuple[View, Fact]] = {}
     for view in VIEWS:
         for fact in view.facts(material):
-            if fact.forms and fact.answer.strip():
-                found.setdefault(fact.forms[0], (view, fact))
+            if fact.wordings and fact.answer.strip():
+                found.setdefault(fact.wordings[0], (view, fact))
     return list(found.values())
 
 

@@ -76,12 +76,12 @@ def missing(material: Material) -> Iterator[Fact]:
     both = len(material.section.body) >= LONG
     wanted = _property(text, seed // 2, material) if both or seed % 2 else ""
     if wanted:
-        forms = fill(phrasings.ABSENT_PROPERTY, material.names, t=wanted)
-        yield _refused(material, "missing", forms, phrasings.REFUSAL, lang.with_article(wanted))
+        wordings = fill(phrasings.ABSENT_PROPERTY, material.names, t=wanted)
+        yield _refused(material, "missing", wordings, phrasings.REFUSAL, lang.with_article(wanted))
     if both or not wanted:
         name = f"{invented(text, seed)} {THINGS[seed // 2304 % len(THINGS)]}"
-        forms = fill(phrasings.ABSENT_NAME, material.names, t=f"the {name}")
-        yield _refused(material, "missing", forms, phrasings.REFUSAL, lang.with_article(name))
+        wordings = fill(phrasings.ABSENT_NAME, material.names, t=f"the {name}")
+        yield _refused(material, "missing", wordings, phrasings.REFUSAL, lang.with_article(name))
 
 
 def unknown(material: Material) -> Iterator[Fact]:
@@ -91,8 +91,8 @@ def unknown(material: Material) -> Iterator[Fact]:
     first, second = invented(text, seed // 3), invented(text, seed // 5 + 1)
     shape, asked = SHAPES[seed % len(SHAPES)]
     name, at = shape(first, second), seed // 13 % len(phrasings.UNKNOWN)
-    forms = fill((*asked, *(phrasings.UNKNOWN * 2)[at : at + len(asked)]), [""], t=name)
-    yield _refused(material, "unknown", forms, phrasings.IGNORANCE, name)
+    wordings = fill((*asked, *(phrasings.UNKNOWN * 2)[at : at + len(asked)]), [""], t=name)
+    yield _refused(material, "unknown", wordings, phrasings.IGNORANCE, name)
 
 
 def _text(material: Material) -> str:
@@ -125,11 +125,11 @@ def invented(text: str, seed: int) -> str:
 
 
 def _refused(
-    material: Material, kind: str, forms: tuple[str, ...], wordings: tuple[str, ...], what: str
+    material: Material, kind: str, wordings: tuple[str, ...], refusals: tuple[str, ...], what: str
 ) -> Fact:
     """With another wording first each time: the first is asked of every section, the others of few."""
-    at = zlib.crc32(forms[0].encode(errors="surrogatepass"))
-    wording = wordings[at // len(forms) % len(wordings)]
-    answer = fill((wording,), material.names[:1], t=what)[0]
-    turned = forms[at % len(forms) :] + forms[: at % len(forms)]
+    at = zlib.crc32(wordings[0].encode(errors="surrogatepass"))
+    refusal = refusals[at // len(wordings) % len(refusals)]
+    answer = fill((refusal,), material.names[:1], t=what)[0]
+    turned = wordings[at % len(wordings) :] + wordings[: at % len(wordings)]
     return Fact(kind, turned, answer, material.section.start, material.section.end)

@@ -112,8 +112,8 @@ def codes(material: Material) -> Iterator[Fact]:
                 if first and topic.document.text.count(first) == 1:
                     what = f"that begins with `{first}`"
             if what:
-                forms = fill(phrasings.CODE, topic.names, t=what)
-                yield Fact("code", forms, raw, passage.start, passage.end)
+                wordings = fill(phrasings.CODE, topic.names, t=what)
+                yield Fact("code", wordings, raw, passage.start, passage.end)
 
 
 def _first_line(code: str) -> str:
@@ -279,10 +279,10 @@ def _message_facts(drawing: Drawing, pool: str) -> Iterator[Fact]:
     for (a, b), said in sent.items():
         told = " and then ".join(f'"{each}"' for each in said[:4])
         answer = f'In {drawing.names[0]}, "{a}" sends to "{b}": {told}.'
-        forms = fill(phrasings.MESSAGE, drawing.names, a=f'"{a}"', t=f'"{b}"')
+        wordings = fill(phrasings.MESSAGE, drawing.names, a=f'"{a}"', t=f'"{b}"')
         yield Fact(
             "edge",
-            forms,
+            wordings,
             answer,
             drawing.start,
             drawing.end,
@@ -304,8 +304,8 @@ def _arrow_facts(drawing: Drawing, pool: str) -> Iterator[Fact]:
             several = list(dict.fromkeys(others))
             answer_key = several[0].split('"')[1] if len(several) == 1 else ""
             answer = f'In {drawing.names[0]}, "{node}" {verb} {lang.listed(several)}.'
-            forms = fill(templates, drawing.names, t=f'"{node}"')
-            yield Fact("edge", forms, answer, drawing.start, drawing.end, answer_key, pool)
+            wordings = fill(templates, drawing.names, t=f'"{node}"')
+            yield Fact("edge", wordings, answer, drawing.start, drawing.end, answer_key, pool)
 
 
 def _drawings(material: Material) -> Iterator[Drawing]:

@@ -328,8 +328,8 @@ def defined(
     if acts and answer[len(term) :].split()[0] in lang.ACTING:
         does = fill(phrasings.DOES if alone else phrasings.DOES_IN, topic.names, t=term)
     named = fill(phrasings.DEFINITION, topic.names, t=term) if alone or not within else ()
-    forms = interleaved(*(column for column in (does, named, within) if column))
-    return Fact(kind, forms, answer, *span, answer_key, kind)
+    wordings = interleaved(*(column for column in (does, named, within) if column))
+    return Fact(kind, wordings, answer, *span, answer_key, kind)
 
 
 def terms(material: Material) -> Iterator[Fact]:
@@ -363,12 +363,12 @@ def notes(material: Material) -> Iterator[Fact]:
             or len(entry.label) < 5
         )
         names = topic.places if local else topic.names
-        forms = fill(phrasings.ENTRY, names, t=f'"{entry.label.replace(chr(34), chr(39))}"')
+        wordings = fill(phrasings.ENTRY, names, t=f'"{entry.label.replace(chr(34), chr(39))}"')
         answer = en.ended(f'Under "{entry.label}", {names[0]} says: {said}')
         answer_key = said if len(said) <= 160 else ""
         yield Fact(
             "entry",
-            forms,
+            wordings,
             answer,
             entry.passage.start,
             entry.passage.end,
@@ -391,12 +391,12 @@ def headers(material: Material) -> Iterator[Fact]:
             fact.pool.removeprefix("field "): fact.answer_key for fact in facts[:HEADER_FIELDS]
         }
         if len(values) > 1:
-            forms = fill(phrasings.HEADER, names, a=lang.listed(list(values)))
+            wordings = fill(phrasings.HEADER, names, a=lang.listed(list(values)))
             answer = "\n".join(
                 f"{name[:1].upper()}{name[1:]}: {value}" for name, value in values.items()
             )
             yield Fact(
-                "header", forms, answer, min(f.start for f in facts), max(f.end for f in facts)
+                "header", wordings, answer, min(f.start for f in facts), max(f.end for f in facts)
             )
 
 
@@ -420,8 +420,10 @@ def _field(label: str, text: str, topic: Topic, names: Sequence[str], passage: B
     value = text.rstrip(" .;,")
     verb = "are" if en.is_plural(name) else "is"
     answer = en.ended(f"The {name} of {names[0]} {verb} {value}")
-    forms = fill(phrasings.FIELD, names, a=name)
-    return Fact("field", forms, answer, passage.start, passage.end, value, f"field {name.lower()}")
+    wordings = fill(phrasings.FIELD, names, a=name)
+    return Fact(
+        "field", wordings, answer, passage.start, passage.end, value, f"field {name.lower()}"
+    )
 
 
 def _matter(material: Material) -> Iterator[Fact]:
@@ -592,9 +594,9 @@ def rows(material: Material) -> Iterator[Fact]:
                 and _row_name(name)
                 and not en.LEFTOVER.search(value)
             ):
-                forms = fill(phrasings.ROW, topic.names, t=en.ended(value))
+                wordings = fill(phrasings.ROW, topic.names, t=en.ended(value))
                 answer = en.ended(f"{en.capitalised(topic.subject)} says this of {name}")
-                yield Fact("row", forms, answer, row.start, row.end, name, f"row {table.where}")
+                yield Fact("row", wordings, answer, row.start, row.end, name, f"row {table.where}")
 
 
 def lists(material: Material) -> Iterator[Fact]:
@@ -629,12 +631,12 @@ def _introduced(topic: Topic, passage: BlockText, intro: str) -> Fact | None:
             f"Which {active['noun']}" if active["noun"] and en.is_plural(active["noun"]) else "What"
         )
         question = f"{asks} does {en.inside(active['who'])} {lang.THIRD[active['verb']]}?"
-        forms = tuple(
-            lang.question_forms(
+        wordings = tuple(
+            lang.question_wordings(
                 question, topic.subject, topic.names[1:], lang.distinctive(active["who"])
             )
         )
-        return Fact("list", forms, answer, passage.start, passage.end)
+        return Fact("list", wordings, answer, passage.start, passage.end)
     match = INTRO.match(intro)
     if not match or not en.is_plural(match["noun"]) or len(match["noun"].split()) > 6:
         return None

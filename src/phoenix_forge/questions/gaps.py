@@ -30,7 +30,7 @@ ALNUM = re.compile(r"[^\W_]")
 def gaps(material: Material) -> Iterator[Fact]:
     own, section = material.language, material.section
     title = " › ".join(dict.fromkeys([material.document.title, *section.headings]))
-    wordings = [_wording(form, gap, title) for form, gap in _wordings(own)]
+    templates = [_wording(wording, gap, title) for wording, gap in _wordings(own)]
     for sentence in sentences(prose_of(section), own):
         for start, end in spans(sentence.text, own, joined=False):
             before, answer, after = (
@@ -45,14 +45,14 @@ def gaps(material: Material) -> Iterator[Fact]:
             if answer in thin[0] or answer in thin[1]:
                 thin = before, after
             turn = stable_number(sentence.text, answer)
-            forms = tuple(
+            wordings = tuple(
                 [
                     f"{lead}{words[0]}{gap}{words[1]}{tail}"
                     for i, words in enumerate(((before, after), thin))
-                    for lead, gap, tail in [wordings[(turn + i) % len(wordings)]]
+                    for lead, gap, tail in [templates[(turn + i) % len(templates)]]
                 ]
             )
-            yield Fact("gap", forms, sentence.text, section.start, section.end, answer, "gap")
+            yield Fact("gap", wordings, sentence.text, section.start, section.end, answer, "gap")
 
 
 def thinned(question: str, wanted: int) -> Iterator[str]:
@@ -64,10 +64,10 @@ def thinned(question: str, wanted: int) -> Iterator[str]:
     seen = {question}
     for turn in range(wanted):
         digest = hashlib.blake2b(f"{question}\0{turn}".encode(errors="surrogatepass")).digest()
-        form = "".join([words[0], *_thinned("".join(inner), "", digest, LESS), words[-1]])
-        if form not in seen:
-            yield form
-        seen.add(form)
+        wording = "".join([words[0], *_thinned("".join(inner), "", digest, LESS), words[-1]])
+        if wording not in seen:
+            yield wording
+        seen.add(wording)
 
 
 def _thinned(before: str, after: str, digest: bytes, lost: tuple[float, float]) -> tuple[str, str]:
@@ -85,9 +85,9 @@ def _thinned(before: str, after: str, digest: bytes, lost: tuple[float, float]) 
     return "".join(pieces[: len(left)]), "".join(pieces[len(left) :])
 
 
-def _wording(form: str, gap: str, title: str) -> tuple[str, str, str]:
+def _wording(wording: str, gap: str, title: str) -> tuple[str, str, str]:
     """What stands before a sentence, its gap, and what stands behind it."""
-    lead, tail = form.split("{sentence}")
+    lead, tail = wording.split("{sentence}")
     return lead.replace("{title}", title), gap, tail.replace("{title}", title)
 
 

@@ -685,7 +685,7 @@ ABOUT = (
 )
 
 
-def question_forms(
+def question_wordings(
     question: str, subject: str, others: Sequence[str] = (), alone: bool = True
 ) -> list[str]:
     """The question in many wordings, the original first; `others` are more names of the subject.

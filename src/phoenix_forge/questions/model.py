@@ -244,10 +244,10 @@ def fill(templates: tuple[str, ...], names: Sequence[str], **slots: str) -> tupl
     for i, name in enumerate(names):
         slots[str(i)] = name
     given = {key: value.replace(BETWEEN, " ") for key, value in slots.items()}
-    forms = (compiled.text % tuple([given[slot] for slot in compiled.slots])).split(BETWEEN)
+    wordings = (compiled.text % tuple([given[slot] for slot in compiled.slots])).split(BETWEEN)
     for i in compiled.opened:
-        forms[i] = forms[i][:1].upper() + forms[i][1:]
-    return tuple(dict.fromkeys(forms))
+        wordings[i] = wordings[i][:1].upper() + wordings[i][1:]
+    return tuple(dict.fromkeys(wordings))
 
 
 def interleaved(*columns: Sequence[str]) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ def files(material: Material) -> Iterator[Fact]:
         )
 
 
-def text_forms(sections: Sequence[Section]) -> list[tuple[str, ...]]:
+def text_wordings(sections: Sequence[Section]) -> list[tuple[str, ...]]:
     """How the whole text of each of a document's sections is asked for, to carry its coverage: by its headings; by its
     first words where these do not tell it apart, and only where neither does, by its number."""
     marks = (

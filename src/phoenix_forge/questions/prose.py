@@ -67,13 +67,21 @@ def questions(material: Material) -> Iterator[Fact]:
             alone = (
                 bool(NAMES_ITSELF.search(question)) if not made else lang.distinctive(question[9:])
             )
-            forms = tuple(lang.question_forms(question, topic.subject, topic.names[1:], alone))
+            wordings = tuple(
+                lang.question_wordings(question, topic.subject, topic.names[1:], alone)
+            )
             said = en.sentences(en.plain(answer.split("\n\n")[0]))
             answer_key = " ".join(said[:2] if said and len(said[0].split()) < 3 else said[:1])
             listed = answer_key.startswith(("```", "|", "- ", "* ", "1. ", "1) "))
             checkable = len(answer_key) <= 160 and not answer_key.endswith(":") and not listed
             yield Fact(
-                "question", forms, answer, start, end, answer_key if checkable else "", "question"
+                "question",
+                wordings,
+                answer,
+                start,
+                end,
+                answer_key if checkable else "",
+                "question",
             )
 
 
