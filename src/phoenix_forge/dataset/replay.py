@@ -1,4 +1,5 @@
 """General questions that keep a model from forgetting what it could do before: written by hand, then made by rule.
+Words, wordings and units are rows of general_tasks.json; what is drawn is code.
 
 A task's answer is computed from what its question states, so that it is right by construction.
 """
@@ -8,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -27,8 +28,8 @@ class Task:
     """Questions and answers are format strings over what `draw` returns; any question goes with any answer."""
 
     name: str
-    questions: tuple[str, ...]
-    answers: tuple[str, ...]
+    questions: Sequence[str]
+    answers: Sequence[str]
     draw: Callable[[Random], Slots]
 
     def make(self, random: Random) -> tuple[str, str]:
@@ -38,183 +39,14 @@ class Task:
         )
 
 
-WORDS = (
-    "apple",
-    "anchor",
-    "basket",
-    "beacon",
-    "bridge",
-    "bucket",
-    "butter",
-    "button",
-    "candle",
-    "canyon",
-    "carpet",
-    "castle",
-    "cheese",
-    "cherry",
-    "circle",
-    "copper",
-    "corner",
-    "cotton",
-    "cradle",
-    "dancer",
-    "desert",
-    "dragon",
-    "eagle",
-    "engine",
-    "falcon",
-    "feather",
-    "fiddle",
-    "finger",
-    "flower",
-    "forest",
-    "garden",
-    "ginger",
-    "guitar",
-    "hammer",
-    "harbor",
-    "hollow",
-    "island",
-    "jacket",
-    "jungle",
-    "kettle",
-    "ladder",
-    "lantern",
-    "lemon",
-    "lizard",
-    "magnet",
-    "marble",
-    "meadow",
-    "mirror",
-    "monkey",
-    "mountain",
-    "needle",
-    "nickel",
-    "orange",
-    "orchid",
-    "oyster",
-    "paddle",
-    "parrot",
-    "pebble",
-    "pencil",
-    "pepper",
-    "pigeon",
-    "pillow",
-    "planet",
-    "pocket",
-    "puzzle",
-    "rabbit",
-    "ribbon",
-    "river",
-    "rocket",
-    "saddle",
-    "salmon",
-    "shadow",
-    "silver",
-    "spider",
-    "spring",
-    "summer",
-    "sunset",
-    "tailor",
-    "temple",
-    "thunder",
-    "ticket",
-    "timber",
-    "tomato",
-    "tunnel",
-    "turtle",
-    "valley",
-    "velvet",
-    "violin",
-    "walnut",
-    "window",
-    "winter",
-    "yellow",
-    "zebra",
-)
-NAMES = (
-    "Ada",
-    "Ben",
-    "Cleo",
-    "Dana",
-    "Elif",
-    "Femi",
-    "Gita",
-    "Hugo",
-    "Ines",
-    "Jun",
-    "Kofi",
-    "Lena",
-    "Mara",
-    "Nils",
-    "Omar",
-    "Priya",
-    "Quinn",
-    "Rosa",
-    "Sven",
-    "Tara",
-)
-CITIES = (
-    "Lima",
-    "Oslo",
-    "Cairo",
-    "Delhi",
-    "Kyoto",
-    "Paris",
-    "Quito",
-    "Rome",
-    "Sofia",
-    "Tunis",
-    "Vienna",
-    "Zagreb",
-    "Accra",
-    "Bern",
-    "Dublin",
-    "Hanoi",
-)
-DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-ORDINALS = ("first", "second", "third", "fourth", "fifth")
-# Unit, how many of the next one it holds, that one.
-UNITS = (
-    ("kilometres", 1000, "metres"),
-    ("metres", 100, "centimetres"),
-    ("centimetres", 10, "millimetres"),
-    ("kilograms", 1000, "grams"),
-    ("tonnes", 1000, "kilograms"),
-    ("litres", 1000, "millilitres"),
-    ("hours", 60, "minutes"),
-    ("minutes", 60, "seconds"),
-    ("days", 24, "hours"),
-    ("weeks", 7, "days"),
-    ("feet", 12, "inches"),
-    ("yards", 3, "feet"),
-    ("dozens", 12, "pieces"),
-    ("bytes", 8, "bits"),
-)
-NUMERALS = (
-    (1000, "M"),
-    (900, "CM"),
-    (500, "D"),
-    (400, "CD"),
-    (100, "C"),
-    (90, "XC"),
-    (50, "L"),
-    (40, "XL"),
-    (10, "X"),
-    (9, "IX"),
-    (5, "V"),
-    (4, "IV"),
-    (1, "I"),
-)
-# Column of a table → smallest and largest value of its conditions.
-TABLES = {
-    "products": ("name", "price", 5, 500),
-    "people": ("name", "age", 18, 80),
-    "books": ("title", "pages", 50, 900),
-    "cities": ("name", "population", 1000, 900000),
-    "orders": ("customer", "total", 10, 2000),
-}
+TABLE = json.loads(Path(__file__).with_name("general_tasks.json").read_text(encoding="utf-8"))
+WORDS, NAMES, CITIES = TABLE["words"], TABLE["names"], TABLE["cities"]
+DAYS, ORDINALS = TABLE["days"], TABLE["ordinals"]
+UNITS = TABLE["units"]  # unit, how many of the next one it holds, that one
+NUMERALS = TABLE["numerals"]
+TABLES = TABLE[
+    "tables"
+]  # SQL table → what is asked for, column of a condition, its smallest and largest value
 
 
 def roman(number: int) -> str:
@@ -535,390 +367,59 @@ def _repeat(r: Random) -> Slots:
     return {"word": word, "n": n, "x": _listed([word] * n)}
 
 
-TASKS = (
-    Task(
-        "sum",
-        (
-            "What is {a} plus {b}?",
-            "Calculate {a} + {b}.",
-            "Add {a} and {b}.",
-            "{a} + {b} = ?",
-            "What do you get when you add {a} to {b}?",
-        ),
-        ("{x}", "{a} + {b} = {x}", "The sum is {x}."),
+# A task's draw goes by the task's name, or by the one that its row names.
+DRAWS = {
+    draw.__name__[1:]: draw
+    for draw in (
         _sum,
-    ),
-    Task(
-        "difference",
-        (
-            "What is {a} minus {b}?",
-            "Calculate {a} - {b}.",
-            "Subtract {b} from {a}.",
-            "{a} - {b} = ?",
-        ),
-        ("{x}", "{a} - {b} = {x}", "The difference is {x}."),
         _difference,
-    ),
-    Task(
-        "product",
-        ("What is {a} times {b}?", "Multiply {a} by {b}.", "Calculate {a} × {b}.", "{a} * {b} = ?"),
-        ("{x}", "{a} × {b} = {x}", "The product is {x}."),
         _product,
-    ),
-    Task(
-        "division",
-        (
-            "Divide {a} by {b} and give the remainder.",
-            "What is {a} divided by {b}, with remainder?",
-            "How often does {b} go into {a}, and what is left?",
-        ),
-        ("{x} remainder {rest}", "{a} = {b} × {x} + {rest}, so it is {x} remainder {rest}."),
         _division,
-    ),
-    Task(
-        "percent",
-        ("What is {p} percent of {n}?", "Calculate {p}% of {n}.", "How much is {p}% of {n}?"),
-        ("{x}", "{p} percent of {n} is {x}."),
         _percent,
-    ),
-    Task(
-        "larger",
-        (
-            "Which is larger, {a} or {b}?",
-            "Which number is greater: {a} or {b}?",
-            "Compare {a} and {b}: which is bigger?",
-        ),
-        ("{x}", "{x} is larger than {y}."),
         _larger,
-    ),
-    Task(
-        "mean",
-        (
-            "What is the mean of {items}?",
-            "Calculate the average of these numbers: {items}.",
-            "Find the average: {items}",
-        ),
-        ("{x}", "The mean is {x}."),
         _mean,
-    ),
-    Task(
-        "sorted words",
-        (
-            "Sort these words alphabetically: {items}.",
-            "Put in alphabetical order: {items}",
-            "Arrange from A to Z: {items}",
-        ),
-        ("{x}",),
         _sorted_words,
-    ),
-    Task(
-        "ascending",
-        (
-            "Sort these numbers from smallest to largest: {items}.",
-            "Put in ascending order: {items}",
-        ),
-        ("{x}",),
         _sorted_numbers,
-    ),
-    Task(
-        "descending",
-        (
-            "Sort these numbers from largest to smallest: {items}.",
-            "Put in descending order: {items}",
-        ),
-        ("{y}",),
-        _sorted_numbers,
-    ),
-    Task(
-        "letters",
-        (
-            'How many times does the letter "{letter}" occur in "{word}"?',
-            'Count the letter "{letter}" in the word "{word}".',
-            'How many "{letter}"s are in "{word}"?',
-        ),
-        ("{x}", 'The count of "{letter}" in "{word}" is {x}.'),
         _letters,
-    ),
-    Task(
-        "length",
-        (
-            'How many letters does "{word}" have?',
-            'Count the letters of "{word}".',
-            'What is the length of the string "{word}"?',
-        ),
-        ("{x}", '"{word}" has {x} letters.'),
         _length,
-    ),
-    Task(
-        "word count",
-        (
-            'How many words are in "{text}"?',
-            'Count the words: "{text}"',
-            'Tell me the number of words in this text: "{text}"',
-        ),
-        ("{x}", "There are {x} words."),
         _word_count,
-    ),
-    Task(
-        "nth word",
-        (
-            'What is the {nth} word of "{text}"?',
-            'Which word comes {nth} in "{text}"?',
-            'Give me only the {nth} word: "{text}"',
-        ),
-        ("{x}",),
         _nth_word,
-    ),
-    Task(
-        "reversed",
-        (
-            'Write "{word}" backwards.',
-            'Reverse the word "{word}".',
-            'Spell "{word}" from back to front.',
-        ),
-        ("{x}",),
         _reversed,
-    ),
-    Task(
-        "reversed list",
-        ("Reverse this list: {items}", "Give these in the opposite order: {items}"),
-        ("{x}",),
         _reversed_list,
-    ),
-    Task(
-        "case",
-        (
-            'Write "{text}" in {how}.',
-            'Change "{text}" to {how}.',
-            'Put this text in {how}: "{text}"',
-        ),
-        ("{x}",),
         _case,
-    ),
-    Task(
-        "replaced",
-        ('Replace "{old}" by "{new}" in "{text}".', 'In "{text}", change "{old}" to "{new}".'),
-        ("{x}",),
         _replaced,
-    ),
-    Task(
-        "distinct",
-        (
-            "Remove the duplicates from this list: {items}",
-            "List each of these only once, in order: {items}",
-        ),
-        ("{x}",),
         _distinct,
-    ),
-    Task(
-        "field",
-        (
-            "Record: {record}. What is the {field}?",
-            "Give only the {field} of this record: {record}",
-            "From the record below, extract the {field}.\n{record}",
-        ),
-        ("{x}",),
         _field,
-    ),
-    Task(
-        "json value",
-        ('What is the value of "{key}" in {json}?', 'Read "{key}" from this JSON: {json}'),
-        ("{x}",),
         _json_value,
-    ),
-    Task(
-        "as json",
-        (
-            "Write these as a JSON array: {items}",
-            "Turn this list into JSON: {items}",
-            "Format as a JSON array of strings: {items}",
-        ),
-        ("{x}", "```json\n{x}\n```"),
         _as_json,
-    ),
-    Task(
-        "as object",
-        (
-            "Write as a JSON object: name {name}, age {age}, city {city}.",
-            "{name} is {age} and lives in {city}. Give name, age and city as JSON.",
-        ),
-        ("{x}", "```json\n{x}\n```"),
         _as_object,
-    ),
-    Task(
-        "as list",
-        ("Write these as {how}: {items}", "Format as {how}: {items}", "Turn into {how}: {items}"),
-        ("{x}",),
         _as_bullets,
-    ),
-    Task(
-        "as csv",
-        (
-            "Join these words with commas and no spaces: {items}",
-            "Write as one line of CSV: {items}",
-        ),
-        ("{x}",),
         _as_csv,
-    ),
-    Task(
-        "as table",
-        (
-            "Make a Markdown table with the columns Name and Age: {items}.",
-            "Put this into a Markdown table (Name, Age): {items}",
-        ),
-        ("{x}",),
         _as_table,
-    ),
-    Task(
-        "units",
-        (
-            "How many {small} are {n} {big}?",
-            "Convert {n} {big} to {small}.",
-            "Express {n} {big} in {small}.",
-        ),
-        ("{x}", "{n} {big} are {x} {small}.", "{x} {small}"),
         _units,
-    ),
-    Task(
-        "weekday",
-        (
-            "Today is {day}. Which day is it in {n} days?",
-            "If it is {day} now, what day is it {n} days later?",
-            "Which weekday comes {n} days after a {day}?",
-        ),
-        ("{x}", "It is {x}."),
         _weekday,
-    ),
-    Task(
-        "time",
-        (
-            "It is {time}. What time is it in {n} minutes?",
-            "What time is {n} minutes after {time}?",
-            "A meeting starts at {time} and lasts {n} minutes. When does it end?",
-        ),
-        ("{x}", "At {x}."),
         _time,
-    ),
-    Task(
-        "change",
-        (
-            "{name} pays {price} euros with a {paid} euro note. How much change is due?",
-            "Something costs {price} euros. {name} gives {paid} euros. What is the change?",
-        ),
-        ("{x} euros", "{paid} - {price} = {x}, so the change is {x} euros."),
         _change,
-    ),
-    Task(
-        "story",
-        (
-            "{name} has {n} boxes of {each} {thing} and gives away {gone} {thing}. How many are left?",
-            "There are {each} {thing} in each of {n} boxes. {name} takes {gone} out. How many {thing} remain?",
-        ),
-        ("{x}", "{n} × {each} = {all}, and {all} - {gone} = {x}."),
         _story,
-    ),
-    Task(
-        "to roman",
-        (
-            "Write {n} in Roman numerals.",
-            "What is {n} as a Roman numeral?",
-            "Convert {n} to Roman numerals.",
-        ),
-        ("{x}", "{n} is {x} in Roman numerals."),
         _to_roman,
-    ),
-    Task(
-        "from roman",
-        (
-            "What number is the Roman numeral {x}?",
-            "Convert {x} from Roman numerals.",
-            "Which number does {x} stand for in Roman numerals?",
-        ),
-        ("{n}", "{x} is {n}."),
-        _to_roman,
-    ),
-    Task(
-        "binary",
-        ("Write {n} in binary.", "Convert {n} to base 2.", "What is {n} as a binary number?"),
-        ("{x}", "{n} is {x} in binary."),
         _binary,
-    ),
-    Task(
-        "sequence",
-        (
-            "What comes next: {items}, ...?",
-            "Continue the sequence: {items}, ...",
-            "Which number follows {items}?",
-        ),
-        ("{x}", "The next number is {x}."),
         _sequence,
-    ),
-    Task(
-        "divisible",
-        (
-            "Is {a} divisible by {b}?",
-            "Does {b} divide {a} without a remainder?",
-            "Can {a} be split evenly into {b} parts of whole numbers?",
-        ),
-        ("{x}", "{x}, the remainder is {rest}."),
         _divisible,
-    ),
-    Task(
-        "chain yes",
-        (
-            "{a} is {more} than {b}, and {b} is {more} than {c}. Is {a} {more} than {c}?",
-            "{b} is {more} than {c}. {a} is {more} than {b}. Does it follow that {a} is {more} than {c}?",
-        ),
-        ("Yes", "Yes, {a} is {more} than {b}, who is {more} than {c}."),
         _chain,
-    ),
-    Task(
-        "chain no",
-        (
-            "{a} is {more} than {b}, and {b} is {more} than {c}. Is {c} {more} than {a}?",
-            "{b} is {more} than {c}. {a} is {more} than {b}. Can {c} be {more} than {a}?",
-        ),
-        ("No", "No, {a} is {more} than {b}, who is {more} than {c}."),
-        _chain,
-    ),
-    Task(
-        "chain most",
-        (
-            "{a} is {more} than {b}, and {b} is {more} than {c}. Who is the {most}?",
-            "{b} is {more} than {c}. {a} is {more} than {b}. Who of the three is the {most}?",
-        ),
-        ("{a}", "{a} is the {most}."),
-        _chain,
-    ),
-    Task(
-        "python",
-        (
-            "What does this Python expression give: `{code}`?",
-            "Evaluate in Python: `{code}`",
-            "In Python, what is the value of `{code}`?",
-        ),
-        ("{x}", "It gives `{x}`."),
         _python,
-    ),
-    Task(
-        "sql",
-        (
-            "Write an SQL query for the {wanted} of all {table} whose {column} is {said} {n}.",
-            "SQL: from the table {table}, select {wanted} where {column} is {said} {n}.",
-        ),
-        ("{x}", "```sql\n{x}\n```"),
         _sql,
-    ),
-    Task(
-        "repeat",
-        (
-            'Write "{word}" {n} times, separated by commas.',
-            'Repeat the word "{word}" {n} times, with commas between.',
-        ),
-        ("{x}",),
         _repeat,
-    ),
-)
+    )
+}
+TASKS = [
+    Task(
+        row["name"],
+        row["questions"],
+        row["answers"],
+        DRAWS[row.get("draw", row["name"].replace(" ", "_"))],
+    )
+    for row in TABLE["tasks"]
+]
 
 
 def pairs(wanted: int, seed: int) -> Iterator[tuple[str, str]]:
