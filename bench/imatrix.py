@@ -42,7 +42,7 @@ from phoenix_forge.gguf.container import read_header
 from phoenix_forge.gguf.imatrix import Matrix
 from phoenix_forge.gguf.import_ import import_gguf
 from phoenix_forge.gguf.names import gguf_names
-from phoenix_forge.gguf.quantise import dequantise, to_bfloat16, to_float32
+from phoenix_forge.gguf.quantization import dequantize_rows, to_bfloat16, to_float32
 from phoenix_forge.gguf.write import quantize
 from phoenix_forge.stages.train import cpu_flags
 from phoenix_forge.train import importance
@@ -185,7 +185,7 @@ def fill(model: Any, base_folder: Path, gguf: Path) -> None:
     ).items():
         info = header.tensors[name]
         at = header.start + info.offset
-        values = dequantise(info.type, data[at : at + info.nbytes], int(np.prod(info.shape)))
+        values = dequantize_rows(info.type, data[at : at + info.nbytes], int(np.prod(info.shape)))
         model.get_parameter(source).data.copy_(torch.from_numpy(values.reshape(info.shape).copy()))
 
 

@@ -315,7 +315,7 @@ def chain(
     digests = {}
     for quant in quants:
         out = folder / f"chain-{quant}.gguf"
-        steps.append(measure("quantise", full, out, QUANTS[quant].ftype) | {"type": quant})
+        steps.append(measure("quantize", full, out, QUANTS[quant].ftype) | {"type": quant})
         digests[quant] = sha256(out)
         remove(out)
     return steps, digests

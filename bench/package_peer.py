@@ -70,7 +70,7 @@ class _Params(ctypes.Structure):
     ]
 
 
-def quantise(source: str, out: str, ftype: str) -> None:
+def quantize(source: str, out: str, ftype: str) -> None:
     folder = ORACLES / "quantize"
     ctypes.CDLL(str(folder / "libggml-base.so"), mode=ctypes.RTLD_GLOBAL)
     ctypes.CDLL(str(next(folder.glob("libggml.v*.so"))), mode=ctypes.RTLD_GLOBAL)
@@ -87,7 +87,7 @@ def quantise(source: str, out: str, ftype: str) -> None:
     sys.exit(llama.llama_model_quantize(source.encode(), out.encode(), ctypes.byref(params)))
 
 
-STEPS = {step.__name__: step for step in (forge, merge, convert, quantise)}
+STEPS = {step.__name__: step for step in (forge, merge, convert, quantize)}
 
 if __name__ == "__main__":
     STEPS[sys.argv[1]](*sys.argv[2:])

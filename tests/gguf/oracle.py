@@ -57,7 +57,7 @@ def convert(folder: Path, out: Path, outtype: str, name: str, pre: str = "qwen2"
     )
 
 
-def quantise(source: Path, out: Path, ftype: int, matrix: Path | None = None) -> None:
+def quantize(source: Path, out: Path, ftype: int, matrix: Path | None = None) -> None:
     """`matrix` is an importance matrix in llama.cpp's format, used and recorded as llama-quantize does."""
     _run(
         [
@@ -77,7 +77,7 @@ def different(folder: Path, types: Iterable[str]) -> list[str]:
     expected = folder / "expected.gguf"
     found = []
     for name in types:
-        quantise(folder / "f32.gguf", expected, QUANTS[name].ftype)
+        quantize(folder / "f32.gguf", expected, QUANTS[name].ftype)
         if expected.read_bytes() != (folder / f"{name}.gguf").read_bytes():
             found.append(name)
     return found

@@ -15,7 +15,7 @@ from phoenix_forge.core.report import Silent
 from phoenix_forge.errors import EnvironmentProblem, UsageError
 from phoenix_forge.gguf import converted
 from phoenix_forge.gguf.container import read_header
-from phoenix_forge.gguf.converted import quantize_converted, requantise, require_convertible
+from phoenix_forge.gguf.converted import quantize_converted, requantize, require_convertible
 from phoenix_forge.gguf.verify import verify
 from phoenix_forge.weights.adapter import open_adapter
 from phoenix_forge.weights.base import open_base
@@ -194,8 +194,8 @@ def test_a_quantised_file_has_llama_cpps_own_bytes(model_type: str, gguf, tmp_pa
         pytest.skip(f"llama.cpp's quantiser is not in {oracle.FOLDER}")
     source = gguf(model_type) / "bf16.gguf"
     for name in ("Q4_K_M", "Q8_0", "IQ4_XS", "F16"):
-        requantise(source, tmp_path / "ours.gguf", name, Silent())
-        oracle.quantise(source, tmp_path / "theirs.gguf", QUANTS[name].ftype)
+        requantize(source, tmp_path / "ours.gguf", name, Silent())
+        oracle.quantize(source, tmp_path / "theirs.gguf", QUANTS[name].ftype)
         assert (tmp_path / "ours.gguf").read_bytes() == (tmp_path / "theirs.gguf").read_bytes(), (
             name
         )

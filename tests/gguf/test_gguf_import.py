@@ -16,7 +16,7 @@ from phoenix_forge.core.report import Silent
 from phoenix_forge.errors import UsageError
 from phoenix_forge.gguf.container import Field, TensorInfo, encode_header, padded, read_header
 from phoenix_forge.gguf.import_ import import_gguf
-from phoenix_forge.gguf.quantise import dequantise, quantise
+from phoenix_forge.gguf.quantization import dequantize_rows, quantize_rows
 from phoenix_forge.gguf.write import quantize
 from phoenix_forge.weights.base import open_base
 
@@ -138,7 +138,7 @@ def test_every_type_decodes_to_the_gguf_packages_bits(kind: str) -> None:
     values, size = GGML_QUANT_SIZES[GGMLQuantizationType[kind]]
     raw = np.random.default_rng(0).integers(0, 256, (256, 4 * size), np.uint8)
     expected = quants.dequantize(raw, GGMLQuantizationType[kind]).reshape(-1)
-    found = dequantise(kind, raw.reshape(-1), raw.shape[0] * 4 * values)
+    found = dequantize_rows(kind, raw.reshape(-1), raw.shape[0] * 4 * values)
     same = (found.view(np.uint32) == expected.view(np.uint32)) | (
         np.isnan(found) & np.isnan(expected)
     )
@@ -152,7 +152,7 @@ def test_a_file_with_a_tensor_of_any_type_is_imported(
     tmp_path: Path, tiny: Path, kind: str
 ) -> None:
     rows = np.random.default_rng(1).standard_normal((256, 256), np.float32) * np.float32(0.05)
-    encoded = quantise(kind, rows, np.ones(256, np.float32))
+    encoded = quantize_rows(kind, rows, np.ones(256, np.float32))
     path = with_tensor(
         gguf(tiny, "F16", tmp_path / "x.gguf"), "blk.1.ffn_down.weight", kind, encoded
     )
@@ -204,7 +204,7 @@ def two_matrices(tmp_path: Path, make_tiny: Make, fine: str, coarse: str, change
         **header.tensors,
     }.items():
         start = header.start + info.offset
-        values = dequantise("F32", raw[start : start + info.nbytes].copy(), 0).reshape(
+        values = dequantize_rows("F32", raw[start : start + info.nbytes].copy(), 0).reshape(
             -1, info.shape[-1]
         )
         if name == "output.weight" and change:
@@ -214,7 +214,7 @@ def two_matrices(tmp_path: Path, make_tiny: Make, fine: str, coarse: str, change
                 * change
             )
         kind = {"output.weight": fine, "token_embd.weight": coarse}.get(name, info.type)
-        encoded = quantise(kind, values)
+        encoded = quantize_rows(kind, values)
         tensors.append(TensorInfo(name, info.shape, kind, at))
         pieces.append(encoded.tobytes() + bytes(padded(encoded.nbytes) - encoded.nbytes))
         at += len(pieces[-1])

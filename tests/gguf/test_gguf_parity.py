@@ -112,7 +112,7 @@ def test_sampling_settings_and_yarn_equal_the_oracle(tmp_path: Path, make_tiny: 
         )
     )
     oracle.convert(base, tmp_path / "f32.gguf", "f32", "A name")
-    oracle.quantise(tmp_path / "f32.gguf", tmp_path / "expected.gguf", QUANTS["Q8_0"].ftype)
+    oracle.quantize(tmp_path / "f32.gguf", tmp_path / "expected.gguf", QUANTS["Q8_0"].ftype)
     quantize(base, None, {"Q8_0": tmp_path / "ours.gguf"}, name="A name", report=Silent())
     assert (tmp_path / "expected.gguf").read_bytes() == (tmp_path / "ours.gguf").read_bytes()
 

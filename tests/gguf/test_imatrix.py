@@ -115,7 +115,7 @@ def test_a_matrix_changes_the_types_it_weights_and_no_others(tiny: Path, tmp_pat
 
 
 def test_a_matrix_makes_the_important_columns_closer(tiny: Path, tmp_path: Path) -> None:
-    from phoenix_forge.gguf.quantise import dequantise
+    from phoenix_forge.gguf.quantization import dequantize_rows
 
     base = open_base(tiny)
     matrix = made_up(tiny)
@@ -131,7 +131,7 @@ def test_a_matrix_makes_the_important_columns_closer(tiny: Path, tmp_path: Path)
         raw = np.fromfile(
             tmp_path / "x.gguf", np.uint8, info.nbytes, offset=header.start + info.offset
         )
-        error = dequantise(info.type, raw, exact.size).reshape(exact.shape) - exact
+        error = dequantize_rows(info.type, raw, exact.size).reshape(exact.shape) - exact
         losses.append(float((error**2 * matrix.sums[name][0]).sum()))
     assert losses[1] < 0.8 * losses[0]
 

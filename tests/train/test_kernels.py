@@ -95,13 +95,13 @@ def test_products_in_8_bits(m, n, k):
 @pytest.mark.parametrize("spare", [0, 48])
 def test_dequantise(spare):
     weight = torch.randn(256, 896, device=CUDA)
-    packed, absmax = kernels.quantise(weight)
+    packed, absmax = kernels.quantize(weight)
     expected, wide = (
         torch.empty_like(weight, dtype=BF16),
         torch.zeros(256, 896 + spare, device=CUDA, dtype=BF16),
     )
-    kernels.PLAIN.dequantise(packed, absmax, expected)
-    kernels.kernels(torch.device(CUDA)).dequantise(packed, absmax, wide[:, :896])
+    kernels.PLAIN.dequantize(packed, absmax, expected)
+    kernels.kernels(torch.device(CUDA)).dequantize(packed, absmax, wide[:, :896])
     assert torch.equal(wide[:, :896], expected)
     close(expected, weight, 0.12)
 

@@ -15,7 +15,7 @@ from phoenix_forge.train.batches import Batch, encode, pack, tensors
 from phoenix_forge.train.choose import Compute
 from phoenix_forge.train.engine import lora_init
 from phoenix_forge.train.engine.frozen import Packed
-from phoenix_forge.train.engine.kernels import PLAIN, quantise
+from phoenix_forge.train.engine.kernels import PLAIN, quantize
 from phoenix_forge.train.engine.load import ComputeDevice, LoraSettings, load, reader
 from phoenix_forge.train.engine.model import Decoder, soft_cross_entropy
 from phoenix_forge.train.engine.shape import shape, unsupported
@@ -88,7 +88,7 @@ def by_peft(folder: Path, decoder: Decoder, batches: list[Batch], targets, four_
     base = load_base(folder, Compute("cpu", "fp32", 32, "adamw", ""))
     for name, p in base.named_parameters():
         if four_bit and name.endswith("proj.weight"):
-            PLAIN.dequantise(*quantise(p.data), p.data)
+            PLAIN.dequantize(*quantize(p.data), p.data)
     model = get_peft_model(
         base,
         LoraConfig(
@@ -326,7 +326,7 @@ def test_loftq_starts_nearer_to_the_weights_than_nf4(family, folder):
 
     def rounded(w: torch.Tensor) -> torch.Tensor:
         out = torch.empty_like(w)
-        PLAIN.dequantise(*quantise(w), out)
+        PLAIN.dequantize(*quantize(w), out)
         return out
 
     frozen = lora_init.loftq(weight.clone(), decoder.lora, [slot], True)

@@ -181,11 +181,11 @@ def random_gguf(folder: Path) -> Path:
 def quantiser(ctx: Ctx) -> Finding:
     import numpy as np
 
-    from phoenix_forge.gguf.quantise import dequantise, quantise
+    from phoenix_forge.gguf.quantization import dequantize_rows, quantize_rows
 
     values = np.linspace(-1, 1, 512, dtype=np.float32)
     error = np.abs(
-        dequantise("Q4_K", quantise("Q4_K", values.reshape(2, 256)), values.size) - values
+        dequantize_rows("Q4_K", quantize_rows("Q4_K", values.reshape(2, 256)), values.size) - values
     ).max()
     # 16 levels for 32 neighbouring values, their scale and offset in 6 bits: 0.032 on this ramp.
     if error > 0.05:

@@ -34,7 +34,7 @@ from phoenix_forge.gguf.container import (
 from phoenix_forge.gguf.metadata import QUANTIZATION_VERSION
 from phoenix_forge.gguf.names import in_order
 from phoenix_forge.gguf.recipe import converted_types, trimmed
-from phoenix_forge.gguf.write import quantised_blocks
+from phoenix_forge.gguf.write import quantized_blocks
 from phoenix_forge.weights.base import ModelFolder, open_base
 from phoenix_forge.weights.files import read_json
 from phoenix_forge.weights.foreign import INSTALL, table
@@ -124,7 +124,7 @@ def quantize_converted(
         _convert(folder, whole, _STORED[_mostly(base)], name)
         remove(folder)
         for quant, path in targets.items():
-            requantise(whole, path, quant, report)
+            requantize(whole, path, quant, report)
     finally:
         remove(folder)
         remove(whole)
@@ -217,7 +217,7 @@ def _pattern(folder: Path) -> str:
 # ---- one 16-bit file to another type ----
 
 
-def requantise(source: Path, target: Path, quant: str, report: Reporter) -> None:
+def requantize(source: Path, target: Path, quant: str, report: Reporter) -> None:
     """A 16- or 32-bit GGUF in another type: the bytes that llama.cpp's quantiser would write of it."""
     header = read_header(source)
     types = converted_types(header, quant)
@@ -231,7 +231,7 @@ def requantise(source: Path, target: Path, quant: str, report: Reporter) -> None
     with open(target, "wb") as handle:
         handle.write(encode_header(_fields(header, quant), infos))
         for done, info in enumerate(infos, 1):
-            for piece in quantised_blocks(
+            for piece in quantized_blocks(
                 info.name, _rows(data, header, info.name), _dtype(header, info.name), info.type
             ):
                 handle.write(piece.data)

@@ -30,7 +30,7 @@ from phoenix_forge.gguf.import_config import (
 )
 from phoenix_forge.gguf.import_tokenizer import write_tokenizer
 from phoenix_forge.gguf.names import gguf_names
-from phoenix_forge.gguf.quantise import dequantise, quantise, to_bfloat16
+from phoenix_forge.gguf.quantization import dequantize_rows, quantize_rows, to_bfloat16
 from phoenix_forge.gguf.transforms import from_gguf
 from phoenix_forge.weights.layout import layout
 from phoenix_forge.weights.safetensors import NUMPY, Tensor
@@ -102,7 +102,7 @@ class _Source:
         row = tensor_bytes(info.type, (width,))
         at = self.header.start + info.offset
         raw = self.data[at + start * row : at + stop * row]
-        return dequantise(info.type, raw, (stop - start) * width).reshape(stop - start, width)
+        return dequantize_rows(info.type, raw, (stop - start) * width).reshape(stop - start, width)
 
     def whole(self, name: str) -> np.ndarray:
         """A small tensor, fp32."""
@@ -198,7 +198,9 @@ def _shared_matrix(source: _Source) -> str | None:
 
     def differences(span: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         fine, coarse = source.rows(finer, *span), source.rows(coarser, *span)
-        again = dequantise(tensors[coarser].type, quantise(tensors[coarser].type, fine), fine.size)
+        again = dequantize_rows(
+            tensors[coarser].type, quantize_rows(tensors[coarser].type, fine), fine.size
+        )
         return _squares(fine - coarse), _squares(fine - again.reshape(fine.shape))
 
     for apart, allowed in source.pool.map(differences, source.blocks(finer)):
@@ -222,7 +224,7 @@ def _require_tensors(header: Header, shapes: dict[str, tuple[int, ...]]) -> None
                 f"{list(shape)}",
                 fix=OTHER,
             )
-        dequantise(
+        dequantize_rows(
             info.type,
             np.zeros(tensor_bytes(info.type, (block_size(info.type),)), np.uint8),
             block_size(info.type),

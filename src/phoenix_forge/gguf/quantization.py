@@ -56,7 +56,9 @@ def to_bfloat16(rows: np.ndarray) -> np.ndarray:
     return ((bits + (0x7FFF + ((bits >> 16) & 1))) >> 16).astype(np.uint16)
 
 
-def quantise(type_name: str, rows: np.ndarray, importance: np.ndarray | None = None) -> np.ndarray:
+def quantize_rows(
+    type_name: str, rows: np.ndarray, importance: np.ndarray | None = None
+) -> np.ndarray:
     """Rows of C-contiguous finite fp32, shape (n, row), as bytes of one ggml type.
 
     `importance` weights the row's columns, shape (row,); llama.cpp calls it the importance matrix.
@@ -83,7 +85,7 @@ def quantise(type_name: str, rows: np.ndarray, importance: np.ndarray | None = N
     return out
 
 
-def dequantise(type_name: str, raw: np.ndarray, count: int) -> np.ndarray:
+def dequantize_rows(type_name: str, raw: np.ndarray, count: int) -> np.ndarray:
     """`count` fp32 values out of the bytes of one ggml type.
 
     Raises UsageError for a type that this build of ggml cannot decode.

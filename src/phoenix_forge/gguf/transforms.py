@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from phoenix_forge.catalog.families import Family
-from phoenix_forge.gguf.quantise import to_float32
+from phoenix_forge.gguf.quantization import to_float32
 from phoenix_forge.gguf.rope import llama3_factors, longrope_factors
 from phoenix_forge.weights.safetensors import Tensor
 

@@ -27,7 +27,7 @@ from phoenix_forge.gguf.container import TensorInfo, encode_header, padded, tens
 from phoenix_forge.gguf.imatrix import Matrix, require_fitting
 from phoenix_forge.gguf.metadata import metadata
 from phoenix_forge.gguf.names import gguf_names, in_order
-from phoenix_forge.gguf.quantise import quantise, to_float32
+from phoenix_forge.gguf.quantization import quantize_rows, to_float32
 from phoenix_forge.gguf.recipe import facts, tensor_type
 from phoenix_forge.gguf.transforms import extra_tensors, to_gguf
 from phoenix_forge.weights.adapter import open_adapter
@@ -213,7 +213,7 @@ def _in_order(
             future.cancel()
 
 
-def quantised_blocks(name: str, rows: np.ndarray, dtype: str, kind: str) -> Iterator[np.ndarray]:
+def quantized_blocks(name: str, rows: np.ndarray, dtype: str, kind: str) -> Iterator[np.ndarray]:
     """A matrix in one ggml type, a few rows at a time, made on all cores."""
     step = max(1, _BLOCK // rows.shape[1])
     jobs = (
@@ -241,7 +241,7 @@ def _encode(job: _Job) -> list[np.ndarray]:
             f"tensor {job.name} holds {largest:g}, beyond the range of F16",
             fix="--set quantize.types=[BF16]",
         )
-    made = {kind: quantise(kind, values, job.weights) for kind in dict.fromkeys(job.types)}
+    made = {kind: quantize_rows(kind, values, job.weights) for kind in dict.fromkeys(job.types)}
     return [made[kind] for kind in job.types]
 
 

@@ -101,7 +101,7 @@ def _rounded(weight: Tensor, kind: torch.dtype, scales: Callable[[Tensor], Tenso
     out = torch.empty(weight.shape, dtype=kind)
     per_step = step * weight.shape[1] // BLOCK
     for rows, (packed, _), own in zip(out.split(step), pieces, absmax.split(per_step), strict=True):
-        PLAIN.dequantise(packed.view(-1), own, rows)
+        PLAIN.dequantize(packed.view(-1), own, rows)
     return out
 
 

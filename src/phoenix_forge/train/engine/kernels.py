@@ -18,7 +18,7 @@ from phoenix_forge.train.engine.formats import E4M3_MAX, NF4
 BLOCK = 64  # weights that share one absmax
 
 
-def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
+def quantize(weight: Tensor) -> tuple[Tensor, Tensor]:
     """NF4 codes, two a byte (the first in the high half), and one fp16 absmax for every 64 weights in row-major order.
 
     Elements must be a multiple of 64. fp16 scales are closer than the 8-bit ones of double quantisation.
@@ -34,7 +34,7 @@ def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
 # ---- plain torch -----------------------------------------------------------------------------------------------------
 
 
-def _dequantise(packed: Tensor, absmax: Tensor, out: Tensor) -> None:
+def _dequantize(packed: Tensor, absmax: Tensor, out: Tensor) -> None:
     code = torch.tensor(NF4, device=packed.device)
     pairs = torch.stack(
         [code.repeat_interleave(16), code.repeat(16)], -1
@@ -127,7 +127,7 @@ def _product8(
 
 
 PLAIN = SimpleNamespace(
-    dequantise=_dequantise,
+    dequantize=_dequantize,
     rms=_rms,
     rms_backward=_rms_backward,
     swiglu=_swiglu,
@@ -140,7 +140,7 @@ PLAIN = SimpleNamespace(
 )
 """What each function does, for matrices of M tokens:
 
-dequantise(packed, absmax, out): NF4 into `out` (rows, columns), whatever its leading dimension.
+dequantize(packed, absmax, out): NF4 into `out` (rows, columns), whatever its leading dimension.
 rms(x, weight, eps, out): RMSNorm of (M, H) into `out`, rounded before the weight as transformers does.
 rms_backward(grad, x, weight, eps, total): adds to `total` the gradient that reaches x through the norm.
 swiglu(gate_up, out): silu(gate) · up of (M, 2 I) into (M, I).

@@ -13,7 +13,7 @@ from torch import Tensor
 from phoenix_forge.catalog.memory import Placement
 from phoenix_forge.train.engine import lora_init
 from phoenix_forge.train.engine.frozen import Layer, Resident, sharded, streamed
-from phoenix_forge.train.engine.kernels import kernels, quantise
+from phoenix_forge.train.engine.kernels import kernels, quantize
 from phoenix_forge.train.engine.linear import spread
 from phoenix_forge.train.engine.lora import Lora
 from phoenix_forge.train.engine.model import Decoder
@@ -135,7 +135,7 @@ def _stored(
             f"{group.name}.eight_back": backward[0],
             f"{group.name}.eight_back_scale": backward[1],
         }
-    packed, absmax = quantise(weight.to(on.kind)) if placement.bits == 4 else (None, None)
+    packed, absmax = quantize(weight.to(on.kind)) if placement.bits == 4 else (None, None)
     if packed is not None and absmax is not None and not placement.expanded:
         return {f"{group.name}.packed": packed, f"{group.name}.absmax": absmax}
     matrix = torch.empty(spread(group, ranks), dtype=on.kind, device=on.device)
@@ -143,5 +143,5 @@ def _stored(
     if packed is None or absmax is None:
         inner.copy_(weight)
     else:
-        ops.dequantise(packed, absmax, inner)
+        ops.dequantize(packed, absmax, inner)
     return {f"{group.name}.dense": matrix}

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from phoenix_forge.train.engine.kernels import kernels, quantise
+from phoenix_forge.train.engine.kernels import kernels, quantize
 from phoenix_forge.train.engine.lora import Lora, Slot
 
 Init = Callable[[Tensor, Lora, Sequence[Slot], bool], Tensor]
@@ -50,7 +50,7 @@ def loftq(weight: Tensor, lora: Lora, slots: Sequence[Slot], four_bit: bool) -> 
 
 def _rounded(weight: Tensor) -> Tensor:
     out = torch.empty_like(weight)
-    kernels(weight.device).dequantise(*quantise(weight), out)
+    kernels(weight.device).dequantize(*quantize(weight), out)
     return out
 
 

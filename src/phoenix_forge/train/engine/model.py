@@ -304,7 +304,7 @@ class Decoder:
             rows, columns = spread(group, ranks)
             matrix = self._space(name, rows * columns).view(rows, columns)
             if self._holds.get(name) != (i, self.lora.version):
-                self.ops.dequantise(
+                self.ops.dequantize(
                     tensors[f"{name}.packed"],
                     tensors[f"{name}.absmax"],
                     matrix[: group.outputs, : group.inputs],

@@ -13,7 +13,7 @@ _codes: dict[torch.device, Tensor] = {}
 
 
 @triton.jit
-def _dequantise(
+def _dequantize(
     packed, absmax, code, out, n, K: tl.constexpr, LD: tl.constexpr, BLOCK: tl.constexpr
 ):
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
@@ -28,12 +28,12 @@ def _dequantise(
     )
 
 
-def dequantise(packed: Tensor, absmax: Tensor, out: Tensor) -> None:
+def dequantize(packed: Tensor, absmax: Tensor, out: Tensor) -> None:
     device = packed.device
     if device not in _codes:
         _codes[device] = torch.tensor(NF4, device=device)
     n = packed.numel()
-    _dequantise[(triton.cdiv(n, 2048),)](
+    _dequantize[(triton.cdiv(n, 2048),)](
         packed,
         absmax,
         _codes[device],
