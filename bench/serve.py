@@ -39,9 +39,10 @@ FORGE = """
 import sys
 from pathlib import Path
 from phoenix_forge.core.report import Silent
-from phoenix_forge.runtime.serve import serve
-serve(Path(sys.argv[1]), report=Silent(), port=int(sys.argv[2]), num_ctx=int(sys.argv[3]), parallel=int(sys.argv[4]),
-      cores=int(sys.argv[5]))
+from phoenix_forge.runtime.serve import Address, serve
+from phoenix_forge.runtime.server.documents import Offered
+port, num_ctx, parallel, cores = map(int, sys.argv[2:6])
+serve(Path(sys.argv[1]), Offered("forge", num_ctx), report=Silent(), at=Address(port=port), parallel=parallel, cores=cores)
 """
 PLAIN = """
 import sys, time, xllamacpp

@@ -38,14 +38,16 @@ FORGE = """
 import json, sys
 from pathlib import Path
 from phoenix_forge.core.report import Silent
-from phoenix_forge.runtime.serve import serve
+from phoenix_forge.runtime.serve import Address, serve
+from phoenix_forge.runtime.server.documents import Offered
 
 class Said(Silent):
     def warn(self, message):
         print(message, file=sys.stderr, flush=True)
 
 given = json.loads(sys.argv[2])
-serve(Path(sys.argv[1]), report=Said(), **given)
+serve(Path(sys.argv[1]), Offered("tiny", given["num_ctx"]), report=Said(), at=Address(port=given["port"]),
+      parallel=given["parallel"], cores=given["cores"])
 """
 HI = [{"role": "user", "content": "Hi"}]
 

@@ -5,6 +5,7 @@ Wording: the first docstring line of a command is what `forge --help` shows.
 
 from __future__ import annotations
 
+import enum
 import functools
 from pathlib import Path
 from typing import Annotated, Any
@@ -387,6 +388,11 @@ def deploy(
     setup.emit(r, f"{r['target']} answers: {r['answer']}")
 
 
+class Citations(enum.StrEnum):
+    ANNOTATIONS = "annotations"
+    TEXT = "text"
+
+
 ClosedBook = Annotated[
     bool, typer.Option("--closed-book", help="The model alone, without passages of the documents.")
 ]
@@ -480,32 +486,39 @@ def serve(
             "--allow-origin", metavar="URL", help="A web site whose pages may ask, https://NAME."
         ),
     ] = None,
+    closed_book: ClosedBook = False,
+    citations: Annotated[
+        Citations,
+        typer.Option(
+            "--citations",
+            help="Where an answer's sources are told: beside it, or in its text as well, for clients that "
+            "show nothing else.",
+        ),
+    ] = Citations.ANNOTATIONS,
 ) -> None:
-    """Serve the model with an OpenAI-compatible API."""
-    from phoenix_forge.runtime.serve import serve as serve_gguf
+    """Serve the model, and your documents, with an OpenAI-compatible API."""
+    from phoenix_forge.project.serving import offered
+    from phoenix_forge.runtime.serve import Address, serve
     from phoenix_forge.stages.recorded import require_as_made
 
     ctx = setup.context()
+    at = Address(host, port, api_key, allow_host or [], allow_origin or [])
     gguf = ctx.workspace.gguf()
     if not gguf.exists():
         raise UsageError(f"no GGUF at {ctx.workspace.shown(gguf)}", fix="forge run")
     require_as_made(ctx, gguf)
-    serve_gguf(
+    at.require_key()
+    serve(
         gguf,
+        offered(ctx, at.key, closed=closed_book, citations=citations.value),
         report=setup.report,
-        host=host,
-        port=port,
-        num_ctx=ctx.config.deploy.num_ctx,
+        at=at,
         parallel=parallel,
-        api_key=api_key,
-        alias=ctx.config.model.name,
         system=ctx.config.deploy.system,
         generation=ctx.config.generation,
         cores=threads,
         gpu_layers=gpu_layers,
         verbose=setup.verbose,
-        allow_hosts=allow_host or [],
-        allow_origins=allow_origin or [],
     )
 
 

@@ -411,9 +411,9 @@ class GenerationConfig(Section):
     )
     grounded: bool = Field(
         True,
-        description="Whether `forge ask`, `forge chat` and MCP's query_model put the passages "
-        "of the documents that may answer before a question, and tell which of them support the "
-        "answer; false: closed book.",
+        description="Whether `forge ask`, `forge chat`, `forge serve` and MCP's query_model put the "
+        "passages of the documents that may answer before a question, and tell which of them "
+        "support the answer; false: closed book.",
     )
 
     @property

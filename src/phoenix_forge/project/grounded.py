@@ -11,7 +11,7 @@ from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from phoenix_forge.chat.pieces import plain
 from phoenix_forge.chat.template import Message
@@ -24,29 +24,44 @@ if TYPE_CHECKING:
     from phoenix_forge.corpus.index import Index, Passage
     from phoenix_forge.corpus.places import Place
 
+Lines = tuple[int, int] | None  # first and last, counted from one
 CLOSED = "closed book"
 NOTHING = "no passage that was found says this in such words: check it"
 MADE_UP = "no document has the sentence that this answer quotes: it is made up"
+
+
+class Citation(NamedTuple):
+    """A place with the sentence of the answer that stands there, and the passage that it is in."""
+
+    place: Place
+    sentence: str
+    passage: Passage
 
 
 @dataclass(frozen=True)
 class Held:
     """An answer, held against the documents. `supported` is None where there was nothing to hold it against: closed
     book, without a quotation. `stands` says whether a document has the sentence `quote` ("": none was quoted); it is
-    None where there is no index to look in. `citations` are places with what of the answer stands there."""
+    None where there is no index to look in."""
 
     supported: bool | None
-    citations: Sequence[tuple[Place, str]] = ()
+    citations: Sequence[Citation] = ()
     unsupported: Sequence[str] = ()
     quote: str = ""
     stands: bool | None = None
 
-    def lines(self, root: Path) -> list[str]:
-        """For people, a line a source; paths are shown from the current folder."""
-        sources: dict[Any, Place] = {}
-        for place, _ in self.citations:
-            sources.setdefault(place._replace(line=None), place)
-        shown = [f"from {_from_here(place, root).shown}" for place in sources.values()]
+    @property
+    def sources(self) -> list[Citation]:
+        """One a passage."""
+        found: dict[Any, Citation] = {}
+        for citation in self.citations:
+            found.setdefault(citation.place._replace(line=None), citation)
+        return list(found.values())
+
+    @property
+    def doubts(self) -> list[str]:
+        """What has no support, for people."""
+        shown = []
         if self.quote and self.stands is False:
             shown.append(MADE_UP)
         elif self.supported is False:
@@ -56,6 +71,11 @@ class Held:
                 f"{rest} of its sentences {'has' if rest == 1 else 'have'} no support in the documents"
             )
         return shown
+
+    def lines(self, root: Path) -> list[str]:
+        """For people, a line a source; paths are shown from the current folder."""
+        places = [_from_here(source.place, root) for source in self.sources]
+        return [*(f"from {place.shown}" for place in places), *self.doubts]
 
     def json(self) -> dict[str, Any]:
         return {
@@ -68,7 +88,7 @@ class Held:
                     "lines": place.lines,
                     "sentence": sentence,
                 }
-                for place, sentence in self.citations
+                for place, sentence, _ in self.citations
             ],
             "unsupported": list(self.unsupported),
             "quote": {"sentence": self.quote, "stands": self.stands} if self.quote else None,
@@ -133,6 +153,23 @@ class Grounding:
             raise self._problem
         return found
 
+    @property
+    def problem(self) -> str:
+        """Why questions are asked closed book now; empty where they are not."""
+        self._try(lambda index: index)
+        return _on_one_line(self._problem) if self._problem else ""
+
+    def passage(self, path: str, span: tuple[int, int]) -> tuple[Passage, Lines] | None:
+        """The passage of a document at these bytes, and its lines; None where it does not stand there (any more)."""
+        from phoenix_forge.corpus.places import place
+        from phoenix_forge.corpus.support import Words
+
+        there = self._try(lambda index: index.at(path, span)) or []
+        found = next((passage for passage in there if passage.span == span), None)
+        if found is None:
+            return None
+        return found, place(self.ctx.workspace.root, found, "", Words()).lines
+
     def asked(
         self,
         model: Chats,
@@ -141,9 +178,11 @@ class Grounding:
         closed: bool,
         generation: GenerationConfig,
     ) -> Asked:
-        """The conversation as `model` is to be asked it: its last message behind the passages that may answer it, as
-        many of `evaluate.passages` as fit the context window beside an answer of `generation.max_tokens`."""
-        question = messages[-1]["content"]
+        """The conversation as `model` is to be asked it: what a user said last behind the passages that may answer it,
+        as many of `evaluate.passages` as fit the context window beside an answer of `generation.max_tokens`."""
+        at = last_question(messages)
+        closed = closed or at is None
+        question = "" if at is None else messages[at]["content"]
         found = (
             []
             if closed
@@ -181,9 +220,10 @@ class Grounding:
     def _with(self, messages: Sequence[Message], passages: Sequence[Passage]) -> list[Message]:
         from phoenix_forge.corpus.index import grounded
 
-        *before, last = messages
-        said = grounded(last["content"], passages, lambda text: plain(text, self._control))
-        return [*before, {**last, "content": said}]
+        at = last_question(messages) or 0
+        asked = messages[at]
+        said = grounded(asked["content"], passages, lambda text: plain(text, self._control))
+        return [*messages[:at], {**asked, "content": said}, *messages[at + 1 :]]
 
     # -- the context window --------------------------------------------------------------------------------------------
 
@@ -249,11 +289,13 @@ class Grounding:
         from phoenix_forge.examples.quote import split
 
         words, root, said = Words(), self.ctx.workspace.root, split(answer)
-        cited: dict[tuple[str, int | None], tuple[Place, str]] = {}
+        cited: dict[tuple[str, int | None], Citation] = {}
 
         def cite(passage: Passage, sentence: str) -> None:
             found = place(root, passage, sentence, words)
-            cited.setdefault((found.path, found.line or passage.span[0]), (found, sentence))
+            cited.setdefault(
+                (found.path, found.line or passage.span[0]), Citation(found, sentence, passage)
+            )
 
         stands = None
         if said.quote:
@@ -268,6 +310,12 @@ class Grounding:
         rest = [one.sentence for one in held if one.passage is None]
         known = bool(cited) if looked or stands is not None else None
         return Held(known, list(cited.values()), rest, said.quote, stands)
+
+
+def last_question(messages: Sequence[Message]) -> int | None:
+    """Where a user spoke last; behind it there may be calls of tools and what they gave."""
+    places = range(len(messages) - 1, -1, -1)
+    return next((at for at in places if messages[at]["role"] == "user"), None)
 
 
 def _load() -> None:

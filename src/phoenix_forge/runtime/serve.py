@@ -5,15 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from phoenix_forge.core.config import GenerationConfig
 from phoenix_forge.core.report import Reporter
 from phoenix_forge.errors import EnvironmentProblem, UsageError
 from phoenix_forge.runtime import llama
+from phoenix_forge.runtime.server.documents import Offered
+
+if TYPE_CHECKING:
+    from phoenix_forge.runtime.server.backend import Backend
 
 
 def is_loopback(host: str) -> bool:
@@ -56,42 +63,83 @@ def _origin(text: str) -> str:
     return f"{found.scheme}://{found.netloc}"
 
 
+@dataclass(frozen=True)
+class Address:
+    """Where a server listens and whom it lets in. Port 0 takes any free one. `allow_hosts` are further names that it
+    goes by (NAME or NAME:PORT), `allow_origins` the web sites whose pages may ask it (https://NAME)."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    api_key: str | None = None
+    allow_hosts: Sequence[str] = ()
+    allow_origins: Sequence[str] = ()
+
+    @property
+    def key(self) -> str | None:
+        """None for an empty one as well."""
+        return (self.api_key or "").strip() or None
+
+    def require_key(self) -> None:
+        """Raises UsageError for an address open to others and no key."""
+        if not is_loopback(self.host) and not self.key:
+            raise UsageError(
+                f"{self.host} lets other machines in, and no API key is set",
+                fix="--api-key KEY, or --host 127.0.0.1",
+            )
+
+
 def serve(
     gguf: Path,
+    offered: Offered,
     *,
     report: Reporter,
-    host: str = "127.0.0.1",
-    port: int = 8080,
-    num_ctx: int = 4096,
+    at: Address = Address(),
     parallel: int = 1,
-    api_key: str | None = None,
-    alias: str | None = None,
     system: str | None = None,
     generation: GenerationConfig | None = None,
     cores: int | None = None,
     gpu_layers: int | None = None,
     verbose: bool = False,
-    allow_hosts: Sequence[str] = (),
-    allow_origins: Sequence[str] = (),
 ) -> None:
-    """Serves until SIGINT or SIGTERM, then returns. Call it from the main thread: it installs signal handlers.
+    """Serves a GGUF until SIGINT or SIGTERM, then returns. Call it from the main thread: it installs signal handlers.
 
-    `num_ctx` tokens for each of `parallel` simultaneous conversations, further ones wait for their turn; `alias` is the
-    model's name in the API. Port 0 takes any free one. `cores` is the number of threads (else measured), `gpu_layers`
-    that of layers on the GPU (else as many as fit). `system` is put before conversations that bring no system message,
-    as Ollama does with a model's own. `generation` is how requests are sampled that do not say how. `allow_hosts` are
-    further names that the server goes by (NAME or NAME:PORT), `allow_origins` the web sites whose pages may ask it
-    (https://NAME). Raises UsageError for an address open to others and no `api_key`, and for a chat template that
-    cannot be used; StageFailed for a file that llama.cpp cannot load or ends at.
+    `offered.num_ctx` tokens for each of `parallel` simultaneous conversations, further ones wait for their turn.
+    `cores` is the number of threads (else measured), `gpu_layers` that of layers on the GPU (else as many as fit).
+    `system` is put before conversations that bring no system message, as Ollama does with a model's own. `generation`
+    is how requests are sampled that do not say how. Raises UsageError for an address open to others and no `api_key`,
+    and for a chat template that cannot be used; StageFailed for a file that llama.cpp cannot load or ends at.
     """
-    key = (api_key or "").strip() or None
-    if not is_loopback(host) and not key:
-        raise UsageError(
-            f"{host} lets other machines in, and no API key is set",
-            fix="--api-key KEY, or --host 127.0.0.1",
-        )
-    origins = [_origin(origin) for origin in allow_origins]
+    at.require_key()
     llama.check(gguf)
+    settings = {
+        "gguf": str(gguf.absolute()),
+        "num_ctx": offered.num_ctx,
+        "parallel": parallel,
+        "verbose": verbose,
+        "cores": (cores, cores) if cores else None,
+        "gpu_layers": gpu_layers,
+        "generation": generation.model_dump() if generation else None,
+    }
+
+    def backend() -> Backend:
+        from phoenix_forge.runtime.server.backend import BuiltIn
+
+        return BuiltIn(settings, system, report)
+
+    serve_backend(backend, offered, report=report, at=at, verbose=verbose)
+
+
+def serve_backend(
+    backend: Callable[[], Backend],
+    offered: Offered,
+    *,
+    report: Reporter,
+    at: Address,
+    verbose: bool = False,
+) -> None:
+    """The same with what `backend` makes, when the event loop runs, to write the answers."""
+    at.require_key()
+    origins = [_origin(origin) for origin in at.allow_origins]
     try:
         from phoenix_forge.runtime.server.front import Door
         from phoenix_forge.runtime.server.run import run
@@ -99,22 +147,16 @@ def serve(
         raise EnvironmentProblem(
             f"the server is not usable: {error}", fix="pip install 'phoenix-forge[train]'"
         ) from None
-    with contextlib.closing(_bound(host, port)) as listening:
-        settings = {
-            "gguf": str(gguf.absolute()),
-            "num_ctx": num_ctx,
-            "parallel": parallel,
-            "verbose": verbose,
-            "cores": (cores, cores) if cores else None,
-            "gpu_layers": gpu_layers,
-            "generation": generation.model_dump() if generation else None,
-        }
+    if not verbose:  # of clients that leave while they are written to
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    with contextlib.closing(_bound(at.host, at.port)) as listening:
+        names = [at.host, socket.gethostname(), *at.allow_hosts]
         door = Door(
             listening.getsockname()[1],
-            key=key,
-            any_address=not is_loopback(host),
+            key=at.key,
+            any_address=not is_loopback(at.host),
             origins=origins,
-            hosts=[host.lower(), socket.gethostname().lower(), *map(str.lower, allow_hosts)],
+            hosts=[name.lower() for name in names],
         )
-        asyncio.run(run(settings, listening, door, report, alias=alias or gguf.stem, system=system))
+        asyncio.run(run(backend, listening, door, offered, report))
     report.info("stopped")

@@ -100,17 +100,15 @@ def _server(parser: Parser) -> None:
 
 
 def _serve(given: argparse.Namespace) -> None:
-    from phoenix_forge.runtime.serve import serve
+    from phoenix_forge.runtime.serve import Address, serve
+    from phoenix_forge.runtime.server.documents import Offered
 
     serve(
         given.model,
+        Offered(given.alias or given.model.stem, given.ctx_size),
         report=Plain(),
-        host=given.host,
-        port=given.port,
-        num_ctx=given.ctx_size,
+        at=Address(given.host, given.port, given.api_key),
         parallel=given.parallel,
-        api_key=given.api_key,
-        alias=given.alias,
     )
 
 

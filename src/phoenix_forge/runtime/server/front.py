@@ -6,32 +6,33 @@ import asyncio
 import contextlib
 import hmac
 import ipaddress
-import itertools
-import secrets
 import time
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
     Awaitable,
     Callable,
+    Coroutine,
     Mapping,
     MutableMapping,
     Sequence,
 )
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
 
-from phoenix_forge.chat.calls import Call, Hearing, uses_tools
+from phoenix_forge.chat.calls import Call
+from phoenix_forge.core.report import Reporter
 from phoenix_forge.errors import UsageError
-from phoenix_forge.runtime.prompts import Prompts
-from phoenix_forge.runtime.server import requests
+from phoenix_forge.runtime.server import pages, requests
+from phoenix_forge.runtime.server.backend import Backend, Piece
+from phoenix_forge.runtime.server.documents import SOURCE, Offered, Told, Turn
+from phoenix_forge.runtime.server.form import Choice, Form, usage
+from phoenix_forge.runtime.server.pages import Body
 from phoenix_forge.runtime.server.refused import Refused
-from phoenix_forge.runtime.server.requests import Asked
-from phoenix_forge.runtime.server.supervisor import Upstream
-from phoenix_forge.runtime.server.tools import Called
+from phoenix_forge.runtime.server.requests import CLOSED_BOOK, Asked
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -41,8 +42,7 @@ STALLED = 60.0  # seconds that a client may read nothing while its answer waits
 WAITING = 512  # requests at a time, those in the queue included
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 ABOUT = b"Forge serves an OpenAI-compatible API here: /v1/chat/completions, /v1/completions, /v1/models, /health\n"
-FINISH = {"eos": "stop", "word": "stop"}
-JSON = (b"content-type", b"application/json; charset=utf-8")
+STREAM = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")]
 
 
 @dataclass(frozen=True)
@@ -122,83 +122,82 @@ def _numeric(name: str) -> bool:
     return True
 
 
-@dataclass
-class Choice:
-    """One answer as far as it is written; `last` is llama.cpp's last piece."""
-
-    text: list[str] = field(default_factory=list)
-    told: list[dict[str, Any]] = field(
-        default_factory=list
-    )  # each token's log-probability and its likeliest others
-    last: dict[str, Any] = field(default_factory=dict)
+Page = Callable[[str], Awaitable[Body]]  # from the query
 
 
 class Front:
     """The ASGI application."""
 
-    def __init__(
-        self, upstream: Upstream, prompts: Prompts, door: Door, *, alias: str, num_ctx: int
-    ) -> None:
-        self.upstream, self.prompts, self.door, self.alias, self.num_ctx = (
-            upstream,
-            prompts,
-            door,
-            alias,
-            num_ctx,
-        )
+    def __init__(self, backend: Backend, door: Door, offered: Offered, report: Reporter) -> None:
+        self.backend, self.door, self.offered, self.report = backend, door, offered, report
         self.started, self.asked = int(time.time()), 0
-        self.pages: dict[str, tuple[str, Callable[[], tuple[int, bytes]], bool]] = {
-            "/": ("GET", lambda: (200, ABOUT), False),
-            "/health": ("GET", self._health, False),
-            "/v1/health": ("GET", self._health, False),
-            "/v1/models": ("GET", self._models, True),
+        self.noted = ""  # what was said last of passages that are missing
+        self.pages: dict[str, tuple[Page, bool]] = {  # and whether the key is asked for
+            "/": (self._about, False),
+            "/health": (self._health, False),
+            "/v1/health": (self._health, False),
+            "/v1/models": (self._models, True),
         }
+        if offered.documents:
+            self.pages[SOURCE] = (self._source, False)  # its links are signed
+        self.readers = dict(requests.READERS)
+        if not backend.completes:
+            del self.readers["/v1/completions"]
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
         more = _cors(self.door.allowed(headers))
         try:
             self.door.check(headers)
-            await self._answer(scope["method"], scope["path"], headers, more, receive, send)
+            await self._answer(scope, headers, more, receive, send)
         except Refused as refused:
             closes = [(b"connection", b"close")] if refused.status == 408 else []
-            await _whole(send, refused.status, orjson.dumps(refused.shown()), [*more, *closes])
+            body = Body(refused.status, orjson.dumps(refused.shown()))
+            await _whole(send, body, [*more, *closes])
 
     async def _answer(
         self,
-        method: str,
-        path: str,
+        scope: MutableMapping[str, Any],
         headers: Mapping[bytes, bytes],
         more: list[tuple[bytes, bytes]],
         receive: Receive,
         send: Send,
     ) -> None:
+        method, path = scope["method"], scope["path"]
         if method == "OPTIONS" and more:
-            await _whole(send, 204, b"", more)
+            await _whole(send, Body(204, b""), more)
         elif path in self.pages:
-            allowed, page, guarded = self.pages[path]
-            _require_method(method, allowed)
+            page, guarded = self.pages[path]
+            _require_method(method, "GET")
             if guarded:
                 self.door.check_key(headers)
-            status, body = page()
-            await _whole(send, status, body, more)
-        elif path in requests.READERS:
+            query = scope.get("query_string", b"").decode("latin-1")
+            await _whole(send, await page(query), more)
+        elif path in self.readers:
             _require_method(method, "POST")
             self.door.check_key(headers)
             await self._completions(path, headers, more, receive, send)
         else:
             raise Refused(f"there is no {path!r:.100}", 404, "not_found_error")
 
-    def _health(self) -> tuple[int, bytes]:
-        if self.upstream.ready:
-            return 200, b'{"status":"ok"}'
-        return 503, orjson.dumps(
-            Refused("the model is being loaded", 503, "unavailable_error").shown()
-        )
+    async def _about(self, query: str) -> Body:
+        return Body(200, ABOUT, pages.TEXT)
 
-    def _models(self) -> tuple[int, bytes]:
-        model = {"id": self.alias, "object": "model", "created": self.started, "owned_by": "forge"}
-        return 200, orjson.dumps({"object": "list", "data": [model]})
+    async def _health(self, query: str) -> Body:
+        if self.backend.ready:
+            return Body(200, b'{"status":"ok"}')
+        raise Refused("the model is being loaded", 503, "unavailable_error")
+
+    async def _models(self, query: str) -> Body:
+        common = {"object": "model", "created": self.started, "owned_by": "forge"}
+        kinds = ("", CLOSED_BOOK) if self.offered.documents else ("",)
+        models = [{"id": f"{self.offered.alias}{kind}", **common} for kind in kinds]
+        return Body(200, orjson.dumps({"object": "list", "data": models}))
+
+    async def _source(self, query: str) -> Body:
+        assert self.offered.documents
+        found = await self.offered.documents.shown(query)
+        return pages.source(found)
 
     async def _completions(
         self,
@@ -212,62 +211,65 @@ class Front:
             raise Refused(f"{WAITING} requests are waiting already", 503, "unavailable_error")
         self.asked += 1
         try:
-            body = await _body(headers, receive, requests.body_limit(self.num_ctx))
-            asked = requests.READERS[path](requests.parsed(body), self.num_ctx)
-            called = await asyncio.to_thread(self._prepared, asked) if asked.messages else None
-            form = Form(
-                chat=bool(asked.messages), model=self.alias, logprobs=asked.logprobs, called=called
-            )
-            async with contextlib.aclosing(self._pieces(asked, receive)) as pieces:
-                if asked.stream:
-                    await self._streamed(asked, form, pieces, more, send)
-                else:
-                    await self._gathered(form, pieces, more, send)
+            body = await _body(headers, receive, requests.body_limit(self.offered.num_ctx))
+            asked = self.readers[path](requests.parsed(body), self.offered.num_ctx)
+            await _while_there(receive, self._answered(asked, _site(headers), more, send))
         except _Left:
             pass
         finally:
             self.asked -= 1
 
-    def _prepared(self, asked: Asked) -> Called | None:
-        """Renders the prompt, and says how an answer calls tools, where it may. Raises Refused for a template that has
-        no place for what a conversation has of tools. In a thread of its own: a template may take a second, until the
-        meter ends it."""
+    async def _answered(
+        self, asked: Asked, site: str, more: list[tuple[bytes, bytes]], send: Send
+    ) -> None:
+        turn = await self._grounded(asked) if asked.messages else None
+        called = await self.backend.prepare(asked) if asked.messages else None
+        closed = CLOSED_BOOK if asked.closed and self.offered.documents else ""
+        form = Form(asked, f"{self.offered.alias}{closed}", called)
+        told = Telling(turn, site, self._in_text(asked))
+        async with contextlib.aclosing(self._pieces(asked)) as pieces:
+            if asked.stream:
+                await self._streamed(asked, form, told, pieces, more, send)
+            else:
+                await self._gathered(form, told, pieces, more, send)
+
+    async def _grounded(self, asked: Asked) -> Turn | None:
+        """Puts passages before the question, where there are documents."""
+        if self.offered.documents is None:
+            return None
         try:
-            spoken = self.prompts.spoken if uses_tools(asked.messages) else None
-            called = Called(spoken, asked.offer) if spoken and asked.offer else None
-            asked.prompts = [self.prompts.of(asked.messages, called.begun if called else "")]
+            turn = await self.offered.documents.asked(
+                self.backend, asked.messages, closed=asked.closed, longest=asked.longest
+            )
         except UsageError as error:
-            raise Refused(error.message, param="tools" if asked.offer else "messages") from None
-        asked.sent |= called.sent if called else {}
-        return called
+            raise Refused(error.message, param="messages") from None
+        asked.messages = list(turn.messages)
+        if turn.note not in ("", self.noted):
+            self.noted = turn.note
+            self.report.info(turn.note)
+        return turn
 
-    async def _pieces(
-        self, asked: Asked, receive: Receive
-    ) -> AsyncGenerator[tuple[int, dict[str, Any]]]:
-        """(number of the answer, piece) of all answers as they are written. Raises _Left when the client has gone."""
-        pieces: asyncio.Queue[tuple[int, dict[str, Any]] | BaseException] = asyncio.Queue()
+    def _in_text(self, asked: Asked) -> bool:
+        return (asked.citations or self.offered.citations) == "text" and not asked.bound
 
-        async def write(number: int, prompt: str | list[int]) -> None:
-            seed = {"seed": asked.sent["seed"] + number} if number and "seed" in asked.sent else {}
-            async for piece in self.upstream.write(prompt, asked.sent | seed):
-                pieces.put_nowait((number, piece))
+    async def _pieces(self, asked: Asked) -> AsyncGenerator[tuple[int, Piece]]:
+        """(number of the answer, piece) of all answers as they are written."""
+        pieces: asyncio.Queue[tuple[int, Piece] | BaseException] = asyncio.Queue()
 
-        async def leave() -> None:
-            while (await receive())["type"] != "http.disconnect":
-                pass
-            raise _Left
+        async def write(number: int) -> None:
+            async with contextlib.aclosing(self.backend.write(asked, number)) as answer:
+                async for piece in answer:
+                    pieces.put_nowait((number, piece))
 
         def told(task: asyncio.Task[None]) -> None:
             """An error is raised where the pieces are read."""
             if not task.cancelled() and (error := task.exception()):
                 pieces.put_nowait(error)
 
-        prompts = [prompt for prompt in asked.prompts for _ in range(asked.n)]
-        work = [asyncio.create_task(write(*numbered)) for numbered in enumerate(prompts)]
-        work.append(asyncio.create_task(leave()))
+        left = asked.n * max(1, len(asked.prompts))
+        work = [asyncio.create_task(write(number)) for number in range(left)]
         for task in work:
             task.add_done_callback(told)
-        left = len(prompts)
         try:
             while left:
                 found = await pieces.get()
@@ -276,14 +278,13 @@ class Front:
                 left -= found[1]["stop"]
                 yield found
         finally:
-            for task in work:
-                task.cancel()
-            await asyncio.gather(*work, return_exceptions=True)
+            await _ended(work)
 
     async def _gathered(
         self,
         form: Form,
-        pieces: AsyncIterator[tuple[int, dict[str, Any]]],
+        telling: Telling,
+        pieces: AsyncIterator[tuple[int, Piece]],
         more: list[tuple[bytes, bytes]],
         send: Send,
     ) -> None:
@@ -293,13 +294,18 @@ class Front:
             choice.text.append(piece["content"])
             choice.told += piece.get("completion_probabilities", [])
             choice.last = piece
-        await _whole(send, 200, orjson.dumps(form.whole(choices)), more)
+        told = {}
+        for number, choice in choices.items():
+            form.read(choice)
+            told[number] = await telling.of("".join(choice.text), choice.calls)
+        await _whole(send, Body(200, orjson.dumps(form.whole(choices, told))), more)
 
     async def _streamed(
         self,
         asked: Asked,
         form: Form,
-        pieces: AsyncIterator[tuple[int, dict[str, Any]]],
+        telling: Telling,
+        pieces: AsyncIterator[tuple[int, Piece]],
         more: list[tuple[bytes, bytes]],
         send: Send,
     ) -> None:
@@ -308,20 +314,15 @@ class Front:
         try:
             async for number, piece in pieces:
                 if not begun:
-                    await _begin(
-                        send,
-                        200,
-                        [
-                            (b"content-type", b"text/event-stream"),
-                            (b"cache-control", b"no-cache"),
-                            *more,
-                        ],
-                    )
+                    await _begin(send, 200, [*STREAM, *more])
                     begun = True
-                if piece["stop"]:
-                    counts.append(piece)
                 for chunk in form.chunks(number, piece):
                     await _event(send, orjson.dumps(chunk))
+                if piece["stop"]:
+                    counts.append(piece)
+                    told = await telling.of(*form.said(number))
+                    for chunk in form.end(number, piece, told):
+                        await _event(send, orjson.dumps(chunk))
         except Refused as refused:
             if not begun:
                 raise
@@ -338,129 +339,20 @@ class _Left(Exception):
     """The client closed its connection."""
 
 
-class Form:
-    """OpenAI's forms of an answer, for one request. Those of a completion's log-probabilities hold a chat's as well."""
+@dataclass(frozen=True)
+class Telling:
+    """What is told of a request's answers beside their words, and at their end where that is wanted (`in_text`)."""
 
-    def __init__(
-        self, *, chat: bool, model: str, logprobs: bool, called: Called | None = None
-    ) -> None:
-        self.chat, self.model, self.logprobs, self.called = chat, model, logprobs, called
-        self.id, self.created = (
-            f"{'chatcmpl' if chat else 'cmpl'}-{secrets.token_hex(12)}",
-            int(time.time()),
-        )
-        self.begun: set[int] = set()
-        self.offsets: dict[int, int] = {}
-        self.hearings: dict[int, Hearing] = {}
-        self.untold: dict[int, list[dict[str, Any]]] = {}  # log-probabilities of words that wait
+    turn: Turn | None
+    site: str
+    in_text: bool
 
-    def head(self, suffix: str = "") -> dict[str, Any]:
-        kind = f"chat.completion{suffix}" if self.chat else "text_completion"
-        return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
-
-    def whole(self, choices: Mapping[int, Choice]) -> dict[str, Any]:
-        made = []
-        for number, choice in sorted(choices.items()):
-            text = "".join(choice.text)
-            text, calls = self.called.hearing().whole(text) if self.called else (text, [])
-            said = {"message": self._message(text, calls)} if self.chat else {"text": text}
-            made.append(
-                {
-                    "index": number,
-                    **said,
-                    "logprobs": self._logprobs(number, choice.told),
-                    "finish_reason": _finish(choice.last, calls),
-                }
-            )
-        lasts = [choice.last for _, choice in sorted(choices.items())]
-        return {**self.head(), "choices": made, "usage": usage(lasts, 1)}
-
-    def _message(self, text: str, calls: list[Call]) -> dict[str, Any]:
-        told = self.called.told(calls) if self.called and calls else []
-        return {
-            "role": "assistant",
-            "content": text if text or not told else None,
-            **({"tool_calls": told} if told else {}),
-        }
-
-    def chunks(self, number: int, piece: Mapping[str, Any]) -> list[dict[str, Any]]:
-        made = []
-        if self.chat and number not in self.begun:
-            self.begun.add(number)
-            made.append(
-                self._chunk(number, {"delta": {"role": "assistant", "content": ""}}, [], None)
-            )
-        text, calls = self._heard(number, piece)
-        untold = [*self.untold.pop(number, []), *piece.get("completion_probabilities", [])]
-        if text:
-            said: dict[str, Any] = {"delta": {"content": text}} if self.chat else {"text": text}
-            made.append(self._chunk(number, said, untold, None))
-        elif untold:
-            self.untold[number] = untold
-        if self.called and calls:
-            told = [{"index": place, **call} for place, call in enumerate(self.called.told(calls))]
-            made.append(self._chunk(number, {"delta": {"tool_calls": told}}, [], None))
-        if piece["stop"]:
-            said = {"delta": {}} if self.chat else {"text": ""}
-            made.append(self._chunk(number, said, [], _finish(piece, calls)))
-        return made
-
-    def _heard(self, number: int, piece: Mapping[str, Any]) -> tuple[str, list[Call]]:
-        """What a piece adds to what is said, and the calls of an answer that ends with it."""
-        if self.called is None:
-            return piece["content"], []
-        hearing = self.hearings.setdefault(number, self.called.hearing())
-        text = hearing.add(piece["content"])
-        rest, calls = hearing.end() if piece["stop"] else ("", [])
-        return text + rest, calls
-
-    def _chunk(
-        self, number: int, said: dict[str, Any], told: list[dict[str, Any]], finish: str | None
-    ) -> dict[str, Any]:
-        logprobs = self._logprobs(number, told) if told else None
-        return {
-            **self.head(".chunk"),
-            "choices": [{"index": number, **said, "logprobs": logprobs, "finish_reason": finish}],
-        }
-
-    def _logprobs(self, number: int, told: list[dict[str, Any]]) -> dict[str, Any] | None:
-        if not self.logprobs:
+    async def of(self, text: str, calls: Sequence[Call]) -> Told | None:
+        """None where there is nothing to tell: there are no documents, or tools are called."""
+        if self.turn is None or calls:
             return None
-        if self.chat:
-            return {"content": told}
-        texts = [token["token"] for token in told]
-        *offsets, self.offsets[number] = itertools.accumulate(
-            map(len, texts), initial=self.offsets.get(number, 0)
-        )
-        return {
-            "content": told,
-            "tokens": texts,
-            "token_logprobs": [token["logprob"] for token in told],
-            "top_logprobs": [
-                {other["token"]: other["logprob"] for other in token["top_logprobs"]}
-                for token in told
-            ],
-            "text_offset": offsets,
-        }
-
-
-def _finish(last: Mapping[str, Any], calls: list[Call]) -> str:
-    """Why an answer ends; one that was cut is not said to have ended with its calls."""
-    finish = FINISH.get(last["stop_type"], "length")
-    return "tool_calls" if calls and finish == "stop" else finish
-
-
-def usage(lasts: Sequence[Mapping[str, Any]], n: int) -> dict[str, Any]:
-    """Tokens of all answers, and of the prompts."""
-    written = sum(last["tokens_predicted"] for last in lasts)
-    read = sum(last["tokens_evaluated"] for last in lasts) // n
-    cached = sum(last.get("timings", {}).get("cache_n", 0) for last in lasts)
-    return {
-        "prompt_tokens": read,
-        "completion_tokens": written,
-        "total_tokens": read + written,
-        "prompt_tokens_details": {"cached_tokens": cached},
-    }
+        told = await self.turn.told(text, self.site)
+        return told if self.in_text else told._replace(lines=[])
 
 
 def _require_method(method: str, allowed: str) -> None:
@@ -477,6 +369,35 @@ def _cors(origin: bytes | None) -> list[tuple[bytes, bytes]]:
         (b"access-control-allow-methods", b"GET, POST"),
         (b"access-control-allow-headers", b"Authorization, Content-Type, X-Api-Key"),
     ]
+
+
+def _site(headers: Mapping[bytes, bytes]) -> str:
+    """Where the client found this server."""
+    scheme = "https" if headers.get(b"x-forwarded-proto") == b"https" else "http"
+    return f"{scheme}://{headers.get(b'host', b'').decode('latin-1')}"
+
+
+async def _while_there(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
+    """Does the work as long as the client is there; raises _Left where it goes before."""
+
+    async def leave() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    tasks = [asyncio.create_task(work), asyncio.create_task(leave())]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if not tasks[0].done():
+            raise _Left
+        tasks[0].result()
+    finally:
+        await _ended(tasks)
+
+
+async def _ended(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _body(headers: Mapping[bytes, bytes], receive: Receive, limit: int) -> bytes:
@@ -511,12 +432,10 @@ async def _begin(send: Send, status: int, headers: Sequence[tuple[bytes, bytes]]
     )
 
 
-async def _whole(
-    send: Send, status: int, body: bytes, headers: Sequence[tuple[bytes, bytes]]
-) -> None:
-    kind = JSON if body[:1] == b"{" else (b"content-type", b"text/plain; charset=utf-8")
-    await _begin(send, status, [kind, (b"content-length", b"%d" % len(body)), *headers])
-    await send({"type": "http.response.body", "body": body})
+async def _whole(send: Send, body: Body, headers: Sequence[tuple[bytes, bytes]]) -> None:
+    length = (b"content-length", b"%d" % len(body.data))
+    await _begin(send, body.status, [*body.headers, length, *headers])
+    await send({"type": "http.response.body", "body": body.data})
 
 
 async def _event(send: Send, data: bytes) -> None:

@@ -18,6 +18,11 @@ from phoenix_forge.runtime.server import grammars, tools
 from phoenix_forge.runtime.server.refused import Refused
 from phoenix_forge.runtime.server.tools import Offer
 
+CLOSED_BOOK = ":closed-book"  # what a model's name ends with that is to be asked without passages
+CITATIONS = (
+    "annotations",
+    "text",
+)  # where an answer's sources are told: beside it, or at its end as well
 MESSAGES, CHOICES, STOPS, BIASES, LIKELIEST = 1024, 16, 16, 1024, 20
 STOP_LENGTH = 256  # characters
 CHARACTERS = (
@@ -62,7 +67,6 @@ SENT = (
 )
 # They say whose a request is, or what another service should do: there is nothing here for them to change.
 IGNORED = {
-    "model",
     "user",
     "store",
     "metadata",
@@ -98,7 +102,8 @@ INSTEAD = {
 @dataclass
 class Asked:
     """One request, checked. `prompts` of text, or of token ids, for a completion; `messages` for a chat, whose answers
-    may call what is in `offer`. `sent` are llama.cpp's settings for every choice of the `n` for each prompt."""
+    may call what is in `offer`. `sent` are llama.cpp's settings for every choice of the `n` for each prompt. `closed`:
+    no passages are wanted; `citations` is one of CITATIONS, where the request says."""
 
     messages: list[Message] = field(default_factory=list)
     offer: Offer | None = None
@@ -108,6 +113,19 @@ class Asked:
     stream: bool = False
     usage: bool = False
     logprobs: bool = False
+    closed: bool = False
+    citations: str | None = None
+
+    @property
+    def longest(self) -> int | None:
+        """Tokens that an answer may have, where the request says."""
+        given = self.sent.get("n_predict", -1)
+        return given if given >= 0 else None
+
+    @property
+    def bound(self) -> bool:
+        """Whether a grammar or schema says what an answer may be."""
+        return bool(self.sent.keys() & {"grammar", "json_schema"})
 
 
 def body_limit(num_ctx: int) -> int:
@@ -138,8 +156,12 @@ def chat(request: dict[str, Any], num_ctx: int) -> Asked:
             "tools",
             "tool_choice",
             "parallel_tool_calls",
+            "citations",
         },
     )
+    asked.citations = request.get("citations")
+    if asked.citations not in (None, *CITATIONS):
+        raise Refused(f"citations is not {' or '.join(CITATIONS)}", param="citations")
     asked.messages = [
         _message(turn, place) for place, turn in enumerate(_list(request, "messages", MESSAGES))
     ]
@@ -151,7 +173,7 @@ def chat(request: dict[str, Any], num_ctx: int) -> Asked:
     )
     if asked.offer:
         asked.messages[0] |= {"tools": given}
-        if asked.sent.keys() & {"grammar", "json_schema"}:
+        if asked.bound:
             raise Refused(
                 "an answer that may call tools cannot be bound to a grammar or schema as well; with "
                 "tool_choice none it can",
@@ -192,6 +214,7 @@ def _asked(request: dict[str, Any], num_ctx: int, own: set[str]) -> Asked:
         | NOTHING.keys()
         | NUMBERS.keys()
         | {"stream", "stream_options", "stop", "logit_bias", "ignore_eos", "grammar", "json_schema"}
+        | {"model"}
     )
     for name, value in request.items():
         if name not in known:
@@ -219,6 +242,7 @@ def _asked(request: dict[str, Any], num_ctx: int, own: set[str]) -> Asked:
         n=_number(request, "n", num_ctx) or 1,
         stream=_flag(request, "stream"),
         usage=_flag(options, "include_usage"),
+        closed=str(request.get("model", "")).endswith(CLOSED_BOOK),
     )
 
 

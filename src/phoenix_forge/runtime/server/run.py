@@ -1,4 +1,4 @@
-"""The front, llama.cpp behind it and the signals that end both."""
+"""The front, what answers behind it and the signals that end both."""
 
 from __future__ import annotations
 
@@ -7,18 +7,16 @@ import logging
 import resource
 import signal
 import socket
-from collections.abc import Coroutine, Sequence
-from pathlib import Path
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import uvicorn
 
-from phoenix_forge.core.fsio import human
 from phoenix_forge.core.report import Reporter
-from phoenix_forge.runtime.prompts import Prompts, template_of
+from phoenix_forge.runtime.server.backend import Backend
 from phoenix_forge.runtime.server.connections import Protocol, Server
+from phoenix_forge.runtime.server.documents import Offered
 from phoenix_forge.runtime.server.front import Door, Front
-from phoenix_forge.runtime.server.supervisor import Upstream
 
 T = TypeVar("T")
 GRACE = 1  # second for answers to end by themselves when the server is stopped
@@ -27,35 +25,25 @@ FILES = 4096  # open at a time; a connection is one, and some systems allow 256 
 
 
 async def run(
-    settings: dict[str, Any],
+    make: Callable[[], Backend],
     listening: socket.socket,
     door: Door,
+    offered: Offered,
     report: Reporter,
-    *,
-    alias: str,
-    system: str | None,
 ) -> None:
-    """Serves on a bound socket until a signal comes; `settings` are the child's. Raises what ends llama.cpp, and
-    UsageError for a template that no conversation can be rendered with."""
-    template = template_of(Path(settings["gguf"]))
+    """Serves on a bound socket until a signal comes. Raises what keeps the backend from starting, or ends it."""
+    backend = make()
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     stopped = asyncio.ensure_future(stop.wait())
-    upstream = Upstream(settings, report)
     try:
-        found = await _unless(stopped, upstream, upstream.start())
-        prompts = await _unless(
-            stopped,
-            upstream,
-            asyncio.to_thread(Prompts, template, upstream.tokenizer(), system=system),
-        )
-        if found is None or prompts is None:
+        found = await _unless(stopped, backend, backend.start())
+        if found is None:
             return
-        front = Front(upstream, prompts, door, alias=alias, num_ctx=settings["num_ctx"])
         _allow_files()
         config = uvicorn.Config(
-            front,
+            Front(backend, door, offered, report),
             http=Protocol,
             ws="none",
             lifespan="off",
@@ -67,50 +55,42 @@ async def run(
             proxy_headers=False,
             timeout_keep_alive=KEPT,
         )
-        if not settings["verbose"]:  # of clients that leave while they are written to
-            logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         server = Server(config)
         listening.listen(config.backlog)
         serving = asyncio.ensure_future(server.serve(sockets=[listening]))
+        book = "grounded in the documents" if offered.documents else "closed book"
         report.info(
-            f"{alias} answers at {_address(listening)}/v1 (OpenAI's API), "
-            f"{placed(found['cores'], found['before'], found['after'])}; Ctrl-C stops it"
+            f"{offered.alias} answers at {_address(listening)}/v1 (OpenAI's API), {book}, {found}; "
+            "Ctrl-C stops it"
         )
-        ends: list[asyncio.Future[Any]] = [stopped, upstream.failed, serving]
+        ends: list[asyncio.Future[Any]] = [stopped, backend.failed, serving]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         server.should_exit = True
         await serving
-        upstream.require_alive()
+        _require_alive(backend)
     finally:
         stopped.cancel()
-        await upstream.stop()
+        await backend.stop()
 
 
 async def _unless(
-    stopped: asyncio.Future[Any], upstream: Upstream, work: Coroutine[Any, Any, T]
+    stopped: asyncio.Future[Any], backend: Backend, work: Coroutine[Any, Any, T]
 ) -> T | None:
     """What comes of the work, or None where it was stopped before."""
     task = asyncio.ensure_future(work)
-    ends: list[asyncio.Future[Any]] = [stopped, upstream.failed, task]
+    ends: list[asyncio.Future[Any]] = [stopped, backend.failed, task]
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     if task.done():
         return task.result()
-    upstream.require_alive()
+    _require_alive(backend)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     return None
 
 
-def placed(cores: Sequence[int], before: dict[str, int], after: dict[str, int]) -> str:
-    """What computes: threads for answers and for prompts, and the GPU memory taken, from what was free before and is
-    now. The library tells the number of layers only in its log."""
-    answers, prompts = cores
-    said = f"threads: {answers}" + (f" ({prompts} for prompts)" if prompts != answers else "")
-    taken = [
-        f"{human(max(0, free - after.get(name, free)))} of {human(free)} free on {name}"
-        for name, free in before.items()
-    ]
-    return ", ".join([said, *taken])
+def _require_alive(backend: Backend) -> None:
+    if backend.failed.done():
+        backend.failed.result()
 
 
 def _address(listening: socket.socket) -> str:

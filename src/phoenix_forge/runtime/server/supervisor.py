@@ -80,10 +80,6 @@ class Upstream:
             await self._process.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def require_alive(self) -> None:
-        if self.failed.done():
-            self.failed.result()
-
     @property
     def ready(self) -> bool:
         return self._ready.is_set()

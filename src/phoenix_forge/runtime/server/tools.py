@@ -200,19 +200,20 @@ class Called:
     def hearing(self) -> Hearing:
         return Hearing(self.spoken.syntax, self.offer.functions, self.begun)
 
-    def told(self, calls: list[Call]) -> list[dict[str, Any]]:
-        """Calls as OpenAI's API tells them; ids are as Mistral's templates want them, which all others take."""
-        return [
-            {
-                "id": "".join(secrets.choice(_SIGNS) for _ in range(9)),
-                "type": "function",
-                "function": {
-                    "name": call.name,
-                    "arguments": json.dumps(call.arguments, ensure_ascii=False),
-                },
-            }
-            for call in (calls[:1] if self.offer.single else calls)
-        ]
+
+def told(calls: Sequence[Call], single: bool) -> list[dict[str, Any]]:
+    """Calls as OpenAI's API tells them; ids are as Mistral's templates want them, which all others take."""
+    return [
+        {
+            "id": "".join(secrets.choice(_SIGNS) for _ in range(9)),
+            "type": "function",
+            "function": {
+                "name": call.name,
+                "arguments": json.dumps(call.arguments, ensure_ascii=False),
+            },
+        }
+        for call in (calls[:1] if single else calls)
+    ]
 
 
 def _within(schema: Any, place: str) -> Any:

@@ -1,0 +1,86 @@
+"""The documents behind the answers, as the front knows them; who finds passages is above (phoenix_forge.project)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from phoenix_forge.chat.template import Message
+
+SOURCE = "/source"  # where the server shows a passage
+RULE = "\n\n---\n"  # of Markdown; below it an answer's sources
+_BELOW = re.compile(
+    rf"{RULE}(?:from \[[^\n]*\]\(https?://[^\n]*{SOURCE}\?[^\n]*\)|_[^\n]*_)(?:  \n[^\n]+)*\Z"
+)
+
+
+class Told(NamedTuple):
+    """What is to be known of an answer: `annotations` as OpenAI's API has them, `more` beside them by Forge's own
+    names, and the same as `lines` of Markdown."""
+
+    annotations: list[dict[str, Any]]
+    more: dict[str, Any]
+    lines: list[str]
+
+
+class Shown(NamedTuple):
+    """A passage for people: `first` is the number of its text's first line in the file, `line` of the one that was
+    cited; both None for a file without lines."""
+
+    path: str
+    headings: tuple[str, ...]
+    text: str
+    first: int | None
+    line: int | None
+
+
+class Turn(Protocol):
+    """A question as a model is asked it."""
+
+    @property
+    def messages(self) -> Sequence[Message]:
+        """The conversation, with the passages that come with its last question."""
+
+    @property
+    def note(self) -> str:
+        """What is missing, and why; empty where nothing is."""
+
+    async def told(self, answer: str, site: str) -> Told:
+        """An answer held against the documents; links lead to `site`, http://HOST."""
+
+
+class Documents(Protocol):
+    """May be asked for several conversations at a time."""
+
+    async def asked(
+        self, model: Any, messages: Sequence[Message], *, closed: bool, longest: int | None
+    ) -> Turn:
+        """The conversation with passages, or without (`closed`), as `model` is to be asked it for an answer of at most
+        `longest` tokens. Raises UsageError for a conversation that the model's template refuses."""
+
+    async def shown(self, query: str) -> Shown | None:
+        """The passage that a link leads to, by the query in it; None where it is none, or stands there no more."""
+
+
+@dataclass(frozen=True)
+class Offered:
+    """What a server offers: a model by the name `alias`, of `num_ctx` tokens, whose questions are answered from
+    `documents` (None: closed book). `citations` are told beside an answer ("annotations"), or at its end as well
+    ("text"), where a request does not say."""
+
+    alias: str
+    num_ctx: int = 4096
+    documents: Documents | None = None
+    citations: str = "annotations"
+
+
+def written(told: Told | None) -> str:
+    """What stands at an answer's end."""
+    return RULE + "  \n".join(told.lines) if told and told.lines else ""
+
+
+def without(answer: str) -> str:
+    """An answer as it was, before its sources were written below: a model that reads them writes some itself."""
+    return _BELOW.sub("", answer)
