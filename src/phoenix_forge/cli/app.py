@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 from phoenix_forge.cli.command import command as command_on
 from phoenix_forge.cli.setup import Setup
 from phoenix_forge.core.extensions import extension, names
-from phoenix_forge.errors import EnvironmentProblem, ForgeError, UsageError
+from phoenix_forge.errors import EnvironmentProblem, ForgeError
 
 LONGEST = 200  # characters of a command's sentence
 # Every command, by what it is for.
@@ -449,14 +449,23 @@ def serve(
     setup: Setup,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", help="0: any free port.")] = 8080,
+    backend: Annotated[
+        str,
+        typer.Option(
+            "--backend",
+            metavar="BACKEND",
+            help="What answers: builtin; ollama, with the deployed model; or https://HOST/v1#MODEL, an "
+            "OpenAI-compatible server (its key: FORGE_BACKEND_KEY).",
+        ),
+    ] = "builtin",
     parallel: Annotated[
-        int,
+        int | None,
         typer.Option(
             "--parallel",
             min=1,
-            help="Simultaneous conversations; further ones wait for their turn.",
+            help="Simultaneous conversations of the built-in backend (default: 4); further ones wait for their turn.",
         ),
-    ] = 4,
+    ] = None,
     threads: Annotated[
         int | None, typer.Option("--threads", min=1, help="CPU threads (default: measured once).")
     ] = None,
@@ -497,28 +506,16 @@ def serve(
     ] = Citations.ANNOTATIONS,
 ) -> None:
     """Serve the model, and your documents, with an OpenAI-compatible API."""
-    from phoenix_forge.project.serving import offered
-    from phoenix_forge.runtime.serve import Address, serve
-    from phoenix_forge.stages.recorded import require_as_made
+    from phoenix_forge.cli.serve import serve_model
+    from phoenix_forge.runtime.serve import Address
 
-    ctx = setup.context()
-    at = Address(host, port, api_key, allow_host or [], allow_origin or [])
-    gguf = ctx.workspace.gguf()
-    if not gguf.exists():
-        raise UsageError(f"no GGUF at {ctx.workspace.shown(gguf)}", fix="forge run")
-    require_as_made(ctx, gguf)
-    at.require_key()
-    serve(
-        gguf,
-        offered(ctx, at.key, closed=closed_book, citations=citations.value),
-        report=setup.report,
-        at=at,
-        parallel=parallel,
-        system=ctx.config.deploy.system,
-        generation=ctx.config.generation,
-        cores=threads,
-        gpu_layers=gpu_layers,
-        verbose=setup.verbose,
+    serve_model(
+        setup,
+        Address(host, port, api_key, allow_host or [], allow_origin or []),
+        backend=backend,
+        own={"parallel": parallel, "cores": threads, "gpu_layers": gpu_layers},
+        closed=closed_book,
+        citations=citations.value,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +26,16 @@ from phoenix_forge.project.grounded import (
     Held,
     last_question,
 )
+from phoenix_forge.runtime.ollama import address
 from phoenix_forge.runtime.server.documents import SOURCE, Offered, Shown, Told, without
+from phoenix_forge.runtime.server.remote import (
+    KEY,
+    OLLAMA_API,
+    OPENAI_API,
+    Place,
+    Remote,
+    place,
+)
 from phoenix_forge.stages import Context
 
 T = TypeVar("T")
@@ -115,6 +125,17 @@ def offered(ctx: Context, key: str | None, *, closed: bool, citations: str) -> O
             if problem := passages.problem:
                 ctx.report.warn(f"{CLOSED}: {problem}")
     return Offered(config.model.name, config.deploy.num_ctx, library, citations)
+
+
+def remote(ctx: Context, spec: str) -> Callable[[], Remote]:
+    """What makes a backend of a server that is there already: "ollama", with the deployed model, or https://HOST/v1
+    (#MODEL), whose key is in the environment. Raises UsageError for another text."""
+    config = ctx.config
+    if spec == "ollama":
+        dialect, at = OLLAMA_API, Place(address(), config.deploy.name or config.model.name)
+    else:
+        dialect, at = OPENAI_API, place(spec, os.environ.get(KEY, "").strip())
+    return partial(Remote, dialect, at, config.generation, config.deploy.system, ctx.report)
 
 
 @dataclass(frozen=True)
