@@ -12,6 +12,7 @@ import pytest
 
 from phoenix_forge.cli import ask
 from phoenix_forge.cli.setup import Setup
+from phoenix_forge.project import follow_up
 from phoenix_forge.project.grounded import MADE_UP, NOTHING, Grounding
 from phoenix_forge.runtime.answer import Answer
 
@@ -22,15 +23,16 @@ SENTENCE = "The lamp of Harbour Nine is lit at dusk by the keeper, Maren Holt."
 class Stand:
     """A model that says what it is told to, and remembers what it was asked."""
 
-    def __init__(self, *answers: str) -> None:
+    def __init__(self, *answers: str | Answer) -> None:
         self.answers, self.asked = list(answers), list[str]()
 
     def chat(self, messages: Any, *, on_text: Callable[[str], None] | None, **_: Any) -> Answer:
         self.asked.append(messages[-1]["content"])
         said = self.answers.pop(0)
+        answer = said if isinstance(said, Answer) else Answer(said, True, 3, 0.0)
         if on_text:
-            on_text(said)
-        return Answer(said, True, 3, 0.0)
+            on_text(answer.text)
+        return answer
 
 
 @contextlib.contextmanager
@@ -175,6 +177,71 @@ def test_without_an_index_it_answers_closed_book_and_says_why(
     assert "\n" not in turn.note
     assert turn.messages[-1]["content"] == LAMP
     assert (held.supported, held.stands, held.lines(copy)) == (None, None, [])
+
+
+def talked(*texts: str) -> list[dict[str, str]]:
+    roles = ("user", "assistant")
+    return [{"role": roles[place % 2], "content": text} for place, text in enumerate(texts)]
+
+
+@pytest.mark.parametrize(
+    ("written", "stopped", "found"),
+    [
+        ("Question: What does the ferry cost?\nIt costs", True, "docs/ferry.md"),
+        ("", True, "docs/lighthouse.md"),
+        ("What does the ferry cost, the ferry", False, "docs/lighthouse.md"),
+    ],
+)
+def test_a_later_question_is_searched_as_the_model_writes_it(
+    copy: Path, written: str, stopped: bool, found: str
+) -> None:
+    """Where it writes nothing or too much, the question before is searched as well."""
+    ctx = Setup(workspace=copy, set=["deploy.num_ctx=2048", "evaluate.passages=1"]).context()
+    turns = talked(LAMP, "At dusk.", "And xylophones?")
+    model = Stand(Answer(written, stopped, 3, 0.0))
+    with Grounding(ctx) as passages:
+        turn = passages.asked(model, turns, closed=False, generation=ctx.config.generation)
+        assert model.asked == [f"Question: {LAMP}\nAnswer: At dusk.\nQuestion: And xylophones?"]
+        assert turn.passages[0].path == found
+        assert turn.messages[-1]["content"].endswith("\n\nAnd xylophones?")
+        closed = passages.asked(model, turns, closed=True, generation=ctx.config.generation)
+    assert (closed.messages, len(model.asked)) == (turns, 1)
+
+
+def test_a_search_is_asked_for_in_the_conversations_language() -> None:
+    said = talked("Wer zündet die Lampe an?", "Maren Holt.", "Und wann tut sie es am Abend?")
+    system, shown = follow_up.request(said) or []
+    assert "letzte Frage" in system["content"]
+    assert shown["content"].startswith("Frage: Wer zündet die Lampe an?\nAntwort: Maren Holt.\n")
+    many = talked(*(f"{text} {i}?" for i in range(9) for text in ("Why", "Because")), "And so?")
+    _, shown = follow_up.request(many) or []
+    assert shown["content"].startswith("Question: Why 6?\nAnswer: Because 6?\n")
+    assert follow_up.request(talked("Why?")) is None
+
+
+def test_the_oldest_questions_give_way_but_the_last_of_them_before_passages(copy: Path) -> None:
+    texts = [text for i in range(8) for text in (f"Tide {i}? " + "oil " * 40, f"{i}.")]
+    turns = [{"role": "system", "content": "I am S."}, *talked(*texts, "lamp ferry oil tide bell")]
+    kept = {}
+    for window in (20_000, 700, 330, 150, 20):
+        ctx = Setup(workspace=copy, set=[f"deploy.num_ctx={window}"], quiet=True).context()
+        generation = ctx.config.generation.model_copy(update={"max_tokens": 8})
+        with Grounding(ctx) as passages:
+            turn = passages.asked(
+                Stand(), turns, closed=False, generation=generation, search="lamp ferry oil tide"
+            )
+        questions = sum(message["role"] == "user" for message in turn.messages)
+        assert turn.messages[0] == turns[0]
+        assert turn.messages[1:-1] == turns[len(turns) - len(turn.messages) + 1 : -1]
+        kept[window] = (questions, len(turn.passages))
+        assert (f"the {9 - questions} oldest questions" in turn.note) == (questions < 8)
+    assert kept[20_000] == (9, 3)
+    assert kept[700][0] in range(2, 9)
+    assert kept[700][1] == 3
+    assert kept[330][0] == 2
+    assert 0 < kept[330][1] < 3
+    assert kept[150] == (1, 1)
+    assert kept[20] == (1, 0)
 
 
 def _in_the_way(index: Path) -> None:

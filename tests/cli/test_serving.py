@@ -168,7 +168,7 @@ def test_what_nothing_supports_is_said_and_in_the_text_where_that_is_wanted(done
 
 
 def test_sources_that_a_client_sends_back_are_not_read_by_the_model(done: Path) -> None:
-    stand = Stand("At dusk.", "By Maren Holt.")
+    stand = Stand("At dusk.", "Who lights it?", "By Maren Holt.")
 
     async def work(web: httpx2.AsyncClient) -> None:
         first = await message(web, question(LAMP, citations="text"))
@@ -176,6 +176,42 @@ def test_sources_that_a_client_sends_back_are_not_read_by_the_model(done: Path) 
 
     asking(done, stand, work)
     assert stand.asked[-1][1] == {"role": "assistant", "content": "At dusk."}
+
+
+def test_a_later_question_is_searched_as_the_model_writes_it(done: Path) -> None:
+    """Where it writes nothing, the question before is searched as well."""
+    turns = question(LAMP, "At dusk.", "And what if one sees nothing?")
+    for written, path in (("What does the ferry cost?", "ferry"), ("", "lighthouse")):
+        stand = Stand(written, "Four crowns.")
+        asking(done, stand, lambda web: message(web, turns), "evaluate.passages=1")
+        rewriting, asked = stand.asked
+        assert rewriting[-1]["content"].endswith(
+            f"Question: {LAMP}\nAnswer: At dusk.\nQuestion: And what if one sees nothing?"
+        )
+        assert asked[:2] == turns["messages"][:2]
+        assert asked[-1]["content"].startswith(f"From docs/{path}.md › ")
+        assert asked[-1]["content"].endswith("\n\nAnd what if one sees nothing?")
+
+
+def test_the_oldest_questions_give_way_and_that_is_said(
+    done: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = [text for i in range(9) for text in (f"Question {i}? {'x' * 400}", f"Answer {i}.")]
+    stand = Stand("When is the lamp lit?", "At dusk.")
+    asked = {**question(*texts, LAMP, max_tokens=64), "tools": TOOLS}
+    said = asking(done, stand, lambda web: message(web, asked), "deploy.num_ctx=2000")
+    kept = stand.asked[-1]
+    assert len(kept) % 2 == 1
+    assert 1 < len(kept) < len(texts)
+    assert kept[0] == asked["messages"][len(texts) - len(kept) + 1] | {"tools": TOOLS}
+    assert kept[1:-1] == asked["messages"][len(texts) - len(kept) + 2 : -1]
+    assert kept[-1]["content"].startswith("From docs/")
+    left_out = (len(texts) + 1 - len(kept)) // 2
+    assert said["forge"]["note"] == (
+        f"the {left_out} oldest questions and what was answered were left out, to fit "
+        "deploy.num_ctx (2,000 tokens)"
+    )
+    assert said["forge"]["note"] in capsys.readouterr().err
 
 
 def test_answers_in_json_are_held_by_their_values_and_stay_json(done: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -11,18 +12,20 @@ from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from phoenix_forge.chat.pieces import plain
-from phoenix_forge.chat.template import Message
+from phoenix_forge.chat.template import Message, beside
 from phoenix_forge.core.config import GenerationConfig
 from phoenix_forge.errors import EnvironmentProblem, ForgeError, UsageError, one_line
+from phoenix_forge.project import follow_up
 from phoenix_forge.runtime.session import Chats
 from phoenix_forge.stages import Context
 
 if TYPE_CHECKING:
     from phoenix_forge.corpus.index import Index, Passage
     from phoenix_forge.corpus.places import Place
+    from phoenix_forge.runtime.server.documents import Model
 
 Lines = tuple[int, int] | None  # first and last, counted from one
 CLOSED = "closed book"
@@ -148,7 +151,7 @@ class Grounding:
 
     def search(self, text: str) -> list[Passage]:
         """The passages nearest to a text. Raises the ForgeError that says why there is no index."""
-        found = self._try(lambda index: index.search(text, self.ctx.config.evaluate.passages))
+        found = self._try(lambda index: self._nearest(index, text))
         if self._problem:
             raise self._problem
         return found
@@ -172,55 +175,69 @@ class Grounding:
 
     def asked(
         self,
-        model: Chats,
+        model: Chats | Model,
         messages: Sequence[Message],
         *,
         closed: bool,
         generation: GenerationConfig,
+        search: str | None = None,
     ) -> Asked:
-        """The conversation as `model` is to be asked it: what a user said last behind the passages that may answer it,
-        as many of `evaluate.passages` as fit the context window beside an answer of `generation.max_tokens`."""
+        """The conversation as `model` is to be asked it: what a user said last behind the passages that may answer it.
+
+        The passages are those nearest to `search`; without one, to the question, which the model makes one that is
+        understood by itself where others came before (a Model, which only the server can ask, needs a `search`). Where
+        not all of it fits the context window beside an answer of `generation.max_tokens`, the oldest questions but one
+        are left out with their answers, then passages, then that one."""
         at = last_question(messages)
         closed = closed or at is None
-        question = "" if at is None else messages[at]["content"]
-        found = (
-            []
-            if closed
-            else self._try(lambda index: index.search(question, self.ctx.config.evaluate.passages))
-        )
-        if self._problem and not closed:
-            return self._asked(messages, question, [], f"{CLOSED}: {_on_one_line(self._problem)}")
-        for count in range(len(found), 0, -1):
-            grounded = self._with(messages, found[:count])
-            if self._fits(model, grounded, generation):
-                note = (
-                    ""
-                    if count == len(found)
-                    else f"{count} of {len(found)} passages fit {self._window}"
-                )
-                return self._asked(grounded, question, found[:count], note)
-        note = (
-            f"{CLOSED}: no passage fits beside the conversation in {self._window}" if found else ""
-        )
-        return self._asked(messages, question, [], note, looked=not closed and not found)
+        wanted = "" if at is None else messages[at]["content"]
+        if not closed:
+            wanted = self._searched(cast("Chats", model), messages) if search is None else search
+        found = [] if closed else self._try(lambda index: self._nearest(index, wanted)) or []
+        missing = "" if closed or not self._problem else f"{CLOSED}: {_on_one_line(self._problem)}"
+        turns, longest = _turns(messages), generation.max_tokens
 
-    def _asked(
-        self,
-        messages: Sequence[Message],
-        question: str,
-        passages: list[Passage],
-        note: str,
-        looked: bool = False,
-    ) -> Asked:
+        def made(choice: tuple[int, int]) -> list[Message]:
+            return self._with(_without(messages, turns, choice[0]), found[: choice[1]])
+
+        def fits(choice: tuple[int, int]) -> bool:
+            return self._fits(model, made(choice), longest)
+
+        left_out, count = _first(fits, len(turns), len(found))
+        notes = [missing, self._fewer(count, len(found)), self._shorter(left_out)]
+        looked = bool(count) or not (closed or missing or found)
+
         def hold(answer: str) -> Held:
-            return self._hold(answer, question, passages, looked or bool(passages))
+            return self._hold(answer, wanted, found[:count], looked)
 
-        return Asked(list(messages), passages, note, hold, self.ctx.workspace.root)
+        note, root = "; ".join(filter(None, notes)), self.ctx.workspace.root
+        return Asked(made((left_out, count)), found[:count], note, hold, root)
+
+    def follow_up(self, model: Chats | Model, messages: Sequence[Message]) -> list[Message] | None:
+        """What a model is asked for a search with, by follow_up.request; None where the question is its own search,
+        nothing can be searched, or the window has no place for it."""
+        request = follow_up.request(messages) if self._try(lambda index: index) else None
+        return request if request and self._fits(model, request, follow_up.LONGEST) else None
+
+    def _searched(self, model: Chats, messages: Sequence[Message]) -> str:
+        questions = [turn["content"] for turn in messages if turn["role"] == "user"]
+        if len(questions) == 1:
+            return questions[0]
+        request = self.follow_up(model, messages)
+        if request is None:
+            return follow_up.search(messages, "", whole=False)
+        written = model.chat(request, **follow_up.SAMPLING, on_text=None)
+        return follow_up.search(messages, written.text, written.stopped)
+
+    def _nearest(self, index: Index, text: str) -> list[Passage]:
+        return index.search(text, self.ctx.config.evaluate.passages)
 
     def _with(self, messages: Sequence[Message], passages: Sequence[Passage]) -> list[Message]:
         from phoenix_forge.corpus.index import grounded
 
-        at = last_question(messages) or 0
+        at = last_question(messages)
+        if at is None or not passages:
+            return list(messages)
         asked = messages[at]
         said = grounded(asked["content"], passages, lambda text: plain(text, self._control))
         return [*messages[:at], {**asked, "content": said}, *messages[at + 1 :]]
@@ -231,14 +248,27 @@ class Grounding:
     def _window(self) -> str:
         return f"deploy.num_ctx ({self.ctx.config.deploy.num_ctx:,} tokens)"
 
-    def _fits(
-        self, model: Chats, messages: Sequence[Message], generation: GenerationConfig
-    ) -> bool:
+    def _fewer(self, count: int, found: int) -> str:
+        if count == found:
+            return ""
+        if count == 0:
+            return f"{CLOSED}: no passage fits beside the conversation in {self._window}"
+        return f"{count} of {found} passages fit {self._window}"
+
+    def _shorter(self, left_out: int) -> str:
+        if not left_out:
+            return ""
+        oldest = "oldest question" if left_out == 1 else f"{left_out} oldest questions"
+        return f"the {oldest} and what was answered were left out, to fit {self._window}"
+
+    def _fits(self, model: Chats | Model, messages: Sequence[Message], longest: int) -> bool:
+        """Whether there is room for an answer of `longest` tokens, or of half the window; of a model that counts for
+        itself alone, where no base lies here, it is for that to say."""
         window = self.ctx.config.deploy.num_ctx
-        prompt: Callable[[Sequence[Message]], Sequence[int]] = (
-            getattr(model, "prompt", None) or self._prompt
-        )
-        return len(prompt(messages)) <= window - min(generation.max_tokens, window // 2)
+        prompt: Callable[[Sequence[Message]], Sequence[int]] | None = getattr(model, "prompt", None)
+        if prompt is None and not (self.ctx.base_dir / "tokenizer.json").exists():
+            return True
+        return len((prompt or self._prompt)(messages)) <= window - min(longest, window // 2)
 
     @cached_property
     def _prompt(self) -> Callable[[Sequence[Message]], Sequence[int]]:
@@ -310,6 +340,43 @@ class Grounding:
         rest = [one.sentence for one in held if one.passage is None]
         known = bool(cited) if looked or stands is not None else None
         return Held(known, list(cited.values()), rest, said.quote, stands)
+
+
+def _turns(messages: Sequence[Message]) -> list[int]:
+    """Where each question before the last begins; what stands before the first of them (a system message, say) is no
+    part of any."""
+    last = last_question(messages) or 0
+    return [at for at in range(last) if messages[at]["role"] == "user"]
+
+
+def _without(messages: Sequence[Message], turns: Sequence[int], oldest: int) -> list[Message]:
+    """The conversation without so many of its `oldest` questions and what was answered; what stands beside it stays
+    with its first message."""
+    if not oldest:
+        return list(messages)
+    rest = [*turns, last_question(messages) or 0][oldest]
+    first, *others = [*messages[: turns[0]], *messages[rest:]]
+    return [{**first, **beside(messages)}, *others]
+
+
+def _first(fits: Callable[[tuple[int, int]], bool], turns: int, passages: int) -> tuple[int, int]:
+    """How many of the oldest questions are left out, and how many passages come along: the best that fits. A prompt is
+    counted for each that is tried, so that of many questions only some are."""
+    if not turns and not passages:
+        return 0, 0
+    ways = [
+        [(oldest, passages) for oldest in range(max(1, turns))],
+        [(max(0, turns - 1), count) for count in range(passages - 1, 0, -1)],
+        [(turns, count) for count in range(passages, 0, -1)] if turns else [],
+        [(oldest, 0) for oldest in range(turns + 1)],
+    ]
+    for way in ways:
+        if way and fits(way[0]):  # as nearly always
+            return way[0]
+        at = bisect.bisect_left(way, True, lo=min(1, len(way)), key=fits)
+        if at < len(way):
+            return way[at]
+    return turns, 0
 
 
 def last_question(messages: Sequence[Message]) -> int | None:

@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, urlencode
 import orjson
 
 from phoenix_forge.chat.template import Message
+from phoenix_forge.project import follow_up
 from phoenix_forge.project.asking import in_place_of
 from phoenix_forge.project.grounded import (
     CLOSED,
@@ -27,7 +28,14 @@ from phoenix_forge.project.grounded import (
     last_question,
 )
 from phoenix_forge.runtime.ollama import address
-from phoenix_forge.runtime.server.documents import SOURCE, Offered, Shown, Told, without
+from phoenix_forge.runtime.server.documents import (
+    SOURCE,
+    Model,
+    Offered,
+    Shown,
+    Told,
+    without,
+)
 from phoenix_forge.runtime.server.remote import (
     KEY,
     OLLAMA_API,
@@ -53,17 +61,29 @@ class Library:
         self._looked = float("-inf")
 
     async def asked(
-        self, model: Any, messages: Sequence[Message], *, closed: bool, longest: int | None
+        self, model: Model, messages: Sequence[Message], *, closed: bool, longest: int | None
     ) -> Served:
-        arrived = time.monotonic()
         whole = _as_said(self.ctx, messages)
+        search = None if closed else await self._search(model, whole)
+        arrived = time.monotonic()
+        generation = in_place_of(self.ctx.config.generation, max_tokens=longest)
 
         def ask() -> Asked:
             self._look(arrived)
-            generation = in_place_of(self.ctx.config.generation, max_tokens=longest)
-            return self._grounding.asked(model, whole, closed=closed, generation=generation)
+            return self._grounding.asked(
+                model, whole, closed=closed, generation=generation, search=search
+            )
 
         return Served(await self._in_turn(ask), self)
+
+    async def _search(self, model: Model, messages: Sequence[Message]) -> str | None:
+        """What a later question is searched by. The model writes it while others have the index."""
+        if sum(turn["role"] == "user" for turn in messages) < 2:
+            return None
+        request = await self._in_turn(partial(self._grounding.follow_up, model, messages))
+        if request is None:
+            return follow_up.search(messages, "", whole=False)
+        return follow_up.search(messages, *await model.completed(request, follow_up.LONGEST))
 
     async def shown(self, query: str) -> Shown | None:
         given = {

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -43,6 +45,27 @@ class Backend(Protocol):
 
     def write(self, asked: Asked, number: int) -> AsyncGenerator[Piece, None]:
         """The pieces of one of a request's answers. Leaving early ends it. Raises Refused."""
+
+
+@dataclass(frozen=True)
+class Completing:
+    """A backend as the Documents ask it (phoenix_forge.runtime.server.documents.Model)."""
+
+    backend: Backend
+
+    @property
+    def prompt(self) -> Callable[[Sequence[Message]], list[int]] | None:
+        return getattr(self.backend, "prompt", None)
+
+    async def completed(self, messages: Sequence[Message], longest: int) -> tuple[str, bool]:
+        asked = Asked(list(messages), sent={"temperature": 0.0, "top_p": 1.0, "n_predict": longest})
+        await self.backend.prepare(asked)
+        text, stopped = "", False
+        async with contextlib.aclosing(self.backend.write(asked, 0)) as pieces:
+            async for piece in pieces:
+                text += piece["content"]
+                stopped = piece.get("stop_type") in ("eos", "word")
+        return text, stopped
 
 
 class BuiltIn:

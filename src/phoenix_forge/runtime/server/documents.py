@@ -51,11 +51,19 @@ class Turn(Protocol):
         """An answer held against the documents; links lead to `site`, http://HOST."""
 
 
+class Model(Protocol):
+    """What answers, as far as finding passages takes it. It may have a `prompt`, too, which gives the token ids of what
+    is answered; it is called in a thread beside the event loop."""
+
+    async def completed(self, messages: Sequence[Message], longest: int) -> tuple[str, bool]:
+        """The likeliest answer, of at most `longest` tokens, and whether it ended by itself. Raises Refused."""
+
+
 class Documents(Protocol):
     """May be asked for several conversations at a time."""
 
     async def asked(
-        self, model: Any, messages: Sequence[Message], *, closed: bool, longest: int | None
+        self, model: Model, messages: Sequence[Message], *, closed: bool, longest: int | None
     ) -> Turn:
         """The conversation with passages, or without (`closed`), as `model` is to be asked it for an answer of at most
         `longest` tokens. Raises UsageError for a conversation that the model's template refuses."""

@@ -27,7 +27,7 @@ from phoenix_forge.chat.calls import Call
 from phoenix_forge.core.report import Reporter
 from phoenix_forge.errors import UsageError
 from phoenix_forge.runtime.server import pages, requests
-from phoenix_forge.runtime.server.backend import Backend, Piece
+from phoenix_forge.runtime.server.backend import Backend, Completing, Piece
 from phoenix_forge.runtime.server.documents import SOURCE, Offered, Told, Turn
 from phoenix_forge.runtime.server.form import Choice, Form, usage
 from phoenix_forge.runtime.server.pages import Body
@@ -239,14 +239,14 @@ class Front:
             return None
         try:
             turn = await self.offered.documents.asked(
-                self.backend, asked.messages, closed=asked.closed, longest=asked.longest
+                Completing(self.backend), asked.messages, closed=asked.closed, longest=asked.longest
             )
         except UsageError as error:
             raise Refused(error.message, param="messages") from None
         asked.messages = list(turn.messages)
         if turn.note not in ("", self.noted):
             self.noted = turn.note
-            self.report.info(turn.note)
+            self.report.warn(turn.note)
         return turn
 
     def _in_text(self, asked: Asked) -> bool:

@@ -18,7 +18,7 @@ import httpx2
 import orjson
 
 from phoenix_forge.chat.calls import Call
-from phoenix_forge.chat.template import Message
+from phoenix_forge.chat.template import BESIDE, Message, beside
 from phoenix_forge.core.config import GenerationConfig
 from phoenix_forge.core.report import Reporter
 from phoenix_forge.errors import EnvironmentProblem, UsageError
@@ -179,10 +179,8 @@ class Remote:
 
     async def prepare(self, asked: Asked) -> None:
         if self.system and asked.messages[0]["role"] != "system":
-            first, *rest = asked.messages
-            beside = {"tools": first.pop("tools")} if "tools" in first else {}
-            own = {"role": "system", "content": self.system, **beside}
-            asked.messages = [own, first, *rest]
+            own = {"role": "system", "content": self.system}
+            asked.messages = [own, *asked.messages]
 
     async def write(self, asked: Asked, number: int) -> AsyncGenerator[Piece, None]:
         body = self.dialect.body(asked, self._named(asked, number)) | {"model": self._model}
@@ -271,10 +269,9 @@ def _refused(status: int, body: bytes) -> Refused:
 
 
 def _openai_body(asked: Asked, named: dict[str, Any]) -> dict[str, Any]:
-    first, *rest = asked.messages
     body = {
         **named,
-        "messages": [_openai_message(turn) for turn in (_bare(first), *rest)],
+        "messages": [_openai_message(_bare(turn)) for turn in asked.messages],
         "stream": True,
         "stream_options": {"include_usage": True},
     }
@@ -286,7 +283,7 @@ def _openai_body(asked: Asked, named: dict[str, Any]) -> dict[str, Any]:
         form = {"name": "answer", "schema": named["response_format"]}
         body["response_format"] = {"type": "json_schema", "json_schema": form}
     if asked.offer:
-        body |= {"tools": first["tools"], "tool_choice": _choice(asked)}
+        body |= {**beside(asked.messages), "tool_choice": _choice(asked)}
     if asked.offer and asked.offer.single:
         body["parallel_tool_calls"] = False
     return body
@@ -301,7 +298,7 @@ def _choice(asked: Asked) -> Any:
 
 
 def _bare(turn: Message) -> Message:
-    return {name: value for name, value in turn.items() if name != "tools"}
+    return {name: value for name, value in turn.items() if name not in BESIDE}
 
 
 def _openai_message(turn: Message) -> Message:
@@ -368,17 +365,16 @@ def _ollama_body(asked: Asked, named: dict[str, Any]) -> dict[str, Any]:
     """A conversation that is too long is refused: unless told otherwise Ollama cuts it without a word."""
     if asked.offer and asked.offer.must:
         raise Refused("Ollama cannot be told to call a tool", param="tool_choice")
-    first, *rest = asked.messages
     form = {"format": named.pop("format")} if "format" in named else {}
     if "num_predict" in named:
         named["num_predict"] = max(1, named["num_predict"])  # 0 is no limit there
     return {
-        "messages": [_ollama_message(turn) for turn in (_bare(first), *rest)],
+        "messages": [_ollama_message(_bare(turn)) for turn in asked.messages],
         "options": named,
         "stream": True,
         "truncate": False,
         **form,
-        **({"tools": first["tools"]} if asked.offer else {}),
+        **(beside(asked.messages) if asked.offer else {}),
     }
 
 
