@@ -41,7 +41,6 @@ BODY_SECONDS = 30.0  # for a body to arrive
 STALLED = 60.0  # seconds that a client may read nothing while its answer waits
 WAITING = 512  # requests at a time, those in the queue included
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-ABOUT = b"Forge serves an OpenAI-compatible API here: /v1/chat/completions, /v1/completions, /v1/models, /health\n"
 STREAM = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")]
 
 
@@ -133,7 +132,7 @@ class Front:
         self.started, self.asked = int(time.time()), 0
         self.noted = ""  # what was said last of passages that are missing
         self.pages: dict[str, tuple[Page, bool]] = {  # and whether the key is asked for
-            "/": (self._about, False),
+            "/": (self._ask, False),
             "/health": (self._health, False),
             "/v1/health": (self._health, False),
             "/v1/models": (self._models, True),
@@ -180,8 +179,8 @@ class Front:
         else:
             raise Refused(f"there is no {path!r:.100}", 404, "not_found_error")
 
-    async def _about(self, query: str) -> Body:
-        return Body(200, ABOUT, pages.TEXT)
+    async def _ask(self, query: str) -> Body:
+        return pages.ask()
 
     async def _health(self, query: str) -> Body:
         if self.backend.ready:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +18,6 @@ DATA = Path(__file__).parent / "data"
 
 Headers = Sequence[tuple[bytes, bytes]]
 JSON: Headers = [(b"content-type", b"application/json; charset=utf-8")]
-TEXT: Headers = [(b"content-type", b"text/plain; charset=utf-8")]
 _INLINE = re.compile(r"<(style|script)>(.*?)</\1>", re.DOTALL)
 
 
@@ -53,6 +53,13 @@ def headers(page: str) -> Headers:
 
 def _read(name: str) -> str:
     return (DATA / name).read_text(encoding="utf-8")
+
+
+@cache
+def ask() -> Body:
+    """Where people ask."""
+    page = _read("page.html")
+    return Body(200, page.encode(), headers(page))
 
 
 def source(shown: Shown | None) -> Body:
