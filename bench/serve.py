@@ -5,8 +5,9 @@ different lengths; one answer of ten is left after its first token. Counted are 
 sampled are the server's memory and how soon /health answers.
 Comparison: Forge, the same library with llama.cpp's own defaults, and a llama-server, one at a time, in turn, with the
 same context, places and threads: one stream, one for each place, then 32. Either part alone keeps the other's earlier
-figures: --minutes 0, or no --peer.
-Usage: python bench/serve.py [--peer LLAMA_SERVER] [--minutes 5] [--model FILE.gguf]
+figures: --minutes 0, or no --peer. With --workspace the load is on `forge serve` there, with its model and documents:
+each question brings its passages, and each later one is written as a search by the model first.
+Usage: python bench/serve.py [--peer LLAMA_SERVER] [--minutes 5] [--model FILE.gguf] [--workspace FOLDER]
 """
 
 from __future__ import annotations
@@ -85,6 +86,10 @@ WORDS = [
 
 def command(server: str, model: Path, port: int) -> list[str]:
     numbers = [str(NUM_CTX), str(PARALLEL), str(THREADS)]
+    if server == "documents":  # the model is a workspace
+        flags = ["--parallel", numbers[1], "--threads", numbers[2], "--quiet"]
+        place = ["--workspace", str(model), "--set", f"deploy.num_ctx={NUM_CTX}"]
+        return [sys.executable, "-m", "phoenix_forge", "serve", "--port", str(port), *flags, *place]
     if server in OWN:
         return [sys.executable, "-c", OWN[server], str(model), str(port), *numbers]
     return [
@@ -316,6 +321,7 @@ def main() -> None:
         "--model", type=Path, default=Path(os.environ.get("FORGE_TEST_MODEL", MODEL))
     )
     parser.add_argument("--peer", help="llama.cpp's llama-server; without it nothing is compared")
+    parser.add_argument("--workspace", type=Path, help="whose model and documents are asked")
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument(
@@ -336,9 +342,10 @@ def main() -> None:
         result["llama-server"] = told(given.peer)
         result["compared"] = compared(given.peer, given.model, given.rounds, given.seconds)
     if given.minutes:
-        with running("forge", given.model) as (address, pid):
+        server = "documents" if given.workspace else "forge"
+        with running(server, given.workspace or given.model) as (address, pid):
             result["load"] = {
-                "server": "forge",
+                "server": server,
                 **asyncio.run(load(address, pid, STREAMS, given.minutes * 60, 0.1)),
             }
         show(result["load"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -11,9 +10,7 @@ from phoenix_forge.chat.template import Message
 
 SOURCE = "/source"  # where the server shows a passage
 RULE = "\n\n---\n"  # of Markdown; below it an answer's sources
-_BELOW = re.compile(
-    rf"{RULE}(?:from \[[^\n]*\]\(https?://[^\n]*{SOURCE}\?[^\n]*\)|_[^\n]*_)(?:  \n[^\n]+)*\Z"
-)
+BREAK = "  \n"  # of a line, in Markdown
 
 
 class Told(NamedTuple):
@@ -86,9 +83,17 @@ class Offered:
 
 def written(told: Told | None) -> str:
     """What stands at an answer's end."""
-    return RULE + "  \n".join(told.lines) if told and told.lines else ""
+    return RULE + BREAK.join(told.lines) if told and told.lines else ""
 
 
 def without(answer: str) -> str:
     """An answer as it was, before its sources were written below: a model that reads them writes some itself."""
-    return _BELOW.sub("", answer)
+    said, rule, below = answer.rpartition(RULE)
+    return said if rule and all(map(_is_told, below.split(BREAK))) else answer
+
+
+def _is_told(line: str) -> bool:
+    if "\n" in line:
+        return False
+    cited = line.startswith("from [") and f"{SOURCE}?" in line and line.endswith(")")
+    return cited or (line.startswith("_") and line.endswith("_"))
