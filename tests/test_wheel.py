@@ -242,7 +242,10 @@ def test_documents_become_a_model_that_answers(
             told = next(line for line in server.stderr if "answers at" in line)
             address = re.search(r"http://127\.0\.0\.1:\d+/v1", told)[0]
             with urllib.request.urlopen(f"{address}/models", timeout=60) as reply:
-                assert [model["id"] for model in json.load(reply)["data"]] == ["small"]
+                assert [model["id"] for model in json.load(reply)["data"]] == [
+                    "small",
+                    "small:closed-book",
+                ]
         finally:
             server.send_signal(signal.SIGINT)
         assert server.wait(30) == 0

@@ -12,9 +12,12 @@ from typing import Any
 import httpx2
 import pytest
 
+from phoenix_forge.cli.serve import serve_model
 from phoenix_forge.cli.setup import Setup
+from phoenix_forge.errors import UsageError
 from phoenix_forge.project.grounded import NOTHING
 from phoenix_forge.project.serving import offered
+from phoenix_forge.runtime.serve import Address
 from phoenix_forge.runtime.server.documents import Offered, without
 from phoenix_forge.runtime.server.front import Door, Front
 
@@ -284,3 +287,18 @@ def test_a_server_without_documents_has_no_passages_to_show() -> None:
             return (await web.get("/source")).status_code
 
     assert asyncio.run(run()) == 404
+
+
+@pytest.mark.parametrize(
+    ("backend", "own", "words"),
+    [
+        ("ollama", {"cores": 2, "parallel": None}, "--threads: only the built-in"),
+        ("olama", {}, "neither builtin, ollama nor an address"),
+    ],
+)
+def test_what_is_not_for_this_backend_is_refused(
+    done: Path, backend: str, own: dict[str, Any], words: str
+) -> None:
+    setup, asked = Setup(workspace=done, quiet=True), {"closed": True, "citations": "text"}
+    with pytest.raises(UsageError, match=words):
+        serve_model(setup, Address(), backend=backend, own=own, **asked)
