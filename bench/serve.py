@@ -41,9 +41,9 @@ import sys
 from pathlib import Path
 from phoenix_forge.core.report import Silent
 from phoenix_forge.runtime.serve import Address, serve
-from phoenix_forge.runtime.server.documents import Offered
+from phoenix_forge.runtime.server.documents import Service
 port, num_ctx, parallel, cores = map(int, sys.argv[2:6])
-serve(Path(sys.argv[1]), Offered("forge", num_ctx), report=Silent(), at=Address(port=port), parallel=parallel, cores=cores)
+serve(Path(sys.argv[1]), Service("forge", num_ctx), report=Silent(), at=Address(port=port), parallel=parallel, cores=cores)
 """
 PLAIN = """
 import sys, time, xllamacpp

@@ -39,14 +39,14 @@ import json, sys
 from pathlib import Path
 from phoenix_forge.core.report import Silent
 from phoenix_forge.runtime.serve import Address, serve
-from phoenix_forge.runtime.server.documents import Offered
+from phoenix_forge.runtime.server.documents import Service
 
 class Said(Silent):
     def warn(self, message):
         print(message, file=sys.stderr, flush=True)
 
 given = json.loads(sys.argv[2])
-serve(Path(sys.argv[1]), Offered("tiny", given["num_ctx"]), report=Said(), at=Address(port=given["port"]),
+serve(Path(sys.argv[1]), Service("tiny", given["num_ctx"]), report=Said(), at=Address(port=given["port"]),
       parallel=given["parallel"], cores=given["cores"])
 """
 HI = [{"role": "user", "content": "Hi"}]

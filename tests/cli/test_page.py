@@ -20,7 +20,7 @@ import uvicorn
 from cli.test_serving import LAMP, Stand
 
 from phoenix_forge.cli.setup import Setup
-from phoenix_forge.project.serving import offered
+from phoenix_forge.project.serving import service
 from phoenix_forge.runtime.server import pages
 from phoenix_forge.runtime.server.front import Door, Front
 
@@ -61,7 +61,7 @@ def served(done: Path) -> Iterator[tuple[str, Stand]]:
     with closing(socket.socket()) as listening:
         listening.bind(("127.0.0.1", 0))
         port = listening.getsockname()[1]
-        what = offered(ctx, "secret", closed=False, citations="annotations")
+        what = service(ctx, "secret", closed=False, citations="annotations")
         front: Any = Front(stand, Door(port, key="secret"), what, ctx.report)  # type: ignore[arg-type]
         server = uvicorn.Server(uvicorn.Config(front, lifespan="off", log_level="critical"))
         thread = threading.Thread(target=server.run, args=([listening],), daemon=True)

@@ -16,9 +16,9 @@ from phoenix_forge.cli.serve import serve_model
 from phoenix_forge.cli.setup import Setup
 from phoenix_forge.errors import UsageError
 from phoenix_forge.project.grounded import NOTHING
-from phoenix_forge.project.serving import offered
+from phoenix_forge.project.serving import service
 from phoenix_forge.runtime.serve import Address
-from phoenix_forge.runtime.server.documents import Offered, without
+from phoenix_forge.runtime.server.documents import Service, without
 from phoenix_forge.runtime.server.front import Door, Front
 
 LAMP = "When is the lamp of Harbour Nine lit?"
@@ -62,7 +62,7 @@ def asking(
     """What comes of `work` with a client of a server in front of the folder's documents."""
     ctx = Setup(workspace=folder, set=["deploy.num_ctx=4096", *settings], quiet=True).context()
     given = {"key": None, "closed": False, "citations": "annotations", **more}
-    front = Front(stand, Door(80, key=given["key"]), offered(ctx, **given), ctx.report)  # type: ignore[arg-type]
+    front = Front(stand, Door(80, key=given["key"]), service(ctx, **given), ctx.report)  # type: ignore[arg-type]
 
     async def run() -> Any:
         transport = httpx2.ASGITransport(front)  # type: ignore[arg-type]
@@ -279,7 +279,7 @@ def test_without_an_index_the_server_says_why_and_answers_closed_book(
 
 
 def test_a_server_without_documents_has_no_passages_to_show() -> None:
-    front = Front(Stand("Hi."), Door(80), Offered("bare"), Setup(quiet=True).report)  # type: ignore[arg-type]
+    front = Front(Stand("Hi."), Door(80), Service("bare"), Setup(quiet=True).report)  # type: ignore[arg-type]
 
     async def run() -> int:
         transport = httpx2.ASGITransport(front)  # type: ignore[arg-type]

@@ -18,7 +18,7 @@ from phoenix_forge.errors import UsageError
 from phoenix_forge.runtime.llama import Model
 from phoenix_forge.runtime.prompts import Prompts, template_of
 from phoenix_forge.runtime.serve import Address, serve
-from phoenix_forge.runtime.server.documents import Offered
+from phoenix_forge.runtime.server.documents import Service
 from phoenix_forge.runtime.server.requests import chat
 
 HELLO = [{"role": "user", "content": "Hi"}]
@@ -60,7 +60,7 @@ def test_a_template_that_no_chat_needs_is_refused_before_anything_is_loaded(
     path = with_template(template)
     for open_ in (
         Model,
-        lambda gguf: serve(gguf, Offered("x"), report=Silent(), at=Address(port=0)),
+        lambda gguf: serve(gguf, Service("x"), report=Silent(), at=Address(port=0)),
     ):
         with pytest.raises(UsageError, match=rf"(?s)hostile\.gguf.*{words}") as caught:
             open_(path)

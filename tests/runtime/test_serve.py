@@ -28,7 +28,7 @@ from phoenix_forge.core.report import Silent
 from phoenix_forge.errors import EnvironmentProblem, UsageError
 from phoenix_forge.runtime.serve import Address, is_loopback, serve
 from phoenix_forge.runtime.server.backend import placed
-from phoenix_forge.runtime.server.documents import Offered
+from phoenix_forge.runtime.server.documents import Service
 
 SCRIPT = """
 import json, sys
@@ -37,7 +37,7 @@ from phoenix_forge.core.config import GenerationConfig
 from phoenix_forge.core.report import Silent
 from phoenix_forge.runtime.serve import Address, serve
 from phoenix_forge.runtime.server import supervisor
-from phoenix_forge.runtime.server.documents import Offered
+from phoenix_forge.runtime.server.documents import Service
 
 supervisor.PATIENCE = 2.0
 
@@ -47,7 +47,7 @@ class Lines(Silent):
 
 given = json.loads(sys.argv[2])
 at = Address(**{name: given.pop(name) for name in Address.__dataclass_fields__ if name in given})
-serve(Path(sys.argv[1]), Offered("mine", given.pop("num_ctx")), report=Lines(), at=at,
+serve(Path(sys.argv[1]), Service("mine", given.pop("num_ctx")), report=Lines(), at=at,
       generation=GenerationConfig(temperature=0.3, top_p=0.8), cores=1, **given)
 """
 SYSTEM = 'I am "G".\nKeep {{ this }} \\ as it is: ü.'
@@ -601,14 +601,14 @@ def test_a_killed_server_leaves_nothing_behind(tiny: Path) -> None:
 def test_others_need_a_key_and_an_empty_one_is_none(tiny: Path, key: str | None) -> None:
     at = Address("0.0.0.0", free_port(), key)
     with pytest.raises(UsageError, match="no API key"):
-        serve(tiny, Offered("mine"), report=Silent(), at=at)
+        serve(tiny, Service("mine"), report=Silent(), at=at)
 
 
 def test_a_taken_port_is_named(tiny: Path) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as other:
         port = other.getsockname()[1]
         with pytest.raises(EnvironmentProblem, match=rf"127\.0\.0\.1:{port}.*in use"):
-            serve(tiny, Offered("mine"), report=Silent(), at=Address(port=port))
+            serve(tiny, Service("mine"), report=Silent(), at=Address(port=port))
 
 
 def test_loopback_forms() -> None:

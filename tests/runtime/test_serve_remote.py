@@ -16,7 +16,7 @@ from stand_ins import ollama
 from phoenix_forge.core.config import GenerationConfig
 from phoenix_forge.core.report import Silent
 from phoenix_forge.errors import EnvironmentProblem, UsageError
-from phoenix_forge.runtime.server.documents import Offered
+from phoenix_forge.runtime.server.documents import Service
 from phoenix_forge.runtime.server.front import Door, Front
 from phoenix_forge.runtime.server.remote import OLLAMA_API, OPENAI_API, Place, Remote, place
 
@@ -83,7 +83,7 @@ async def fronted(
     remote = Remote(dialect, at, GenerationConfig(**more), system, Silent())
     try:
         await remote.start()
-        yield Front(remote, Door(80), Offered("mine"), Silent())
+        yield Front(remote, Door(80), Service("mine"), Silent())
     finally:
         await remote.stop()
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from phoenix_forge.cli.setup import Setup
 from phoenix_forge.errors import UsageError
-from phoenix_forge.project.serving import offered, remote
+from phoenix_forge.project.serving import remote, service
 from phoenix_forge.runtime.serve import Address, serve, serve_backend
 from phoenix_forge.stages.recorded import require_as_made
 
@@ -34,7 +34,7 @@ def serve_model(
                 f"{flags}: only the built-in backend is told, and --backend is {backend}",
                 fix="leave it out, and set it there",
             )
-        what = offered(ctx, at.key, closed=closed, citations=citations)
+        what = service(ctx, at.key, closed=closed, citations=citations)
         serve_backend(make, what, report=setup.report, at=at, verbose=setup.verbose)
         return
     gguf = ctx.workspace.gguf()
@@ -43,7 +43,7 @@ def serve_model(
     require_as_made(ctx, gguf)
     serve(
         gguf,
-        offered(ctx, at.key, closed=closed, citations=citations),
+        service(ctx, at.key, closed=closed, citations=citations),
         report=setup.report,
         at=at,
         system=ctx.config.deploy.system,

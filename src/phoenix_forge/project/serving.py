@@ -30,10 +30,10 @@ from phoenix_forge.project.grounded import (
 from phoenix_forge.runtime.ollama import address
 from phoenix_forge.runtime.server.documents import (
     SOURCE,
+    Evidence,
     Model,
-    Offered,
-    Shown,
-    Told,
+    PassageView,
+    Service,
     without,
 )
 from phoenix_forge.runtime.server.remote import (
@@ -62,7 +62,7 @@ class Library:
 
     async def asked(
         self, model: Model, messages: Sequence[Message], *, closed: bool, longest: int | None
-    ) -> Served:
+    ) -> LibraryTurn:
         whole = _as_said(self.ctx, messages)
         search = None if closed else await self._search(model, whole)
         arrived = time.monotonic()
@@ -74,7 +74,7 @@ class Library:
                 model, whole, closed=closed, generation=generation, search=search
             )
 
-        return Served(await self._in_turn(ask), self)
+        return LibraryTurn(await self._in_turn(ask), self)
 
     async def _search(self, model: Model, messages: Sequence[Message]) -> str | None:
         """What a later question is searched by. The model writes it while others have the index."""
@@ -85,7 +85,7 @@ class Library:
             return follow_up.search(messages, "", whole=False)
         return follow_up.search(messages, *await model.completed(request, follow_up.LONGEST))
 
-    async def shown(self, query: str) -> Shown | None:
+    async def passage(self, query: str) -> PassageView | None:
         given = {
             name: values[0] for name, values in parse_qs(query, errors="surrogatepass").items()
         }
@@ -95,7 +95,7 @@ class Library:
             return None
         span = (int(start), int(end))
         return await self._in_turn(
-            partial(self._shown, given["path"], span, int(line) if line else None)
+            partial(self._shown, given.get("path", ""), span, int(line) if line else None)
         )
 
     def link(self, site: str, citation: Citation) -> str:
@@ -116,7 +116,7 @@ class Library:
             self._looked = time.monotonic()
             self._grounding.refresh()
 
-    def _shown(self, path: str, span: tuple[int, int], line: int | None) -> Shown | None:
+    def _shown(self, path: str, span: tuple[int, int], line: int | None) -> PassageView | None:
         found = self._grounding.passage(path, span)
         if found is None:
             return None
@@ -124,7 +124,7 @@ class Library:
         text = passage.text.strip("\n")
         whole = lines is not None and lines[1] - lines[0] == text.count("\n")
         first = lines[0] if lines and whole else None
-        return Shown(passage.path, passage.headings, text, first, line)
+        return PassageView(passage.path, passage.headings, text, first, line)
 
     def _signs(self, given: dict[str, str]) -> tuple[str, str]:
         return self._sign(given), given.get("sign", "").encode("ascii", "replace").decode()
@@ -135,7 +135,7 @@ class Library:
         return hmac.new(self._secret, data, hashlib.sha256).hexdigest()[: 2 * SIGNED]
 
 
-def offered(ctx: Context, key: str | None, *, closed: bool, citations: str) -> Offered:
+def service(ctx: Context, key: str | None, *, closed: bool, citations: str) -> Service:
     """What a workspace's server offers: its model and, unless `closed`, its documents. The index is made here, where
     Ctrl-C ends it; where there can be none, it is said why."""
     config = ctx.config
@@ -144,7 +144,7 @@ def offered(ctx: Context, key: str | None, *, closed: bool, citations: str) -> O
         with Grounding(ctx) as passages:
             if problem := passages.problem:
                 ctx.report.warn(f"{CLOSED}: {problem}")
-    return Offered(config.model.name, config.deploy.num_ctx, library, citations)
+    return Service(config.model.name, config.deploy.num_ctx, library, citations)
 
 
 def remote(ctx: Context, spec: str) -> Callable[[], Remote]:
@@ -159,7 +159,7 @@ def remote(ctx: Context, spec: str) -> Callable[[], Remote]:
 
 
 @dataclass(frozen=True)
-class Served:
+class LibraryTurn:
     """One question of a conversation, as the server asks it."""
 
     turn: Asked
@@ -173,13 +173,13 @@ class Served:
     def note(self) -> str:
         return self.turn.note
 
-    async def told(self, answer: str, site: str) -> Told:
+    async def evidence(self, answer: str, site: str) -> Evidence:
         held = await self.library.hold(self.turn, _in_words(answer))
         if self._by_tools:  # what they gave is no document, and an answer may well stand on it
             held = replace(held, supported=held.supported or None, unsupported=())
         links = [(source, self.library.link(site, source)) for source in held.sources]
         more = {key: value for key, value in held.json().items() if key != "citations"}
-        return Told(
+        return Evidence(
             [_annotation(source, link, answer) for source, link in links],
             _sendable({**more, "doubts": held.doubts, "note": self.note or None}),
             [

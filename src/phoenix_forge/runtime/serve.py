@@ -17,7 +17,7 @@ from phoenix_forge.core.config import GenerationConfig
 from phoenix_forge.core.report import Reporter
 from phoenix_forge.errors import EnvironmentProblem, UsageError
 from phoenix_forge.runtime import llama
-from phoenix_forge.runtime.server.documents import Offered
+from phoenix_forge.runtime.server.documents import Service
 
 if TYPE_CHECKING:
     from phoenix_forge.runtime.server.backend import Backend
@@ -90,7 +90,7 @@ class Address:
 
 def serve(
     gguf: Path,
-    offered: Offered,
+    service: Service,
     *,
     report: Reporter,
     at: Address = Address(),
@@ -103,7 +103,7 @@ def serve(
 ) -> None:
     """Serves a GGUF until SIGINT or SIGTERM, then returns. Call it from the main thread: it installs signal handlers.
 
-    `offered.num_ctx` tokens for each of `parallel` simultaneous conversations, further ones wait for their turn.
+    `service.num_ctx` tokens for each of `parallel` simultaneous conversations, further ones wait for their turn.
     `cores` is the number of threads (else measured), `gpu_layers` that of layers on the GPU (else as many as fit).
     `system` is put before conversations that bring no system message, as Ollama does with a model's own. `generation`
     is how requests are sampled that do not say how. Raises UsageError for an address open to others and no `api_key`,
@@ -113,7 +113,7 @@ def serve(
     llama.check(gguf)
     settings = {
         "gguf": str(gguf.absolute()),
-        "num_ctx": offered.num_ctx,
+        "num_ctx": service.num_ctx,
         "parallel": parallel,
         "verbose": verbose,
         "cores": (cores, cores) if cores else None,
@@ -126,12 +126,12 @@ def serve(
 
         return BuiltIn(settings, system, report)
 
-    serve_backend(backend, offered, report=report, at=at, verbose=verbose)
+    serve_backend(backend, service, report=report, at=at, verbose=verbose)
 
 
 def serve_backend(
     backend: Callable[[], Backend],
-    offered: Offered,
+    service: Service,
     *,
     report: Reporter,
     at: Address,
@@ -158,5 +158,5 @@ def serve_backend(
             origins=origins,
             hosts=[name.lower() for name in names],
         )
-        asyncio.run(run(backend, listening, door, offered, report))
+        asyncio.run(run(backend, listening, door, service, report))
     report.info("stopped")

@@ -101,11 +101,11 @@ def _server(parser: Parser) -> None:
 
 def _serve(given: argparse.Namespace) -> None:
     from phoenix_forge.runtime.serve import Address, serve
-    from phoenix_forge.runtime.server.documents import Offered
+    from phoenix_forge.runtime.server.documents import Service
 
     serve(
         given.model,
-        Offered(given.alias or given.model.stem, given.ctx_size),
+        Service(given.alias or given.model.stem, given.ctx_size),
         report=Plain(),
         at=Address(given.host, given.port, given.api_key),
         parallel=given.parallel,

@@ -48,7 +48,7 @@ class Backend(Protocol):
 
 
 @dataclass(frozen=True)
-class Completing:
+class Completer:
     """A backend as the Documents ask it (phoenix_forge.runtime.server.documents.Model)."""
 
     backend: Backend

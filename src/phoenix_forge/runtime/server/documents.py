@@ -13,7 +13,7 @@ RULE = "\n\n---\n"  # of Markdown; below it an answer's sources
 BREAK = "  \n"  # of a line, in Markdown
 
 
-class Told(NamedTuple):
+class Evidence(NamedTuple):
     """What is to be known of an answer: `annotations` as OpenAI's API has them, `more` beside them by Forge's own
     names, and the same as `lines` of Markdown."""
 
@@ -22,7 +22,7 @@ class Told(NamedTuple):
     lines: list[str]
 
 
-class Shown(NamedTuple):
+class PassageView(NamedTuple):
     """A passage for people: `first` is the number of its text's first line in the file, `line` of the one that was
     cited; both None for a file without lines."""
 
@@ -44,7 +44,7 @@ class Turn(Protocol):
     def note(self) -> str:
         """What is missing, and why; empty where nothing is."""
 
-    async def told(self, answer: str, site: str) -> Told:
+    async def evidence(self, answer: str, site: str) -> Evidence:
         """An answer held against the documents; links lead to `site`, http://HOST."""
 
 
@@ -65,12 +65,12 @@ class Documents(Protocol):
         """The conversation with passages, or without (`closed`), as `model` is to be asked it for an answer of at most
         `longest` tokens. Raises UsageError for a conversation that the model's template refuses."""
 
-    async def shown(self, query: str) -> Shown | None:
+    async def passage(self, query: str) -> PassageView | None:
         """The passage that a link leads to, by the query in it; None where it is none, or stands there no more."""
 
 
 @dataclass(frozen=True)
-class Offered:
+class Service:
     """What a server offers: a model by the name `alias`, of `num_ctx` tokens, whose questions are answered from
     `documents` (None: closed book). `citations` are told beside an answer ("annotations"), or at its end as well
     ("text"), where a request does not say."""
@@ -81,7 +81,7 @@ class Offered:
     citations: str = "annotations"
 
 
-def written(told: Told | None) -> str:
+def written(told: Evidence | None) -> str:
     """What stands at an answer's end."""
     return RULE + BREAK.join(told.lines) if told and told.lines else ""
 

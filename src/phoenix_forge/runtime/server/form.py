@@ -12,7 +12,7 @@ from typing import Any
 from phoenix_forge.chat.calls import Call, Hearing
 from phoenix_forge.runtime.server import tools
 from phoenix_forge.runtime.server.backend import Piece
-from phoenix_forge.runtime.server.documents import Told, written
+from phoenix_forge.runtime.server.documents import Evidence, written
 from phoenix_forge.runtime.server.requests import Asked
 from phoenix_forge.runtime.server.tools import Called
 
@@ -56,7 +56,7 @@ class Form:
             choice.text = [text]
 
     def whole(
-        self, choices: Mapping[int, Choice], told: Mapping[int, Told | None]
+        self, choices: Mapping[int, Choice], told: Mapping[int, Evidence | None]
     ) -> dict[str, Any]:
         made = []
         for number, choice in sorted(choices.items()):
@@ -77,7 +77,7 @@ class Form:
         lasts = [choice.last for _, choice in sorted(choices.items())]
         return {**self.head(), "choices": made, "usage": usage(lasts, 1)}
 
-    def _message(self, text: str, calls: list[Call], told: Told | None) -> dict[str, Any]:
+    def _message(self, text: str, calls: list[Call], told: Evidence | None) -> dict[str, Any]:
         called = self._calls(calls)
         content = text + written(told)
         return {
@@ -116,7 +116,7 @@ class Form:
         """What an answer says and calls, as far as it was told."""
         return "".join(self.choices[number].text), self.choices[number].calls
 
-    def end(self, number: int, piece: Piece, told: Told | None) -> list[dict[str, Any]]:
+    def end(self, number: int, piece: Piece, told: Evidence | None) -> list[dict[str, Any]]:
         """What is told behind an answer's words, and why it ended."""
         finish = _finish(piece, self.choices[number].calls)
         if not self.chat:
@@ -168,7 +168,7 @@ class Form:
         }
 
 
-def _beside(told: Told | None) -> dict[str, Any]:
+def _beside(told: Evidence | None) -> dict[str, Any]:
     return {"annotations": told.annotations, "forge": told.more} if told else {}
 
 

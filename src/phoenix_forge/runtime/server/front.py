@@ -27,8 +27,8 @@ from phoenix_forge.chat.calls import Call
 from phoenix_forge.core.report import Reporter
 from phoenix_forge.errors import UsageError
 from phoenix_forge.runtime.server import pages, requests
-from phoenix_forge.runtime.server.backend import Backend, Completing, Piece
-from phoenix_forge.runtime.server.documents import SOURCE, Offered, Told, Turn
+from phoenix_forge.runtime.server.backend import Backend, Completer, Piece
+from phoenix_forge.runtime.server.documents import SOURCE, Evidence, Service, Turn
 from phoenix_forge.runtime.server.form import Choice, Form, usage
 from phoenix_forge.runtime.server.pages import Body
 from phoenix_forge.runtime.server.refused import Refused
@@ -127,8 +127,8 @@ Page = Callable[[str], Awaitable[Body]]  # from the query
 class Front:
     """The ASGI application."""
 
-    def __init__(self, backend: Backend, door: Door, offered: Offered, report: Reporter) -> None:
-        self.backend, self.door, self.offered, self.report = backend, door, offered, report
+    def __init__(self, backend: Backend, door: Door, service: Service, report: Reporter) -> None:
+        self.backend, self.door, self.service, self.report = backend, door, service, report
         self.started, self.asked = int(time.time()), 0
         self.noted = ""  # what was said last of passages that are missing
         self.pages: dict[str, tuple[Page, bool]] = {  # and whether the key is asked for
@@ -137,7 +137,7 @@ class Front:
             "/v1/health": (self._health, False),
             "/v1/models": (self._models, True),
         }
-        if offered.documents:
+        if service.documents:
             self.pages[SOURCE] = (self._source, False)  # its links are signed
         self.readers = dict(requests.READERS)
         if not backend.completes:
@@ -189,13 +189,13 @@ class Front:
 
     async def _models(self, query: str) -> Body:
         common = {"object": "model", "created": self.started, "owned_by": "forge"}
-        kinds = ("", CLOSED_BOOK) if self.offered.documents else ("",)
-        models = [{"id": f"{self.offered.alias}{kind}", **common} for kind in kinds]
+        kinds = ("", CLOSED_BOOK) if self.service.documents else ("",)
+        models = [{"id": f"{self.service.alias}{kind}", **common} for kind in kinds]
         return Body(200, orjson.dumps({"object": "list", "data": models}))
 
     async def _source(self, query: str) -> Body:
-        assert self.offered.documents
-        found = await self.offered.documents.shown(query)
+        assert self.service.documents
+        found = await self.service.documents.passage(query)
         return pages.source(found)
 
     async def _completions(
@@ -210,8 +210,8 @@ class Front:
             raise Refused(f"{WAITING} requests are waiting already", 503, "unavailable_error")
         self.asked += 1
         try:
-            body = await _body(headers, receive, requests.body_limit(self.offered.num_ctx))
-            asked = self.readers[path](requests.parsed(body), self.offered.num_ctx)
+            body = await _body(headers, receive, requests.body_limit(self.service.num_ctx))
+            asked = self.readers[path](requests.parsed(body), self.service.num_ctx)
             await _while_there(receive, self._answered(asked, _site(headers), more, send))
         except _Left:
             pass
@@ -223,9 +223,9 @@ class Front:
     ) -> None:
         turn = await self._grounded(asked) if asked.messages else None
         called = await self.backend.prepare(asked) if asked.messages else None
-        closed = CLOSED_BOOK if asked.closed and self.offered.documents else ""
-        form = Form(asked, f"{self.offered.alias}{closed}", called)
-        told = Telling(turn, site, self._in_text(asked))
+        closed = CLOSED_BOOK if asked.closed and self.service.documents else ""
+        form = Form(asked, f"{self.service.alias}{closed}", called)
+        told = EvidenceTeller(turn, site, self._in_text(asked))
         async with contextlib.aclosing(self._pieces(asked)) as pieces:
             if asked.stream:
                 await self._streamed(asked, form, told, pieces, more, send)
@@ -234,11 +234,11 @@ class Front:
 
     async def _grounded(self, asked: Asked) -> Turn | None:
         """Puts passages before the question, where there are documents."""
-        if self.offered.documents is None:
+        if self.service.documents is None:
             return None
         try:
-            turn = await self.offered.documents.asked(
-                Completing(self.backend), asked.messages, closed=asked.closed, longest=asked.longest
+            turn = await self.service.documents.asked(
+                Completer(self.backend), asked.messages, closed=asked.closed, longest=asked.longest
             )
         except UsageError as error:
             raise Refused(error.message, param="messages") from None
@@ -249,7 +249,7 @@ class Front:
         return turn
 
     def _in_text(self, asked: Asked) -> bool:
-        return (asked.citations or self.offered.citations) == "text" and not asked.bound
+        return (asked.citations or self.service.citations) == "text" and not asked.bound
 
     async def _pieces(self, asked: Asked) -> AsyncGenerator[tuple[int, Piece]]:
         """(number of the answer, piece) of all answers as they are written."""
@@ -282,7 +282,7 @@ class Front:
     async def _gathered(
         self,
         form: Form,
-        telling: Telling,
+        telling: EvidenceTeller,
         pieces: AsyncIterator[tuple[int, Piece]],
         more: list[tuple[bytes, bytes]],
         send: Send,
@@ -303,7 +303,7 @@ class Front:
         self,
         asked: Asked,
         form: Form,
-        telling: Telling,
+        telling: EvidenceTeller,
         pieces: AsyncIterator[tuple[int, Piece]],
         more: list[tuple[bytes, bytes]],
         send: Send,
@@ -339,18 +339,18 @@ class _Left(Exception):
 
 
 @dataclass(frozen=True)
-class Telling:
+class EvidenceTeller:
     """What is told of a request's answers beside their words, and at their end where that is wanted (`in_text`)."""
 
     turn: Turn | None
     site: str
     in_text: bool
 
-    async def of(self, text: str, calls: Sequence[Call]) -> Told | None:
+    async def of(self, text: str, calls: Sequence[Call]) -> Evidence | None:
         """None where there is nothing to tell: there are no documents, or tools are called."""
         if self.turn is None or calls:
             return None
-        told = await self.turn.told(text, self.site)
+        told = await self.turn.evidence(text, self.site)
         return told if self.in_text else told._replace(lines=[])
 
 

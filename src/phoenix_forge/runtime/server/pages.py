@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from jinja2 import Environment
 
-from phoenix_forge.runtime.server.documents import Shown
+from phoenix_forge.runtime.server.documents import PassageView
 
 DATA = Path(__file__).parent / "data"
 
@@ -62,7 +62,7 @@ def ask() -> Body:
     return Body(200, page.encode(), headers(page))
 
 
-def source(shown: Shown | None) -> Body:
+def source(shown: PassageView | None) -> Body:
     """A passage with its file, headings and lines, the cited one marked."""
     page = _read("source.html")
     filled = Environment(autoescape=True).from_string(page).render(shown=shown)

@@ -15,7 +15,7 @@ import uvicorn
 from phoenix_forge.core.report import Reporter
 from phoenix_forge.runtime.server.backend import Backend
 from phoenix_forge.runtime.server.connections import Protocol, Server
-from phoenix_forge.runtime.server.documents import Offered
+from phoenix_forge.runtime.server.documents import Service
 from phoenix_forge.runtime.server.front import Door, Front
 
 T = TypeVar("T")
@@ -28,7 +28,7 @@ async def run(
     make: Callable[[], Backend],
     listening: socket.socket,
     door: Door,
-    offered: Offered,
+    service: Service,
     report: Reporter,
 ) -> None:
     """Serves on a bound socket until a signal comes. Raises what keeps the backend from starting, or ends it."""
@@ -43,7 +43,7 @@ async def run(
             return
         _allow_files()
         config = uvicorn.Config(
-            Front(backend, door, offered, report),
+            Front(backend, door, service, report),
             http=Protocol,
             ws="none",
             lifespan="off",
@@ -58,9 +58,9 @@ async def run(
         server = Server(config)
         listening.listen(config.backlog)
         serving = asyncio.ensure_future(server.serve(sockets=[listening]))
-        book = "grounded in the documents" if offered.documents else "closed book"
+        book = "grounded in the documents" if service.documents else "closed book"
         report.info(
-            f"{offered.alias} answers at {_address(listening)}/v1 (OpenAI's API), {book}, {found}; "
+            f"{service.alias} answers at {_address(listening)}/v1 (OpenAI's API), {book}, {found}; "
             "Ctrl-C stops it"
         )
         ends: list[asyncio.Future[Any]] = [stopped, backend.failed, serving]
