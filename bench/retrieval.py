@@ -35,6 +35,7 @@ HAND_MADE = HERE.parent / "tests" / "corpus" / "languages"
 PEOPLES = ("xquad-en", "xquad-de", "xquad-zh")
 TOGETHER = "together"  # the three in one corpus
 SANCTUARY = "sanctuary"
+REWORDED = "reworded-"  # before a set's name: its questions in words that the documents do not have
 DEPTH = 20  # passages that are looked at
 STEPS = ("stems", "stops", "compounds")
 
@@ -44,6 +45,8 @@ STEPS = ("stems", "stops", "compounds")
 
 def lay_out(name: str, given: argparse.Namespace, docs: Path) -> list[dict[str, Any]]:
     """Copies a set's documents below `docs` and gives its questions; each has its set and its path below `docs`."""
+    if name.startswith(REWORDED):
+        return reworded(lay_out(name.removeprefix(REWORDED), given, docs))
     if name == TOGETHER:
         return [
             question
@@ -56,6 +59,18 @@ def lay_out(name: str, given: argparse.Namespace, docs: Path) -> list[dict[str, 
     if name in PEOPLES:
         return _copied(name, given.knowledge / name, docs, "")
     return _hand_made(name, docs)
+
+
+def reworded(questions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those of the questions that somebody put in other words, in these."""
+    lines = (HERE / "questions" / "reworded.jsonl").read_text(encoding="utf-8").splitlines()
+    known = {(one["set"], one["of"]): one["question"] for one in map(json.loads, lines)}
+    named = [(one, (one["set"], one["id"])) for one in questions]
+    return [
+        {**one, "question": known[key], "set": f"{REWORDED}{one['set']}"}
+        for one, key in named
+        if key in known
+    ]
 
 
 def _copied(name: str, folder: Path, docs: Path, prefix: str) -> list[dict[str, Any]]:
@@ -252,7 +267,9 @@ def main() -> None:
         return
     if not given.table:
         villages = [f"village-{path.stem}" for path in sorted(HAND_MADE.glob("*.json"))]
-        sets = given.sets.split(",") if given.sets else [*PEOPLES, TOGETHER, SANCTUARY, *villages]
+        others = [f"{REWORDED}{name}" for name in (*PEOPLES, SANCTUARY)]
+        every = [*PEOPLES, TOGETHER, SANCTUARY, *others, *villages]
+        sets = given.sets.split(",") if given.sets else every
         for name in sets:
             keep(run(name, given), given.result)
     print(table(json.loads(given.result.read_text(encoding="utf-8"))["rows"]))

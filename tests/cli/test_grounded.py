@@ -12,9 +12,11 @@ import pytest
 
 from phoenix_forge.cli import ask
 from phoenix_forge.cli.setup import Setup
+from phoenix_forge.core.config import GenerationConfig
 from phoenix_forge.project import follow_up
 from phoenix_forge.project.grounded import MADE_UP, NOTHING, Grounding
 from phoenix_forge.runtime.answer import Answer
+from phoenix_forge.runtime.session import answered
 
 LAMP = "When is the lamp of Harbour Nine lit?"
 SENTENCE = "The lamp of Harbour Nine is lit at dusk by the keeper, Maren Holt."
@@ -83,6 +85,28 @@ def test_what_nothing_supports_is_said_to_have_no_support(copy: Path) -> None:
         "Xylophone?",
         [NOTHING],
     )
+
+
+FOREIGN = "Which xylophone did the violinist of Vienna play?"
+
+
+def test_what_the_documents_do_not_speak_of_is_not_put_to_a_model(copy: Path) -> None:
+    with asking(copy) as one:
+        turn, held = one(FOREIGN, "The documents do not say.")
+        german, _ = one("Welches Xylophon spielte die Geigerin aus Wien?", "?")
+        closed, _ = one(FOREIGN, "?", closed=True)
+        known, _ = one(LAMP, "?")
+    assert turn.refusal == "The documents do not say."
+    assert turn.note.startswith("no passage that was found has more than 0% of the question")
+    assert (held.supported, held.lines(copy)) == (None, [])
+    assert german.refusal == "Das sagen die Dokumente nicht."
+    assert closed.refusal == known.refusal == ""
+    model = Stand("The oldest.")
+    heard: list[str] = []
+    answer = answered(model, turn, GenerationConfig(), heard.append)
+    assert (answer.text, heard, model.asked) == (turn.refusal, [turn.refusal], [])
+    with asking(copy, "generation.abstain=0") as one:
+        assert one(FOREIGN, "?")[0].refusal == ""
 
 
 def test_closed_book_nothing_is_found_and_a_quotation_is_looked_up(copy: Path) -> None:
@@ -284,6 +308,7 @@ def test_ask_tells_places_in_text_and_json(copy: Path, monkeypatch, capsys) -> N
         "supported",
         "unsupported",
         "quote",
+        "abstained",
         "note",
     } == set(told)
     assert told["citations"][0] | {"lines": None} == {

@@ -152,6 +152,28 @@ def test_closed_book_by_the_models_name_or_for_the_whole_server(done: Path) -> N
     assert stand.asked[0] == [{"role": "user", "content": LAMP}]
 
 
+FOREIGN = "Which xylophone did the violinist of Vienna play?"
+
+
+def test_what_the_documents_do_not_speak_of_is_refused_but_not_kept_from_tools(done: Path) -> None:
+    stand = Stand("By tide.", "{}")
+
+    async def work(web: httpx2.AsyncClient) -> Any:
+        said = await message(web, question(FOREIGN))
+        told = await streamed(web, question(FOREIGN, stream=True))
+        assert stand.answers == ["By tide.", "{}"]
+        await message(web, question(FOREIGN, tools=TOOLS))
+        await message(web, question(FOREIGN, response_format={"type": "json_object"}))
+        return said, told
+
+    said, told = asking(done, stand, work)
+    assert said["content"] == "The documents do not say."
+    assert said["forge"]["abstained"]
+    words = "".join(choice["delta"].get("content", "") for choice in told)
+    assert words == said["content"]
+    assert stand.answers == []
+
+
 def test_what_nothing_supports_is_said_and_in_the_text_where_that_is_wanted(done: Path) -> None:
     async def work(web: httpx2.AsyncClient) -> Any:
         asked = question(LAMP, citations="text")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from phoenix_forge.corpus.index import Passage
-from phoenix_forge.corpus.support import Words, sentences, supported
+from phoenix_forge.corpus.support import Words, covered, sentences, supported
 
 
 def passage(text: str, language: str = "en", *headings: str) -> Passage:
@@ -96,3 +96,24 @@ def test_what_tells_nothing_is_held_against_nothing() -> None:
     assert supported("It is. ...\n\n", "Is it?", [LAMP], Words()) == []
     assert [one.passage for one in supported("Ada wrote it.", "Who?", [], Words())] == [None]
     assert list(sentences("", "en")) == []
+
+
+RARE = {"robot": 4.0}
+
+
+@pytest.mark.parametrize(
+    ("question", "passages", "share"),
+    [
+        ("When is the lamp of the harbour lit?", [FERRY, LAMP], 1.0),
+        ("Does a robot light the lamp?", [FERRY, LAMP], 1 / 6),  # lamp
+        ("Does a robot light the lamp?", [], 0.0),
+        ("Wann werden die Lampen angezündet?", [LEUCHTTURM], 1.0),
+        ("东京塔竣工", [TOWER], 3 / 4),  # all pairs of signs but 塔竣
+        ("Hello!", [LAMP], None),
+        ("Who is it?", [LAMP], None),
+        (" ".join(f"word{number}" for number in range(40)), [LAMP], None),
+    ],
+)
+def test_how_much_of_a_question_a_passage_has(question, passages, share) -> None:
+    found = covered(question, passages, Words(), lambda stem: RARE.get(stem, 1.0))
+    assert found == (share if share is None else pytest.approx(share))

@@ -106,6 +106,7 @@ def test_interruption_keeps_what_was_said_and_overflow_changes_nothing() -> None
 class Cited(NamedTuple):
     messages: list[dict[str, str]]
     note: str
+    refusal: str = ""
 
     def told(self, answer: str) -> list[str]:
         return [f"from notes.md:7 ({answer})"]

@@ -17,7 +17,7 @@ from phoenix_forge.errors import UsageError, escaped
 from phoenix_forge.project.asking import conversation, in_place_of, system_message, told
 from phoenix_forge.project.grounded import Asked, Grounding
 from phoenix_forge.project.models import MODELS, base_model, closing, open_model
-from phoenix_forge.runtime.session import Chats
+from phoenix_forge.runtime.session import Chats, answered
 from phoenix_forge.stages import Context
 
 
@@ -136,9 +136,7 @@ def ask_models(
                     if turn.note and turn.note not in notes:
                         ctx.report.warn(turn.note)
                     notes[turn.note] = None
-                    answer = model.chat(
-                        turn.messages, **chosen.sampling, on_text=_show if stream else None
-                    )
+                    answer = answered(model, turn, chosen, _show if stream else None)
                     held = turn.hold(answer.text)
                     results.append({"model": name, "prompt": prompt, **told(answer, turn, held)})
                     lines.append(held.lines(ctx.workspace.root))

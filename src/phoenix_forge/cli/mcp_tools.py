@@ -30,6 +30,7 @@ from phoenix_forge.project.asking import conversation, in_place_of, told
 from phoenix_forge.project.grounded import Asked, Grounding, Held
 from phoenix_forge.project.models import MODELS, Kept
 from phoenix_forge.runtime.answer import Answer
+from phoenix_forge.runtime.session import answered
 
 Prompt = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100_000)]
 System = (
@@ -119,7 +120,7 @@ class Tools:
             turn = passages.asked(
                 answering, conversation(ctx, prompt, system), closed=closed, generation=chosen
             )
-            answer = answering.chat(turn.messages, **chosen.sampling, on_text=hear)
+            answer = answered(answering, turn, chosen, hear)
             return answer, turn, turn.hold(answer.text)
 
     def search_documents(

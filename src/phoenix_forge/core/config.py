@@ -415,11 +415,18 @@ class GenerationConfig(Section):
         "passages of the documents that may answer before a question, and tell which of them "
         "support the answer; false: closed book.",
     )
+    abstain: Share = Field(
+        0.2,
+        description="Where no passage that is found has this share of what a question asks about, "
+        "rare words counting more, it is not put to the model: the answer is that the documents do "
+        "not say. 0: never; 0.3 refuses more that is about other things, and more that is put in "
+        "words that no document has (docs/answers.md).",
+    )
 
     @property
     def sampling(self) -> dict[str, Any]:
         """What an engine is told: how long an answer may be, and how its tokens are chosen."""
-        return self.model_dump(exclude={"grounded"})
+        return self.model_dump(exclude={"grounded", "abstain"})
 
 
 class DeployConfig(Section):

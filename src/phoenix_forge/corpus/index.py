@@ -39,6 +39,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import sqlite3
@@ -164,6 +165,7 @@ class Index:
         self.path = path
         self.db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
         self._stems: list[Stems] | None = None
+        self._count: int | None = None  # of its sections
 
     @staticmethod
     def open(path: Path) -> Index:
@@ -278,6 +280,12 @@ class Index:
         """How many passages have it."""
         rows = self._rows("SELECT doc FROM vocabulary WHERE term = ?", stem)
         return rows[0][0] if rows else 0
+
+    def weight(self, stem: str) -> float:
+        """What a word tells: the logarithm of how many times as many passages there are as have it."""
+        if self._count is None:
+            ((self._count,),) = self._rows("SELECT COUNT(*) FROM section")
+        return math.log((self._count + 1) / (self._frequency(stem) + 0.5))
 
     def _document(self, path: str) -> int | None:
         """Its number, by its path, else by its name from the corpus root."""

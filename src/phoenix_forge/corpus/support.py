@@ -9,7 +9,8 @@ question, which any answer may repeat, and every number has to be there.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from phoenix_forge.corpus.prose import LEAD
 from phoenix_forge.corpus.terms import ALONE, HAS_ALONE, Stems, normal, stops
 
 ENOUGH = 0.75  # of a sentence's words
+FEWEST, MOST = 2, 32  # telling words of what can be a question
 RUN = regex.compile(rf"(?:[{ALONE}]\p{{M}}*)+|[^\W_{ALONE}]+")
 SIGN = regex.compile(rf"[{ALONE}]\p{{M}}*")
 
@@ -73,9 +75,7 @@ def supported(
 ) -> list[Supported]:
     """Each sentence of an answer, with the passage that supports it. Of several it is the one with most of the
     sentence's words and the question's; sentences of which no word tells anything are left out."""
-    held = [
-        words.all(" ".join([p.path, p.title, *p.headings, p.text]), p.language) for p in passages
-    ]
+    held = [words.all(_whole(passage), passage.language) for passage in passages]
     asked = [set(words.telling(question, p.language)) for p in passages]
     results: list[Supported] = []
     for sentence in sentences(answer, passages[0].language if passages else "en"):
@@ -105,6 +105,30 @@ def _score(
     return len(there) / len(telling) + len(question_words & passage_words) / max(
         1, len(question_words)
     )
+
+
+def covered(
+    question: str, passages: Sequence[Passage], words: Words, weight: Callable[[str], float]
+) -> float | None:
+    """The share of what a question asks about that the passage with most of it has, 0 to 1: of its telling words, each
+    by its `weight`. None where there are too few of these to tell by (a greeting), or too many to be a question."""
+    asked = [set(words.telling(question, passage.language)) for passage in passages]
+    asked = asked or [set(words.telling(question, "en"))]
+    if not FEWEST <= len(asked[0]) <= MOST:
+        return None
+    return max(map(partial(_share, words, weight), asked, passages), default=0.0)
+
+
+def _share(
+    words: Words, weight: Callable[[str], float], asked: set[str], passage: Passage
+) -> float:
+    held = words.all(_whole(passage), passage.language)
+    whole = sum(map(weight, asked))
+    return sum(map(weight, asked & held)) / whole if whole else 0.0
+
+
+def _whole(passage: Passage) -> str:
+    return " ".join([passage.path, passage.title, *passage.headings, passage.text])
 
 
 def sentences(answer: str, language: str) -> Iterator[str]:

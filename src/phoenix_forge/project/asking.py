@@ -53,5 +53,6 @@ def told(answer: Answer, turn: Asked, held: Held) -> dict[str, Any]:
         "seconds": round(answer.seconds, 2),
         "passages": passages,
         **held.json(),
+        "abstained": bool(turn.refusal),
         "note": turn.note or None,
     }

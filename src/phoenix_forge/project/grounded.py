@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import json
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from phoenix_forge.runtime.server.documents import Model
 
 Lines = tuple[int, int] | None  # first and last, counted from one
+REFUSALS = Path(__file__).parent / "data" / "refusals.json"
 CLOSED = "closed book"
 NOTHING = "no passage that was found says this in such words: check it"
 MADE_UP = "no document has the sentence that this answer quotes: it is made up"
@@ -101,13 +103,14 @@ class Held:
 @dataclass(frozen=True)
 class Asked:
     """A question as a model is asked it: the conversation with the `passages` that came with its last message, and
-    what is missing of them (`note`)."""
+    what is missing of them (`note`). A `refusal` is its answer without a model; "" where one is asked."""
 
     messages: list[Message]
     passages: list[Passage]
     note: str
     hold: Callable[[str], Held] = field(repr=False)
     root: Path
+    refusal: str = ""
 
     def told(self, answer: str) -> list[str]:
         return self.hold(answer).lines(self.root)
@@ -194,6 +197,7 @@ class Grounding:
         if not closed:
             wanted = self._searched(cast("Chats", model), messages) if search is None else search
         found = [] if closed else self._try(lambda index: self._nearest(index, wanted)) or []
+        doubt = "" if closed else self._abstains(wanted, found)
         missing = "" if closed or not self._problem else f"{CLOSED}: {_on_one_line(self._problem)}"
         turns, longest = _turns(messages), generation.max_tokens
 
@@ -204,14 +208,33 @@ class Grounding:
             return self._fits(model, made(choice), longest)
 
         left_out, count = _first(fits, len(turns), len(found))
-        notes = [missing, self._fewer(count, len(found)), self._shorter(left_out)]
+        notes = [doubt, missing, self._fewer(count, len(found)), self._shorter(left_out)]
         looked = bool(count) or not (closed or missing or found)
 
+        said = refusal(wanted) if doubt else ""
+
         def hold(answer: str) -> Held:
-            return self._hold(answer, wanted, found[:count], looked)
+            return (
+                Held(None) if said == answer else self._hold(answer, wanted, found[:count], looked)
+            )
 
         note, root = "; ".join(filter(None, notes)), self.ctx.workspace.root
-        return Asked(made((left_out, count)), found[:count], note, hold, root)
+        return Asked(made((left_out, count)), found[:count], note, hold, root, said)
+
+    def _abstains(self, question: str, found: Sequence[Passage]) -> str:
+        """Why a question is not put to a model, by generation.abstain; "" where it is."""
+        from phoenix_forge.corpus.support import Words, covered
+
+        least = self.ctx.config.generation.abstain
+        if not least or self._index is None:
+            return ""
+        share = covered(question, found, Words(), self._index.weight)
+        if share is None or share >= least:
+            return ""
+        return (
+            f"no passage that was found has more than {share:.0%} of the question: ask in the "
+            f"documents' words, or closed book (generation.abstain is {least:g})"
+        )
 
     def follow_up(self, model: Chats | Model, messages: Sequence[Message]) -> list[Message] | None:
         """What a model is asked for a search with, by follow_up.request; None where the question is its own search,
@@ -340,6 +363,14 @@ class Grounding:
         rest = [one.sentence for one in held if one.passage is None]
         known = bool(cited) if looked or stands is not None else None
         return Held(known, list(cited.values()), rest, said.quote, stands)
+
+
+def refusal(question: str) -> str:
+    """That the documents do not say, in the question's language where there are words for it."""
+    from phoenix_forge.corpus.prose import language
+
+    words = json.loads(REFUSALS.read_text(encoding="utf-8"))
+    return words.get(language(question), words["en"])
 
 
 def _turns(messages: Sequence[Message]) -> list[int]:

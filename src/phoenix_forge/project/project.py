@@ -359,6 +359,7 @@ class Project:
         """
         from phoenix_forge.project.asking import conversation, in_place_of, told
         from phoenix_forge.project.grounded import Grounding
+        from phoenix_forge.runtime.session import answered
 
         ctx = self.context()
         chosen = in_place_of(
@@ -371,7 +372,7 @@ class Project:
             )
             if turn.note:
                 self.report.warn(turn.note)
-            answer = answering.chat(turn.messages, **chosen.sampling, on_text=on_text)
+            answer = answered(answering, turn, chosen, on_text)
             return told(answer, turn, turn.hold(answer.text))
 
     def _having(self, settings: Mapping[str, Any]) -> Project:

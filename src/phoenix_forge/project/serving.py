@@ -173,6 +173,10 @@ class LibraryTurn:
     def note(self) -> str:
         return self.turn.note
 
+    @property
+    def refusal(self) -> str:
+        return self.turn.refusal
+
     async def evidence(self, answer: str, site: str) -> Evidence:
         held = await self.library.hold(self.turn, _in_words(answer))
         if self._by_tools:  # what they gave is no document, and an answer may well stand on it
@@ -181,7 +185,14 @@ class LibraryTurn:
         more = {key: value for key, value in held.json().items() if key != "citations"}
         return Evidence(
             [_annotation(source, link, answer) for source, link in links],
-            _sendable({**more, "doubts": held.doubts, "note": self.note or None}),
+            _sendable(
+                {
+                    **more,
+                    "doubts": held.doubts,
+                    "abstained": bool(self.refusal),
+                    "note": self.note or None,
+                }
+            ),
             [
                 *(f"from [{_escaped(source.place.shown)}]({link})" for source, link in links),
                 *(f"_{doubt}_" for doubt in held.doubts),

@@ -44,8 +44,23 @@ class Turn(Protocol):
     def note(self) -> str:
         """What is missing of them, and why; empty where nothing is."""
 
+    @property
+    def refusal(self) -> str:
+        """The answer where no model is to be asked; else empty."""
+
     def told(self, answer: str) -> Sequence[str]:
         """What is to be known of an answer: lines about where it stands."""
+
+
+def answered(
+    model: Chats, turn: Turn, generation: GenerationConfig, on_text: Callable[[str], None] | None
+) -> Answer:
+    """A model's answer, or the turn's refusal in its place."""
+    if not turn.refusal:
+        return model.chat(turn.messages, **generation.sampling, on_text=on_text)
+    if on_text:
+        on_text(turn.refusal)
+    return Answer(turn.refusal, stopped=True, tokens=0, seconds=0.0)
 
 
 class Bare(NamedTuple):
@@ -53,6 +68,7 @@ class Bare(NamedTuple):
 
     messages: Sequence[Message]
     note: str = ""
+    refusal: str = ""
 
     def told(self, answer: str) -> Sequence[str]:
         return ()
@@ -190,7 +206,7 @@ class Session:
 
         self._keep(f"**{name}**\n\n")
         try:
-            answer = model.chat(turn.messages, **self.generation.sampling, on_text=show)
+            answer = answered(model, turn, self.generation, show)
             told = turn.told(answer.text)
         except KeyboardInterrupt:
             note = "\n(stopped)\n"

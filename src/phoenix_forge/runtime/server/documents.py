@@ -44,6 +44,10 @@ class Turn(Protocol):
     def note(self) -> str:
         """What is missing, and why; empty where nothing is."""
 
+    @property
+    def refusal(self) -> str:
+        """The answer where the model is not to be asked; else empty."""
+
     async def evidence(self, answer: str, site: str) -> Evidence:
         """An answer held against the documents; links lead to `site`, http://HOST."""
 

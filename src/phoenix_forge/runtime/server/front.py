@@ -226,7 +226,9 @@ class Front:
         closed = CLOSED_BOOK if asked.closed and self.service.documents else ""
         form = Form(asked, f"{self.service.alias}{closed}", called)
         told = EvidenceTeller(turn, site, self._in_text(asked))
-        async with contextlib.aclosing(self._pieces(asked)) as pieces:
+        refuses = turn is not None and turn.refusal and not asked.bound and not asked.offer
+        written = _refused(asked, turn.refusal) if turn and refuses else self._pieces(asked)
+        async with contextlib.aclosing(written) as pieces:
             if asked.stream:
                 await self._streamed(asked, form, told, pieces, more, send)
             else:
@@ -352,6 +354,13 @@ class EvidenceTeller:
             return None
         told = await self.turn.evidence(text, self.site)
         return told if self.in_text else told._replace(lines=[])
+
+
+async def _refused(asked: Asked, words: str) -> AsyncGenerator[tuple[int, Piece]]:
+    """The same words for each answer that is asked for."""
+    counts = {"tokens_predicted": 0, "tokens_evaluated": 0}
+    for number in range(asked.n):
+        yield number, {"content": words, "stop": True, "stop_type": "eos", **counts}
 
 
 def _require_method(method: str, allowed: str) -> None:
