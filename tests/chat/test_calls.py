@@ -34,6 +34,35 @@ ELEMENTS = (
     "<parameter={{{{ k }}}}>\n{{{{ v if v is string else v | tojson }}}}\n</parameter>\n{{% endfor %}}"
     "</function>\n</{0}tool_call>"
 )
+GLM = (
+    "\n<tool_call>{{ f.name }}\n{% for k, v in f.arguments.items() %}<arg_key>{{ k }}</arg_key>\n"
+    "<arg_value>{{ v if v is string else v | tojson }}</arg_value>\n{% endfor %}</tool_call>"
+)
+MINIMAX = (
+    '{% if loop.first %}<minimax:tool_call>\n{% endif %}<invoke name="{{ f.name }}">\n{% for k, v in f.arguments.items() %}'
+    '<parameter name="{{ k }}">{{ v if v is string else v | tojson }}</parameter>\n{% endfor %}</invoke>\n'
+    "{% if loop.last %}</minimax:tool_call>{% endif %}"
+)
+KIMI = (
+    "{% if loop.first %}<|tool_calls_section_begin|>{% endif %}<|tool_call_begin|>{{ c.id }}<|tool_call_argument_begin|>"
+    "{{ f.arguments | tojson }}<|tool_call_end|>{% if loop.last %}<|tool_calls_section_end|>{% endif %}"
+)
+DEEPSEEK = (
+    "{% if loop.first %}<｜tool▁calls▁begin｜>{% endif %}<｜tool▁call▁begin｜>{{ f.name }}<｜tool▁sep｜>"
+    "{{ f.arguments | tojson }}<｜tool▁call▁end｜>{% if loop.last %}<｜tool▁calls▁end｜>{% endif %}"
+)
+VALUE = (
+    "{% macro w(v) %}{% if v is string %}QvQ{% elif v is mapping %}{{ '{' }}{% for k, i in v.items() %}{{ k }}:"
+    "{{ w(i) }}{{ ',' if not loop.last }}{% endfor %}{{ '}' }}{% elif v is iterable %}[{% for i in v %}{{ w(i) }}"
+    "{{ ',' if not loop.last }}{% endfor %}]{% else %}{{ v | tojson }}{% endif %}{% endmacro %}"
+)
+
+
+def notation(quote: str, before: str, behind: str) -> str:
+    value = VALUE.replace("QvQ", quote + "{{ v }}" + quote)
+    return value + before + "call:{{ f.name }}{{ w(f.arguments) }}" + behind
+
+
 TEMPLATES = {
     "Hermes, Qwen 2.5 and 3, Granite 4": QWEN3_TOOLS,
     "Llama 3": LLAMA31_TOOLS,
@@ -43,6 +72,12 @@ TEMPLATES = {
     ),
     "Qwen 3 Coder, Qwen 3.5, Nemotron 3": writing(ELEMENTS.format("")),
     "Seed-OSS": writing(ELEMENTS.format("seed:")),
+    "GLM 4.5 to 4.7": writing(GLM),
+    "MiniMax M2": writing(MINIMAX),
+    "Kimi K2": writing(KIMI),
+    "DeepSeek 3.1": writing(DEEPSEEK),
+    "Gemma 4": writing(notation('<|"|>', "<|tool_call>", "<tool_call|>")),
+    "FunctionGemma": writing(notation("<escape>", "<start_function_call>", "<end_function_call>")),
 }
 TOOLS = {
     "tide": {
@@ -67,6 +102,7 @@ ARGUMENTS: list[dict[str, Any]] = [
 
 def written(template: ChatTemplate, *calls: Call) -> str:
     """How the template writes an answer with these calls."""
+    identity = spoken(template).syntax.identity or "123456789"
     tools = [{"type": "function", "function": tool} for tool in TOOLS.values()]
     asked = {"role": "user", "content": "Q", "tools": tools}
     answer = {
@@ -74,11 +110,11 @@ def written(template: ChatTemplate, *calls: Call) -> str:
         "content": "",
         "tool_calls": [
             {
-                "id": "123456789",
+                "id": identity.format(name=call.name, number=number),
                 "type": "function",
                 "function": {"name": call.name, "arguments": call.arguments},
             }
-            for call in calls
+            for number, call in enumerate(calls)
         ],
     }
     prompt, told = template.render([asked], prompt=True), template.render([asked, answer])
@@ -106,6 +142,22 @@ def test_a_template_is_known_by_what_it_writes_and_its_calls_are_read_again(name
             )
 
 
+def test_what_stands_behind_and_between_calls_is_the_templates() -> None:
+    known = {
+        name: spoken(ChatTemplate(TEMPLATES[name], SPECIAL))
+        for name in ("Hermes, Qwen 2.5 and 3, Granite 4", "Llama 3", "Mistral to Nemo", "Kimi K2")
+    }
+    assert {name: (made.ending, made.between) for name, made in known.items()} == {
+        "Hermes, Qwen 2.5 and 3, Granite 4": ("\n</tool_call>", "\n</tool_call>\n<tool_call>\n"),
+        "Llama 3": ("", None),
+        "Mistral to Nemo": ("", None),
+        "Kimi K2": (
+            "<|tool_call_end|><|tool_calls_section_end|>",
+            "<|tool_call_end|><|tool_call_begin|>functions.probe_of_calls:0<|tool_call_argument_begin|>",
+        ),
+    }
+
+
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_where_an_answer_has_to_call_its_beginning_is_the_templates(name: str) -> None:
     template = ChatTemplate(TEMPLATES[name], SPECIAL)
@@ -115,7 +167,9 @@ def test_where_an_answer_has_to_call_its_beginning_is_the_templates(name: str) -
     assert known.names_first == ("tide" in known.beginning_of("tide"))
 
 
-HERMES, LLAMA, MISTRAL, ARGS, ELEMENT, _ = SYNTAXES
+HERMES, LLAMA, MISTRAL, ARGS, ELEMENT, _, GLM_ROW, MINIMAX_ROW, KIMI_ROW, DEEPSEEK_ROW, GEMMA, _ = (
+    SYNTAXES
+)
 CALL = '{"name": "tide", "arguments": {"port": "x"}}'
 TIDE, CLOCK = Call("tide", {"port": "x"}), Call("clock", {})
 
@@ -161,6 +215,40 @@ TIDE, CLOCK = Call("tide", {"port": "x"}), Call("clock", {})
             "",
             [Call("tide", {"days": 3, "port": "3"})],
         ),
+        (  # 4.7 writes no line ends
+            GLM_ROW,
+            "A<tool_call>tide<arg_key>days</arg_key><arg_value>3</arg_value><arg_key>port</arg_key><arg_value>3</arg_value>"
+            "</tool_call><tool_call>clock</tool_call>",
+            "A",
+            [Call("tide", {"days": 3, "port": "3"}), Call("clock", {})],
+        ),
+        (
+            MINIMAX_ROW,
+            '<minimax:tool_call>\n<invoke name="tide">\n<parameter name="port"> x\n</parameter>\n</invoke>\n<invoke '
+            'name="clock">\n</invoke>\n</minimax:tool_call>',
+            "",
+            [Call("tide", {"port": " x\n"}), Call("clock", {})],
+        ),
+        (
+            KIMI_ROW,
+            'A<|tool_calls_section_begin|><|tool_call_begin|>functions.tide:3<|tool_call_argument_begin|>{"port": "x"}'
+            "<|tool_call_end|><|tool_call_begin|>clock:4<|tool_call_argument_begin|>{}<|tool_call_end|>"
+            "<|tool_calls_section_end|>",
+            "A",
+            [TIDE, CLOCK],
+        ),
+        (DEEPSEEK_ROW, '<｜tool▁call▁begin｜>tide<｜tool▁sep｜>{"port": "x"}', "", [TIDE]),
+        (
+            GEMMA,
+            '<|tool_call>call:tide{at:[1.5,null,{a:true,b:[],c:{}}], port:<|"|>a:{<|"|>,<|"|>day<|"|>:-3}<tool_call|>',
+            "",
+            [
+                Call(
+                    "tide",
+                    {"at": [1.5, None, {"a": True, "b": [], "c": {}}], "port": "a:{", "day": -3},
+                )
+            ],
+        ),
     ],
 )
 def test_as_models_write(syntax: Any, text: str, said: str, calls: list[Call]) -> None:
@@ -199,6 +287,13 @@ NESTED = '{"name": "tide", "arguments": ' + '{"a": ' * 100_000
         (ARGS, "[TOOL_CALLS]tide[ARGS]3"),
         (ELEMENT, "<tool_call>\n<function=tide>\n"),
         (ELEMENT, "<tool_call>\n<function=tide>\n<parameter=port>x</function>\n</tool_call>"),
+        (GLM_ROW, "<tool_call>tide<arg_key>port</arg_key><arg_value>x</tool_call>"),
+        (GLM_ROW, "<tool_call>tide is high</tool_call>"),
+        (MINIMAX_ROW, '<minimax:tool_call><invoke name="tide"><parameter name="port">x</invoke>'),
+        (KIMI_ROW, "<|tool_call_begin|>functions.tide:0<|tool_call_argument_begin|>[]"),
+        (GEMMA, '<|tool_call>call:tide{port:<|"|>x}<tool_call|>'),
+        (GEMMA, "<|tool_call>call:tide{port:}"),
+        (GEMMA, "<|tool_call>call:tide" + "{a:" * 100_000),
     ],
 )
 def test_what_is_no_call_of_an_offered_tool_stays_text(syntax: Any, text: str) -> None:
@@ -228,6 +323,12 @@ WORDS = st.lists(
             "<function=tide>",
             "</function>",
             "<too",
+            "<|tool_call>",
+            "call:tide{port:",
+            '<|"|>',
+            "<invoke ",
+            'name="clock">',
+            "</invoke>",
         ]
     ),
     max_size=8,

@@ -311,6 +311,12 @@ def tool(name: str) -> dict[str, Any]:
 
 
 TOOLS = [tool("tide"), tool("clock")]
+NAMES_FIRST = (
+    "{{ tools }}{% for m in messages %}<{{ m.role }}>\n{{ m.content }}{% for c in m.tool_calls or [] %}[TOOL_CALLS]"
+    "{{ c.function.name }}[ARGS]{{ c.function.arguments | tojson }}{% endfor %}<|im_end|>{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>\n{% endif %}"
+)
+LOOSE = [{"type": "function", "function": {"name": name}} for name in ("tide", "clock")]
 CALL = '{"name": "%s", "arguments": {"port": "Büsum"}}'
 PRINTED = {
     "9": -100,
@@ -324,10 +330,10 @@ SAYS = {
         QWEN3_TOOLS,
         [
             "I look. ",
-            "\n<tool_call>",
+            "\n<tool_call>\n",
             CALL % "tide",
-            "</tool_call>",
-            f"\n<tool_call>{CALL % 'clock'}",
+            "\n</tool_call>\n<tool_call>\n",
+            CALL % "clock",
             "\n</tool_call>",
         ],
         "I look.",
@@ -379,7 +385,7 @@ def both_ways(address: str, **asked: Any) -> tuple[str, list[tuple[str, Any]], s
 
 @pytest.mark.slow
 def test_calls_of_an_answer_are_told_as_such(calling: tuple[str, str]) -> None:
-    said, calls, finish, ids = both_ways(calling[0])
+    said, calls, finish, ids = both_ways(calling[0], tools=LOOSE)
     assert (said, calls, finish) == (
         calling[1],
         [("tide", {"port": "Büsum"}), ("clock", {"port": "Büsum"})],
@@ -387,7 +393,16 @@ def test_calls_of_an_answer_are_told_as_such(calling: tuple[str, str]) -> None:
     )
     assert len({*ids}) == 2
     assert all(len(identity) == 9 and identity.isalnum() for identity in ids)
-    assert both_ways(calling[0], parallel_tool_calls=False)[1] == calls[:1]
+    assert both_ways(calling[0], tools=LOOSE, parallel_tool_calls=False)[1] == calls[:1]
+
+
+def test_a_call_that_a_model_begins_by_itself_keeps_to_the_schema(calling: tuple[str, str]) -> None:
+    said, ((name, arguments),), finish, _ = both_ways(
+        calling[0], logit_bias=PRINTED, max_tokens=300, parallel_tool_calls=False
+    )
+    assert (said, finish, name) == (calling[1], "tool_calls", "tide")
+    assert len(arguments["port"]) <= 3
+    assert arguments["day"] in ("today", "tomorrow")
 
 
 def test_an_answer_that_has_to_call_does_so_by_the_schema(calling: tuple[str, str]) -> None:
@@ -404,6 +419,20 @@ def test_an_answer_that_has_to_call_does_so_by_the_schema(calling: tuple[str, st
     )
     assert (calls, finish) == ([], "length"), "cut in the middle of its call, it stays text"
     assert '{"n' in said
+
+
+@pytest.mark.slow
+def test_a_name_that_stands_before_its_arguments_is_bound_too(tmp_path: Path) -> None:
+    path = tmp_path / "calling.gguf"
+    write_tiny(path, NAMES_FIRST, ["I look. ", "[TOOL_CALLS]", "tide", "[ARGS]"])
+    with served(path, num_ctx=4096, parallel=1) as (address, _):
+        for choice, words in (("auto", "I look."), ("required", "")):
+            said, ((name, arguments),), finish, _ = both_ways(
+                address, tool_choice=choice, logit_bias=PRINTED, parallel_tool_calls=False
+            )
+            assert (said, finish, name in ("tide", "clock")) == (words, "tool_calls", True)
+            assert len(arguments["port"]) <= 3
+            assert arguments["day"] in ("today", "tomorrow")
 
 
 def test_where_nothing_is_to_be_called_an_answer_is_text(calling: tuple[str, str]) -> None:
@@ -607,8 +636,17 @@ def test_others_need_a_key_and_an_empty_one_is_none(tiny: Path, key: str | None)
 def test_a_taken_port_is_named(tiny: Path) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as other:
         port = other.getsockname()[1]
-        with pytest.raises(EnvironmentProblem, match=rf"127\.0\.0\.1:{port}.*in use"):
+        with pytest.raises(EnvironmentProblem, match=rf"127\.0\.0\.1:{port}.*in use") as caught:
             serve(tiny, Service("mine"), report=Silent(), at=Address(port=port))
+    assert f"--port {port + 1}" in str(caught.value.fix)
+
+
+def test_an_address_of_another_machine_is_no_matter_of_the_port(tiny: Path) -> None:
+    address = Address(host="192.0.2.1", port=0, api_key="k")
+    with pytest.raises(EnvironmentProblem, match=r"192\.0\.2\.1:0: Cannot assign") as caught:
+        serve(tiny, Service("mine"), report=Silent(), at=address)
+    assert "--host" in str(caught.value.fix)
+    assert "--port" not in str(caught.value.fix)
 
 
 def test_loopback_forms() -> None:

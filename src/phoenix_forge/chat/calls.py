@@ -31,7 +31,7 @@ class Call:
 
 Schema = dict[str, Any]
 Reader = Callable[[str, "re.Match[str]", Tools], tuple[list[Call], int]]
-Binder = Callable[[Mapping[str, Schema]], Schema]
+Binder = Callable[[Mapping[str, Schema], int], Schema]
 
 
 def _refused(text: str) -> NoReturn:
@@ -68,9 +68,9 @@ def _objects(key: str) -> Reader:
 
 
 def _bound(key: str, *, listed: bool = False) -> Binder:
-    """The schema of one such object, or of a list with one, from that of each function's arguments."""
+    """The schema of one such object, or of a list with up to `most`, from that of each function's arguments."""
 
-    def bind(arguments: Mapping[str, Schema]) -> Schema:
+    def bind(arguments: Mapping[str, Schema], most: int) -> Schema:
         calls = [
             {
                 "type": "object",
@@ -80,7 +80,7 @@ def _bound(key: str, *, listed: bool = False) -> Binder:
             for name, schema in arguments.items()
         ]
         call = calls[0] if len(calls) == 1 else {"anyOf": calls}
-        return {"type": "array", "items": call, "minItems": 1, "maxItems": 1} if listed else call
+        return {"type": "array", "items": call, "minItems": 1, "maxItems": most} if listed else call
 
     return bind
 
@@ -91,19 +91,53 @@ def _arguments(text: str, opening: re.Match[str], tools: Tools) -> tuple[list[Ca
     return [_call(opening["name"], value)], end
 
 
-def _elements(text: str, opening: re.Match[str], tools: Tools) -> tuple[list[Call], int]:
-    """The name in the opening, and an element an argument, whose text is JSON unless the tool takes a text there."""
-    end = text.index("</function>", opening.end())
-    given: dict[str, Any] = {}
-    for part in text[opening.end() : end].split("<parameter=")[1:]:
-        name, _, rest = part.partition(">")
-        value, closed, _ = rest.rpartition("</parameter>")
-        if not closed:
-            raise ValueError(f"{name} is not closed")
-        given[name] = _value(
-            value.removeprefix("\n").removesuffix("\n"), tools.get(opening["name"], {}), name
-        )
-    return [_call(opening["name"], given)], end + len("</function>")
+def _elements(before: str, between: str, behind: str, end: str, *, lines: bool = False) -> Reader:
+    """The name in the opening, and an element an argument: the name of it between `before` and `between`, then up to
+    `behind` its text, which is JSON unless the tool takes a text there. With `lines` it has lines of its own."""
+    start, close = re.escape(before), re.escape(end)
+    argument = re.compile(
+        rf"\s*{start}(?P<key>[^<>\"]*){between}(?P<value>.*?){re.escape(behind)}(?=\s*(?:{start}|{close}))",
+        re.DOTALL,
+    )
+    closing = re.compile(rf"\s*{close}")
+
+    def read(text: str, opening: re.Match[str], tools: Tools) -> tuple[list[Call], int]:
+        place, given = opening.end(), {}
+        while found := argument.match(text, place):
+            value = found["value"]
+            said = value.removeprefix("\n").removesuffix("\n") if lines else value
+            given[found["key"]] = _value(said, tools.get(opening["name"], {}), found["key"])
+            place = found.end()
+        ended = closing.match(text, place)
+        if ended is None:
+            raise ValueError("an element is not closed")
+        return [_call(opening["name"], given)], ended.end()
+
+    return read
+
+
+def _notation(quote: str) -> Reader:
+    """The name in the opening, and the arguments in Gemma's notation: JSON but for names, which are bare, and texts,
+    which have quotes of their own and nothing escaped."""
+    sign = re.escape(quote)
+    piece = re.compile(
+        rf"{sign}(?P<text>.*?){sign}|(?P<name>[^\s:{{}}\[\],]+)(?=\s*:)|[{{}}\[\],:]|[^\s:{{}}\[\],]+|\s+",
+        re.DOTALL,
+    )
+    deeper = {"{": 1, "[": 1, "}": -1, "]": -1}
+
+    def read(text: str, opening: re.Match[str], tools: Tools) -> tuple[list[Call], int]:
+        place, depth, made = opening.end(), 0, []
+        while found := piece.match(text, place):
+            kind = found.lastgroup
+            made.append(json.dumps(found[kind]) if kind else found[0])
+            place = found.end()
+            depth += 0 if kind else deeper.get(found[0], 0)
+            if depth == 0:
+                break
+        return [_call(opening["name"], _JSON.decode("".join(made)))], place
+
+    return read
 
 
 def _value(text: str, tool: Mapping[str, Any], name: str) -> Any:
@@ -123,7 +157,8 @@ def _value(text: str, tool: Mapping[str, Any], name: str) -> Any:
 class Syntax:
     """How models write calls: `opening` is what stands before what `read` reads, `closing` what may stand behind it.
     Every call begins with one of `marks`; `first`, with nothing said before it. `tokens` are further control tokens
-    that models write in calls. `bind` gives the JSON schema of what is read, where that is JSON."""
+    that models write in calls. `bind` gives the JSON schema of what is read, where that is JSON. `identity` is what the
+    id of a call has to be where the template writes the name from there, with its number in the conversation."""
 
     models: str
     marks: tuple[str, ...]
@@ -133,6 +168,7 @@ class Syntax:
     first: bool = False
     tokens: tuple[str, ...] = ()
     bind: Binder | None = None
+    identity: str = ""
 
     def calls(self, text: str, tools: Tools) -> tuple[str, list[Call]]:
         """What is said beside the calls of an answer, without the white space before each; and the calls."""
@@ -179,6 +215,14 @@ def _begins(text: str, mark: str) -> int:
 
 
 _NAME = r"(?P<name>[^\s<>\[\]{}()]{1,128})"
+_BARE = r"(?P<name>[^\s<>\[\]{}():]{1,128})"
+
+
+def _alone(arguments: Mapping[str, Schema], most: int) -> Schema:
+    """The schema of the arguments, where the name stands before them."""
+    return next(iter(arguments.values()))
+
+
 SYNTAXES = (
     Syntax(
         "Hermes, Qwen 2.5 and 3, Granite 4",
@@ -209,21 +253,78 @@ SYNTAXES = (
         re.compile(rf"\[TOOL_CALLS\]{_NAME}(?:\[CALL_ID\]\w+)?\[ARGS\]\s*(?=\{{)"),
         _arguments,
         tokens=("[CALL_ID]", "[ARGS]"),
-        bind=lambda arguments: next(iter(arguments.values())),
+        bind=_alone,
     ),
     Syntax(
         "Qwen 3 Coder, Qwen 3.5, Nemotron 3",
         ("<tool_call>",),
         re.compile(rf"<tool_call>\s*<function={_NAME}>\s*"),
-        _elements,
+        _elements("<parameter=", ">", "</parameter>", "</function>", lines=True),
         re.compile(r"\s*</tool_call>"),
     ),
     Syntax(
         "Seed-OSS",
         ("<seed:tool_call>",),
         re.compile(rf"<seed:tool_call>\s*<function={_NAME}>\s*"),
-        _elements,
+        _elements("<parameter=", ">", "</parameter>", "</function>", lines=True),
         re.compile(r"\s*</seed:tool_call>"),
+    ),
+    Syntax(
+        "GLM 4.5 to 4.7",
+        ("<tool_call>",),
+        re.compile(rf"<tool_call>\s*{_NAME}\s*(?=<arg_key>|</tool_call>)"),
+        _elements("<arg_key>", r"</arg_key>\s*<arg_value>", "</arg_value>", "</tool_call>"),
+    ),
+    Syntax(
+        "MiniMax M2",
+        ("<minimax:tool_call>", "<invoke "),
+        re.compile(r'(?:<minimax:tool_call>\s*)?<invoke name="(?P<name>[^\s<>"]{1,128})">'),
+        _elements('<parameter name="', '">', "</parameter>", "</invoke>"),
+        re.compile(r"\s*</minimax:tool_call>"),
+    ),
+    Syntax(
+        "Kimi K2",
+        ("<|tool_calls_section_begin|>", "<|tool_call_begin|>"),
+        re.compile(
+            rf"(?:<\|tool_calls_section_begin\|>\s*)?<\|tool_call_begin\|>\s*(?:functions\.)?{_BARE}(?::\d+)?\s*"
+            r"<\|tool_call_argument_begin\|>\s*(?=\{)"
+        ),
+        _arguments,
+        re.compile(r"\s*<\|tool_call_end\|>(?:\s*<\|tool_calls_section_end\|>)?"),
+        tokens=(
+            "<|tool_call_argument_begin|>",
+            "<|tool_call_end|>",
+            "<|tool_calls_section_end|>",
+        ),
+        bind=_alone,
+        identity="functions.{name}:{number}",
+    ),
+    Syntax(
+        "DeepSeek 3.1",
+        ("<｜tool▁calls▁begin｜>", "<｜tool▁call▁begin｜>"),
+        re.compile(
+            rf"(?:<｜tool▁calls▁begin｜>\s*)?<｜tool▁call▁begin｜>{_NAME}<｜tool▁sep｜>\s*(?=\{{)"
+        ),
+        _arguments,
+        re.compile(r"\s*<｜tool▁call▁end｜>(?:\s*<｜tool▁calls▁end｜>)?"),
+        tokens=("<｜tool▁sep｜>", "<｜tool▁call▁end｜>", "<｜tool▁calls▁end｜>"),
+        bind=_alone,
+    ),
+    Syntax(
+        "Gemma 4",
+        ("<|tool_call>",),
+        re.compile(rf"<\|tool_call>call:{_BARE}(?=\{{)"),
+        _notation('<|"|>'),
+        re.compile(r"<tool_call\|>"),
+        tokens=('<|"|>', "<tool_call|>"),
+    ),
+    Syntax(
+        "FunctionGemma",
+        ("<start_function_call>",),
+        re.compile(rf"<start_function_call>call:{_BARE}(?=\{{)"),
+        _notation("<escape>"),
+        re.compile(r"<end_function_call>"),
+        tokens=("<escape>", "<end_function_call>"),
     ),
 )
 
@@ -250,25 +351,40 @@ _ASKED: Message = {
     "content": "x",
     "tools": [{"type": "function", "function": function} for function in _OFFERED.values()],
 }
-_CALLED: Message = {
-    "role": "assistant",
-    "content": "",
-    "tool_calls": [
-        {"id": _IDENTITY, "type": "function", "function": {"name": _SHOWN, "arguments": {"x": "y"}}}
-    ],
-}
+_IDS = (
+    _IDENTITY,
+    *(row.identity.format(name=_SHOWN, number=0) for row in SYNTAXES if row.identity),
+)
+
+
+def _called(identity: str, times: int = 1) -> Message:
+    function = {"name": _SHOWN, "arguments": {"x": "y"}}
+    call = {"id": identity, "type": "function", "function": function}
+    return {"role": "assistant", "content": "", "tool_calls": [call] * times}
+
+
 _TOLD: Message = {"role": "tool", "tool_call_id": _IDENTITY, "name": _SHOWN, "content": _RESULT}
 
 
 @dataclass(frozen=True)
 class Spoken:
-    """A template's syntax, and how it begins the answer that calls `_SHOWN`, up to what the syntax reads."""
+    """A template's syntax, and how it begins the answer that calls `_SHOWN`, up to what the syntax reads; what stands
+    behind that, and, where it writes a call behind a call, what stands between the two. `ends` are tokens that may end an
+    answer."""
 
     syntax: Syntax
     beginning: str
+    ending: str = ""
+    between: str | None = None
+    ends: tuple[str, ...] = ()
+
+    @staticmethod
+    def named(text: str, name: str) -> str:
+        """A text of the template with another function's name."""
+        return text.replace(_SHOWN, name)
 
     def beginning_of(self, name: str) -> str:
-        return self.beginning.replace(_SHOWN, name)
+        return self.named(self.beginning, name)
 
     @property
     def unnamed(self) -> str:
@@ -285,15 +401,39 @@ def spoken(template: ChatTemplate) -> Spoken:
     and for one whose calls no row reads."""
     prompt = template.render([_ASKED], prompt=True)
     _require(template, _SHOWN in prompt, "has no place for tools")
-    answer = _answer(template.render([_ASKED, _CALLED]), prompt)
-    _require(template, _SHOWN in answer, "has no place for tool calls")
-    told = template.render([_ASKED, _CALLED, _TOLD], prompt=True)
+    answers = (_answer(template.render([_ASKED, _called(identity)]), prompt) for identity in _IDS)
+    answer = next((answer for answer in answers if _SHOWN in answer), "")
+    _require(template, bool(answer), "has no place for tool calls")
+    told = template.render([_ASKED, _called(_IDENTITY), _TOLD], prompt=True)
     _require(template, _RESULT in told, "has no place for tool results")
     for syntax in SYNTAXES:
         opening = syntax.opening.search(answer)
         if opening and syntax.calls(answer, _OFFERED)[1] == [Call(_SHOWN, {"x": "y"})]:
-            return Spoken(syntax, answer[: opening.end()])
+            _, end = syntax.read(answer, opening, _OFFERED)
+            closed = _end(syntax.closing, answer, end)
+            return Spoken(
+                syntax,
+                answer[: opening.end()],
+                answer[end:closed],
+                _between(template, syntax, prompt),
+                (answer[closed:].strip(), template.special.get("eos_token", "")),
+            )
     raise _unread(template, f"writes tool calls in a syntax that is not read: {answer!r:.200}")
+
+
+def _between(template: ChatTemplate, syntax: Syntax, prompt: str) -> str | None:
+    """What a template writes between two calls, up to what is read of the second; None where it writes one alone, or
+    both as one list."""
+    identity = syntax.identity.format(name=_SHOWN, number=0) or _IDENTITY
+    try:
+        answer = _answer(template.render([_ASKED, _called(identity, 2)]), prompt)
+    except UsageError:
+        return None
+    openings = [*syntax.opening.finditer(answer)]
+    if len(openings) != 2:
+        return None
+    _, end = syntax.read(answer, openings[0], _OFFERED)
+    return answer[end : openings[1].end()]
 
 
 def _require(template: ChatTemplate, held: bool, otherwise: str) -> None:

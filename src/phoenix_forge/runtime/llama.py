@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 
 from phoenix_forge.chat.template import Message
-from phoenix_forge.core.fsio import human, sha256_json
+from phoenix_forge.core.fsio import human, sha256_json, unread
 from phoenix_forge.core.proc import wait_briefly
 from phoenix_forge.errors import EnvironmentProblem, StageFailed, UsageError
 from phoenix_forge.hub.download import cache_folder
@@ -82,7 +82,8 @@ def check(gguf: Path) -> None:
             head = handle.read(len(MAGIC))
     except OSError as error:
         raise UsageError(
-            f"cannot read the GGUF {gguf}: {error.strerror}", fix="forge quantize"
+            f"cannot read the GGUF {gguf}: {error.strerror}",
+            fix=unread(error, gguf, "forge quantize"),
         ) from None
     if head != MAGIC:
         raise UsageError(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from phoenix_forge.core.config import GenerationConfig
+from phoenix_forge.core.faults import unbound
 from phoenix_forge.core.report import Reporter
 from phoenix_forge.errors import EnvironmentProblem, UsageError
 from phoenix_forge.runtime import llama
@@ -42,7 +43,7 @@ def _bound(host: str, port: int) -> socket.socket:
         made.close()
         raise EnvironmentProblem(
             f"cannot listen on {host}:{port}: {error.strerror}",
-            fix=f"choose another port with --port {port + 1}",
+            fix=unbound(error, port, "--port", "--host"),
         ) from None
     return made
 

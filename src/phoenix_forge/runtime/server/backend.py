@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from phoenix_forge.chat.calls import uses_tools
+from phoenix_forge.chat.calls import Spoken, uses_tools
 from phoenix_forge.chat.template import Message
 from phoenix_forge.core.fsio import human
 from phoenix_forge.core.report import Reporter
@@ -106,12 +106,19 @@ class BuiltIn:
         """Refused for a template that has no place for what a conversation has of tools."""
         try:
             spoken = self._prompts.spoken if uses_tools(asked.messages) else None
-            called = Called(spoken, asked.offer) if spoken and asked.offer else None
+            called = self._called(spoken, asked) if spoken else None
             asked.prompts = [self._prompts.of(asked.messages, called.begun if called else "")]
         except UsageError as error:
             raise Refused(error.message, param="tools" if asked.offer else "messages") from None
         asked.sent |= called.sent if called else {}
         return called
+
+    def _called(self, spoken: Spoken, asked: Asked) -> Called | None:
+        if asked.offer is None:
+            return None
+        earlier = sum(len(message.get("tool_calls", ())) for message in asked.messages)
+        tokens = self._prompts.tokens if self._upstream.guided else None
+        return Called(spoken, asked.offer, tokens, earlier)
 
     def write(self, asked: Asked, number: int) -> AsyncGenerator[Piece, None]:
         seed = {"seed": asked.sent["seed"] + number} if number and "seed" in asked.sent else {}

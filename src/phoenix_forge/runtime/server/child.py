@@ -81,7 +81,13 @@ def start(given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
             fix="--set deploy.num_ctx=2048, or a smaller --parallel",
         ) from None
     server.handle_completions(llama.FIRST_TOKEN)
-    return server, {"cores": cores, "before": free, "after": llama.gpu_memory()}
+    found = {"cores": cores, "before": free, "after": llama.gpu_memory(), "guided": guided()}
+    return server, found
+
+
+def guided() -> bool:
+    """Whether the library was built with llguidance: without it, it ends its process over such a grammar."""
+    return bool(llama.library().json_schema_to_grammar({}).startswith("%llguidance"))
 
 
 def main() -> None:

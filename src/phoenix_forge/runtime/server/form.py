@@ -88,7 +88,7 @@ class Form:
         }
 
     def _calls(self, calls: Sequence[Call]) -> list[dict[str, Any]]:
-        return tools.told(calls, self.single)
+        return tools.told(calls, self.single, self.called)
 
     def chunks(self, number: int, piece: Piece) -> list[dict[str, Any]]:
         """What a piece adds to an answer."""

@@ -44,10 +44,11 @@ class Ended(Exception):
 
 
 class Upstream:
-    """`settings` are the child's. start() first, stop() last; `failed` has the error that it was given up for."""
+    """`settings` are the child's. start() first, stop() last; `failed` has the error that it was given up for; `guided`
+    says whether llama.cpp follows llguidance's grammars."""
 
     def __init__(self, settings: dict[str, Any], report: Reporter) -> None:
-        self.settings, self.report = dict(settings), report
+        self.settings, self.report, self.guided = dict(settings), report, False
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._folder = _private_folder()
         self._process: asyncio.subprocess.Process | None = None
@@ -63,7 +64,7 @@ class Upstream:
         self._web = httpx2.AsyncClient(trust_env=False)  # nothing of it goes to the network
 
     async def start(self) -> dict[str, Any]:
-        """What the child found: `cores`, and free GPU memory `before` and `after`. Raises what kept it from it."""
+        """What the child found: `cores`, free GPU memory `before` and `after`, and `guided`. Raises what kept it from it."""
         found = await self._launch()
         self.settings["cores"] = found["cores"]
         self._watch = asyncio.create_task(self._watched())
@@ -122,6 +123,7 @@ class Upstream:
         if "failed" in found:
             raise getattr(errors, found["failed"])(found["message"], fix=found["fix"])
         self._sign = time.monotonic()
+        self.guided = found["guided"]
         self._ready.set()
         return found
 
@@ -189,21 +191,24 @@ class Upstream:
     async def write(
         self, prompt: str | list[int], settings: dict[str, Any]
     ) -> AsyncGenerator[dict[str, Any], None]:
-        """llama.cpp's pieces of an answer; the last has `stop` and counts for the whole. Leaving early ends it.
+        """llama.cpp's pieces of an answer; the last has `stop` and counts for the whole. Leaving early ends it. The
+        settings' `wished_grammar` is one that nobody asked for: an answer goes on without it.
 
         Raises Refused for what llama.cpp refuses, and where the process ended too often.
         """
+        settings = {**settings}
+        wished = settings.pop("wished_grammar", None)
         bound = [settings[name] for name in ("grammar", "json_schema") if name in settings]
-        digest = sha256_json(bound) if bound else ""
         text, count, written, first = "", 0, 0, None
         for _ in range(ATTEMPTS):
+            wished = None if wished and self._strikes[sha256_json(wished)] else wished
+            digest = sha256_json(wished or bound) if wished or bound else ""
             if self._strikes[digest] > 1:
                 raise _unanswered()
+            sent = {**settings, "grammar": wished} if wished else settings
             try:
                 async with contextlib.aclosing(
-                    self._piece_by_piece(
-                        _continued(prompt, text), _shortened(settings, count), digest
-                    )
+                    self._piece_by_piece(_continued(prompt, text), _shortened(sent, count), digest)
                 ) as pieces:
                     async for piece in pieces:
                         first = first or piece.get("tokens_evaluated")
@@ -219,7 +224,7 @@ class Upstream:
             except Ended:
                 if "grammar" in settings or (bound and text):
                     raise _unanswered() from None
-                count, written = count + written, 0
+                count, written, wished = count + written, 0, None
         raise _unanswered()
 
     async def _piece_by_piece(

@@ -10,14 +10,16 @@ import json
 import re
 import secrets
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import orjson
 
-from phoenix_forge.chat.calls import Call, Hearing, Spoken
-from phoenix_forge.runtime.server import grammars
+from phoenix_forge.chat.calls import Binder, Call, Hearing, Spoken
+from phoenix_forge.runtime.prompts import Tokens
+from phoenix_forge.runtime.server import binding, grammars
 from phoenix_forge.runtime.server.refused import Refused
 
 TOOLS, CALLS = 128, 128  # of a request, and of a turn
@@ -94,10 +96,14 @@ def offer(given: Sequence[Tool], choice: Any, single: bool) -> Offer | None:
             f"tool_choice is {choice!r:.80}, and tools has no such function", param="tool_choice"
         )
     schemas = [functions[name].get("parameters") or {} for name in named]
+    _check_schemas(schemas)
+    return Offer(functions, tuple(named), single)
+
+
+def _check_schemas(schemas: Sequence[dict[str, Any]]) -> None:
     grammars.check_size({"anyOf": schemas}, "tools")
     for schema in schemas:
         grammars.check_references(schema, "tools")
-    return Offer(functions, tuple(named), single)
 
 
 def _is_named(choice: Any) -> bool:
@@ -158,14 +164,20 @@ def identity(turn: dict[str, Any], name: str, where: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Called:
-    """How the calls of an answer are read, and what llama.cpp is told for it. `begun` is how the answer begins."""
+    """How the calls of an answer are read, and what llama.cpp is told for it. `begun` is how the answer begins.
+
+    `tokens` is llama.cpp's tokenizer where it follows llguidance's grammars, else None; `earlier` calls stand in the
+    conversation.
+    """
 
     spoken: Spoken
     offer: Offer
+    tokens: Tokens | None = None
+    earlier: int = 0
 
     @property
     def _chooses(self) -> bool:
-        """Whether the model has to choose, outside of what a schema can bind, which of several it calls."""
+        """Whether the model has to choose, outside of what a JSON schema can bind, which of several it calls."""
         return self.spoken.names_first and len(self.offer.must) > 1
 
     @property
@@ -179,41 +191,98 @@ class Called:
 
     @property
     def sent(self) -> dict[str, Any]:
-        """Control tokens of calls are words of the answer; and a call that has to be made is bound to its schema, where
-        the syntax is one of JSON."""
+        """Control tokens of calls are words of the answer; and a call is bound to its schema, where the syntax is one
+        of JSON: one that has to be made, and one that the model makes, from where it begins."""
         syntax = self.spoken.syntax
         told: dict[str, Any] = {"preserved_tokens": [*syntax.marks, *syntax.tokens]}
-        if self.offer.must and syntax.bind and not self._chooses:
-            places = {name: f"#/$defs/call{number}" for number, name in enumerate(self.offer.must)}
-            bound = syntax.bind({name: {"$ref": place} for name, place in places.items()})
-            told["json_schema"] = bound | {
-                "$defs": {
-                    place.rpartition("/")[2]: _within(self._parameters(name), place)
-                    for name, place in places.items()
-                }
-            }
-        return told
+        if syntax.bind is None:
+            return told
+        if self.offer.must and not self._chooses:
+            return told | {"json_schema": self._schema(syntax.bind, self.offer.must, 1)}
+        if self.tokens is None:
+            return told
+        kind = "grammar" if self.offer.must else "wished_grammar"
+        return told | {kind: self._grammar(syntax.bind)}
+
+    def _grammar(self, bind: Binder) -> str:
+        names = self.offer.must or tuple(self.offer.functions)
+        alone = {name: self._schema(_arguments, (name,), 1) for name in names}
+        if self._chooses:
+            return binding.chosen(self.spoken, alone, self._control)
+        apart = self.spoken.names_first or self.spoken.syntax.first
+        calls = alone if apart else {"": self._schema(bind, names, CALLS)}
+        return binding.free(self.spoken, calls, self._control, single=self.offer.single)
+
+    def _control(self, text: str) -> int | None:
+        """The id of a control token of calls or answers' ends; what is text to llama.cpp, however it is read, is none."""
+        return self._controls.get(text)
+
+    @cached_property
+    def _controls(self) -> dict[str, int]:
+        assert self.tokens is not None
+        syntax, found = self.spoken.syntax, {}
+        for sign in (*syntax.marks, *syntax.tokens, *self.spoken.ends):
+            ids = self.tokens(sign, special=True)
+            if len(ids) == 1 and ids != self.tokens(sign, special=False):
+                found[sign] = ids[0]
+        return found
+
+    def _schema(self, bind: Binder, names: Sequence[str], most: int) -> dict[str, Any]:
+        """Of calls of these functions. What of a schema the library does not know is left out of account: it would bind
+        the answer to nothing at all."""
+        places = {name: f"#/$defs/call{number}" for number, name in enumerate(names)}
+        bound = bind({name: {"$ref": place} for name, place in places.items()}, most)
+        definitions = {
+            place.rpartition("/")[2]: _within(self._parameters(name), place)
+            for name, place in places.items()
+        }
+        return bound | {"$defs": definitions, "x-guidance": {"lenient": True}}
 
     def _parameters(self, name: str) -> dict[str, Any]:
-        return self.offer.functions[name].get("parameters") or {"type": "object"}
+        parameters = self.offer.functions[name].get("parameters") or {"type": "object"}
+        return parameters if self.offer.must or self._followed else {"type": "object"}
+
+    @cached_property
+    def _followed(self) -> bool:
+        """Whether llama.cpp may be given the schemas of tools that nobody asked to be called."""
+        schemas = [function.get("parameters") or {} for function in self.offer.functions.values()]
+        try:
+            _check_schemas(schemas)
+        except Refused:
+            return False
+        return True
 
     def hearing(self) -> Hearing:
         return Hearing(self.spoken.syntax, self.offer.functions, self.begun)
 
+    def identity(self, name: str, place: int) -> str:
+        """The id of an answer's call, as the syntax has them."""
+        made = self.spoken.syntax.identity.format(name=name, number=self.earlier + place)
+        return made or _identity()
 
-def told(calls: Sequence[Call], single: bool) -> list[dict[str, Any]]:
-    """Calls as OpenAI's API tells them; ids are as Mistral's templates want them, which all others take."""
+
+def told(calls: Sequence[Call], single: bool, called: Called | None = None) -> list[dict[str, Any]]:
+    """Calls as OpenAI's API tells them."""
     return [
         {
-            "id": "".join(secrets.choice(_SIGNS) for _ in range(9)),
+            "id": called.identity(call.name, place) if called else _identity(),
             "type": "function",
             "function": {
                 "name": call.name,
                 "arguments": json.dumps(call.arguments, ensure_ascii=False),
             },
         }
-        for call in (calls[:1] if single else calls)
+        for place, call in enumerate(calls[:1] if single else calls)
     ]
+
+
+def _identity() -> str:
+    """As Mistral's templates want them, which all others take."""
+    return "".join(secrets.choice(_SIGNS) for _ in range(9))
+
+
+def _arguments(schemas: Mapping[str, dict[str, Any]], most: int) -> dict[str, Any]:
+    return next(iter(schemas.values()))
 
 
 def _within(schema: Any, place: str) -> Any:
