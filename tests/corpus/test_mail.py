@@ -228,6 +228,7 @@ def test_what_cannot_be_read_is_named(name, data, expected):
         "Content-Type: multipart/mixed",
         "Content-Transfer-Encoding: base64",
         "Content-Type: message/rfc822",
+        "Date: Mon, 27 Apr 2026 09:30:00 +9223372036854775808",
     ],
 )
 def test_headers_against_the_rules_do_no_harm(header):

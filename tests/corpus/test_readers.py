@@ -173,3 +173,20 @@ def test_load_keeps_spans_across_redaction(tmp_path):
     at = made.text.index("last words")
     start, end = made.span(at, at + 10)
     assert body.encode()[start:end] == b"last words"
+
+
+def symbols(name: str, text: str) -> list[str]:
+    return [symbol.name for block in structure(name, text).blocks for symbol in block.symbols]
+
+
+def test_code_that_is_broken_in_too_many_ways_is_text():
+    """Each `*/.` may belong to what stands before or behind it: a parser that tries all takes half a minute."""
+    assert symbols("a.c", "int f(int a) { return a; }\n") == ["f"]
+    assert symbols("a.c", "int f(int a) { return a; }\n/* Doc. */" + ". */" * 6000) == []
+    assert symbols("a.h", "int f(int a);\n") == ["f"], "the parser begins anew"
+
+
+def test_what_a_here_document_says_is_no_function():
+    here = "cat <<-END\n\tuse() {\n\t}\n\tEND\n"
+    assert symbols("a.sh", f"usage() {{\n{here}}}\nrun() {{\n  :\n}}\n") == ["usage", "run"]
+    assert symbols("a.sh", f"  usage() {{ {here}run() {{\n  :\n}}\n") == ["run"], "usage has no end"

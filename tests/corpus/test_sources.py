@@ -112,5 +112,5 @@ def test_missing_or_unreadable_file(root):
     with pytest.raises(UsageError, match="cannot be read"):
         read_sources(root, root)
     (root / "bad.json").write_bytes(b"\xff\xfe\xfa")
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(UsageError, match="is not UTF-8"):
         read_sources(root / "bad.json", root)

@@ -13,6 +13,7 @@ import pytest
 @pytest.fixture(scope="module")
 def fuzz() -> ModuleType:
     path = Path(__file__).parents[2] / "bench/fuzz.py"
+    sys.path.append(str(path.parent))  # what it takes from beside it
     spec = importlib.util.spec_from_file_location("bench_fuzz", path)
     assert spec
     assert spec.loader
@@ -32,6 +33,7 @@ COUNTS = {
     "chat template": (300, 2),
     "examples": (600, 1),
 }
+DOCUMENTS = 15  # inputs of each kind
 
 
 @pytest.mark.slow
@@ -44,5 +46,12 @@ def test_nothing_but_a_forge_error_comes_out(name: str, fuzz: ModuleType, tmp_pa
     assert len(fuzz._Seen.refused) >= refusals, "the inputs no longer reach what refuses them"
 
 
+@pytest.mark.slow
+def test_no_document_ends_its_reader_or_loses_a_token(fuzz: ModuleType, tmp_path: Path) -> None:
+    for name in filter(fuzz._is_document, fuzz.TARGETS):
+        found = fuzz.seeded(name, DOCUMENTS, 7, tmp_path)
+        assert [(name, problem, data[:2000]) for problem, data in found] == []
+
+
 def test_every_target_is_run(fuzz: ModuleType) -> None:
-    assert COUNTS.keys() == fuzz.TARGETS.keys()
+    assert [*COUNTS] == [name for name in fuzz.TARGETS if not fuzz._is_document(name)]

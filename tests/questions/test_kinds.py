@@ -23,7 +23,7 @@ from phoenix_forge.questions import (
     phrasings,
     text_wordings,
 )
-from phoenix_forge.questions.absent import PROPERTIES, invented
+from phoenix_forge.questions.absent import FIRST, LAST, MIDDLE, PROPERTIES, invented
 from phoenix_forge.questions.model import fill
 from phoenix_forge.questions.naming import names
 
@@ -417,9 +417,15 @@ def test_no_two_sections_are_asked_for_in_the_same_words(pieces, name):
 
 @given(st.integers(0, 2**32))
 def test_invented_names_are_not_in_the_text(seed):
-    first = invented("", seed)
+    first = invented((), seed)
     assert re.fullmatch(r"[A-Z][a-z]{4,}", first)
-    assert invented(first.lower(), seed) != first
+    assert invented({first.lower()}, seed) != first
+
+
+def test_a_document_with_all_invented_names_is_asked_for_none():
+    names = [a + b + c for a in FIRST for b in MIDDLE for c in LAST]
+    assert {invented((), seed) for seed in range(len(names))} == {*names}
+    assert of_kind("a.md", f"# A title\n\n{' '.join(names)}\n", "unknown") == []
 
 
 PIECES = st.sampled_from([

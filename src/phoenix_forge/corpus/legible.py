@@ -123,13 +123,15 @@ def unreadable(text: str) -> list[Stretch]:
     runs = sorted(_runs(text), key=lambda run: (run.start, -run.end))
     stretches: list[Stretch] = []
     group: list[Stretch] = []
+    size = 0  # of the group's runs
     for run in runs:
         if group and run.start < group[-1].end:
             continue
-        if group and not _is_near(text, group, run):
+        if group and not _is_near(text, group[-1].end, size, run):
             stretches += _stretch(text, group)
-            group = []
+            group, size = [], 0
         group.append(run)
+        size += run.end - run.start
     return [*stretches, *_stretch(text, group)]
 
 
@@ -169,11 +171,12 @@ def _runs(text: str) -> Iterator[Stretch]:
                 yield Stretch(*run.span(), kind.name)
 
 
-def _is_near(text: str, group: list[Stretch], run: Stretch) -> bool:
-    """Whether a run goes on with what a group of them began."""
-    gap = text[group[-1].end : run.start]
-    shorter = min(run.end - run.start, sum(each.end - each.start for each in group))
-    return len(gap) < LEAST and len(LETTER.findall(gap)) * BETWEEN <= shorter
+def _is_near(text: str, end: int, size: int, run: Stretch) -> bool:
+    """Whether a run goes on with what a group of them began, of `size` characters up to `end`."""
+    if run.start - end >= LEAST:
+        return False
+    shorter = min(run.end - run.start, size)
+    return len(LETTER.findall(text, end, run.start)) * BETWEEN <= shorter
 
 
 def _stretch(text: str, group: list[Stretch]) -> list[Stretch]:

@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from phoenix_forge.core.fsio import unread
 from phoenix_forge.errors import UsageError
 
 # `base_genome` is what the workflow's documents call the common section.
@@ -77,9 +78,15 @@ def _parsed(path: Path) -> Any:
         raise UsageError(
             f"corpus.manifest: {path} does not exist", fix="name a JSON or YAML file"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise UsageError(
-            f"corpus.manifest: {path} cannot be read: {error}", fix="name a JSON or YAML file"
+            f"corpus.manifest: {path} cannot be read: {error.strerror}",
+            fix=unread(error, path, "name a JSON or YAML file"),
+        ) from None
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"corpus.manifest: {path} is not UTF-8: {error}",
+            fix=f"save {path} as UTF-8, or name another JSON or YAML file",
         ) from None
     try:
         return json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)

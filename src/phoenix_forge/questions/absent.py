@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
+from phoenix_forge.corpus.document import Document
 from phoenix_forge.examples.fact import Fact
 from phoenix_forge.questions import language as lang
 from phoenix_forge.questions import phrasings
@@ -34,6 +36,8 @@ THINGS = (
     "register", "index", "method",
 )  # fmt: skip
 LONG = 1500  # characters of a section that has room for two such questions
+# No part begins as another one of its list does: at any place of a text there is one such name at most.
+INVENTED = re.compile(f"(?=({'|'.join(FIRST)})({'|'.join(MIDDLE)})({'|'.join(LAST)}))".lower())
 
 
 # What an invented thing may be called, of two made-up names, and how such a thing is asked for.
@@ -72,14 +76,15 @@ SHAPES: tuple[tuple[Callable[[str, str], str], tuple[str, ...]], ...] = (
 
 def missing(material: Material) -> Iterator[Fact]:
     """A property or an invented name that certainly does not occur in the document; both in a long section."""
-    text, seed = _text(material), _seed(material)
+    seed = _seed(material)
     both = len(material.section.body) >= LONG
-    wanted = _property(text, seed // 2, material) if both or seed % 2 else ""
+    wanted = _property(seed // 2, material) if both or seed % 2 else ""
     if wanted:
         wordings = fill(phrasings.ABSENT_PROPERTY, material.names, t=wanted)
         yield _refused(material, "missing", wordings, phrasings.REFUSAL, lang.with_article(wanted))
-    if both or not wanted:
-        name = f"{invented(text, seed)} {THINGS[seed // 2304 % len(THINGS)]}"
+    made = invented(_known(material), seed) if both or not wanted else ""
+    if made:
+        name = f"{made} {THINGS[seed // 2304 % len(THINGS)]}"
         wordings = fill(phrasings.ABSENT_NAME, material.names, t=f"the {name}")
         yield _refused(material, "missing", wordings, phrasings.REFUSAL, lang.with_article(name))
 
@@ -87,41 +92,52 @@ def missing(material: Material) -> Iterator[Fact]:
 def unknown(material: Material) -> Iterator[Fact]:
     """An invented thing that is asked for without a document: neither the question nor the refusal names one. That no
     other document has the name either is only as good as certain: there are five million pairs."""
-    text, seed = _text(material), _seed(material)
-    first, second = invented(text, seed // 3), invented(text, seed // 5 + 1)
+    known, seed = _known(material), _seed(material)
+    first, second = invented(known, seed // 3), invented(known, seed // 5 + 1)
+    if not first or not second:
+        return
     shape, asked = SHAPES[seed % len(SHAPES)]
     name, at = shape(first, second), seed // 13 % len(phrasings.UNKNOWN)
     wordings = fill((*asked, *(phrasings.UNKNOWN * 2)[at : at + len(asked)]), [""], t=name)
     yield _refused(material, "unknown", wordings, phrasings.IGNORANCE, name)
 
 
-def _text(material: Material) -> str:
-    lower: str = material.once("lower", lambda document: document.text.lower())
-    return lower
+def _known(material: Material) -> set[str]:
+    """The invented names, and the words of properties, that the document has, in lower case."""
+    known: set[str] = material.once("not absent", _present)
+    return known
+
+
+def _present(document: Document) -> set[str]:
+    text = document.text.lower()
+    words = {word.lower() for name in PROPERTIES for word in name.split()}
+    names = {"".join(found.groups()) for found in INVENTED.finditer(text)}
+    return {word for word in words if word in text} | names
 
 
 def _seed(material: Material) -> int:
     return zlib.crc32(f"{material.document.path} {material.section.index}".encode())
 
 
-def _property(text: str, seed: int, material: Material) -> str:
+def _property(seed: int, material: Material) -> str:
     """The first, from a place that the section decides, none of whose words the document has."""
-    about = " ".join(material.names).lower()
+    known, about = _known(material), " ".join(material.names).lower()
     for i in range(len(PROPERTIES)):
         name = PROPERTIES[(seed + i) % len(PROPERTIES)]
-        if all(word.lower() not in text and word.lower() not in about for word in name.split()):
+        words = name.lower().split()
+        if known.isdisjoint(words) and not any(word in about for word in words):
             return name
     return ""
 
 
-def invented(text: str, seed: int) -> str:
-    """A name of syllables, such as 'Quiland', that is not in `text` (in lower case)."""
-    for turn in range(1000):
-        at = seed + turn * 7919
+def invented(known: Collection[str], seed: int) -> str:
+    """A name of syllables, such as 'Quiland', that is not among the `known` (in lower case); "" where all are."""
+    for turn in range(len(FIRST) * len(MIDDLE) * len(LAST)):
+        at = seed + turn * 7919  # a prime: it comes to each of them
         made = FIRST[at % len(FIRST)] + MIDDLE[at // 16 % len(MIDDLE)] + LAST[at // 192 % len(LAST)]
-        if made.lower() not in text:
+        if made.lower() not in known:
             return made
-    raise AssertionError("a text with a thousand invented names in it")
+    return ""
 
 
 def _refused(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
-from phoenix_forge.corpus.document import Block
+from phoenix_forge.corpus.document import Block, Document
 from phoenix_forge.examples import english as en
 from phoenix_forge.examples.fact import Fact
 from phoenix_forge.questions import language as lang
@@ -488,23 +490,45 @@ def _tables(material: Material) -> list[Table]:
 def _table(material: Material, topic: Topic, block: Block) -> Table:
     """Where a row has a line of its own, as in Markdown, or the reader says where it stands, the section has those
     that begin in it."""
-    text, section = topic.document.text, material.section
-    header = [STARTED.sub("", en.plain(cell)) for cell in block.rows[0]]
+    whole = material.once(
+        f"table {block.start} {block.end}", lambda document: _whole(document, block)
+    )
+    here = material.section.start, material.section.end
+    first, last = (bisect_left(whole.places, place, key=itemgetter(0)) for place in here)
+    rows = [
+        Row(_cells(block.rows[i + 1]), start, end)
+        for start, i, end in sorted(whole.places[first:last], key=itemgetter(1))
+    ]
+    return Table(topic, block, whole.header, rows, whole.names, whole.key)
+
+
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """What is the same for each section that a table goes through: in `places` each row's start, number and end."""
+
+    header: list[str]
+    names: Counter[str]
+    key: int
+    places: list[tuple[int, int, int]]
+
+
+def _whole(document: Document, block: Block) -> _Whole:
+    header = _cells(block.rows[0])
     key = 1 if header[0].lower() in NUMBERED_COLUMN and len(header) > 2 else 0
-    lines = [m.span() for m in LINE.finditer(text, block.start, block.end)]
-    rows = []
-    for i, cells in enumerate(block.rows[1:]):
-        start, end = (
-            block.spans[i]
-            if block.spans
-            else lines[i + 2]
-            if len(lines) == len(block.rows) + 1
-            else (block.start, block.end)
-        )
-        if section.start <= start < section.end:
-            rows.append(Row([STARTED.sub("", en.plain(cell)) for cell in cells], start, end))
     names = Counter(en.plain(cells[key]) for cells in block.rows[1:] if len(cells) > key)
-    return Table(topic, block, header, rows, names, key)
+    lines = [m.span() for m in LINE.finditer(document.text, block.start, block.end)]
+    spans = [(block.start, block.end)] * (len(block.rows) - 1)
+    if block.spans:
+        spans = [*block.spans[: len(block.rows) - 1]]
+    elif len(lines) == len(block.rows) + 1:
+        spans = lines[2:]
+    return _Whole(
+        header, names, key, sorted((start, i, end) for i, (start, end) in enumerate(spans))
+    )
+
+
+def _cells(row: Sequence[str]) -> list[str]:
+    return [STARTED.sub("", en.plain(cell)) for cell in row]
 
 
 def tables(material: Material) -> Iterator[Fact]:

@@ -25,6 +25,7 @@ BROKEN = (
     ValueError,
     TypeError,
     AttributeError,
+    OverflowError,
 )  # what a header against the rules raises
 HEADERS = ("From", "To", "Cc", "Date", "Subject")
 PREFIX = re.compile(
@@ -124,7 +125,7 @@ def _about(mail: Message, name: str) -> str:
     if name == "Date":
         try:
             return parsedate_to_datetime(text).isoformat(" ", "minutes") if text else ""
-        except (*BROKEN, OverflowError):
+        except BROKEN:
             return text
     people = getaddresses([text])
     return ", ".join(shown or address for shown, address in people if shown or address)

@@ -8,6 +8,8 @@ letter, as people and shfmt write it; one that never closes so is text.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -19,8 +21,9 @@ FUNCTION = re.compile(
     r"([ \t]*)((?:function[ \t]+([^\s(){}<>|&;$\"'`]+)(?:[ \t]*\([ \t]*\))?"
     r"|([^\s(){}<>|&;$\"'`#=]+)[ \t]*\([ \t]*\)))\s*([{(])"
 )
+CLOSER = re.compile(r"([ \t]*[})])(?!\w)")
 CLOSING = {"{": "}", "(": ")"}
-LONGEST = 3000  # lines of a function or here-document: what bounds the search for its end
+LONGEST = 3000  # lines of a function or here-document: none is longer
 HEREDOC = re.compile(r"(?<!<)<<(-?)[ \t]*(['\"]?)([A-Za-z_]\w*)\2")
 DIRECTIVE = re.compile(r"#!|#\s*shellcheck\b")
 
@@ -55,16 +58,14 @@ def read(text: str) -> Structure:
 
 def _functions(text: str, starts: list[int], lines: list[str]) -> Iterator[tuple[int, int, Symbol]]:
     """(first line, last line, symbol) of each function that is not within another or a here-document."""
+    heredocs = _Heredocs(lines)
+    closers = _closers(lines, heredocs)
     at = 0
     while at < len(lines):
-        last = at
+        last = heredocs.after(at)
         if match := FUNCTION.match(text, starts[at]):
-            found = _last(
-                lines,
-                at,
-                text.count("\n", starts[at], match.end()) + at,
-                match[1] + CLOSING[match[5]],
-            )
+            opened = text.count("\n", starts[at], match.end()) + at
+            found = _last(lines, opened, closers.get(match[1] + CLOSING[match[5]], []), match[5])
             if found is not None:
                 last = found
                 name, signature = match[3] or match[4], " ".join(match[2].split())
@@ -73,34 +74,50 @@ def _functions(text: str, starts: list[int], lines: list[str]) -> Iterator[tuple
                     last,
                     Symbol(name, "function", signature, "", starts[at], starts[last + 1]),
                 )
-        else:
-            last = _after_heredocs(lines, at)
         at = last + 1
 
 
-def _last(lines: list[str], first: int, opened: int, closing: str) -> int | None:
-    """The line that ends a function; `opened` is that of its opening bracket."""
-    if opened < len(lines) and lines[opened].rstrip().endswith(closing[-1]):
+def _last(lines: list[str], opened: int, closers: list[int], bracket: str) -> int | None:
+    """The line that ends a function, of those that could; `opened` is that of its opening bracket."""
+    if opened < len(lines) and lines[opened].rstrip().endswith(CLOSING[bracket]):
         return opened
-    at = opened
-    while at < min(len(lines), opened + LONGEST):
-        if at > opened and re.match(re.escape(closing) + r"(?!\w)", lines[at]):
-            return at
-        at = _after_heredocs(lines, at) + 1
-    return None
+    return _next(closers, opened)
 
 
-def _after_heredocs(lines: list[str], at: int) -> int:
-    """The last line of the here-documents that line `at` begins; `at` where it begins none or one has no end."""
-    last = at
-    for dash, _, word in HEREDOC.findall(lines[at]):
-        ends = (
-            i
-            for i in range(last + 1, min(len(lines), last + LONGEST))
-            if (lines[i].strip() if dash else lines[i].rstrip("\r\n")) == word
-        )
-        found = next(ends, None)
-        if found is None:
-            return at
-        last = found
-    return last
+def _closers(lines: list[str], heredocs: _Heredocs) -> dict[str, list[int]]:
+    """The lines outside of here-documents that begin with a closing bracket, by what stands up to and with it."""
+    found: dict[str, list[int]] = defaultdict(list)
+    at = 0
+    while at < len(lines):
+        if match := CLOSER.match(lines[at]):
+            found[match[1]].append(at)
+        at = heredocs.after(at) + 1
+    return found
+
+
+class _Heredocs:
+    """Where here-documents end."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self._lines = lines
+        self._whole: dict[str, list[int]] = defaultdict(list)  # a line's text → where it stands
+        self._bare: dict[str, list[int]] = defaultdict(list)  # the same without indentation
+        for i, line in enumerate(lines):
+            self._whole[line.rstrip("\r\n")].append(i)
+            self._bare[line.strip()].append(i)
+
+    def after(self, at: int) -> int:
+        """The last line of the here-documents that line `at` begins; `at` where it begins none or one has no end."""
+        last = at
+        for dash, _, word in HEREDOC.findall(self._lines[at]):
+            found = _next((self._bare if dash else self._whole).get(word, []), last)
+            if found is None:
+                return at
+            last = found
+        return last
+
+
+def _next(places: list[int], place: int) -> int | None:
+    """The first of some places behind another, if it is near enough."""
+    at = bisect_right(places, place)
+    return places[at] if at < len(places) and places[at] < place + LONGEST else None
