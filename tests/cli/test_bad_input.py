@@ -135,6 +135,12 @@ NEW: dict[str, tuple[Callable[[Path], object], str, int, list[str]]] = {
         ["nothing", "qwen2.5-coder-0.5b"],
     ),
     "base out of reach": (lambda w: None, "run --set model.base=org/absent", 3, ["org/absent"]),
+    "half a tokenizer in a folder that nothing can fetch": (
+        lambda w: own_base(w, lambda b: truncate(b / "tokenizer.json")),
+        "dataset",
+        2,
+        ["tokenizer.json", "put what is missing into"],
+    ),
     "unsupported architecture": (
         lambda w: own_base(
             w, lambda b: edit_json(b / "config.json", architectures=["NobodysForCausalLM"])

@@ -125,8 +125,23 @@ def test_a_repository_of_pickles_is_refused_with_the_reason(server, tmp_path, no
         get(HUB, tmp_path, notes)
 
 
+@pytest.mark.parametrize(
+    ("method", "way_out"), [("mxfp4", "--set model.base=gpt-oss-20b"), ("fp8", "-BF16")]
+)
+def test_weights_that_are_quantised_already_are_refused_before_they_are_fetched(
+    server, tmp_path, notes, method, way_out
+) -> None:
+    config = {"quantization_config": {"quant_method": method}}
+    server.add("org/model", {**MODEL, "config.json": json.dumps(config).encode()})
+    with pytest.raises(UsageError, match=rf"org/model: .* quantised already .*{method}") as caught:
+        get(HUB, tmp_path, notes)
+    assert way_out in str(caught.value.fix)
+    assert "gpt-oss-20b" in BASES
+    assert not weights_sent(server)
+
+
 # -- broken lines, broken files
-WEIGHTS = "GET /org/model/resolve/"
+WEIGHTS = "GET /org/model/resolve/*/model.safetensors"
 
 
 def weights_sent(server) -> int:

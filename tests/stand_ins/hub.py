@@ -25,6 +25,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -148,7 +149,12 @@ class Handler(BaseHTTPRequestHandler):
         """The next fault meant for this request, which is used up by that."""
         key = f"{self.command} {unquote(urlsplit(self.path).path)}"
         return next(
-            (left.pop(0) for start, left in faults.items() if key.startswith(start) and left), None
+            (
+                left.pop(0)
+                for start, left in faults.items()
+                if fnmatchcase(key, start + "*") and left
+            ),
+            None,
         )
 
     def refuse(

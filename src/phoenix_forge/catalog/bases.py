@@ -148,6 +148,14 @@ BASES = {
             converted=True,
         ),
         _published(
+            "gpt-oss-20b",
+            "unsloth/gpt-oss-20b-BF16",
+            20_914_757_184,
+            "apache-2.0",
+            languages="en",
+            converted=True,
+        ),
+        _published(
             "granite4-micro",
             "ibm-granite/granite-4.0-micro",
             0,
@@ -276,6 +284,28 @@ BASES = {
         ),
     )
 }
+
+
+# What leads from weights that are quantised already to the same model in 16 bits, by how they are quantised.
+_UNQUANTISED = {
+    "mxfp4": "gpt-oss is published in MXFP4 alone; somebody laid its 20B out in 16 bits: --set model.base=gpt-oss-20b",
+    "fp8": "choose the name that the same model has without -FP8, or with -BF16",
+}
+_OF_OTHERS = "choose the base that it was made from, by its name without -bnb-4bit, -AWQ or -GPTQ"
+
+
+def require_plain(config: dict[str, Any], where: str) -> None:
+    """Raises UsageError for the config.json of weights that are quantised already: what is trained, merged and quantised
+    begins from 16 bits."""
+    found = config.get("quantization_config")
+    if not found:
+        return
+    method = found.get("quant_method", "an unnamed method") if isinstance(found, dict) else found
+    raise UsageError(
+        f"{where}: the base is quantised already (quantization_config: {method!s:.100}), and its 16-bit weights are "
+        "needed: to merge an adapter, and to make a GGUF",
+        fix=f"{_UNQUANTISED.get(str(method), _OF_OTHERS)}; method qlora quantises it to 4 bits for training",
+    )
 
 
 def in_wheels() -> str:

@@ -448,7 +448,7 @@ def chat(
 def serve(
     setup: Setup,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", help="0: any free port.")] = 8080,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any free port.")] = 8080,
     backend: Annotated[
         str,
         typer.Option(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from phoenix_forge.chat.template import Message
 from phoenix_forge.cli.setup import Setup
+from phoenix_forge.core.fsio import unread
 from phoenix_forge.errors import UsageError, escaped
 from phoenix_forge.project.asking import conversation, in_place_of, system_message, told
 from phoenix_forge.project.grounded import Asked, Grounding
@@ -74,7 +75,8 @@ def read_prompts(prompts: list[str], file: Path | None) -> list[str]:
             return [file.read_text(encoding="utf-8").strip()]
         except OSError as error:
             raise UsageError(
-                f"cannot read --file {file}: {error.strerror}", fix="name a text file"
+                f"cannot read --file {file}: {error.strerror}",
+                fix=unread(error, file, "name a text file"),
             ) from None
         except UnicodeDecodeError as error:
             raise _no_utf8(f"--file {file}", error) from None

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from phoenix_forge.cli.setup import Setup
+from phoenix_forge.errors import UsageError
 
 COMMON = [
     inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
@@ -66,7 +67,11 @@ def command(on: typer.Typer, **defaults: Any) -> Callable[[Callable], Callable]:
         def run(**given: Any) -> Any:
             common = {p.name: given.pop(p.name) for p in COMMON}
             ground = (given.pop("context").obj or {}).get("ground")
-            return work(Setup(**common, **defaults, ground=ground), **given)
+            setup = Setup(**common, **defaults, ground=ground)
+            try:
+                return work(setup, **given)
+            except UsageError as error:
+                raise setup.of_this_base(error) from None
 
         context = inspect.Parameter(
             "context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context

@@ -23,6 +23,7 @@ from phoenix_forge import __version__
 from phoenix_forge.cli.mcp_tools import Tools
 from phoenix_forge.cli.setup import Setup
 from phoenix_forge.core.extensions import extension, names
+from phoenix_forge.core.faults import unbound
 from phoenix_forge.core.workspace import Workspace
 from phoenix_forge.errors import EnvironmentProblem, ForgeError
 
@@ -139,7 +140,8 @@ def _serve_http(made: MCPServer, setup: Setup, port: int) -> None:
         listening = socket.create_server((HOST, port))
     except OSError as error:
         raise EnvironmentProblem(
-            f"cannot listen on {HOST}:{port}: {error.strerror}", fix=f"forge mcp --http {port + 1}"
+            f"cannot listen on {HOST}:{port}: {error.strerror}",
+            fix=unbound(error, port, "forge mcp --http"),
         ) from None
     setup.report.info(f"MCP at http://{HOST}:{listening.getsockname()[1]}/mcp; Ctrl-C stops it")
     uvicorn.Server(

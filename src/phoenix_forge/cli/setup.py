@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import sys
@@ -102,6 +103,16 @@ class Setup:
         ctx = self.project.context(**options)
         self._told  # noqa: B018 - once
         return ctx
+
+    def of_this_base(self, error: UsageError) -> UsageError:
+        """The error, with a way out that this workspace's base has."""
+        if "forge download" not in (error.fix or ""):
+            return error
+        from phoenix_forge.stages.download import of_own_base
+
+        with contextlib.suppress(UsageError):
+            return of_own_base(self.project.context(), error)
+        return error
 
     @cached_property
     def _told(self) -> None:

@@ -16,6 +16,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from phoenix_forge.core import extensions, names
+from phoenix_forge.core.fsio import unread
 from phoenix_forge.errors import UsageError
 
 PROFILES = Path(__file__).parent.parent / "config"
@@ -554,7 +555,8 @@ def read_yaml(path: Path) -> dict:
         ) from None
     except OSError as error:
         raise UsageError(
-            f"cannot read the config {path}: {error.strerror}", fix="name a file: --config FILE"
+            f"cannot read the config {path}: {error.strerror}",
+            fix=unread(error, path, "name a file: --config FILE"),
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not valid YAML: {error}", fix=f"mend {path}") from None

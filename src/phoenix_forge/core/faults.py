@@ -34,6 +34,7 @@ MEMORY = (
     "close other programs, or add swap; what lowers it: --set train.max_length=… lower, --set train.method=qlora "
     "(weights in 4 bits), --set train.rank=… lower, --set dataset.workers=1, or a smaller base"
 )
+LAST_PORT = 65_535
 _FIX = {
     errno.EROFS: "that file system is mounted read-only: choose another place with --workspace",
     errno.EIO: "the disk or its connection fails: look at dmesg, and copy the workspace to another disk",
@@ -104,6 +105,15 @@ def _system(error: OSError, places: Sequence[Path]) -> EnvironmentProblem:
         f"{error.strerror or error}" + (f": {named}" if named else ""),
         fix=_FIX.get(error.errno or 0) or _permissions(error, named),
     )
+
+
+def unbound(error: OSError, port: int, flag: str, host: str = "") -> str:
+    """The way out where a server cannot listen; `flag` sets the port, `host` the address where it can be set."""
+    if error.errno == errno.EADDRINUSE:
+        return f"{flag} {port + 1 if port < LAST_PORT else port - 1}, or end what listens there"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"ports below 1024 are for the system's own services: {flag} {port + 8000}"
+    return f"{host} 127.0.0.1, or an address of this machine (ip addr)" if host else f"{flag} 8080"
 
 
 def _permissions(error: OSError, where: Path | None) -> str:

@@ -123,6 +123,13 @@ _WHY = {
 }
 
 
+def unread(error: OSError, path: Path, otherwise: str) -> str:
+    """The way out where a file that somebody named cannot be read: `otherwise`, unless it is there and kept from us."""
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"chmod u+r {path}; ls -ld {path} says whose it is"
+    return otherwise
+
+
 def disk_full(path: Path, needed: int = 0, error: OSError | None = None) -> EnvironmentProblem:
     """Says of a file, or a folder of files, that could not be written whole what is there, needed and free."""
     code = error.errno if error and error.errno in _WHY else errno.ENOSPC

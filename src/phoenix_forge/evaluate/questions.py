@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from phoenix_forge.core.fsio import read_limited
+from phoenix_forge.core.fsio import read_limited, unread
 from phoenix_forge.corpus.index import Index, Passage
 from phoenix_forge.errors import UsageError
 from phoenix_forge.examples.compare import contained
@@ -70,7 +70,7 @@ def read(path: Path) -> list[Question]:
     except OSError as error:
         raise UsageError(
             f"the questions {path} cannot be read: {error.strerror}",
-            fix="--questions FILE.jsonl, one JSON object a line",
+            fix=unread(error, path, "--questions FILE.jsonl, one JSON object a line"),
         ) from None
     problems: list[str] = []
     found: list[tuple[int, Question]] = []

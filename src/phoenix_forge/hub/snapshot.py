@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import hashlib
 import io
+import json
 import os
 import re
 import shutil
@@ -24,6 +25,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import httpx2
 
+from phoenix_forge.catalog.bases import require_plain
 from phoenix_forge.core.fsio import PARTIAL, sha256_file
 from phoenix_forge.core.report import Reporter
 from phoenix_forge.errors import ForgeError, StageFailed, UsageError
@@ -33,6 +35,7 @@ from phoenix_forge.hub.retry import retry
 if TYPE_CHECKING:
     from huggingface_hub import RepoFile
 
+CONFIG = "config.json"
 WANTED = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt"]
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 PROBE_SECONDS = 4.0
@@ -189,6 +192,8 @@ def _fetched(
             key=lambda f: f.path,
         )
     )
+    if any(f.path == CONFIG for f in wanted):
+        _require_plain(repo, commit, token, report)
     _fetch_large(repo, commit, [f for f in wanted if f.lfs], token, report)
     # By the name of the branch, so that the cache knows where it is on the day without a network.
     folder = Path(
@@ -211,6 +216,23 @@ def _fetched(
         )
     _require_digests(folder, {f.path: f.blob_id for f in wanted if not f.lfs})
     return folder, _license(info.card_data)
+
+
+def _require_plain(repo: str, commit: str, token: str | None, report: Reporter) -> None:
+    """Refuses weights that are quantised already while nothing but the config is there. What is no JSON is told where it
+    is opened."""
+    from huggingface_hub import hf_hub_download
+
+    path = retry(
+        lambda: hf_hub_download(
+            repo, CONFIG, revision=commit, token=token or False, endpoint=endpoint()
+        ),
+        report,
+    )
+    with contextlib.suppress(ValueError, RecursionError):
+        config = json.loads(Path(path).read_bytes())
+        if isinstance(config, dict):
+            require_plain(config, f"Hub repository {repo}")
 
 
 def _require_names(response: httpx2.Response) -> None:

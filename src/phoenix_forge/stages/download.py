@@ -75,15 +75,19 @@ def require_known(ctx: Context) -> None:
     try:
         _opened(ctx.base_dir)
     except UsageError as error:
-        if source.kind == "folder" and "forge download" in (
-            error.fix or ""
-        ):  # there is nothing that it could fetch
-            raise UsageError(
-                error.message,
-                fix=f"put what is missing into {source.at}, from where the folder is from; "
-                "or choose another base: --set model.base=…",
-            ) from None
-        raise
+        raise of_own_base(ctx, error) from None
+
+
+def of_own_base(ctx: Context, error: UsageError) -> UsageError:
+    """The error, whose way out is no download where the base is the user's own folder: there is nothing to fetch."""
+    source = ctx.base.sources[0]
+    if source.kind != "folder" or "forge download" not in (error.fix or ""):
+        return error
+    return UsageError(
+        error.message,
+        fix=f"put what is missing into {source.at}, from where the folder is from; or choose another base: "
+        "--set model.base=…",
+    )
 
 
 def _opened(folder: Path) -> ModelFolder:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from phoenix_forge.catalog import memory
+from phoenix_forge.catalog.bases import require_plain
 from phoenix_forge.catalog.families import ANY, Family
 from phoenix_forge.errors import UsageError
 from phoenix_forge.weights.files import AGAIN as _AGAIN
@@ -97,7 +98,7 @@ def open_base(folder: Path) -> ModelFolder:
     config_file = folder / "config.json"
     config = read_json(config_file)
     family = family_of(folder, config)
-    _require_plain(config, config_file)
+    require_plain(config, str(config_file))
     stored = _stored(folder)
     if family.name == ANY:
         plain = {name: entry.shape for name, entry in sorted(stored.items())}
@@ -122,21 +123,6 @@ def open_base(folder: Path) -> ModelFolder:
         {n: _checked(folder, n, shape, stored) for n, shape in shapes.items()},
         folder,
     )
-
-
-def _require_plain(config: dict[str, Any], where: Path) -> None:
-    """Refuses weights that are quantised already: what is trained, merged and quantised begins from 16 bits."""
-    found = config.get("quantization_config")
-    if found:
-        method = (
-            found.get("quant_method", "an unnamed method") if isinstance(found, dict) else found
-        )
-        raise UsageError(
-            f"{where}: the base is quantised already (quantization_config: {method}), and its 16-bit "
-            "weights are needed: to merge an adapter, and to make a GGUF",
-            fix="choose the base that it was made from, by its name without -bnb-4bit, -AWQ, -GPTQ, -FP8; "
-            "method qlora quantises it to 4 bits for training",
-        )
 
 
 def _checked(folder: Path, name: str, shape: tuple[int, ...], stored: dict[str, Entry]) -> Entry:
