@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby, islice, pairwise, zip_longest
@@ -214,24 +214,28 @@ def spans(sentence: str, language: str, *, joined: bool = True) -> list[tuple[in
     if han:
         runs, inner, longest = list(_han_runs(sentence)), [], LONGEST_HAN
     else:
-        runs, longest = list(_word_runs(sentence, language)), LONGEST_SPAN
-        inner = [part for a, b in runs for part in _within(sentence, a, b)]
-    pairs = [(a, d) for (a, b), (c, d) in pairwise(runs) if not BREAK.search(sentence[b:c])]
+        words, longest = list(_word_runs(sentence, language)), LONGEST_SPAN
+        runs = [(run[0].start(), run[-1].end()) for run in words]
+        inner = [part for run in words if len(run) > 1 for part in _within(run)]
+    most = len(sentence.strip()) * 8
 
     def able(some: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
         return [
             (a, b)
             for a, b in some
-            if (b - a if han else len(sentence[a:b].split())) <= longest
+            if (b - a <= longest or (not han and len(sentence[a:b].split()) <= longest))
             and (b - a > 1 or sentence[a].isdigit())
-            and (b - a) * 10 < len(sentence.strip()) * 8
+            and (b - a) * 10 < most
         ]
 
     classes: tuple[list[tuple[int, int]], ...] = ([], [])
     for span in able(dict.fromkeys(inner + runs)):
         classes[_plainness(sentence, *span)].append(span)
     single = [span for turn in zip_longest(*classes) for span in turn if span]
-    return single + [span for span in able(pairs) if span not in single] if joined else single
+    if not joined:
+        return single
+    pairs = [(a, d) for (a, b), (c, d) in pairwise(runs) if not BREAK.search(sentence[b:c])]
+    return single + [span for span in able(pairs) if span not in single]
 
 
 def _plainness(sentence: str, start: int, end: int) -> int:
@@ -240,23 +244,27 @@ def _plainness(sentence: str, start: int, end: int) -> int:
     return 0 if any(map(str.isdigit, text)) or (start > 0 and text[:1].isupper()) else 1
 
 
-def _word_runs(sentence: str, language: str) -> Iterator[tuple[int, int]]:
+def _word_runs(sentence: str, language: str) -> Iterator[list[re.Match[str]]]:
+    """Words that follow each other without one that only joins others, and without a stop."""
     joining = _function_words(language)
-    start = end = -1
+    run: list[re.Match[str]] = []
     for match in WORD.finditer(sentence):
         word = match[0].lower()
         joins = (
             word in joining if joining else len(word) <= SHORT_WORD and not match[0][0].isupper()
         )
         joins = joins and not any(map(str.isdigit, word))
-        if start >= 0 and (joins or STOPS.search(sentence, end, match.start())):
-            yield start, end
-            start = -1
+        if run and (joins or _stops(sentence[run[-1].end() : match.start()])):
+            yield run
+            run = []
         if not joins:
-            start = match.start() if start < 0 else start
-            end = match.end()
-    if start >= 0:
-        yield start, end
+            run.append(match)
+    if run:
+        yield run
+
+
+def _stops(between: str) -> bool:
+    return between != " " and bool(STOPS.search(between))
 
 
 def _han_runs(sentence: str) -> Iterator[tuple[int, int]]:
@@ -271,18 +279,16 @@ def _han_runs(sentence: str) -> Iterator[tuple[int, int]]:
             at += len(piece)
 
 
-def _within(sentence: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+def _within(run: Sequence[re.Match[str]]) -> Iterator[tuple[int, int]]:
     """Of a run of several words: its names without the words beside them, and a number with what it counts."""
-    words = [(start + m.start(), start + m.end(), m[0]) for m in WORD.finditer(sentence[start:end])]
-    if len(words) < 2:
-        return
-    for named, group in groupby(words, key=lambda word: word[2][0].isupper()):
+    for named, group in groupby(run, key=lambda word: word[0][0].isupper()):
         some = list(group)
-        if named and some[0][0] > 0 and len(some) < len(words):
-            yield some[0][0], some[-1][1]
-    for (a, _, word), (_, d, _) in pairwise(words):
-        if any(map(str.isdigit, word)) and len(words) > 2:
-            yield a, d
+        if named and some[0].start() > 0 and len(some) < len(run):
+            yield some[0].start(), some[-1].end()
+    if len(run) > 2:
+        for number, counted in pairwise(run):
+            if any(map(str.isdigit, number[0])):
+                yield number.start(), counted.end()
 
 
 @cache
