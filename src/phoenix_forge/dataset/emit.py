@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from io import BytesIO
-from itertools import islice
+from itertools import compress, islice
 from random import Random
 from typing import NamedTuple
 
@@ -274,7 +274,7 @@ def _held_examples(
         and scale.fits(example, most_tokens(example.answer) + 1)
     )
     some = list(islice(fresh, 2 * wanted))  # looked at together: one by one takes ten times as long
-    bad = _leaks(probes, some)
+    bad = _leaks(probes, [example.prompt for example in some])
     return [example for example, leak in zip(some, bad, strict=True) if not leak][:wanted]
 
 
@@ -284,12 +284,11 @@ def _guard(probes: tuple[str, ...]) -> Guard:
     return Guard(probes)
 
 
-def _leaks(probes: tuple[str, ...], examples: Sequence[Example]) -> list[bool]:
-    """Whether the prompts come near a probe. The wordings themselves have been looked at, but an ending or a passage
-    can, too."""
-    if not probes or not examples:
-        return [False] * len(examples)
-    leaks: list[bool] = _guard(probes).leaks([example.prompt for example in examples]).tolist()
+def _leaks(probes: tuple[str, ...], prompts: Sequence[str]) -> list[bool]:
+    """Whether each comes near a probe."""
+    if not probes or not prompts:
+        return [False] * len(prompts)
+    leaks: list[bool] = _guard(probes).leaks(prompts).tolist()
     return leaks
 
 
@@ -319,12 +318,17 @@ def _lines(
     ]
     answers = list(dict.fromkeys(example.answer for _, examples in asked for example in examples))
     tokens = dict(zip(answers, scale.counts(answers), strict=True))
-    bad = iter(
-        _leaks(resolution.probes, [example for _, examples in asked for example in examples])
-    )
+    # Wordings have been looked at, but an ending or a passage can come near a probe, too.
+    others = [
+        example.prompt
+        for turn, examples in asked
+        for example in examples
+        if example.prompt not in turn.wordings
+    ]
+    leaking = {*compress(others, _leaks(resolution.probes, others))}
     by_part: dict[int, list[Example]] = {number: [] for number in resolution.taught}
     for turn, examples in asked:
-        by_part[turn.part] += [example for example in examples if not next(bad)]
+        by_part[turn.part] += [example for example in examples if example.prompt not in leaking]
     lines: dict[tuple[str, str], tuple[Example, int]] = {}
     for part, own in zip(taught, by_part.values(), strict=True):
         whole = part.text

@@ -60,13 +60,13 @@ def candidates(documents: Iterable[tuple[np.ndarray, np.ndarray]]) -> Candidates
     parts = []
     for number, (facts, left) in enumerate(documents):
         able = np.flatnonzero((facts["probed"] >= 0) & (left > 2))
-        kind = facts["probed"][able]
-        pool = np.where(np.isin(kind, TELLING), np.uint64(0), facts["pool"][able])
+        own = facts[able]
         place = np.full(len(able), number)
         parts.append(
-            Candidates(kind, facts["order"][able], facts["answer_key"][able], pool, place, able)
+            Candidates(own["probed"], own["order"], own["answer_key"], own["pool"], place, able)
         )
-    return Candidates(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    found = Candidates(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    return found._replace(pool=np.where(np.isin(found.kind, TELLING), np.uint64(0), found.pool))
 
 
 Facts = Callable[[int, int], tuple[Extract, Known, tuple[str, ...], str]]
