@@ -12,7 +12,8 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import count, groupby, pairwise
+from functools import cached_property
+from itertools import accumulate, count, groupby, pairwise
 from statistics import fmean, median
 
 MARKED = re.compile(
@@ -92,6 +93,19 @@ class Table:
     cells: tuple[tuple[tuple[str, ...], ...], ...]
 
 
+@dataclass(frozen=True)
+class _Column:
+    words: list[Word]
+
+    @cached_property
+    def rows(self) -> list[list[Word]]:
+        return rows(self.words)
+
+    @cached_property
+    def lines(self) -> list[str]:
+        return [text_of(row) for row in self.rows]
+
+
 @dataclass(frozen=True, slots=True)
 class _Strip:
     words: list[Word]
@@ -153,7 +167,7 @@ def text_of(row: list[Word]) -> str:
 
 def _in_order(row: list[Word]) -> list[Word]:
     """From left to right; a line that is written from right to left keeps the order in which it was drawn."""
-    if not all(word.text.isascii() for word in row):
+    if not "".join([word.text for word in row]).isascii():
         kinds = Counter(unicodedata.bidirectional(letter) for word in row for letter in word.text)
         if kinds["R"] + kinds["AL"] > kinds["L"]:
             return sorted(row, key=lambda w: w.order)
@@ -186,17 +200,18 @@ def _arranged(
             plain += strips[at].words
             at += 1
             continue
-        made += _lines(plain, page, edge, next(regions))
+        made += _lines(rows(plain), page, edge, next(regions))
         plain = []
         found, used = _columns(strips[at:], end - at, corridors, page, regions, rules)
         made += found
         at += used
-    return made + _lines(plain, page, edge, next(regions))
+    return made + _lines(rows(plain), page, edge, next(regions))
 
 
-def _lines(words: list[Word], page: int, edge: float, region: int) -> list[Line | Table]:
+def _lines(level: list[list[Word]], page: int, edge: float, region: int) -> list[Line | Table]:
+    """Rows of words as lines."""
     made: list[Line | Table] = []
-    for row in rows(words):
+    for row in level:
         tallest = max(
             row, key=lambda w: w.height
         )  # a raised sign says nothing of where the line stands
@@ -246,11 +261,7 @@ def _pieces(words: list[Word], size: float) -> list[Interval]:
     ends: list[float] = []
     for word in sorted(words, key=lambda w: w.left):
         gap = word.left - ends[-1] if pieces else 0.0
-        before = pieces[-1][0].left - ends[-2] if len(pieces) > 1 else math.inf
-        marked = (
-            bool(pieces) and _marks(pieces[-1]) and gap < MARKED_GAP * size and before > 2 * gap
-        )
-        if pieces and (gap < NARROW * size or marked):
+        if pieces and (gap < NARROW * size or _leads(pieces, ends, gap, size)):
             pieces[-1].append(word)
             ends[-1] = max(ends[-1], word.right)
         else:
@@ -259,8 +270,11 @@ def _pieces(words: list[Word], size: float) -> list[Interval]:
     return [(piece[0].left, end) for piece, end in zip(pieces, ends, strict=True)]
 
 
-def _marks(piece: list[Word]) -> bool:
-    return all(MARKED.match(word.text) for word in piece)
+def _leads(pieces: list[list[Word]], ends: list[float], gap: float, size: float) -> bool:
+    """Whether the last piece is a list item's mark, and what comes behind the gap its item."""
+    before = pieces[-1][0].left - ends[-2] if len(pieces) > 1 else math.inf
+    near = gap < MARKED_GAP * size and before > 2 * gap
+    return near and all(MARKED.match(word.text) for word in pieces[-1])
 
 
 def _band(strips: list[_Strip], start: int, size: float) -> tuple[int, list[Interval]]:
@@ -304,9 +318,14 @@ def _corridors(strips: list[_Strip], size: float) -> list[Interval]:
     """White from the top to the bottom, but for a few strips, with enough on both sides."""
     edges = sorted({x for strip in strips for piece in strip.pieces for x in piece})
     most = int(STRAY * sum(len(strip.pieces) > 1 for strip in strips))
+    covered = Counter(left for strip in strips for left, _ in strip.pieces)
+    covered.subtract(right for strip in strips for _, right in strip.pieces)
+    crossing = accumulate(
+        covered[edge] for edge in edges
+    )  # strips, since no two pieces of one overlap
     white: list[Interval] = []
-    for low, high in pairwise(edges):
-        if sum(strip.crosses((low, high)) for strip in strips) > most:
+    for (low, high), strips_across in zip(pairwise(edges), crossing, strict=False):
+        if strips_across > most:
             continue
         if white and white[-1][1] == low:
             white[-1] = (white[-1][0], high)
@@ -322,18 +341,17 @@ def _corridors(strips: list[_Strip], size: float) -> list[Interval]:
 def _evidence(strips: list[_Strip], corridor: Interval, size: float) -> bool:
     """The wider a corridor is, the fewer lines must stand beside it; two at least."""
     width = min(corridor[1] - corridor[0], EVIDENCE / 2 * size)
-    return width * sum(_both(strip, corridor) for strip in strips) >= EVIDENCE * size
+    beside = accumulate(_both(strip, corridor) for strip in strips)
+    return any(width * lines >= EVIDENCE * size for lines in beside)
 
 
 def _both(strip: _Strip, corridor: Interval) -> int:
     """Lines that a strip has on both sides of a corridor."""
     if strip.crosses(corridor):
         return 0
-    sides = (
-        [word for word in strip.words if word.right <= corridor[0]],
-        [word for word in strip.words if word.left >= corridor[1]],
-    )
-    return min(len(rows(side)) for side in sides)
+    left = [word for word in strip.words if word.right <= corridor[0]]
+    right = [word for word in strip.words if word.left >= corridor[1]]
+    return min(len(rows(left)), len(rows(right))) if left and right else 0
 
 
 # -- columns -----------------------------------------------------------------------------------------------------------
@@ -358,10 +376,11 @@ def _columns(
     reach = _reach(strips, end, corridors, size)
     columns = _grouped(_without_line_numbers(_parted(strips[:reach], corridors)))
     if len(columns) < 2:  # all that spans the columns starts in the first
-        return _lines(
-            columns[0], page, max(word.right for word in columns[0]), next(regions)
-        ), reach
-    return [part for column in columns for part in _arranged(column, page, regions, rules)], reach
+        edge = max(word.right for word in columns[0].words)
+        return _lines(columns[0].rows, page, edge, next(regions)), reach
+    return [
+        part for column in columns for part in _arranged(column.words, page, regions, rules)
+    ], reach
 
 
 def _reach(
@@ -379,7 +398,7 @@ def _reach(
     return end
 
 
-def _parted(strips: list[_Strip], corridors: list[Interval]) -> list[list[Word]]:
+def _parted(strips: list[_Strip], corridors: list[Interval]) -> list[_Column]:
     """Words by column; of those that span columns, a few stand in the one they cover most, a line where it starts."""
     bounds = [-math.inf, *(x for corridor in corridors for x in corridor), math.inf]
     spaces = list(zip(bounds[::2], bounds[1::2], strict=True))
@@ -392,7 +411,7 @@ def _parted(strips: list[_Strip], corridors: list[Interval]) -> list[list[Word]]
                 columns[
                     crossed[0] if len(words) > len(crossed) > 1 else _covered(word, spaces)
                 ].append(word)
-    return [column for column in columns if column]
+    return [_Column(column) for column in columns if column]
 
 
 def _covered(word: Word, spaces: list[Interval]) -> int:
@@ -400,18 +419,20 @@ def _covered(word: Word, spaces: list[Interval]) -> int:
     return covered.index(max(covered))
 
 
-def _is_table(columns: list[list[Word]]) -> bool:
-    lines = [[text_of(row) for row in rows(column)] for column in columns]
-    if len(columns) < 2 or all(_is_long(column) for column in lines):
+def _is_table(columns: list[_Column]) -> bool:
+    if len(columns) < 2 or all(_is_long(column.lines) for column in columns):
         return False
-    if sum(_is_list(column) for column in lines) > 1:
+    if sum(_is_list(column.lines) for column in columns) > 1:
         return False
-    level = [
-        len(_filled(row, columns)) for row in rows([word for column in columns for word in column])
-    ]
+    places = _places(columns)
+    level = [len({places[word.order] for word in row}) for row in _rows_across(columns)]
     return sum(filled > 1 for filled in level) >= max(
-        2, ALIGNED * min(len(column) for column in lines)
+        2, ALIGNED * min(len(column.lines) for column in columns)
     )
+
+
+def _rows_across(columns: list[_Column]) -> list[list[Word]]:
+    return rows([word for column in columns for word in column.words])
 
 
 def _is_long(lines: list[str]) -> bool:
@@ -460,19 +481,17 @@ def _ruled(
         )
         if block and len(block) != width:
             return ()
-        cells += [tuple(tuple(map(text_of, rows(column))) for column in block)] if block else []
+        cells += [tuple(tuple(column.lines) for column in block)] if block else []
     return tuple(cells) if len(cells) >= RULED_ROWS else ()
 
 
-def _runs_on(column: list[Word]) -> bool:
+def _runs_on(column: _Column) -> bool:
     """Whether it holds running text: long lines, most of which start within a sentence."""
-    lines = [text_of(row) for row in rows(column)]
-    return _is_long(lines) and sum(not line[:1].isupper() for line in lines) >= CONTINUED * len(
-        lines
-    )
+    within = sum(not line[:1].isupper() for line in column.lines)
+    return within >= CONTINUED * len(column.lines) and _is_long(column.lines)
 
 
-def _without_line_numbers(columns: list[list[Word]]) -> list[list[Word]]:
+def _without_line_numbers(columns: list[_Column]) -> list[_Column]:
     """Beside running text, the outermost column may count its lines: that is no text."""
     for side in (0, -1):
         rest = columns[1:] if side == 0 else columns[:-1]
@@ -481,17 +500,17 @@ def _without_line_numbers(columns: list[list[Word]]) -> list[list[Word]]:
     return columns
 
 
-def _counts(column: list[Word]) -> bool:
+def _counts(column: _Column) -> bool:
     """Whether it holds numbers that go up by one from line to line."""
     numbers = [
         int(text) if text.isascii() and text.isdigit() and len(text) < 5 else None
-        for text in map(text_of, rows(column))
+        for text in column.lines
     ]
     steps = [a is not None and b == a + 1 for a, b in pairwise(numbers)]
     return len(steps) >= COUNTED and sum(steps) >= COUNTED_SHARE * len(steps)
 
 
-def _grouped(columns: list[list[Word]]) -> list[list[Word]]:
+def _grouped(columns: list[_Column]) -> list[_Column]:
     """A table beside running text is one column with its columns."""
     running = [_runs_on(column) for column in columns]
     if not any(running) or all(running):
@@ -499,17 +518,18 @@ def _grouped(columns: list[list[Word]]) -> list[list[Word]]:
     groups: list[list[Word]] = []
     for i, column in enumerate(columns):
         if i and not running[i] and not running[i - 1]:
-            groups[-1] += column
+            groups[-1] += column.words
         else:
-            groups.append(column[:])
-    return groups
+            groups.append(column.words[:])
+    return [_Column(group) for group in groups]
 
 
-def _cells(columns: list[list[Word]]) -> tuple[tuple[tuple[str, ...], ...], ...]:
+def _cells(columns: list[_Column]) -> tuple[tuple[tuple[str, ...], ...], ...]:
     """Rows of a table; a line whose first cell is empty goes on with the row above."""
     made: list[list[list[str]]] = []
-    for row in rows([word for column in columns for word in column]):
-        filled = _filled(row, columns)
+    places = _places(columns)
+    for row in _rows_across(columns):
+        filled = _filled(row, places)
         goes_on = made and 0 not in filled and len(filled) < max(2, len(columns) - 1)
         if not goes_on:
             made.append([[] for _ in columns])
@@ -518,10 +538,14 @@ def _cells(columns: list[list[Word]]) -> tuple[tuple[tuple[str, ...], ...], ...]
     return tuple(tuple(tuple(cell) for cell in row) for row in made)
 
 
-def _filled(row: list[Word], columns: list[list[Word]]) -> dict[int, str]:
+def _places(columns: list[_Column]) -> dict[int, int]:
+    """By a word's order, the number of its column."""
+    return {word.order: i for i, column in enumerate(columns) for word in column.words}
+
+
+def _filled(row: list[Word], places: dict[int, int]) -> dict[int, str]:
     """Column → text, of those that a line has something in."""
-    place = {word.order: i for i, column in enumerate(columns) for word in column}
     parts: dict[int, list[Word]] = {}
     for word in row:
-        parts.setdefault(place[word.order], []).append(word)
+        parts.setdefault(places[word.order], []).append(word)
     return {i: text_of(parts[i]) for i in sorted(parts)}

@@ -8,9 +8,9 @@ import re
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import islice, pairwise, zip_longest
+from itertools import pairwise, zip_longest
 from statistics import median
 from typing import Any
 
@@ -80,6 +80,7 @@ LONGEST_NAME = 100  # bytes of a font's
 FILLED = 0.7  # of a page, by an image
 PICTURE = 30.0  # points of either side, from which an image shows something: a centimetre
 SHARP = 300 / 72  # pixels a point, at most, of a page that is drawn to be recognised
+Box = tuple[float, float, float, float]  # left, bottom, right, top
 read = markdown.read
 
 
@@ -158,6 +159,7 @@ STAMPED = "an image that fills the page, with hardly any text"
 
 def _page(page: Any, number: int) -> Page:
     made = Page(number)
+    paths, images = _drawn(page)
     textpage = page.get_textpage()
     count = textpage.count_chars()
     text = textpage.get_text_range(0, count) if count else ""
@@ -166,25 +168,26 @@ def _page(page: Any, number: int) -> Page:
             made.fault = UNNAMED
         else:
             _fill(made, textpage, text, count)
-            made.rules = _rules(page, made.turn) if made.words else ()
+            made.rules = _rules(paths, made.turn) if made.words else ()
+            boxes = [image.get_bounds() for image in images]
             made.pictures = sum(
-                min(box[2] - box[0], box[3] - box[1]) >= PICTURE for box in _images(page)
+                min(right - left, top - bottom) >= PICTURE for left, bottom, right, top in boxes
             )
-    elif any(_images(page)):
+    elif images:
         made.fault = IMAGE
     textpage.close()
-    if made.fault or _is_stamped(page, text):
+    if made.fault or _is_stamped(page, images, text):
         _recognise(page, made, text)
     page.close()
     return made
 
 
-def _is_stamped(page: Any, text: str) -> bool:
+def _is_stamped(page: Any, images: list[Any], text: str) -> bool:
     """Whether an image fills a page that has hardly any text: a scan with the stamp of a program."""
     if sum(map(str.isalnum, text[: FEW * 4])) >= FEW or sum(map(str.isalnum, text)) >= FEW:
         return False
     width, height = page.get_size()
-    for left, bottom, right, top in _images(page):
+    for left, bottom, right, top in (image.get_bounds() for image in images):
         if (min(right, width) - max(left, 0)) * (
             min(top, height) - max(bottom, 0)
         ) >= FILLED * width * height:
@@ -221,14 +224,14 @@ def _fill(made: Page, textpage: Any, text: str, count: int) -> None:
     turn = max(
         sorted(upright), key=lambda angle: upright[angle], default=0
     )  # by which the page is to be turned
-    made.turn = turn
+    made.turn, box = turn, _boxes(textpage)
     found = (
         []
         if places is None
         else [
             (word, angle == turn)
             for span, angle in zip(spans, angles, strict=True)
-            for word in _words(textpage, text, span, places, turn if angle is None else angle)
+            for word in _words(textpage, text, span, places, turn if angle is None else angle, box)
         ]
     )
     found = list(_once(found))
@@ -261,9 +264,8 @@ def _stands_at(word: Word, others: list[Word]) -> bool:
 
 def _is_placed(word: Word) -> bool:
     """Whether its place is one: a damaged file may say anything."""
-    return word.height > 0 and all(
-        abs(place) < FAR for place in (word.left, word.right, word.top, word.bottom)
-    )
+    level, high = -FAR < word.left <= word.right < FAR, -FAR < word.bottom < word.top < FAR
+    return level and high
 
 
 def _clean(text: str) -> str:
@@ -285,22 +287,21 @@ def _indices(text: str, count: int) -> list[int] | None:
 
 
 def _words(
-    textpage: Any, text: str, span: tuple[int, int], places: list[int], turn: int
+    textpage: Any,
+    text: str,
+    span: tuple[int, int],
+    places: list[int],
+    turn: int,
+    box: Callable[[int, int], Box],
 ) -> Iterator[Word]:
     """A word, or several, where PDFium sees no space though there is one. Its height is the font's."""
     start, end = span
     end -= text[end - 1] in HYPHENS and end - start > 1
     tight = start > 0 and not text[start - 1].isspace()
-    left, bottom, right, top = _upright(textpage.get_charbox(places[start], loose=True), turn)
-    last = (
-        _upright(textpage.get_charbox(places[end - 1], loose=True), turn)
-        if end - start > 1
-        else None
-    )
+    left, bottom, right, top = box(places[start], turn)
+    last = box(places[end - 1], turn) if end - start > 1 else None
     if last is not None and last[2] - left > WIDE * (end - start) * (top - bottom):
-        boxes = [
-            _upright(textpage.get_charbox(places[i], loose=True), turn) for i in range(start, end)
-        ]
+        boxes = [box(places[i], turn) for i in range(start, end)]
         cut = next(
             (
                 i
@@ -317,7 +318,7 @@ def _words(
             yield from (
                 replace(word, tight=False) if i == 0 else word
                 for i, word in enumerate(
-                    _words(textpage, text, (start + cut, span[1]), places, turn)
+                    _words(textpage, text, (start + cut, span[1]), places, turn, box)
                 )
             )
             return
@@ -341,9 +342,22 @@ def _is_drawing(textpage: Any, index: int) -> bool:
     return 0 < size <= LONGEST_NAME and bool(DRAWINGS.search(name.value))
 
 
-def _upright(
-    box: tuple[float, float, float, float], turn: int
-) -> tuple[float, float, float, float]:
+def _boxes(textpage: Any) -> Callable[[int, int], Box]:
+    """Gives a letter's box, as high as its font, on the page turned so far. Raises PdfiumError where it has none."""
+    import pypdfium2 as pdfium
+
+    located, page, found = pdfium.raw.FPDFText_GetLooseCharBox, textpage.raw, pdfium.raw.FS_RECTF()
+
+    def box(index: int, turn: int) -> Box:
+        if not located(page, index, found):
+            raise pdfium.PdfiumError("a letter without a place")
+        made = found.left, found.bottom, found.right, found.top
+        return _upright(made, turn) if turn else made
+
+    return box
+
+
+def _upright(box: Box, turn: int) -> Box:
     """(left, bottom, right, top) on a page that is turned clockwise by 90, 180 or 270 degrees."""
     left, bottom, right, top = box
     if turn == 90:
@@ -381,13 +395,11 @@ def _angle(textpage: Any, index: int) -> int | None:
     return (360 - quarter) % 360 if abs(leaning - quarter) < LEVEL else None
 
 
-def _rules(page: Any, turn: int) -> layout.Rules:
+def _rules(paths: list[Any], turn: int) -> layout.Rules:
     """Level lines, and the upper and lower edges of boxes; those that meet end to end are one."""
-    import pypdfium2.raw as pdfium
-
     found: list[tuple[float, float, float]] = []  # height, left, right
-    for drawn in islice(page.get_objects(filter=[pdfium.FPDF_PAGEOBJ_PATH]), DRAWN):
-        left, bottom, right, top = _upright(drawn.get_bounds(), turn)
+    for path in paths:
+        left, bottom, right, top = _upright(path.get_bounds(), turn)
         if right - left > THICK:
             found += (
                 [(bottom, left, right)]
@@ -403,12 +415,16 @@ def _rules(page: Any, turn: int) -> layout.Rules:
     return made
 
 
-def _images(page: Any) -> Iterator[tuple[float, float, float, float]]:
-    """(left, bottom, right, top) of each."""
+def _drawn(page: Any) -> tuple[list[Any], list[Any]]:
+    """The page's shapes and its images."""
     import pypdfium2.raw as pdfium
 
-    for image in islice(page.get_objects(filter=[pdfium.FPDF_PAGEOBJ_IMAGE]), DRAWN):
-        yield image.get_bounds()
+    found: dict[int, list[Any]] = {pdfium.FPDF_PAGEOBJ_PATH: [], pdfium.FPDF_PAGEOBJ_IMAGE: []}
+    for drawn in page.get_objects(filter=list(found)):
+        if len(found[drawn.type]) < DRAWN:
+            found[drawn.type].append(drawn)
+    paths, images = found.values()
+    return paths, images
 
 
 def _is_meaningless(textpage: Any, text: str, count: int) -> bool:
@@ -435,25 +451,20 @@ def _is_meaningless(textpage: Any, text: str, count: int) -> bool:
     space = max((number for letter, number in lost.items() if ord(letter) < ord(" ")), default=0)
     if sum(lost.values()) - space > UNMAPPED * shown:
         return True
-    places = range(count)
-    if not any(_is_unmapped(textpage, i) for i in places[:: max(1, count // ASKED)]):
+    unmapped_at = pdfium.FPDFText_HasUnicodeMapError
+    page, places = textpage.raw, range(count)
+    if not any(unmapped_at(page, i) == 1 for i in places[:: max(1, count // ASKED)]):
         places = range(0)
     unmapped = [
         letter
         for i in places
-        if _is_unmapped(textpage, i)
-        and (letter := _letter(pdfium.FPDFText_GetUnicode(textpage.raw, i))).isprintable()
+        if unmapped_at(page, i) == 1
+        and (letter := _letter(pdfium.FPDFText_GetUnicode(page, i))).isprintable()
         and letter != " "
     ]
     if len(unmapped) > UNMAPPED * shown and not _is_plausible("".join(unmapped)):
         return True
     return legible.is_broken(text)
-
-
-def _is_unmapped(textpage: Any, index: int) -> bool:
-    import pypdfium2.raw as pdfium
-
-    return bool(pdfium.FPDFText_HasUnicodeMapError(textpage.raw, index) == 1)
 
 
 def _is_plausible(text: str) -> bool:
