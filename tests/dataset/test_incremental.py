@@ -88,6 +88,22 @@ def test_a_change_costs_one_document_and_gives_the_bytes_of_a_full_build(
     assert after == made(corpus, encoder, None, "full")
 
 
+def test_a_changed_term_changes_the_files_that_say_it(encoder, worked, tmp_path):
+    cache, docs = tmp_path / "cache.sqlite", tmp_path / "docs"
+    docs.mkdir()
+    terms = r"\newglossaryentry{pool}{name=%s}"
+    (docs / "terms.tex").write_text(terms % "pooling")
+    (docs / "one.tex").write_text("\\section{One}\nA \\gls{pool} takes the largest of four.\n")
+    (docs / "two.md").write_text("# Two\n\nThe limit is 64 retries.\n")
+    assert b"A pooling takes" in made(tmp_path, encoder, cache)["dataset"]
+    worked["extract"].clear()
+    (docs / "terms.tex").write_text(terms % "merging")
+    after = made(tmp_path, encoder, cache)
+    assert b"A merging takes" in after["dataset"]
+    assert len(worked["extract"]) == 2
+    assert after == made(tmp_path, encoder, None, "full")
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -389,7 +389,7 @@ def ensure(
     UsageError for a corpus that is missing or empty, StageFailed where no document of it can be used.
     """
     files = _files(cfg, root, target)
-    reading = _reading(cfg, count(SAMPLE.split()))
+    reading = _reading(cfg, count(SAMPLE.split()), files)
     wanted = _identity(reading, files, digest)
     there = identity(target)
     if there != wanted:
@@ -405,7 +405,8 @@ def fresh(
 ) -> Index | None:
     """The index, where one lies that is over the corpus as it is now and was made with a tokenizer that gives
     `sampled` tokens to the words of SAMPLE. The caller knows that the file is whole. Raises as `ensure` does."""
-    wanted = _identity(_reading(cfg, sampled), _files(cfg, root, target), digest)
+    files = _files(cfg, root, target)
+    wanted = _identity(_reading(cfg, sampled, files), files, digest)
     return Index(target) if identity(target, sound=True) == wanted else None
 
 
@@ -413,7 +414,7 @@ def _files(cfg: Config, root: Path, target: Path) -> list[File]:
     return walk(cfg.corpus, root, [*Workspace(root, cfg).artifacts, target]).files
 
 
-def _reading(cfg: Config, sampled: Sequence[int]) -> str:
+def _reading(cfg: Config, sampled: Sequence[int], files: Iterable[File]) -> str:
     """How files are read and split: what has to be equal for the same file to give the same entry."""
     return sha256_json(
         [
@@ -424,6 +425,7 @@ def _reading(cfg: Config, sampled: Sequence[int]) -> str:
             cfg.dataset.secrets,
             cfg.dataset.personal_data,
             list(sampled),
+            sorted({file.given for file in files}),
         ]
     )
 

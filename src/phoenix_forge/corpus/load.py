@@ -130,7 +130,7 @@ def load(
         )
     held = holdings.counted(file.name, data, text)
     whole = text = str(text)
-    text, offsets = _visible(file.name, text, offsets)
+    text, offsets = _visible(file, text, offsets)
     if not text.strip() and whole.strip():
         return Loaded(
             None,
@@ -192,8 +192,8 @@ def _line_end(match: re.Match[str]) -> str:
     return match[0] if match[1] else "\n" * len(match[0])
 
 
-def _visible(name: str, text: str, offsets: np.ndarray) -> tuple[str, np.ndarray]:
-    cuts = hidden(name, text)
+def _visible(file: File, text: str, offsets: np.ndarray) -> tuple[str, np.ndarray]:
+    cuts = hidden(file.name, text, file.given)
     return cut(text, offsets, cuts) if cuts else (text, offsets)
 
 

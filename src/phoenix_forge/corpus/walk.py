@@ -20,7 +20,7 @@ import pathspec
 from phoenix_forge.core.config import CorpusConfig
 from phoenix_forge.core.fsio import PARTIAL, human
 from phoenix_forge.core.git import git
-from phoenix_forge.corpus import exclusions
+from phoenix_forge.corpus import companions, exclusions
 from phoenix_forge.corpus.encodings import utf16
 from phoenix_forge.corpus.readers import extracts
 from phoenix_forge.corpus.sources import Sources, read_sources
@@ -59,13 +59,15 @@ Rules = list[
 class File:
     """`relative` is shown and recorded (from the workspace); `name` is what people call it (from its corpus root).
 
-    `size` in bytes is that of the walk.
+    `size` in bytes is that of the walk. `given` is what other files of the same document define
+    (`phoenix_forge.corpus.companions`).
     """
 
     path: Path
     relative: str
     name: str
     size: int = 0
+    given: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,12 @@ def survey(config: CorpusConfig, root: Path, own: Iterable[Path] = ()) -> Walked
     skipped |= {
         folder.path: replace(folder, reason=f"{folder.reason}: {_files(count)}")
         for folder, count in outputs.items()
+    }
+    given = companions.given({file.path: file.name for file in files.values()})
+    files |= {
+        path: replace(file, given=given[file.path])
+        for path, file in files.items()
+        if file.path in given
     }
     return Walked(
         [files[key] for key in sorted(files)],

@@ -211,7 +211,7 @@ def _extracted(
     report: Reporter,
 ) -> list[str]:
     """Extracts what is not known yet; returns the key of each document's extract."""
-    keys = [stable_hash(basis, file.relative, file.name, digest(file.path)) for file in files]
+    keys = [_key(basis, file, digest(file.path)) for file in files]
     stored_keys = store.has("extract", keys)
     missing = [i for i, key in enumerate(keys) if key not in stored_keys]
     items = ((files[i], read(files[i])) if workers.ships else (files[i],) for i in missing)
@@ -221,14 +221,16 @@ def _extracted(
     clock = _Clock(store)
     for done, (i, packed) in enumerate(zip(missing, results, strict=True), 1):
         # By what was read: a file may have changed since its digest was taken.
-        keys[i] = stable_hash(
-            basis, files[i].relative, files[i].name, orjson.loads(packed.head)["sha256"]
-        )
+        keys[i] = _key(basis, files[i], orjson.loads(packed.head)["sha256"])
         store.put_extract(keys[i], packed)
         clock.tick()
         report.progress("reading", done, len(missing), "files")
     store.commit()
     return keys
+
+
+def _key(basis: str, file: File, digest: str) -> str:
+    return stable_hash(basis, file.relative, file.name, file.given, digest)
 
 
 def _taught(

@@ -1,8 +1,8 @@
 """One document → everything that can be said of it before the rest of the corpus is known.
 
-A pure function of the file's bytes, its place, the settings and the base's tokenizer: it runs in any process, and its
-result is kept under a key of these. `phoenix_forge.dataset.resolve` then decides across documents,
-`phoenix_forge.dataset.emit` writes.
+A pure function of the file's bytes, its place, what other files of its document define, the settings and the base's
+tokenizer: it runs in any process, and its result is kept under a key of these. `phoenix_forge.dataset.resolve` then
+decides across documents, `phoenix_forge.dataset.emit` writes.
 """
 
 from __future__ import annotations

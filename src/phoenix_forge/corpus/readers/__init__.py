@@ -34,7 +34,8 @@ class Reader:
     An `extracted` format's module also has `extract(data) -> str`, which gives the text that `read` is for;
     `needs` is the optional library that extracting takes, `extra` what installs it. Where a row `hides`, the module has
     `hidden(text) -> list[Cut]` too (with the language, as `read`): what of the text nobody who reads the document
-    sees; `read` gets the rest.
+    sees; `read` gets the rest. Where files of the row make one document, its module has `defined(text) -> str`, what
+    one of them defines for the others, and `hidden(text, given)` takes what those define.
     """
 
     module: str
@@ -43,6 +44,7 @@ class Reader:
     needs: str = ""
     extra: str = "docs"
     hides: bool = False
+    together: bool = False
 
 
 BESIDE = {"chardet", "onnxruntime"}  # libraries that a text depends on and no row names
@@ -58,7 +60,7 @@ _ROWS: dict[str, Reader] = {
     ".adoc .asciidoc .asc": Reader("asciidoc", hides=True),
     ".org": Reader("org", hides=True),
     ".rst .rest": Reader("rst", hides=True),
-    ".tex .latex": Reader("latex", hides=True),
+    ".tex .latex": Reader("latex", hides=True, together=True),
     ".html .htm .xhtml": _HTML,
     ".ipynb": Reader("notebook", extracted=True, hides=True),
     ".docx": Reader("docx", extracted=True, needs="mammoth"),
@@ -125,10 +127,22 @@ def structure(name: str, text: str) -> Structure:
     return structure
 
 
-def hidden(name: str, text: str) -> list[Cut]:
+def together(name: str) -> bool:
+    """Whether files like that of the name may make one document, and define what others of them say."""
+    return _reader(name).together
+
+
+def defined(name: str, text: str) -> str:
+    """What a file defines for others of its document."""
+    made: str = _module(_reader(name).module).defined(text)
+    return made
+
+
+def hidden(name: str, text: str, given: str = "") -> list[Cut]:
     """What of a document's text nobody sees who reads it: what its format hides, and pictures written as text.
 
-    `text` is that of the file, or for a format that is extracted what `extract` gave; spans are its characters.
+    `text` is that of the file, or for a format that is extracted what `extract` gave; spans are its characters. `given`
+    is what other files of the document define (`defined`).
     """
     reader = _reader(name)
     cuts = pictures.hidden(text) if "data:" in text else []
@@ -137,6 +151,8 @@ def hidden(name: str, text: str) -> list[Cut]:
     if not reader.hides:
         return cuts
     find = _module(reader.module).hidden
+    if reader.together:
+        return [*cuts, *find(text, given)]
     return [*cuts, *(find(text, reader.language) if reader.language else find(text))]
 
 

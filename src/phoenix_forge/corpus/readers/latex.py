@@ -1,7 +1,8 @@
 """LaTeX: what stands on the page, as Markdown. Commands, comments and the preamble are hidden, mathematics is kept.
 
-Nothing is expanded: a command that is not in the tables below goes, and the text in its braces stays. Names and their
-arguments are those of the kernel, amsmath, graphicx, hyperref, listings, minted and biblatex (https://ctan.org).
+Commands and terms that the document defines are put in (`tex_definitions`). Another command that is not in the tables
+below goes, and the text in its braces stays. Names and their arguments are those of the kernel, amsmath, graphicx,
+hyperref, listings, minted and biblatex (https://ctan.org).
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from collections.abc import Callable
 import numpy as np
 
 from phoenix_forge.corpus.document import Cut, cut
-from phoenix_forge.corpus.readers import markdown, writing
+from phoenix_forge.corpus.readers import markdown, tex_definitions, writing
+from phoenix_forge.corpus.readers.tex_definitions import Definitions
 
 VERBATIM = r"(?:verbatim|Verbatim|lstlisting|minted|alltt)\*?"
 MATH = r"(?:equation|align|gather|multline|eqnarray|displaymath|math|flalign|alignat)\*?"
@@ -85,14 +87,14 @@ SILENT = {
             "label nocite footcite index vspace hspace includegraphics input include subfile bibliography "
             "bibliographystyle usepackage RequirePackage documentclass pagestyle thispagestyle graphicspath addbibresource "
             "pagenumbering color date author affiliation institute email hypersetup lstset geometry bibitem usetikzlibrary "
-            "theoremstyle hyphenation footnotemark phantomsection hypertarget vskip hskip",
+            "captionsetup theoremstyle hyphenation footnotemark phantomsection hypertarget vskip hskip",
         ),
         (
             2,
             "setlength addtolength setcounter addtocounter newcommand renewcommand providecommand addcontentsline "
-            "DeclareMathOperator newtheorem fontsize",
+            "DeclareMathOperator newtheorem fontsize newglossaryentry",
         ),
-        (3, "newenvironment renewenvironment definecolor"),
+        (3, "newenvironment renewenvironment definecolor newacronym"),
     )
     for name in names.split()
 }
@@ -209,19 +211,26 @@ NAMED = {
     "exercise": "Exercise",
 }
 LISTS = {"itemize": "-", "description": "-", "enumerate": "1.", "thebibliography": "-"}
+SPACE = re.compile(r"\s*")
+THIN = re.compile(r"(?:\s|~|\\[,;: ])+")  # spaces of all widths
 DEEP = 20  # texts within texts: cells of tables, titles
-read = markdown.read
+read, defined = markdown.read, tex_definitions.defined
 
 
-def hidden(text: str) -> list[Cut]:
-    """What is no text on the page, and the Markdown for what a page shows by other means than letters."""
+def hidden(text: str, given: str = "") -> list[Cut]:
+    """What is no text on the page, and the Markdown for what a page shows by other means than letters. `given` are
+    definitions from other files; the file's own come after them."""
     body, end = text.find("\\begin{document}"), text.find("\\end{document}")
     start = 0 if body < 0 else body + len("\\begin{document}")
-    made = _Page(text, start, end if end >= start else len(text))
+    known = tex_definitions.definitions(text)
+    others = tex_definitions.definitions(given)
+    known.commands = others.commands | known.commands
+    known.terms = others.terms | known.terms
+    made = _Page(text, start, end if end >= start else len(text), known)
     made.run()
     title = re.search(r"\\title\s*(?:\[[^\[\]]*\]\s*)?\{", text)
     if start and title and title.end() < start:
-        said = _text(text[title.end() : made.closes.get(title.end() - 1, title.end())], 1)
+        said = _text(text[title.end() : made.closes.get(title.end() - 1, title.end())], known, 1)
         made.cuts.append(Cut(0, start, f"{writing.heading(1, said)}\n"))
     elif start:
         made.cuts.append(Cut(0, start))
@@ -230,11 +239,11 @@ def hidden(text: str) -> list[Cut]:
     return made.cuts
 
 
-def _text(source: str, depth: int) -> str:
+def _text(source: str, known: Definitions, depth: int) -> str:
     """A piece of LaTeX as it reads, in one line."""
     if depth > DEEP:
         return source
-    page = _Page(source, 0, len(source), depth)
+    page = _Page(source, 0, len(source), known, depth)
     page.run()
     shown, _ = cut(source, np.zeros(len(source) + 1, dtype=np.int64), page.cuts)
     return " ".join(shown.split())
@@ -255,8 +264,8 @@ def _closing(text: str) -> dict[int, int]:
 class _Page:
     """Goes over the text once; each token that is not text makes a cut."""
 
-    def __init__(self, text: str, start: int, end: int, depth: int = 0) -> None:
-        self.text, self.at, self.end, self.depth = text, start, end, depth
+    def __init__(self, text: str, start: int, end: int, known: Definitions, depth: int = 0) -> None:
+        self.text, self.at, self.end, self.known, self.depth = text, start, end, known, depth
         self.cuts: list[Cut] = []
         self.closes = _closing(text)
         self.after: dict[int, str] = {}  # brace that closes → what is shown for it
@@ -285,12 +294,15 @@ class _Page:
             start, self.at = line, min(self.at + 1, self.end)
         self.cuts.append(Cut(start, self.at, shown))
 
+    def _read(self, source: str) -> str:
+        return _text(source, self.known, self.depth + 1)
+
     def past(self, at: int, count: int) -> int:
         """After so many arguments in braces, and the options in brackets around them."""
         for left in range(count, -1, -1):
             while option := OPTION.match(self.text, at, self.end):
                 at = option.end()
-            brace = re.compile(r"\s*").match(self.text, at, self.end).end()  # type: ignore[union-attr]
+            brace = SPACE.match(self.text, at, self.end).end()  # type: ignore[union-attr]
             if not left or brace not in self.closes:
                 return at
             at = self.closes[brace] + 1
@@ -312,7 +324,7 @@ class _Page:
     def math(self, found: re.Match[str]) -> None:
         """As it is written, between dollar signs, without its names and comments."""
         name = (found["display"] or "").rstrip("*")
-        body = LABEL.sub("", found[0])
+        body = self.known.expanded(LABEL.sub("", found[0]))
         if name:
             body = body[
                 len(f"\\begin{{{found['display']}}}") : -len(f"\\end{{{found['display']}}}")
@@ -339,7 +351,7 @@ class _Page:
         )
         lines = RULE.sub("", self.text[inner : found.end() - len(f"\\end{{{found['rows']}}}")])
         rows = [
-            [_text(cell, self.depth + 1) for cell in COLUMN.split(line)]
+            [self._read(cell) for cell in COLUMN.split(line)]
             for line in re.split(r"\\\\(?:\[[^\]]*\])?|\\tabularnewline", lines)
             if line.strip()
         ]
@@ -362,7 +374,7 @@ class _Page:
         if found["edge"] == "end":
             return self.show(found, "\n" if name in LISTS or name in NAMED else "")
         option = ENVIRONMENT_OPTION.match(self.text, self.at)
-        said = f" ({_text(option[1], self.depth + 1)})" if option and name in NAMED else ""
+        said = f" ({self._read(option[1])})" if option and name in NAMED else ""
         if name == "frame":
             return self._frame(found)
         return self.show(
@@ -385,12 +397,14 @@ class _Page:
 
     def name(self, found: re.Match[str]) -> None:
         name = found["name"]
+        if not self.depth and found.start() in self.known.ends:
+            return self.show(found, "", self.known.ends[found.start()])
         if name in LEVELS:
             level = LEVELS[name] + self.lowered + 1
             return self._opened(found, f"\n{'#' * max(min(level, 6), 2)} ", "\n")
         if name == "item":
             option = OPTION.match(self.text, self.at)
-            label = f"**{_text(option[0].strip()[1:-1], self.depth + 1)}** " if option else ""
+            label = f"**{self._read(option[0].strip()[1:-1])}** " if option else ""
             self.at = option.end() if option else self.at
             margin = "   " * (len(self.lists) - 1)
             return self._begins(found, f"{margin}{self.lists[-1] if self.lists else '-'} {label}")
@@ -409,9 +423,16 @@ class _Page:
         if name == "url":
             end = self.past(self.at, 1)
             return self.show(found, f"<{self.text[self.at : end].strip('{} ')}>", end)
+        if name == "ensuremath" and (brace := self.past(self.at, 0)) in self.closes:
+            body = self.known.expanded(self.text[brace + 1 : self.closes[brace]])
+            return self.show(found, f"${body}$", self.closes[brace] + 1)
         if name in ("def", "let"):
             brace = self.text.find("{", self.at)
             return self.show(found, "", self.closes.get(brace, brace) + 1)
+        if name in self.known.commands and name not in SILENT and name not in SHOWN_LAST:
+            return self._expanded(found, name)
+        if (term := self._term(name)) is not None:
+            return self.show(found, self._read(term), self.past(self.at, 1))
         own = name not in SHOWN_LAST and OWN_REF.match(
             name + self.text[self.at : self.at + LONGEST_LABEL]
         )
@@ -423,6 +444,33 @@ class _Page:
         if name in SHOWN_LAST:
             return self.show(found, "", self.past(self.at, SHOWN_LAST[name]))
         return self.show(found, "", self.past(self.at, SILENT.get(name, 0)))
+
+    def _expanded(self, found: re.Match[str], name: str) -> None:
+        """What the document has a command stand for; nothing for one within its own text."""
+        command, given = self.known.commands[name], list[str]()
+        if command.first is not None:
+            option = OPTION.match(self.text, self.at, self.end)
+            given.append(option[0].strip()[1:-1] if option else command.first)
+            self.at = option.end() if option else self.at
+        while len(given) < command.count:
+            brace = SPACE.match(self.text, self.at, self.end).end()  # type: ignore[union-attr]
+            if brace not in self.closes:
+                break
+            given.append(self.text[brace + 1 : self.closes[brace]])
+            self.at = self.closes[brace] + 1
+        said = ""
+        if name not in self.known.open:
+            self.known.open.add(name)
+            said = self._read(self.known.filled(name, given))
+            self.known.open.remove(name)
+        typed = not given and found[0].endswith((" ", "\t"))
+        self.show(found, said + " " * typed)
+
+    def _term(self, name: str) -> str | None:
+        brace = self.past(self.at, 0)
+        if brace not in self.closes:
+            return None
+        return self.known.shown(name, self.text[brace + 1 : self.closes[brace]])
 
     def _begins(self, found: re.Match[str], shown: str) -> None:
         """What begins a line, whatever stands before the token."""
@@ -441,6 +489,9 @@ class _Page:
         if self.text[brace : brace + 1] != "{" or brace not in self.closes:
             return self.show(found, "")
         self.after[self.closes[brace]] = after
+        lead = THIN.match(self.text, brace + 1, self.closes[brace]) if before == "**" else None
+        if lead:  # bold letters do not begin with a space
+            return self.show(found, f" {before}", lead.end())
         return self.show(found, before, brace + 1)
 
     def sign(self, found: re.Match[str]) -> None:
