@@ -18,6 +18,9 @@ OWN = r"""
 \newcommand{\pair}[2][x]{(#1, \textbf{#2})}
 \newcommand{\vv}[1]{\mathbf{#1}}
 \newcommand\loss{\ensuremath{\mathcal{L}}}
+\newcommand{\byline}[1]{\parindent0pt\vspace*{-25pt}\textbf{#1}}
+\newcommand{\dot}{\mathbin{\raisebox{1ex}{$\cdot$}}}
+\newcommand{\line}{\rule{1cm}{2pt}}
 \def\without{a\without\without}
 \newacronym{bpe}{BPE}{byte-pair encoding}
 \newglossaryentry{dl}{name={deep learning}, plural={deep learnings}, description={a {nested} way}, symbol=DL}
@@ -39,6 +42,8 @@ def read(text: str) -> str:
         (r"\Gls{dl} is \firstgls{dl}, \glssymbol{dl}", "Deep learning is **deep learning** (a nested way), DL"),
         (r"\glspl{dl} of \gls{what else}", "deep learnings of what else"),
         (r"One \without end", "One a end"),
+        (r"\byline{Ada}, \line", "Ada,"),
+        (r"\hbox to 20pt {\hfil$0$\hfil} and $\dot$", r"$0$ and $\dot$"),
     ],
 )  # fmt: skip
 def test_what_a_file_defines_for_itself(written: str, shown: str) -> None:

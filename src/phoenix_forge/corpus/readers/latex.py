@@ -87,12 +87,13 @@ SILENT = {
             "label nocite footcite index vspace hspace includegraphics input include subfile bibliography "
             "bibliographystyle usepackage RequirePackage documentclass pagestyle thispagestyle graphicspath addbibresource "
             "pagenumbering color date author affiliation institute email hypersetup lstset geometry bibitem usetikzlibrary "
-            "captionsetup theoremstyle hyphenation footnotemark phantomsection hypertarget vskip hskip",
+            "captionsetup theoremstyle hyphenation footnotemark phantomsection hypertarget vskip hskip linespread fontfamily "
+            "fontseries fontshape stepcounter refstepcounter",
         ),
         (
             2,
             "setlength addtolength setcounter addtocounter newcommand renewcommand providecommand addcontentsline "
-            "DeclareMathOperator newtheorem fontsize newglossaryentry",
+            "DeclareMathOperator newtheorem fontsize rule newglossaryentry",
         ),
         (3, "newenvironment renewenvironment definecolor newacronym"),
     )
@@ -212,6 +213,7 @@ NAMED = {
 }
 LISTS = {"itemize": "-", "description": "-", "enumerate": "1.", "thebibliography": "-"}
 SPACE = re.compile(r"\s*")
+WIDTH = re.compile(r"\s*(?:to|spread)\s*-?[\d.]+\s?(?:pt|em|ex|cm|mm|in)\b\s*")  # of a box
 THIN = re.compile(r"(?:\s|~|\\[,;: ])+")  # spaces of all widths
 DEEP = 20  # texts within texts: cells of tables, titles
 read, defined = markdown.read, tex_definitions.defined
@@ -423,6 +425,8 @@ class _Page:
         if name == "url":
             end = self.past(self.at, 1)
             return self.show(found, f"<{self.text[self.at : end].strip('{} ')}>", end)
+        if name in ("hbox", "vbox") and (width := WIDTH.match(self.text, self.at)):
+            return self.show(found, "", width.end())
         if name == "ensuremath" and (brace := self.past(self.at, 0)) in self.closes:
             body = self.known.expanded(self.text[brace + 1 : self.closes[brace]])
             return self.show(found, f"${body}$", self.closes[brace] + 1)

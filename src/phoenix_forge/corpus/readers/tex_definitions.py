@@ -26,7 +26,11 @@ GROUP = re.compile(r"\{([^{}]*)\}")
 SHELL = re.compile(r"\\(?:ensuremath|xspace)(?![a-zA-Z])")  # what says nothing within mathematics
 NESTED = 5  # commands of a document within others
 ARGUMENT = re.compile(r"#(\d)")
-COMPUTED = re.compile(r"\\(?:if|csname|expandafter|@|futurelet|string)|@")
+# What only TeX knows the text of: conditions, names put together, lengths without braces.
+COMPUTED = re.compile(
+    r"\\(?:if|csname|expandafter|@|futurelet|string)|@"
+    r"|\\[a-zA-Z]{1,50}\s{0,9}=?\s{0,9}-?[\d.]{1,9}\s?(?:pt|em|ex|cm|mm|in|sp|bp)\b"
+)
 TERM = re.compile(
     rf"\\(?:new|provide|longnew)glossaryentry{GAP}\{{(?P<key>[^{{}}]{{1,200}})\}}{GAP}\{{"
 )
@@ -106,7 +110,12 @@ class Definitions:
 
     def _put_in(self, found: re.Match[str]) -> str:
         command, given = self.commands.get(found["name"]), GROUP.findall(found["groups"])
-        if command is None or command.first is not None or command.count > len(given):
+        if (
+            command is None
+            or command.first is not None
+            or command.count > len(given)
+            or "$" in command.body  # mathematics within text within mathematics
+        ):
             return f"\\{found['name']}{USED.sub(self._put_in, found['groups'])}"
         text = self.filled(found["name"], given)
         rest = "".join(f"{{{group}}}" for group in given[command.count :])
