@@ -346,7 +346,7 @@ def test_a_damaged_cache_gives_the_same_dataset_and_is_said_once(context, made):
     before = sha256_file(made.workspace.dataset)
     with Store(made.workspace.state / "dataset.sqlite") as store:
         store.db.execute(
-            "UPDATE block SET train = CAST(replace(CAST(train AS TEXT), 'e', 'o') AS BLOB)"
+            "UPDATE lines SET train = CAST(replace(CAST(train AS TEXT), 'e', 'o') AS BLOB)"
         )
         store.commit()
     ctx, said = context(), []

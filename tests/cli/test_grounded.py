@@ -76,6 +76,8 @@ def test_what_nothing_supports_is_said_to_have_no_support(copy: Path) -> None:
         _, invented = one(LAMP, "At four, by robots.")
         _, half = one(LAMP, "It is lit at dusk. Robots light it.")
         turn, elsewhere = one("Xylophone?", "A xylophone is an instrument.")
+        _, nothing = one(LAMP, "")
+    assert nothing.supported is False, "an empty answer is no refusal"
     assert (invented.supported, invented.citations, invented.lines(copy)) == (False, [], [NOTHING])
     assert half.supported
     assert half.unsupported == ["Robots light it."]

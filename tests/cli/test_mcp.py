@@ -178,6 +178,7 @@ def test_questions_to_the_model(talk):
             "supported",
             "unsupported",
             "quote",
+            "abstained",
             "note",
         }
         assert answer["note"].startswith("closed book: nothing at models/base/"), "nothing has run"

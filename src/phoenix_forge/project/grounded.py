@@ -214,9 +214,9 @@ class Grounding:
         said = refusal(wanted) if doubt else ""
 
         def hold(answer: str) -> Held:
-            return (
-                Held(None) if said == answer else self._hold(answer, wanted, found[:count], looked)
-            )
+            if said and said == answer:  # which is no claim about the documents
+                return Held(None)
+            return self._hold(answer, wanted, found[:count], looked)
 
         note, root = "; ".join(filter(None, notes)), self.ctx.workspace.root
         return Asked(made((left_out, count)), found[:count], note, hold, root, said)
