@@ -93,7 +93,7 @@ FOREIGN = "Which xylophone did the violinist of Vienna play?"
 
 
 def test_what_the_documents_do_not_speak_of_is_not_put_to_a_model(copy: Path) -> None:
-    with asking(copy) as one:
+    with asking(copy, "generation.abstain=0.2") as one:
         turn, held = one(FOREIGN, "The documents do not say.")
         german, _ = one("Welches Xylophon spielte die Geigerin aus Wien?", "?")
         closed, _ = one(FOREIGN, "?", closed=True)
@@ -107,8 +107,8 @@ def test_what_the_documents_do_not_speak_of_is_not_put_to_a_model(copy: Path) ->
     heard: list[str] = []
     answer = answered(model, turn, GenerationConfig(), heard.append)
     assert (answer.text, heard, model.asked) == (turn.refusal, [turn.refusal], [])
-    with asking(copy, "generation.abstain=0") as one:
-        assert one(FOREIGN, "?")[0].refusal == ""
+    with asking(copy) as one:
+        assert one(FOREIGN, "?")[0].refusal == "", "unless it is wished"
 
 
 def test_closed_book_nothing_is_found_and_a_quotation_is_looked_up(copy: Path) -> None:

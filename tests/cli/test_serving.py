@@ -166,7 +166,7 @@ def test_what_the_documents_do_not_speak_of_is_refused_but_not_kept_from_tools(d
         await message(web, question(FOREIGN, response_format={"type": "json_object"}))
         return said, told
 
-    said, told = asking(done, stand, work)
+    said, told = asking(done, stand, work, "generation.abstain=0.2")
     assert said["content"] == "The documents do not say."
     assert said["forge"]["abstained"]
     words = "".join(choice["delta"].get("content", "") for choice in told)

@@ -417,11 +417,11 @@ class GenerationConfig(Section):
         "support the answer; false: closed book.",
     )
     abstain: Share = Field(
-        0.2,
+        0.0,
         description="Where no passage that is found has this share of what a question asks about, "
         "rare words counting more, it is not put to the model: the answer is that the documents do "
-        "not say. 0: never; 0.3 refuses more that is about other things, and more that is put in "
-        "words that no document has (docs/answers.md).",
+        "not say. 0: never; 0.2 to 0.3 refuse most that is about other things, and much that is "
+        "put in words that no document has (docs/answers.md).",
     )
 
     @property
