@@ -87,3 +87,15 @@ def test_a_part_that_can_be_set_by_itself_has_the_terms_of_the_whole(tmp_path: P
     part = tmp_path / "book/one/first.tex"
     part.write_text(f"\\documentclass[../main]{{subfiles}}\n{part.read_text()}", encoding="utf-8")
     assert "We use 池化 here." in said(tmp_path)["book/one/first.tex"]
+
+
+def test_papers_in_one_folder_do_not_speak_for_each_other(tmp_path: Path) -> None:
+    paper = "\\documentclass{article}\n%s\\begin{document}\nWe take \\ours{} and \\both{}.\n"
+    (tmp_path / "a.tex").write_text(paper % "\\newcommand{\\ours}{Alpha}\n")
+    (tmp_path / "b.tex").write_text(paper % "")
+    (tmp_path / "terms.tex").write_text("\\newcommand{\\both}{Gamma}\n")
+    files = {file.path.name: file for file in walk(CorpusConfig(), tmp_path).files}
+    texts = {name: load(files[name], "redact").document.text for name in ("a.tex", "b.tex")}
+    assert "We take Alpha and Gamma." in texts["a.tex"]
+    assert "Alpha" not in texts["b.tex"]
+    assert "Gamma" in texts["b.tex"]

@@ -1,6 +1,7 @@
 """Files that are one document: what some of them define is said in others (a book's terms, a paper's own commands).
 
 A document's files are those in and below the folder of its main file, which names its class; without one, a folder's.
+Several main files in a folder are papers of their own: what one of them defines is said in it alone.
 """
 
 from __future__ import annotations
@@ -24,16 +25,19 @@ def given(names: Mapping[Path, str]) -> dict[Path, str]:
     """Of files, which come with their names, those that others of the same document define something for, with these
     definitions. The files of such documents are read for it."""
     texts = {path: _text(path) for path, name in names.items() if together(name)}
-    mains = {path.parent for path, text in texts.items() if MAIN.search(text)}
+    mains = {path for path, text in texts.items() if MAIN.search(text)}
+    folders = {path.parent for path in mains}
     documents: dict[Path, list[Path]] = defaultdict(list)
     for path in texts:
-        above = (at for at in path.parents if at in mains)
+        above = (at for at in path.parents if at in folders)
         documents[next(above, path.parent)].append(path)
     made: dict[Path, str] = {}
     for group in documents.values():
         said = {path: defined(names[path], texts[path]) for path in group}
-        whole = "\n".join(filter(None, said.values()))[:LONGEST]
-        made |= {path: whole for path in group if said[path] != whole}
+        several = len(mains.intersection(group)) > 1
+        shared = [path for path in group if not several or path not in mains]
+        whole = "\n".join(filter(None, map(said.__getitem__, shared)))[:LONGEST]
+        made |= {path: whole for path in group if whole and said[path] != whole}
     return made
 
 
