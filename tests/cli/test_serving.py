@@ -162,7 +162,7 @@ def test_what_the_documents_do_not_speak_of_is_refused_but_not_kept_from_tools(d
         said = await message(web, question(FOREIGN))
         told = await streamed(web, question(FOREIGN, stream=True))
         assert stand.answers == ["By tide.", "{}"]
-        await message(web, question(FOREIGN, tools=TOOLS))
+        assert not (await message(web, question(FOREIGN, tools=TOOLS)))["forge"]["abstained"]
         await message(web, question(FOREIGN, response_format={"type": "json_object"}))
         return said, told
 

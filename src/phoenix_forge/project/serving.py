@@ -189,7 +189,7 @@ class LibraryTurn:
                 {
                     **more,
                     "doubts": held.doubts,
-                    "abstained": bool(self.refusal),
+                    "abstained": bool(self.refusal) and answer == self.refusal,
                     "note": self.note or None,
                 }
             ),
